@@ -1,0 +1,13 @@
+//! A Prometheus exporter for security appliances that can only be watched through their logs.
+//!
+//! The data goes one way, and the modules stand in that order:
+//!
+//! ```text
+//!   bytes        lines        Record         Event          Update          text
+//! tail ─────▶ line ─────▶ record ─────▶ matcher ─────▶ metric ─────▶ exposition ─────▶ server
+//! ```
+//!
+//! See `ARCHITECTURE.md` for what each room promises and what it may know.
+
+pub mod record;
+pub mod metric;

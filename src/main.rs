@@ -1,0 +1,2 @@
+//! The binary: exit code only.
+fn main() {}
