@@ -9,5 +9,6 @@
 //!
 //! See `ARCHITECTURE.md` for what each room promises and what it may know.
 
-pub mod record;
+pub mod diagnostic;
 pub mod metric;
+pub mod record;

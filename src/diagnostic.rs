@@ -1,0 +1,474 @@
+//! Where and why a YAML file is wrong: file, line, column, the offending text, and a hint where we know the cure.
+//!
+//! A file is parsed once into a [`Document`]; whoever gives it meaning walks its values with a [`Path`] in hand and
+//! reports what is wrong to [`Problems`], all of it, not just the first. Line and column are looked up only then, by a
+//! second, marked parse of the text, so that the usual case, a file without faults, pays nothing for them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, Span};
+use serde::de::DeserializeOwned;
+use serde_yaml::Value;
+
+/// One fault in a file that a user wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file as the user named it.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// The offending text, shortened to one line.
+    pub text: String,
+    /// What is wrong: lower case, no full stop.
+    pub message: String,
+    /// The cure, where we know it.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}: {}",
+            self.file, self.line, self.column, self.message
+        )?;
+        if !self.text.is_empty() {
+            write!(f, ": `{}`", self.text)?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+/// One step from a YAML value to a value inside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The value of a mapping's key.
+    Key(String),
+    /// An item of a sequence, from 0.
+    Index(usize),
+}
+
+impl From<&str> for Step {
+    fn from(key: &str) -> Self {
+        Step::Key(key.to_owned())
+    }
+}
+
+impl From<usize> for Step {
+    fn from(index: usize) -> Self {
+        Step::Index(index)
+    }
+}
+
+/// The way from a document's root to a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path(Vec<Step>);
+
+impl Path {
+    /// The root of the document.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// This path and one step more.
+    pub fn then(&self, step: impl Into<Step>) -> Self {
+        let mut steps = self.0.clone();
+        steps.push(step.into());
+        Self(steps)
+    }
+}
+
+/// Which end of a mapping entry a fault is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spot {
+    Key,
+    Value,
+}
+
+/// A YAML file that is at least well-formed.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The file as the user named it.
+    pub file: Arc<str>,
+    /// Its text.
+    pub text: Arc<str>,
+    /// Its root value.
+    pub value: Value,
+}
+
+impl Document {
+    /// Parses a YAML text. An empty text is an empty mapping.
+    ///
+    /// # Errors
+    /// The text is not YAML, or a mapping has the same key twice.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Diagnostic> {
+        let value: Value = serde_yaml::from_str(text).map_err(|error| {
+            let (line, column) = error
+                .location()
+                .map_or((1, 1), |at| (at.line(), at.column()));
+            // The location is given apart; the library repeats it at the end of its message.
+            let message = error.to_string();
+            let message = message.split(" at line ").next().unwrap_or_default();
+            let hint = message.contains("escape").then(|| {
+                "write patterns in single quotes; double quotes want every backslash doubled".into()
+            });
+            Diagnostic {
+                file: file.into(),
+                line,
+                column,
+                text: line_of(text, line),
+                message: message.to_owned(),
+                hint,
+            }
+        })?;
+        let value = if value.is_null() {
+            Value::Mapping(Default::default())
+        } else {
+            value
+        };
+        Ok(Self {
+            file: file.into(),
+            text: text.into(),
+            value,
+        })
+    }
+}
+
+/// The faults found in one document so far.
+#[derive(Debug)]
+pub struct Problems<'a> {
+    document: &'a Document,
+    found: Vec<(Path, Spot, String, Option<String>)>,
+}
+
+impl<'a> Problems<'a> {
+    /// None yet.
+    pub fn new(document: &'a Document) -> Self {
+        Self {
+            document,
+            found: Vec::new(),
+        }
+    }
+
+    /// The value at `path` is wrong.
+    pub fn value(&mut self, path: &Path, message: impl Into<String>, hint: Option<String>) {
+        self.found
+            .push((path.clone(), Spot::Value, message.into(), hint));
+    }
+
+    /// The key that `path` ends with is wrong.
+    pub fn key(&mut self, path: &Path, message: impl Into<String>, hint: Option<String>) {
+        self.found
+            .push((path.clone(), Spot::Key, message.into(), hint));
+    }
+
+    /// Nothing is wrong so far.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Reads `value`, which stands at `path`, as a `T`. Every unknown key is reported; of other faults the first.
+    pub fn decode<T: DeserializeOwned>(&mut self, value: &Value, path: &Path) -> Option<T> {
+        let mut value = value.clone();
+        let mut failed = false;
+        // Each round removes one key, so the loop ends.
+        loop {
+            let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
+                Ok(decoded) => return (!failed).then_some(decoded),
+                Err(error) => error,
+            };
+            failed = true;
+            let mut at = path.clone();
+            for segment in error.path().iter() {
+                use serde_path_to_error::Segment;
+                match segment {
+                    Segment::Seq { index } => at.0.push(Step::Index(*index)),
+                    Segment::Map { key } => at.0.push(Step::Key(key.clone())),
+                    Segment::Enum { .. } | Segment::Unknown => {}
+                }
+            }
+            let message = error.inner().to_string();
+            let Some((key, known)) = unknown_field(&message) else {
+                self.value(&at, message, None);
+                return None;
+            };
+            if at.0.last() != Some(&Step::Key(key.to_owned())) {
+                at.0.push(Step::Key(key.to_owned()));
+            }
+            let removed = remove(&mut value, &at.0[path.0.len()..]);
+            let hint = nearest(key, known.iter().copied())
+                .map(|near| format!("did you mean `{near}`?"))
+                .or_else(|| Some(format!("known keys: {}", known.join(", "))));
+            self.key(&at, "unknown key", hint);
+            if !removed {
+                return None;
+            }
+        }
+    }
+
+    /// The faults with their places, in the order of the file.
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        let document = self.document;
+        let mut diagnostics: Vec<_> = self
+            .found
+            .into_iter()
+            .map(|(path, spot, message, hint)| {
+                let (line, column, text) = locate(&document.text, &path, spot);
+                Diagnostic {
+                    file: document.file.clone(),
+                    line,
+                    column,
+                    text,
+                    message,
+                    hint,
+                }
+            })
+            .collect();
+        diagnostics.sort_by_key(|d| (d.line, d.column));
+        diagnostics
+    }
+}
+
+/// The candidate nearest to `word`, if it is near enough to be a slip of the pen.
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edit distance in which a swap of neighbours counts one.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0usize; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    for (j, cell) in rows[0].iter_mut().enumerate() {
+        *cell = j;
+    }
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let change = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j - 1] + change)
+                .min(rows[i - 1][j] + 1)
+                .min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+/// serde's own words: "unknown field `x`, expected one of `a`, `b`".
+fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let (key, rest) = rest.split_once('`')?;
+    let known = rest.split('`').skip(1).step_by(2).collect::<Vec<_>>();
+    Some((key, known))
+}
+
+fn remove(value: &mut Value, steps: &[Step]) -> bool {
+    match steps {
+        [Step::Key(key)] => value
+            .as_mapping_mut()
+            .is_some_and(|mapping| mapping.shift_remove(key.as_str()).is_some()),
+        [step, rest @ ..] => {
+            let inner = match step {
+                Step::Key(key) => value.get_mut(key.as_str()),
+                Step::Index(index) => value.get_mut(*index),
+            };
+            inner.is_some_and(|inner| remove(inner, rest))
+        }
+        [] => false,
+    }
+}
+
+fn line_of(text: &str, line: usize) -> String {
+    shorten(text.lines().nth(line.saturating_sub(1)).unwrap_or_default())
+}
+
+/// Offending text is quoted in a message of one line.
+fn shorten(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    let line = text.trim().lines().next().unwrap_or_default();
+    if line.chars().count() <= CHARS_MAX {
+        return line.to_owned();
+    }
+    line.chars().take(CHARS_MAX - 1).chain(['…']).collect()
+}
+
+/// Line, column and text of the value or key at `path`; of the last step that exists if the path does not.
+fn locate(text: &str, path: &Path, spot: Spot) -> (usize, usize, String) {
+    let mut best = (1, 1, line_of(text, 1));
+    let mut events = Events {
+        parser: Parser::new_from_str(text),
+    };
+    let mut steps = path.0.as_slice();
+    // Skip the starts of stream and document.
+    let Some(mut node) = events.next_node() else {
+        return best;
+    };
+    let shown = |span: Span, event: &Event<'_>| {
+        let at = span.start;
+        let text = match event {
+            Event::Scalar(value, ..) => shorten(value),
+            _ => line_of(text, at.line()),
+        };
+        (at.line(), at.col() + 1, text)
+    };
+    loop {
+        let (event, span) = &node;
+        let Some((step, rest)) = steps.split_first() else {
+            return shown(*span, event);
+        };
+        let found = match (event, step) {
+            (Event::MappingStart(..), Step::Key(key)) => loop {
+                let Some(entry) = events.next_node() else {
+                    break None;
+                };
+                if matches!(entry.0, Event::MappingEnd) {
+                    break None;
+                }
+                let hit = matches!(&entry.0, Event::Scalar(name, ..) if name == key);
+                if hit {
+                    best = shown(entry.1, &entry.0);
+                    if rest.is_empty() && spot == Spot::Key {
+                        return best;
+                    }
+                    break events.next_node();
+                }
+                events.skip(&entry.0);
+                let Some(value) = events.next_node() else {
+                    break None;
+                };
+                events.skip(&value.0);
+            },
+            (Event::SequenceStart(..), Step::Index(index)) => {
+                let mut left = *index;
+                loop {
+                    let Some(item) = events.next_node() else {
+                        break None;
+                    };
+                    if matches!(item.0, Event::SequenceEnd) {
+                        break None;
+                    }
+                    if left == 0 {
+                        break Some(item);
+                    }
+                    left -= 1;
+                    events.skip(&item.0);
+                }
+            }
+            _ => None,
+        };
+        let Some(found) = found else {
+            return best;
+        };
+        best = shown(found.1, &found.0);
+        node = found;
+        steps = rest;
+    }
+}
+
+struct Events<'t> {
+    parser: Parser<'t, saphyr_parser::StrInput<'t>>,
+}
+
+impl<'t> Events<'t> {
+    fn next_node(&mut self) -> Option<(Event<'t>, Span)> {
+        loop {
+            match self.parser.next_event()?.ok()? {
+                (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
+                (Event::StreamEnd | Event::DocumentEnd, _) => return None,
+                found => return Some(found),
+            }
+        }
+    }
+
+    /// Skips what `opened` opened.
+    fn skip(&mut self, opened: &Event<'t>) {
+        let mut depth = match opened {
+            Event::MappingStart(..) | Event::SequenceStart(..) => 1,
+            _ => return,
+        };
+        while depth > 0 {
+            match self.next_node() {
+                Some((Event::MappingStart(..) | Event::SequenceStart(..), _)) => depth += 1,
+                Some((Event::MappingEnd | Event::SequenceEnd, _)) => depth -= 1,
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code)]
+    struct Rule {
+        event: String,
+        #[serde(rename = "match", default)]
+        pattern: Option<String>,
+        #[serde(default)]
+        count: u32,
+    }
+
+    fn check(text: &str) -> Vec<String> {
+        let document = match Document::parse("rules.yaml", text) {
+            Ok(document) => document,
+            Err(fault) => return vec![fault.to_string()],
+        };
+        let mut problems = Problems::new(&document);
+        let rules = document.value["rules"].as_sequence().unwrap();
+        for (index, rule) in rules.iter().enumerate() {
+            let path = Path::root().then("rules").then(index);
+            problems.decode::<Rule>(rule, &path);
+        }
+        problems
+            .into_diagnostics()
+            .iter()
+            .map(Diagnostic::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn every_unknown_key_is_found_where_it_stands() {
+        let found = check(
+            "rules:\n  - event: a\n    mtach: 'x'\n    contu: 1\n  - {event: b, count: two}\n",
+        );
+        assert_eq!(
+            found,
+            [
+                "rules.yaml:3:5: unknown key: `mtach`\n  hint: did you mean `match`?",
+                "rules.yaml:4:5: unknown key: `contu`\n  hint: did you mean `count`?",
+                "rules.yaml:5:23: invalid type: string \"two\", expected u32: `two`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_no_yaml_says_where() {
+        let found = check("rules:\n  - event: \"\\d\"\n");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("rules.yaml:2:"), "{found:?}");
+        assert!(found[0].contains("single quotes"), "{found:?}");
+    }
+}
