@@ -1,0 +1,270 @@
+//! What tests with real programs share: find a program, start it on free loopback ports, wait for a condition with a
+//! deadline, speak plain HTTP with it, and have it gone when the test ends, however it ends.
+//!
+//! ```ignore
+//! let port = free_port();
+//! let mut prometheus = Child::start(
+//!     Command::new(program("prometheus")).arg(format!("--web.listen-address=127.0.0.1:{port}")),
+//! );
+//! prometheus.wait_for("readiness", Duration::from_secs(20), || {
+//!     http_get(port, "/-/ready").filter(|answer| answer.status == 200)
+//! });
+//! ```
+
+#![allow(dead_code)] // each test uses some of it
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often [`wait_for`] looks again.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long one HTTP exchange may take.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The top directory of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The path of a program that the tests need.
+///
+/// # Panics
+/// If it is not installed. A test that needs a program fails without it: skipping would hide that nothing was tested.
+pub fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
+        .map(|directory| directory.join(name))
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| panic!("`{name}` is not installed; tests/install-deps.sh installs it"))
+}
+
+/// A port on loopback that nobody listened on a moment ago. Another process can take it before it is used; then the
+/// program that was to have it fails to start, which [`Child::wait_for`] reports.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// Polls until `condition` gives something.
+///
+/// # Panics
+/// If it has not done so by the deadline; `what` is named in the message.
+pub fn wait_for<T>(what: &str, limit: Duration, condition: impl FnMut() -> Option<T>) -> T {
+    poll(limit, condition).unwrap_or_else(|| panic!("no {what} within {limit:?}"))
+}
+
+fn poll<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = condition() {
+            return Some(found);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// A program that runs beside the test. Dropping it kills the process by its pid and reaps it.
+pub struct Child {
+    name: String,
+    process: std::process::Child,
+    output: tempfile::NamedTempFile,
+}
+
+impl Child {
+    /// Starts `command` without standard input; both its outputs go to a temporary file, see [`Child::output`].
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start(command: &mut Command) -> Self {
+        let name = Path::new(command.get_program())
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let output = tempfile::NamedTempFile::new().expect("a temporary file");
+        let handle = |file: &File| Stdio::from(file.try_clone().expect("a second handle"));
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(handle(output.as_file()))
+            .stderr(handle(output.as_file()))
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start `{name}`: {error}"));
+        Child {
+            name,
+            process,
+            output,
+        }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it has written so far, standard output and error together.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.output.path()).unwrap_or_default()).into_owned()
+    }
+
+    /// Polls until `condition` gives something.
+    ///
+    /// # Panics
+    /// If it has not done so by the deadline or if the program ends before; both show what the program said.
+    pub fn wait_for<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut condition: impl FnMut() -> Option<T>,
+    ) -> T {
+        let mut ended = None;
+        let found = poll(limit, || {
+            let found = condition();
+            if found.is_none() {
+                ended = self.process.try_wait().expect("its state");
+            }
+            (found.is_some() || ended.is_some()).then_some(found)
+        });
+        match (found.flatten(), ended) {
+            (Some(found), _) => found,
+            (None, Some(status)) => panic!(
+                "`{}` ended ({status}) before {what}:\n{}",
+                self.name,
+                self.output()
+            ),
+            (None, None) => panic!(
+                "`{}`: no {what} within {limit:?}:\n{}",
+                self.name,
+                self.output()
+            ),
+        }
+    }
+
+    /// Waits for the program to end by itself.
+    ///
+    /// # Panics
+    /// If it still runs at the deadline.
+    pub fn wait_for_end(&mut self, limit: Duration) -> std::process::ExitStatus {
+        match poll(limit, || self.process.try_wait().expect("its state")) {
+            Some(status) => status,
+            None => panic!(
+                "`{}` still runs after {limit:?}:\n{}",
+                self.name,
+                self.output()
+            ),
+        }
+    }
+
+    /// Sends a signal by name (`HUP`, `TERM`, `KILL`, …) to this process alone.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new(program("kill"))
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "cannot send {name} to `{}`",
+            self.name
+        );
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Both fail when it is gone already, which is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The header lines, as sent.
+    pub headers: String,
+    /// The body. HTTP/1.0 is spoken, so it never comes in chunks.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; null when it is something else.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// `GET path` from a server on loopback; nothing when no whole answer came.
+pub fn http_get(port: u16, path: &str) -> Option<Answer> {
+    http(
+        port,
+        &format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n"),
+        b"",
+    )
+}
+
+/// `POST path` with a body.
+pub fn http_post(port: u16, path: &str, content_type: &str, body: &[u8]) -> Option<Answer> {
+    let length = body.len();
+    http(
+        port,
+        &format!(
+            "POST {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        ),
+        body,
+    )
+}
+
+/// The answer of Prometheus' query API: its `data.result`.
+pub fn prometheus_query(port: u16, expression: &str) -> Option<Vec<serde_json::Value>> {
+    let answer = http_get(
+        port,
+        &format!("/api/v1/query?query={}", percent_encoded(expression)),
+    )?;
+    answer.json()["data"]["result"].as_array().cloned()
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                (byte as char).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+fn http(port: u16, head: &str, body: &[u8]) -> Option<Answer> {
+    let exchange = || -> io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(HTTP_TIMEOUT))?;
+        stream.set_write_timeout(Some(HTTP_TIMEOUT))?;
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = exchange().ok()?;
+    let split = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let headers = String::from_utf8_lossy(&bytes[..split]).into_owned();
+    let status = headers.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer {
+        status,
+        headers,
+        body: bytes[split + 4..].to_vec(),
+    })
+}
