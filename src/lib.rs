@@ -10,5 +10,6 @@
 //! See `ARCHITECTURE.md` for what each room promises and what it may know.
 
 pub mod diagnostic;
+pub mod exposition;
 pub mod metric;
 pub mod record;
