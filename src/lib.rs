@@ -12,4 +12,5 @@
 pub mod diagnostic;
 pub mod exposition;
 pub mod metric;
+pub mod own_metrics;
 pub mod record;
