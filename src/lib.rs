@@ -11,7 +11,5 @@
 
 pub mod diagnostic;
 pub mod exposition;
-pub mod logfmt;
 pub mod metric;
-pub mod own_metrics;
 pub mod record;

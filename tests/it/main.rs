@@ -1,5 +1,4 @@
 //! The integration tests: one binary, a module per subject.
 
-mod dashboards;
 mod exposition;
 mod support;
