@@ -11,5 +11,7 @@
 
 pub mod diagnostic;
 pub mod exposition;
+pub mod logfmt;
 pub mod metric;
+pub mod own_metrics;
 pub mod record;

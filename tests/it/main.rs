@@ -1,4 +1,5 @@
 //! The integration tests: one binary, a module per subject.
 
+mod dashboards;
 mod exposition;
 mod support;

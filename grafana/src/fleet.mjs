@@ -1,0 +1,201 @@
+// All appliances on one page, problems first.
+
+import * as kit from './kit.mjs';
+import { DASHBOARDS, alerts, applianceLink, conditions, events, gauge, of, serviceState } from './kit.mjs';
+
+const heard = gauge('appliance', of('log_last_message_timestamp_seconds'));
+// One row per appliance that was ever heard: NaN, shown as "no data", where a query has nothing to say about it.
+const everyAppliance = (expr) => `(${expr})\nor on (appliance)\n(0 / 0) * ${heard}`;
+// No alert firing is 0 only if rules are evaluated at all, which the Watchdog alert proves.
+const firing = (matchers, by) =>
+  `count ${by} (${alerts(matchers)})\nor ${by && 'on (appliance) '}(0 * ${by ? heard : `count(${heard})`} and on () ALERTS{alertname="Watchdog", alertstate="firing"})`;
+
+const stats = [
+  kit.stat({
+    title: 'Longest silence',
+    about:
+      'Time since the last line of the appliance that has been quiet longest. Everything below is as old as its last ' +
+      'line. Fed by every log message.',
+    queries: [kit.instant(`max(time() - ${heard})`)],
+    unit: 's',
+    thresholds: kit.SILENCE,
+  }),
+  kit.stat({
+    title: 'Appliances',
+    about: 'Appliances that have sent at least one line. Fed by every log message.',
+    queries: [kit.instant(`count(${heard})`)],
+    unit: 'short',
+  }),
+  kit.stat({
+    title: 'Critical',
+    about: 'Appliances whose worst open condition is critical. Which conditions count: see the table below.',
+    queries: [kit.instant(`sum(max by (appliance) (${conditions}) == bool 2)`)],
+    unit: 'short',
+    thresholds: kit.ANY_IS_CRIT,
+  }),
+  kit.stat({
+    title: 'Warning',
+    about: 'Appliances whose worst open condition is a warning. Which conditions count: see the table below.',
+    queries: [kit.instant(`sum(max by (appliance) (${conditions}) == bool 1)`)],
+    unit: 'short',
+    thresholds: kit.ANY_IS_WARN,
+  }),
+  kit.stat({
+    title: 'Critical alerts',
+    about: 'Firing alerts of severity critical, from the shipped rules. No data if no rule is evaluated.',
+    queries: [kit.instant(firing('severity="critical"', ''))],
+    unit: 'short',
+    thresholds: kit.ANY_IS_CRIT,
+  }),
+  kit.stat({
+    title: 'Warning alerts',
+    about: 'Firing alerts of severity warning, from the shipped rules. No data if no rule is evaluated.',
+    queries: [kit.instant(firing('severity="warning"', ''))],
+    unit: 'short',
+    thresholds: kit.ANY_IS_WARN,
+  }),
+];
+
+const appliances = kit.table({
+  title: 'Appliances, problems first',
+  about:
+    'One row per appliance. Worst and Open count what a log message has opened and none has closed: sensors and SEL ' +
+    '(ipmievd), disks (smartd), NTLS and its certificate (NTLS, certmonitord), service state and error codes ' +
+    '(sysstatd), log disk (crontab), tunnels (kmd). "no data" means that no line has ever told. Click a name for more.',
+  width: 24,
+  height: 10,
+  queries: [
+    kit.rows(everyAppliance(`max by (appliance) (${conditions})`)),
+    kit.rows(everyAppliance(`sum by (appliance) ((${conditions}) > bool 0)`)),
+    kit.rows(everyAppliance(serviceState)),
+    kit.rows(everyAppliance(gauge('appliance', of('ntls_up')))),
+    kit.rows(
+      everyAppliance(
+        `(min by (appliance) (${of('ntls_certificate_expiry_timestamp_seconds')}) - time()) / 86400`,
+      ),
+    ),
+    kit.rows(
+      everyAppliance(
+        `sum by (appliance) (${gauge('appliance, vpn, remote_address', of('ipsec_vpn_up'))} == bool 0)`,
+      ),
+    ),
+    kit.rows(`time() - ${heard}`),
+    kit.rows(everyAppliance(firing('', 'by (appliance)'))),
+  ],
+  columns: [
+    {
+      from: 'appliance',
+      as: 'Appliance',
+      links: [
+        applianceLink(DASHBOARDS.hardware),
+        applianceLink(DASHBOARDS.hsm),
+        applianceLink(DASHBOARDS.ipsec),
+        applianceLink(DASHBOARDS.ktls),
+        applianceLink(DASHBOARDS.access),
+      ],
+    },
+    { from: 'Value #A', as: 'Worst', mappings: kit.STATE },
+    { from: 'Value #B', as: 'Open', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN, decimals: 0 },
+    { from: 'Value #C', as: 'Service', mappings: kit.SERVICE },
+    { from: 'Value #D', as: 'NTLS', mappings: kit.UP },
+    {
+      from: 'Value #E',
+      as: 'Certificate',
+      unit: 'd',
+      decimals: 0,
+      mappings: kit.NO_DATA,
+      thresholds: kit.DAYS_LEFT,
+    },
+    { from: 'Value #F', as: 'Tunnels down', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT, decimals: 0 },
+    { from: 'Value #G', as: 'Last line', unit: 's', decimals: 0, thresholds: kit.SILENCE },
+    { from: 'Value #H', as: 'Alerts', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN, decimals: 0 },
+  ],
+  sort: 'Worst',
+});
+
+const open = kit.table({
+  title: 'Open conditions',
+  about:
+    'What a log message has opened and none has closed: sensors, SEL, disks, NTLS, certificate, service state and ' +
+    'codes, log disk, tunnels. Empty is shown as no data: look at the table above to see whether anything is known.',
+  width: 12,
+  queries: [kit.rows(`(${conditions}) > 0`)],
+  columns: [
+    { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] },
+    { from: 'condition', as: 'Condition' },
+    { from: 'item', as: 'Item' },
+    { from: 'Value', as: 'State', mappings: kit.STATE },
+  ],
+  sort: 'State',
+});
+
+const firingTable = kit.table({
+  title: 'Firing alerts',
+  about: 'Alerts of the shipped rules that fire now, for the chosen appliances. Empty is shown as no data.',
+  width: 12,
+  queries: [kit.rows(`count by (alertname, appliance, severity) (${alerts()})`)],
+  columns: [
+    { from: 'severity', as: 'Severity' },
+    { from: 'alertname', as: 'Alert' },
+    { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] },
+    { from: 'Value', as: 'Instances', decimals: 0, unit: 'short' },
+  ],
+  sortAscending: 'Severity',
+});
+
+const history = [
+  kit.stateTimeline({
+    title: 'Worst state over time',
+    about: 'The worst open condition of each appliance. Fed by the messages named above.',
+    queries: [kit.range(`max by (appliance) (${conditions})`, '{{appliance}}')],
+    mappings: kit.STATE,
+  }),
+  kit.bars({
+    title: 'Attention notices',
+    about:
+      'Conditions under which the appliance’s own trap agent would send a notification: ipmievd, smartd, NTLS, ' +
+      'sysstatd and kernel messages.',
+    queries: [
+      kit.range(
+        events('appliance, subsystem, state', of('appliance_attention_total')) + ' > 0',
+        '{{appliance}} {{subsystem}} {{state}}',
+      ),
+    ],
+  }),
+  kit.bars({
+    title: 'Crashes',
+    about: 'Programs on an appliance that logged CRASH AND BURN.',
+    queries: [
+      kit.range(events('appliance, program', of('log_crashes_total')) + ' > 0', '{{appliance}} {{program}}'),
+    ],
+  }),
+  kit.lines({
+    title: 'Lines by appliance',
+    about: 'Log lines per second. A line that goes flat at zero is an appliance that has gone quiet.',
+    queries: [
+      kit.range(
+        `max by (appliance) (sum by (appliance, instance) (rate(${of('log_messages_total')}[$__rate_interval])))`,
+        '{{appliance}}',
+      ),
+    ],
+    unit: 'cps',
+  }),
+  kit.bars({
+    title: 'Lines by severity',
+    about: 'Log lines of severity warning and worse. Severity is the sender’s opinion; Luna logs failures as info.',
+    queries: [
+      kit.range(
+        events('severity', of('log_messages_total', 'severity=~"warning|err|crit|alert|emerg"')) + ' > 0',
+        '{{severity}}',
+      ),
+    ],
+  }),
+];
+
+export default kit.dashboard(
+  DASHBOARDS.fleet,
+  'All appliances, problems first. Everything comes from their log lines; what no line has told reads as no data.',
+  kit.APPLIANCE_VARIABLES,
+  alerts('severity=~"critical|warning"'),
+  [...stats, appliances, open, firingTable, kit.row('Over time'), ...history],
+);

@@ -1,0 +1,479 @@
+//! What the exporter tells about itself: the last section of the metric contract.
+//!
+//! Two kinds. What happens is counted as it happens, through handles of prometheus-client that the caller keeps
+//! ([`OwnMetrics`]). What is the case is known elsewhere and asked for at scrape ([`AtScrape`], [`Process`]); it becomes
+//! families like those of the series table. This room counts what it is told to and decides nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+use prometheus_client::registry::Registry;
+
+use crate::metric::{Family, Kind, Series};
+
+/// Prefix of every metric here but `process_…` and `promhttp_…`, whose names are common to all exporters.
+const PREFIX: &str = "appliance_log_exporter";
+
+/// Handles for what is counted as it happens. Label values come from the configuration and from enumerations, so the
+/// caller bounds them.
+#[derive(Debug)]
+pub struct OwnMetrics {
+    /// To be exposed beside the snapshot.
+    pub registry: Registry,
+    /// Lines taken from a source, by `source`.
+    pub lines_read: Counters<1>,
+    /// Bytes taken from a source, by `source`.
+    pub bytes_read: Counters<1>,
+    /// Files that made room for a successor, by `source`.
+    pub rotations: Counters<1>,
+    /// Files that became shorter, by `source`.
+    pub truncations: Counters<1>,
+    /// Bytes known to be lost, by `source` and `reason`.
+    pub lost_bytes: Counters<2>,
+    /// Lines read and not used, by `source` and `reason`.
+    pub lines_dropped: Counters<2>,
+    /// Scrapes answered, by HTTP status `code`.
+    pub scrapes: Counters<1>,
+    /// 1 if the last reload took effect, 0 if it failed and the former settings stay.
+    pub config_last_reload_successful: Gauge,
+    /// Unix time of the last reload that took effect, in seconds.
+    pub config_last_reload_success_timestamp_seconds: Gauge<f64, AtomicU64>,
+}
+
+impl OwnMetrics {
+    /// All at zero.
+    pub fn new(version: &str, revision: &str) -> Self {
+        let mut registry = Registry::default();
+        let scrapes = Counters::new(["code"]);
+        registry.register(
+            "promhttp_metric_handler_requests",
+            "Scrapes by HTTP status code",
+            scrapes.clone(),
+        );
+        // As the Go client does it, so that a first failure is an increase.
+        for code in ["200", "500", "503"] {
+            scrapes.get([code]);
+        }
+
+        let own = registry.sub_registry_with_prefix(PREFIX);
+        own.register(
+            "build",
+            "Version and revision that the binary was built from",
+            Info::new(vec![
+                ("version", version.to_owned()),
+                ("revision", revision.to_owned()),
+            ]),
+        );
+        let mut by_source = |name, help| {
+            let counters = Counters::new(["source"]);
+            own.register(name, help, counters.clone());
+            counters
+        };
+        let lines_read = by_source("lines_read", "Lines read");
+        let bytes_read = by_source("bytes_read", "Bytes read");
+        let rotations = by_source(
+            "rotations",
+            "Files that were renamed or removed and had a successor",
+        );
+        let truncations = by_source(
+            "truncations",
+            "Files that became shorter than what was read of them",
+        );
+        let mut by_reason = |name, help| {
+            let counters = Counters::new(["source", "reason"]);
+            own.register(name, help, counters.clone());
+            counters
+        };
+        let lost_bytes = by_reason(
+            "lost_bytes",
+            "Bytes that went away before they could be read",
+        );
+        let lines_dropped = by_reason(
+            "lines_dropped",
+            "Lines that were read and could not be used",
+        );
+
+        let config_last_reload_successful = Gauge::default();
+        own.register(
+            "config_last_reload_successful",
+            "Whether the last reload of settings and rules took effect",
+            config_last_reload_successful.clone(),
+        );
+        let config_last_reload_success_timestamp_seconds = Gauge::default();
+        own.register(
+            "config_last_reload_success_timestamp_seconds",
+            "When settings and rules last took effect",
+            config_last_reload_success_timestamp_seconds.clone(),
+        );
+        Self {
+            registry,
+            lines_read,
+            bytes_read,
+            rotations,
+            truncations,
+            lost_bytes,
+            lines_dropped,
+            scrapes,
+            config_last_reload_successful,
+            config_last_reload_success_timestamp_seconds,
+        }
+    }
+}
+
+/// Counters that differ in the values of `N` labels, exposed in the order of these values.
+///
+/// prometheus-client's own family is a hash map, whose order differs from one process to the next.
+#[derive(Clone, Debug)]
+pub struct Counters<const N: usize> {
+    names: [&'static str; N],
+    // Locked at scrape and when a handle is fetched; whoever counts keeps its handle.
+    series: Arc<Mutex<BTreeMap<[String; N], Counter>>>,
+}
+
+impl<const N: usize> Counters<N> {
+    fn new(names: [&'static str; N]) -> Self {
+        Self {
+            names,
+            series: Arc::default(),
+        }
+    }
+
+    /// The counter for these label values; from now on it is exposed. Fetch it before there is anything to count, so
+    /// that it is exposed at 0 first, and keep it.
+    pub fn get(&self, values: [&str; N]) -> Counter {
+        self.lock()
+            .entry(values.map(str::to_owned))
+            .or_default()
+            .clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<[String; N], Counter>> {
+        // A map of counters is sound whatever happened to the thread that held it.
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<const N: usize> EncodeMetric for Counters<N> {
+    fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
+        for (values, counter) in self.lock().iter() {
+            let labels: Vec<_> = self
+                .names
+                .into_iter()
+                .zip(values.iter().map(String::as_str))
+                .collect();
+            counter.encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        <Counter as TypedMetric>::TYPE
+    }
+}
+
+/// What other rooms know at the time of a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct AtScrape {
+    /// Bytes that wait to be read, by source.
+    pub source_lag_bytes: Vec<(Arc<str>, u64)>,
+    /// Series held, by metric.
+    pub series: Vec<(Arc<str>, u64)>,
+    /// Updates that found no room for a series of their own, by metric.
+    pub series_dropped: Vec<(Arc<str>, u64)>,
+    /// Lines that a rule matched, by `pack/event`.
+    pub rule_hits: Vec<(Arc<str>, u64)>,
+    /// Rules in force.
+    pub rules_loaded: u64,
+    /// Seconds since the last checkpoint was on disk; nothing without a state directory.
+    pub checkpoint_age_seconds: Option<f64>,
+}
+
+impl AtScrape {
+    /// As families of a snapshot, those without a series left out.
+    pub fn families(&self) -> Vec<(Arc<Family>, Vec<Series>)> {
+        use Kind::{Counter, Gauge};
+        [
+            family(
+                "checkpoint_age_seconds",
+                "Time since the last checkpoint.",
+                Gauge,
+            )
+            .alone(self.checkpoint_age_seconds),
+            family("rule_hits_total", "Lines that a rule matched.", Counter)
+                .by("rule", &self.rule_hits),
+            family("rules_loaded", "Rules in force.", Gauge).alone(Some(self.rules_loaded as f64)),
+            family("series", "Series held for a metric.", Gauge).by("metric", &self.series),
+            family(
+                "series_dropped_total",
+                "Updates that found the table of a metric full and went to its overflow series.",
+                Counter,
+            )
+            .by("metric", &self.series_dropped),
+            family("source_lag_bytes", "Bytes that wait to be read.", Gauge)
+                .by("source", &self.source_lag_bytes),
+        ]
+        .into_iter()
+        .filter(|(_, series)| !series.is_empty())
+        .collect()
+    }
+}
+
+/// What the kernel says about this process. Only Linux tells it in a file; elsewhere there is nothing to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Process {
+    cpu_seconds: Option<f64>,
+    resident_memory_bytes: Option<f64>,
+    virtual_memory_bytes: Option<f64>,
+    start_time_seconds: Option<f64>,
+    open_fds: Option<f64>,
+    max_fds: Option<f64>,
+}
+
+impl Process {
+    /// Reads `/proc/self`; what cannot be read is left out.
+    pub fn read() -> Self {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let mut process = Self::parse(
+            &read("/proc/self/stat"),
+            &read("/proc/self/status"),
+            &read("/proc/self/limits"),
+            &read("/proc/stat"),
+        );
+        // The directory handle that lists them is one of them.
+        process.open_fds = std::fs::read_dir("/proc/self/fd")
+            .ok()
+            .map(|entries| entries.count().saturating_sub(1) as f64);
+        process
+    }
+
+    fn parse(stat: &str, status: &str, limits: &str, system_stat: &str) -> Self {
+        // The program's name, in parentheses, may hold blanks and parentheses itself.
+        let fields: Vec<f64> = stat
+            .rsplit_once(')')
+            .map(|(_, fields)| fields)
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+            .map(|field| field.parse().unwrap_or(f64::NAN))
+            .collect();
+        // Numbered as in proc(5), where the field after the name is the third.
+        let field = |number: usize| {
+            fields
+                .get(number - 3)
+                .copied()
+                .filter(|value| !value.is_nan())
+        };
+        // Linux reports times to user space in hundredths of a second on every architecture that Rust's std supports.
+        let seconds = |ticks: f64| ticks / 100.0;
+        let number_after = |text: &str, key: &str| -> Option<f64> {
+            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_ascii_whitespace().next()?.parse().ok()
+        };
+        Self {
+            cpu_seconds: field(14)
+                .zip(field(15))
+                .map(|(user, system)| seconds(user + system)),
+            resident_memory_bytes: number_after(status, "VmRSS:")
+                .map(|kilobytes| kilobytes * 1024.0),
+            virtual_memory_bytes: field(23),
+            start_time_seconds: field(22)
+                .zip(number_after(system_stat, "btime"))
+                .map(|(ticks, boot)| boot + seconds(ticks)),
+            open_fds: None,
+            max_fds: number_after(limits, "Max open files"),
+        }
+    }
+
+    /// As families of a snapshot, named as all exporters name them.
+    pub fn families(&self) -> Vec<(Arc<Family>, Vec<Series>)> {
+        use Kind::{Counter, Gauge};
+        [
+            (
+                "process_cpu_seconds_total",
+                "Processor time used, user and system.",
+                Counter,
+                self.cpu_seconds,
+            ),
+            (
+                "process_max_fds",
+                "File descriptors that may be open.",
+                Gauge,
+                self.max_fds,
+            ),
+            (
+                "process_open_fds",
+                "File descriptors that are open.",
+                Gauge,
+                self.open_fds,
+            ),
+            (
+                "process_resident_memory_bytes",
+                "Memory that is in RAM.",
+                Gauge,
+                self.resident_memory_bytes,
+            ),
+            (
+                "process_start_time_seconds",
+                "Unix time of the start.",
+                Gauge,
+                self.start_time_seconds,
+            ),
+            (
+                "process_virtual_memory_bytes",
+                "Address space in use.",
+                Gauge,
+                self.virtual_memory_bytes,
+            ),
+        ]
+        .into_iter()
+        .filter(|(.., value)| value.is_some())
+        .map(|(name, help, kind, value)| {
+            Plain {
+                name: name.into(),
+                help,
+                kind,
+            }
+            .alone(value)
+        })
+        .collect()
+    }
+}
+
+/// A family in the making.
+struct Plain {
+    name: Arc<str>,
+    help: &'static str,
+    kind: Kind,
+}
+
+fn family(name: &str, help: &'static str, kind: Kind) -> Plain {
+    Plain {
+        name: format!("{PREFIX}_{name}").into(),
+        help,
+        kind,
+    }
+}
+
+impl Plain {
+    fn alone(self, value: Option<f64>) -> (Arc<Family>, Vec<Series>) {
+        let series = value.map(|value| (Arc::from([]), value));
+        self.with(Arc::from([]), series)
+    }
+
+    fn by(self, label: &str, values: &[(Arc<str>, u64)]) -> (Arc<Family>, Vec<Series>) {
+        let series = values
+            .iter()
+            .map(|(of, value)| (Arc::from([of.clone()]), *value as f64));
+        self.with(Arc::from([Arc::from(label)]), series)
+    }
+
+    fn with(
+        self,
+        labels: Arc<[Arc<str>]>,
+        series: impl IntoIterator<Item = (Arc<[Arc<str>]>, f64)>,
+    ) -> (Arc<Family>, Vec<Series>) {
+        let family = Family {
+            name: self.name,
+            help: self.help.into(),
+            kind: self.kind,
+            labels,
+        };
+        let series = series
+            .into_iter()
+            .map(|(values, value)| Series {
+                values,
+                test: false,
+                value,
+            })
+            .collect();
+        (Arc::new(family), series)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::{Format, encode};
+    use crate::metric::Snapshot;
+
+    #[test]
+    fn the_contract() {
+        let own = OwnMetrics::new("1.2.3", "abc");
+        own.lines_read.get(["luna"]).inc_by(3);
+        own.lines_read.get(["gateway"]);
+        own.lost_bytes.get(["luna", "truncated"]).inc();
+        own.config_last_reload_successful.set(1);
+        own.config_last_reload_success_timestamp_seconds.set(1.5);
+        let at_scrape = AtScrape {
+            source_lag_bytes: vec![("luna".into(), 10)],
+            series: vec![("ipsec_drops_total".into(), 2)],
+            series_dropped: vec![("ipsec_drops_total".into(), 0)],
+            rule_hits: vec![("ntls/started".into(), 1)],
+            rules_loaded: 5,
+            checkpoint_age_seconds: None,
+        };
+        let families = at_scrape.families();
+        let text = encode(&own.registry, Snapshot { families }, Format::Classic);
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                r#"promhttp_metric_handler_requests_total{code="200"} 0"#,
+                r#"promhttp_metric_handler_requests_total{code="500"} 0"#,
+                r#"promhttp_metric_handler_requests_total{code="503"} 0"#,
+                r#"appliance_log_exporter_build_info{version="1.2.3",revision="abc"} 1"#,
+                r#"appliance_log_exporter_lines_read_total{source="gateway"} 0"#,
+                r#"appliance_log_exporter_lines_read_total{source="luna"} 3"#,
+                r#"appliance_log_exporter_lost_bytes_total{source="luna",reason="truncated"} 1"#,
+                r#"appliance_log_exporter_config_last_reload_successful 1"#,
+                r#"appliance_log_exporter_config_last_reload_success_timestamp_seconds 1.5"#,
+                r#"appliance_log_exporter_rule_hits_total{rule="ntls/started"} 1"#,
+                r#"appliance_log_exporter_rules_loaded 5"#,
+                r#"appliance_log_exporter_series{metric="ipsec_drops_total"} 2"#,
+                r#"appliance_log_exporter_series_dropped_total{metric="ipsec_drops_total"} 0"#,
+                r#"appliance_log_exporter_source_lag_bytes{source="luna"} 10"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_process_with_an_awkward_name() {
+        let process = Process::parse(
+            "42 (a) b (c) S 1 1 1 0 -1 4194304 10 0 0 0 250 50 0 0 20 0 1 0 1000 8192000 300 18446744073709551615\n",
+            "Name:\tx\nVmRSS:\t     300 kB\n",
+            "Limit   Soft   Hard   Units\nMax open files            1024                 524288               files\n",
+            "cpu 1 2\nbtime 1700000000\n",
+        );
+        assert_eq!(
+            process,
+            Process {
+                cpu_seconds: Some(3.0),
+                resident_memory_bytes: Some(307_200.0),
+                virtual_memory_bytes: Some(8_192_000.0),
+                start_time_seconds: Some(1_700_000_010.0),
+                open_fds: None,
+                max_fds: Some(1024.0),
+            }
+        );
+        assert_eq!(
+            Process::parse("", "1 (", "Max open files", "btime"),
+            Process::default()
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_process_can_be_read() {
+        let families = Process::read().families();
+        assert_eq!(families.len(), 6);
+        for (family, series) in families {
+            assert!(series[0].value >= 0.0, "{}", family.name);
+        }
+    }
+}

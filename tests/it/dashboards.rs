@@ -1,0 +1,518 @@
+//! The dashboards in `grafana/dashboards/`: they are what the generator writes, fit Grafana's own types, obey the
+//! seventeen rules of Grafana's dashboard linter, and ask only what Prometheus can parse and the exporter can answer.
+//!
+//! The linter itself is a Go program and not at hand here; its rules are written down again below, each under its name.
+//! Where a rule does not fit, [`EXCEPTIONS`] says why. An exception that nothing needs any more fails too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::time::Duration;
+
+use promql_parser::label::{MatchOp, Matcher};
+use promql_parser::parser::{Call, Expr, MatrixSelector, VectorSelector, parse};
+use promql_parser::util::{ExprVisitor, walk_expr};
+use serde_json::Value;
+
+use crate::support::{program, root};
+
+/// Stand for `$__rate_interval` and `$__range` when an expression is parsed: durations that nobody would write.
+const RATE_INTERVAL: Duration = Duration::from_secs(77 * 60);
+const RANGE: Duration = Duration::from_secs(78 * 60);
+
+/// Units that the panels use, all of them in Grafana's own list.
+const UNITS: &[&str] = &[
+    "Bps",
+    "bytes",
+    "celsius",
+    "cps",
+    "d",
+    "percentunit",
+    "rotrpm",
+    "s",
+    "short",
+    "volt",
+];
+
+/// A linter rule that does not hold, where (dashboard uid, and metric or `*`), and why.
+struct Exception {
+    rule: &'static str,
+    dashboards: fn(&str) -> bool,
+    metric: &'static str,
+    reason: &'static str,
+}
+
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        rule: "template-instance-rule",
+        dashboards: |uid| uid != "appliance-log-exporter",
+        metric: "*",
+        reason: "the thing watched is the appliance; the instance may be the exporter that read its lines",
+    },
+    Exception {
+        rule: "target-instance-rule",
+        dashboards: |uid| uid != "appliance-log-exporter",
+        metric: "*",
+        reason: "the thing watched is the appliance; every selector has `appliance=~\"$appliance\"` instead",
+    },
+    Exception {
+        rule: "target-instance-rule",
+        dashboards: |uid| uid == "appliance-log-exporter",
+        metric: "log_unmatched_messages_total",
+        reason: "relabelling may have made the appliance the instance of this series",
+    },
+    Exception {
+        rule: "target-instance-rule",
+        dashboards: |uid| uid == "appliance-log-exporter",
+        metric: "log_messages_total",
+        reason: "relabelling may have made the appliance the instance of this series",
+    },
+    Exception {
+        rule: "target-job-rule",
+        dashboards: |_| true,
+        metric: "ALERTS",
+        reason: "an alert keeps only the labels that its rule keeps, and the job need not be one",
+    },
+];
+
+struct Dashboard {
+    file: String,
+    json: Value,
+}
+
+impl Dashboard {
+    fn uid(&self) -> &str {
+        self.json["uid"].as_str().expect("a uid")
+    }
+
+    fn panels(&self) -> impl Iterator<Item = &Value> {
+        list(&self.json["panels"])
+            .iter()
+            .filter(|panel| panel["type"] != "row")
+    }
+
+    fn variables(&self, kind: &str) -> Vec<&Value> {
+        list(&self.json["templating"]["list"])
+            .iter()
+            .filter(|variable| variable["type"] == kind)
+            .collect()
+    }
+
+    /// Every expression of every panel, with the panel.
+    fn targets(&self) -> impl Iterator<Item = (&Value, &str)> {
+        self.panels().flat_map(|panel| {
+            list(&panel["targets"])
+                .iter()
+                .map(move |target| (panel, target["expr"].as_str().unwrap_or_default()))
+        })
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn dashboards() -> Vec<Dashboard> {
+    let mut found: Vec<Dashboard> = std::fs::read_dir(root().join("grafana/dashboards"))
+        .expect("grafana/dashboards")
+        .map(|entry| {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("a file");
+            Dashboard {
+                file: path.file_name().expect("a name").to_string_lossy().into(),
+                json: serde_json::from_str(&text)
+                    .unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+            }
+        })
+        .collect();
+    found.sort_by(|a, b| a.file.cmp(&b.file));
+    assert_eq!(found.len(), 7, "dashboards");
+    found
+}
+
+/// The expression with Grafana's duration variables replaced; its other variables are inside strings.
+fn with_durations(expression: &str) -> String {
+    expression
+        .replace("$__rate_interval", "77m")
+        .replace("$__range", "78m")
+}
+
+fn parsed(expression: &str) -> Result<Expr, String> {
+    parse(&with_durations(expression))
+}
+
+/// What an expression reads: selectors, and range selectors with the function that they are given to.
+#[derive(Default)]
+struct Reads {
+    vectors: Vec<VectorSelector>,
+    ranges: Vec<(String, MatrixSelector)>,
+}
+
+impl Reads {
+    fn of(expression: &Expr) -> Self {
+        let mut reads = Reads::default();
+        walk_expr(&mut reads, expression).expect("a walk that cannot fail");
+        reads
+    }
+
+    fn selectors(&self) -> impl Iterator<Item = &VectorSelector> {
+        self.vectors
+            .iter()
+            .chain(self.ranges.iter().map(|(_, range)| &range.vs))
+    }
+}
+
+impl ExprVisitor for Reads {
+    type Error = std::convert::Infallible;
+
+    fn pre_visit(&mut self, expression: &Expr) -> Result<bool, Self::Error> {
+        match expression {
+            Expr::VectorSelector(selector) => self.vectors.push(selector.clone()),
+            Expr::Call(Call { func, args }) => {
+                for argument in &args.args {
+                    if let Expr::MatrixSelector(range) = argument.as_ref() {
+                        self.ranges.push((func.name.to_string(), range.clone()));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+fn metric(selector: &VectorSelector) -> &str {
+    selector.name.as_deref().unwrap_or_default()
+}
+
+fn matcher<'a>(selector: &'a VectorSelector, label: &str) -> Option<&'a Matcher> {
+    selector
+        .matchers
+        .matchers
+        .iter()
+        .find(|matcher| matcher.name == label)
+}
+
+fn has_variable_matcher(selector: &VectorSelector, label: &str) -> bool {
+    matcher(selector, label).is_some_and(|matcher| {
+        matches!(matcher.op, MatchOp::Re(_)) && matcher.value == format!("${label}")
+    })
+}
+
+#[test]
+fn the_generator_writes_what_is_committed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = Command::new(program("node"))
+        .arg(root().join("grafana/generate.mjs"))
+        .arg(directory.path())
+        .output()
+        .expect("node");
+    assert!(
+        output.status.success(),
+        "{}\nhas `npm ci` been run in grafana/?",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for dashboard in dashboards() {
+        let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        let committed = read(root().join("grafana/dashboards").join(&dashboard.file));
+        let generated = read(directory.path().join(&dashboard.file));
+        assert!(
+            committed == generated,
+            "grafana/dashboards/{} is not what the generator writes: run `npm run generate` in grafana/",
+            dashboard.file
+        );
+    }
+}
+
+#[test]
+fn they_fit_grafanas_own_types() {
+    let output = Command::new(program("node"))
+        .arg(root().join("grafana/validate.mjs"))
+        .output()
+        .expect("node");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn links_and_bookmarks_keep_working() {
+    let found: BTreeMap<String, String> = dashboards()
+        .iter()
+        .map(|dashboard| {
+            (
+                dashboard.uid().to_string(),
+                dashboard.json["title"].as_str().unwrap_or_default().into(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("appliance-access", "Appliances / Access"),
+        ("appliance-fleet", "Appliances / Fleet"),
+        ("appliance-hardware", "Appliances / Hardware"),
+        ("appliance-hsm", "Appliances / HSM and NTLS"),
+        ("appliance-ipsec", "Appliances / IPsec"),
+        ("appliance-ktls", "Appliances / kTLS"),
+        ("appliance-log-exporter", "Appliances / Exporter"),
+    ];
+    assert_eq!(
+        found,
+        expected
+            .map(|(uid, title)| (uid.into(), title.into()))
+            .into()
+    );
+
+    for dashboard in dashboards() {
+        let file = &dashboard.file;
+        assert_eq!(dashboard.json["schemaVersion"], 39, "{file}");
+        assert!(dashboard.json["id"].is_null(), "{file}");
+        let link = &dashboard.json["links"][0];
+        assert_eq!(link["includeVars"], true, "{file}");
+        assert_eq!(link["keepTime"], true, "{file}");
+        assert_eq!(link["tags"], dashboard.json["tags"], "{file}");
+        let annotation = &dashboard.json["annotations"]["list"][0];
+        let expression = annotation["expr"].as_str().unwrap_or_default();
+        assert!(expression.starts_with("ALERTS{"), "{file}: {expression}");
+        parsed(expression).unwrap_or_else(|error| panic!("{file}: {expression}: {error}"));
+
+        // Links in cells go to a dashboard that is there.
+        let text = dashboard.json.to_string();
+        for target in text.split("\"/d/").skip(1) {
+            let uid = target.split(['?', '"']).next().unwrap_or_default();
+            assert!(found.contains_key(uid), "{file}: link to {uid}");
+        }
+    }
+}
+
+#[test]
+fn panels_stand_beside_each_other_and_say_no_data() {
+    for dashboard in dashboards() {
+        let file = &dashboard.file;
+        let mut ids = BTreeSet::new();
+        let mut titles = BTreeSet::new();
+        let mut cells = BTreeSet::new();
+        for panel in list(&dashboard.json["panels"]) {
+            let title = panel["title"].as_str().unwrap_or_default();
+            assert!(ids.insert(panel["id"].as_u64()), "{file}: id of {title}");
+            assert!(titles.insert(title), "{file}: two panels `{title}`");
+            let at = |key: &str| panel["gridPos"][key].as_u64().expect("a position");
+            assert!(at("x") + at("w") <= 24, "{file}: {title} is too far right");
+            for x in at("x")..at("x") + at("w") {
+                for y in at("y")..at("y") + at("h") {
+                    assert!(cells.insert((x, y)), "{file}: {title} lies on another");
+                }
+            }
+        }
+        for panel in dashboard.panels() {
+            let title = panel["title"].as_str().unwrap_or_default();
+            let defaults = &panel["fieldConfig"]["defaults"];
+            assert_eq!(defaults["noValue"], "no data", "{file}: {title}");
+            // A state in colour has its word too, in the panel or in the column.
+            let states = matches!(
+                panel["type"].as_str(),
+                Some("state-timeline" | "status-history")
+            );
+            assert!(
+                !states || !list(&defaults["mappings"]).is_empty(),
+                "{file}: {title}: states without words"
+            );
+        }
+    }
+}
+
+/// Test lines of an appliance must not look like faults: every series of an appliance is asked for without them.
+#[test]
+fn series_of_appliances_leave_test_lines_out() {
+    for dashboard in dashboards() {
+        if dashboard.uid() == "appliance-log-exporter" {
+            continue;
+        }
+        for (panel, expression) in dashboard.targets() {
+            for selector in Reads::of(&parsed(expression).expect("PromQL")).selectors() {
+                let place = format!("{}: {}: {selector}", dashboard.file, panel["title"]);
+                if metric(selector) == "ALERTS" {
+                    continue;
+                }
+                assert!(has_variable_matcher(selector, "appliance"), "{place}");
+                assert!(
+                    matcher(selector, "test").is_some_and(|test| test.value.is_empty()),
+                    "{place}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_seventeen_linter_rules_hold() {
+    let mut faults = Vec::new();
+    let mut used = BTreeSet::new();
+    for dashboard in dashboards() {
+        for fault in lint(&dashboard) {
+            let exception = EXCEPTIONS.iter().position(|exception| {
+                exception.rule == fault.rule
+                    && (exception.dashboards)(dashboard.uid())
+                    && (exception.metric == "*" || exception.metric == fault.metric)
+            });
+            match exception {
+                Some(index) => _ = used.insert(index),
+                None => faults.push(format!(
+                    "{}: {}: {} {}",
+                    dashboard.file, fault.rule, fault.metric, fault.text
+                )),
+            }
+        }
+    }
+    for (index, exception) in EXCEPTIONS.iter().enumerate() {
+        if !used.contains(&index) {
+            faults.push(format!(
+                "exception to {} for {} is not needed any more ({})",
+                exception.rule, exception.metric, exception.reason
+            ));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+struct Fault {
+    rule: &'static str,
+    metric: String,
+    text: String,
+}
+
+fn lint(dashboard: &Dashboard) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut fault = |rule, metric: &str, text: String| {
+        faults.push(Fault {
+            rule,
+            metric: metric.into(),
+            text,
+        });
+    };
+
+    if dashboard.json["editable"] != false {
+        fault("uneditable-dashboard", "", "it is editable".into());
+    }
+
+    let sources = dashboard.variables("datasource");
+    if !matches!(sources[..], [source] if source["name"] == "datasource" && source["label"] == "Data source" && source["query"] == "prometheus")
+    {
+        fault(
+            "template-datasource-rule",
+            "",
+            "want one variable `datasource` labelled `Data source` for Prometheus".into(),
+        );
+    }
+    for (rule, name, label) in [
+        ("template-job-rule", "job", "Job"),
+        ("template-instance-rule", "instance", "Instance"),
+    ] {
+        let good = dashboard.variables("query").iter().any(|variable| {
+            variable["name"] == name
+                && variable["label"] == label
+                && variable["datasource"]["uid"] == "${datasource}"
+                && variable["multi"] == true
+                && variable["includeAll"] == true
+                && variable["allValue"] == ".+"
+        });
+        if !good {
+            fault(rule, "", format!("no good variable `{name}`"));
+        }
+    }
+    for variable in dashboard.variables("query") {
+        let query = variable["query"].as_str().unwrap_or_default();
+        let selector = query
+            .strip_prefix("label_values(")
+            .and_then(|rest| rest.strip_suffix(')'))
+            .and_then(|rest| rest.rsplit_once(", "))
+            .map(|(selector, _)| parsed(selector));
+        if !matches!(selector, Some(Ok(_))) {
+            fault("template-label-promql-rule", "", query.into());
+        }
+        if variable["refresh"] != 2 {
+            fault("template-on-time-change-reload-rule", "", query.into());
+        }
+    }
+
+    for panel in dashboard.panels() {
+        let title = panel["title"].as_str().unwrap_or_default();
+        if panel["datasource"]["uid"] != "${datasource}" {
+            fault("panel-datasource-rule", "", title.into());
+        }
+        if title.is_empty() || panel["description"].as_str().is_none_or(str::is_empty) {
+            fault("panel-title-description-rule", "", title.into());
+        }
+        if list(&panel["targets"]).is_empty() {
+            fault("panel-no-targets-rule", "", title.into());
+        }
+        let properties = || {
+            list(&panel["fieldConfig"]["overrides"])
+                .iter()
+                .flat_map(|rule| list(&rule["properties"]))
+        };
+        let mapped = !list(&panel["fieldConfig"]["defaults"]["mappings"]).is_empty()
+            || properties().any(|property| property["id"] == "mappings");
+        let units: Vec<&str> = properties()
+            .filter(|property| property["id"] == "unit")
+            .map(|property| &property["value"])
+            .chain([&panel["fieldConfig"]["defaults"]["unit"]])
+            .filter_map(Value::as_str)
+            .collect();
+        if (!mapped && units.is_empty()) || units.iter().any(|unit| !UNITS.contains(unit)) {
+            fault("panel-units-rule", "", format!("{title}: {units:?}"));
+        }
+        for target in list(&panel["targets"]) {
+            // All queries are PromQL, so the two rules about LogQL have nothing to look at.
+            if !target["datasource"].is_null() && target["datasource"]["type"] != "prometheus" {
+                fault("target-logql-rule", "", title.into());
+                fault("target-logql-auto-rule", "", title.into());
+            }
+        }
+    }
+
+    for (panel, expression) in dashboard.targets() {
+        let place = format!("{}: {expression}", panel["title"]);
+        let expression = match parsed(expression) {
+            Ok(expression) => expression,
+            Err(error) => {
+                fault("target-promql-rule", "", format!("{place}: {error}"));
+                continue;
+            }
+        };
+        let reads = Reads::of(&expression);
+        for (function, range) in &reads.ranges {
+            // Of the time range as a whole one can only ask for an increase.
+            let good = range.range == RATE_INTERVAL
+                || range.range == RANGE && !matches!(function.as_str(), "rate" | "irate");
+            if !good {
+                fault(
+                    "target-rate-interval-rule",
+                    metric(&range.vs),
+                    place.clone(),
+                );
+            }
+            if metric(&range.vs).ends_with("_total")
+                && !matches!(function.as_str(), "rate" | "irate" | "increase")
+            {
+                fault("target-counter-agg-rule", metric(&range.vs), place.clone());
+            }
+        }
+        for selector in &reads.vectors {
+            if metric(selector).ends_with("_total") {
+                fault("target-counter-agg-rule", metric(selector), place.clone());
+            }
+        }
+        for selector in reads.selectors() {
+            for (rule, label) in [
+                ("target-job-rule", "job"),
+                ("target-instance-rule", "instance"),
+            ] {
+                if !has_variable_matcher(selector, label) {
+                    fault(rule, metric(selector), place.clone());
+                }
+            }
+        }
+    }
+    faults
+}
