@@ -15,3 +15,4 @@ pub mod logfmt;
 pub mod metric;
 pub mod own_metrics;
 pub mod record;
+pub mod server;

@@ -2,4 +2,5 @@
 
 mod dashboards;
 mod exposition;
+mod server;
 mod support;

@@ -1,0 +1,90 @@
+//! From `--web.listen-address` or systemd to listening sockets, or to one clear error.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::TcpListener;
+
+use listenfd::ListenFd;
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    /// As the user wrote it.
+    address: String,
+    error: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, error } = self;
+        match error.kind() {
+            ErrorKind::AddrInUse => write!(
+                f,
+                "cannot listen on `{address}`: another program does already\n  hint: end it, or choose another \
+                 address with --web.listen-address"
+            ),
+            ErrorKind::PermissionDenied => write!(
+                f,
+                "cannot listen on `{address}`: permission denied\n  hint: ports below 1024 want the capability \
+                 CAP_NET_BIND_SERVICE; choose a higher one, or let systemd open the socket"
+            ),
+            _ => write!(f, "cannot listen on `{address}`: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// Listens on every address: `host:port`, `[::1]:port`, or `:port` for all interfaces. Do it before anything else that
+/// takes time, so that a port in use is told at once.
+///
+/// # Errors
+/// The first address that is no address or cannot be had.
+pub fn bind<A: AsRef<str>>(addresses: &[A]) -> Result<Vec<TcpListener>, BindError> {
+    addresses
+        .iter()
+        .map(|address| {
+            let address = address.as_ref();
+            let bound = match address.strip_prefix(':') {
+                // The IPv6 wildcard takes IPv4 too; where there is no IPv6, its family is refused.
+                Some(port) => TcpListener::bind(format!("[::]:{port}")).or_else(|error| {
+                    if error.kind() == ErrorKind::AddrInUse {
+                        return Err(error);
+                    }
+                    TcpListener::bind(format!("0.0.0.0:{port}"))
+                }),
+                None => TcpListener::bind(address),
+            };
+            bound.map_err(|error| BindError {
+                address: address.to_owned(),
+                error,
+            })
+        })
+        .collect()
+}
+
+/// The sockets that systemd opened for us (`ListenStream=` of a socket unit).
+///
+/// # Errors
+/// There is none, or one is no TCP socket.
+pub fn systemd_listeners() -> Result<Vec<TcpListener>, BindError> {
+    let mut passed = ListenFd::from_env();
+    let failed = |error| BindError {
+        address: "systemd".to_owned(),
+        error,
+    };
+    let listeners: Vec<_> = (0..passed.len())
+        .filter_map(|index| passed.take_tcp_listener(index).transpose())
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    if listeners.is_empty() {
+        return Err(failed(io::Error::other(
+            "no socket was passed; is the service started by its socket unit?",
+        )));
+    }
+    Ok(listeners)
+}

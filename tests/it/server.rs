@@ -1,0 +1,511 @@
+//! The server over real sockets: what it answers, and what clients cannot do to it.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use appliance_log_exporter::exposition::Format;
+use appliance_log_exporter::server::{App, Options, Status, Unrecognised, bind, serve};
+use tokio::sync::oneshot;
+
+use crate::support::{http_get, http_post, wait_for};
+
+/// Far more than anything here takes; only a failure waits so long.
+const LONG: Duration = Duration::from_secs(10);
+const SHORT: Duration = Duration::from_millis(100);
+
+/// An application whose answers the test sets.
+struct TestApp {
+    body: String,
+    ready: AtomicBool,
+    reload: Mutex<Result<(), String>>,
+    appliances: Mutex<Vec<String>>,
+    scraped: Mutex<Vec<u16>>,
+    gate: Gate,
+}
+
+/// Holds up scrapes while it is shut.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<(bool, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.1 += 1;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |state| state.0).unwrap());
+    }
+
+    fn set_shut(&self, shut: bool) {
+        self.state.lock().unwrap().0 = shut;
+        self.changed.notify_all();
+    }
+
+    fn wait_until_someone_came(&self) {
+        let state = self.state.lock().unwrap();
+        let (_state, waited) = self
+            .changed
+            .wait_timeout_while(state, LONG, |state| state.1 == 0)
+            .unwrap();
+        assert!(!waited.timed_out());
+    }
+}
+
+impl App for TestApp {
+    fn exposition(&self, format: Format) -> String {
+        self.gate.pass();
+        match format {
+            Format::Classic => self.body.clone(),
+            Format::OpenMetrics => format!("{}# EOF\n", self.body),
+        }
+    }
+
+    fn status(&self) -> Status {
+        assert!(
+            !self.appliances().contains(&"panic".to_owned()),
+            "asked for"
+        );
+        Status {
+            unrecognised: vec![Unrecognised {
+                sample: "<b>new words</b>".into(),
+                ..Unrecognised::default()
+            }],
+            ..Status::default()
+        }
+    }
+
+    fn ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        self.reload.lock().unwrap().clone()
+    }
+
+    fn appliances(&self) -> Vec<String> {
+        self.appliances.lock().unwrap().clone()
+    }
+
+    fn scraped(&self, code: u16) {
+        self.scraped.lock().unwrap().push(code);
+    }
+}
+
+/// A server in this process, until it is dropped.
+struct TestServer {
+    port: u16,
+    app: Arc<TestApp>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TestServer {
+    fn start(options: Options) -> Self {
+        Self::with_body(options, "up 1\n".into())
+    }
+
+    fn with_body(options: Options, body: String) -> Self {
+        let app = Arc::new(TestApp {
+            body,
+            ready: AtomicBool::new(true),
+            reload: Mutex::new(Ok(())),
+            appliances: Mutex::default(),
+            scraped: Mutex::default(),
+            gate: Gate::default(),
+        });
+        let listeners = bind(&["127.0.0.1:0"]).unwrap();
+        let port = listeners[0].local_addr().unwrap().port();
+        let (stop, stopped) = oneshot::channel();
+        let served = app.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime
+                .block_on(serve(listeners, served, options, async {
+                    let _ = stopped.await;
+                }))
+                .unwrap();
+            runtime.shutdown_background();
+        });
+        Self {
+            port,
+            app,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream
+    }
+
+    /// Sends `request` and reads until the server closes.
+    fn exchange(&self, request: &str) -> String {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn begin_shutdown(&mut self) {
+        drop(self.stop.take());
+    }
+
+    fn wait_for_end(&mut self) {
+        let thread = self.thread.take().unwrap();
+        wait_for("end of the server", LONG, || {
+            thread.is_finished().then_some(())
+        });
+        thread.join().unwrap();
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.app.gate.set_shut(false);
+        self.begin_shutdown();
+        if self.thread.is_some() && !std::thread::panicking() {
+            self.wait_for_end();
+        }
+    }
+}
+
+fn close(method: &str, path: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+}
+
+/// The server has closed, in order or not.
+fn is_cut(read: std::io::Result<usize>) -> bool {
+    match read {
+        Ok(bytes) => bytes == 0,
+        Err(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted
+        ),
+    }
+}
+
+#[test]
+fn every_endpoint_and_method() {
+    let server = TestServer::start(Options::default());
+    *server.app.appliances.lock().unwrap() = vec!["hsm1".into(), "hs\"m2".into()];
+    for (method, path, status, part) in [
+        ("GET", "/metrics", "200", "\r\n\r\nup 1\n"),
+        ("HEAD", "/metrics", "200", "content-length: 5\r\n"),
+        ("POST", "/metrics", "405", "allow: GET, HEAD\r\n"),
+        ("GET", "/", "200", "&lt;b&gt;new words"),
+        ("GET", "/?x=1", "200", "<title>"),
+        ("DELETE", "/", "405", "allow: GET, HEAD\r\n"),
+        ("GET", "/-/healthy", "200", "healthy\n"),
+        ("GET", "/-/ready", "200", "ready\n"),
+        ("GET", "/-/reload", "405", "allow: POST\r\n"),
+        ("HEAD", "/-/reload", "405", "allow: POST\r\n"),
+        ("POST", "/-/reload", "200", "reloaded\n"),
+        ("GET", "/sd", "200", r#"[{"targets":["hsm1","hs\"m2"]}]"#),
+        ("GET", "/metrics/", "404", "Not found"),
+        ("GET", "/<script>", "400", ""),
+        ("GET", "/../etc/passwd", "404", "Not found"),
+    ] {
+        let answer = server.exchange(&close(method, path));
+        let head = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&head), "{method} {path}: {answer}");
+        assert!(answer.contains(part), "{method} {path}: {answer}");
+        if method == "HEAD" {
+            assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        }
+    }
+    assert_eq!(*server.app.scraped.lock().unwrap(), [200, 200]);
+}
+
+#[test]
+fn the_format_and_the_coding_are_negotiated() {
+    let server = TestServer::start(Options::default());
+    let get = |headers: &str| {
+        server.exchange(&format!(
+            "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"
+        ))
+    };
+    let plain = get("");
+    assert!(plain.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    // Two lines of one header are one list.
+    let open =
+        get("Accept: text/plain;q=0.5\r\nAccept: application/openmetrics-text;version=1.0.0\r\n");
+    assert!(
+        open.contains(
+            "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
+        )
+    );
+    assert!(open.ends_with("# EOF\n"));
+
+    let mut stream = server.connect();
+    let request =
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept-Encoding: gzip\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let split = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+    assert!(String::from_utf8_lossy(&bytes[..split]).contains("content-encoding: gzip\r\n"));
+    let mut body = String::new();
+    flate2::read::GzDecoder::new(&bytes[split..])
+        .read_to_string(&mut body)
+        .unwrap();
+    assert_eq!(body, "up 1\n");
+}
+
+#[test]
+fn the_metrics_can_live_elsewhere() {
+    let server = TestServer::start(Options {
+        telemetry_path: "/luna/metrics".into(),
+        ..Options::default()
+    });
+    assert_eq!(http_get(server.port, "/metrics").unwrap().status, 404);
+    assert_eq!(
+        http_get(server.port, "/luna/metrics").unwrap().text(),
+        "up 1\n"
+    );
+    assert!(
+        http_get(server.port, "/")
+            .unwrap()
+            .text()
+            .contains("href=\"/luna/metrics\"")
+    );
+}
+
+#[test]
+fn nothing_is_scraped_before_the_backlog_is_applied() {
+    let server = TestServer::start(Options::default());
+    server.app.ready.store(false, Ordering::SeqCst);
+    for path in ["/-/ready", "/metrics"] {
+        assert_eq!(http_get(server.port, path).unwrap().status, 503, "{path}");
+    }
+    assert_eq!(http_get(server.port, "/-/healthy").unwrap().status, 200);
+    server.app.ready.store(true, Ordering::SeqCst);
+    for path in ["/-/ready", "/metrics"] {
+        assert_eq!(http_get(server.port, path).unwrap().status, 200, "{path}");
+    }
+    assert_eq!(*server.app.scraped.lock().unwrap(), [503, 200]);
+}
+
+#[test]
+fn a_failed_reload_says_why() {
+    let server = TestServer::start(Options::default());
+    *server.app.reload.lock().unwrap() = Err("rules.yaml:3:5: unknown key: `mtach`".into());
+    let answer = http_post(server.port, "/-/reload", "text/plain", b"").unwrap();
+    assert_eq!(answer.status, 500);
+    assert_eq!(answer.text(), "rules.yaml:3:5: unknown key: `mtach`\n");
+}
+
+#[test]
+fn no_appliance_is_an_empty_list() {
+    let server = TestServer::start(Options::default());
+    assert_eq!(http_get(server.port, "/sd").unwrap().text(), "[]");
+}
+
+#[test]
+fn a_panic_costs_one_answer() {
+    let server = TestServer::start(Options::default());
+    server.app.appliances.lock().unwrap().push("panic".into());
+    assert_eq!(http_get(server.port, "/").unwrap().status, 500);
+    assert_eq!(http_get(server.port, "/-/healthy").unwrap().status, 200);
+}
+
+#[test]
+fn a_silent_client_is_cut() {
+    let server = TestServer::start(Options {
+        header_timeout: SHORT,
+        ..Options::default()
+    });
+    let mut stream = server.connect();
+    assert!(is_cut(stream.read(&mut [0; 64])));
+}
+
+#[test]
+fn a_kept_connection_is_used_again_and_cut_when_it_rests() {
+    let server = TestServer::start(Options {
+        header_timeout: Duration::from_secs(2),
+        ..Options::default()
+    });
+    let mut stream = server.connect();
+    let mut all = Vec::new();
+    for answers in 1..=2 {
+        stream
+            .write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        while String::from_utf8_lossy(&all).matches("healthy\n").count() < answers {
+            let mut some = [0; 1024];
+            let bytes = stream.read(&mut some).unwrap();
+            assert_ne!(bytes, 0, "closed too early");
+            all.extend_from_slice(&some[..bytes]);
+        }
+    }
+    assert!(is_cut(stream.read(&mut [0; 64])));
+}
+
+#[test]
+fn a_client_that_dribbles_its_header_is_cut() {
+    let server = TestServer::start(Options {
+        header_timeout: SHORT,
+        ..Options::default()
+    });
+    let mut stream = server.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\nX-Long: ").unwrap();
+    // The read's time limit is the pace of the dribble.
+    stream
+        .set_read_timeout(Some(Duration::from_millis(10)))
+        .unwrap();
+    let deadline = Instant::now() + LONG;
+    loop {
+        assert!(Instant::now() < deadline, "not cut");
+        match stream.read(&mut [0; 64]) {
+            // Some servers say 408 before they close.
+            Ok(bytes) if bytes > 0 => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            read => {
+                assert!(is_cut(read));
+                break;
+            }
+        }
+        if stream.write_all(b"a").is_err() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_header_without_end_is_refused() {
+    let server = TestServer::start(Options::default());
+    let mut stream = server.connect();
+    stream.set_write_timeout(Some(LONG)).unwrap();
+    let line = format!("X-Long: {}\r\n", "a".repeat(8000));
+    let mut sent = stream.write_all(b"GET / HTTP/1.1\r\n");
+    // 80 MB: either the server closes on the way, or it takes all of it and this test fails.
+    for _ in 0..10_000 {
+        if sent.is_err() {
+            return;
+        }
+        sent = stream.write_all(line.as_bytes());
+    }
+    panic!("80 MB of header were taken");
+}
+
+#[test]
+fn a_slow_reader_is_cut_and_its_place_is_free() {
+    // More than the kernel's buffers take.
+    let server = TestServer::with_body(
+        Options {
+            write_timeout: SHORT,
+            connections_max: 1,
+            ..Options::default()
+        },
+        "x".repeat(64 << 20),
+    );
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    server.app.gate.wait_until_someone_came();
+    // It does not read. Its place is taken, until the server has had enough.
+    wait_for("a free place", LONG, || {
+        http_get(server.port, "/-/healthy").filter(|answer| answer.status == 200)
+    });
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    assert!(bytes.len() < 64 << 20, "all was sent");
+}
+
+#[test]
+fn who_comes_on_top_is_told() {
+    let server = TestServer::start(Options {
+        connections_max: 2,
+        ..Options::default()
+    });
+    let waiting = [server.connect(), server.connect()];
+    let mut answer = String::new();
+    let mut third = server.connect();
+    third
+        .write_all(close("GET", "/metrics").as_bytes())
+        .unwrap();
+    third.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(
+        answer.ends_with("\r\n\r\ntoo many connections\n"),
+        "{answer}"
+    );
+    drop(waiting);
+    wait_for("a free place", LONG, || {
+        http_get(server.port, "/metrics").filter(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn shutdown_finishes_an_answer_that_has_begun() {
+    let mut server = TestServer::start(Options::default());
+    server.app.gate.set_shut(true);
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    server.app.gate.wait_until_someone_came();
+    // One that never asked, and one whose answer is long out: they must not hold up the end.
+    let _silent = server.connect();
+    server.begin_shutdown();
+    wait_for("a closed listener", LONG, || {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).err()
+    });
+    server.app.gate.set_shut(false);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\nup 1\n"), "{answer}");
+    server.wait_for_end();
+}
+
+#[test]
+fn shutdown_has_a_deadline() {
+    let mut server = TestServer::start(Options {
+        shutdown_timeout: SHORT,
+        ..Options::default()
+    });
+    server.app.gate.set_shut(true);
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    server.app.gate.wait_until_someone_came();
+    server.begin_shutdown();
+    server.wait_for_end();
+    assert!(is_cut(stream.read(&mut [0; 64])));
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_error() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = bind(&["127.0.0.1:0", &address]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "cannot listen on `{address}`: another program does already\n  hint: end it, or choose another address \
+             with --web.listen-address"
+        )
+    );
+    for wrong in ["nonsense", "127.0.0.1", "127.0.0.1:99999", ":x", ""] {
+        let error = bind(&[wrong]).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("cannot listen on `{wrong}`: ")),
+            "{error}"
+        );
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
