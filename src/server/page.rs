@@ -126,11 +126,11 @@ header nav{margin-left:auto;display:flex;flex-wrap:wrap;gap:4px 18px}\
 header a{color:#fff;text-decoration-color:#fff9}\
 h2{font-size:1.05rem;margin:34px 0 10px}h2 small{font-weight:400;color:var(--soft);margin-left:8px}\
 a{color:var(--link)}\
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(155px,1fr));gap:12px;margin:24px 0 0}\
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(138px,1fr));gap:12px;margin:24px 0 0}\
 .figures div,.table{background:var(--card);border:1px solid var(--line);border-radius:8px}\
 .figures div{padding:12px 16px}.figures dt{color:var(--soft);font-size:.82rem}\
-.figures dd{margin:2px 0 0;font-size:1.25rem;font-weight:600;overflow-wrap:anywhere}\
-.figures small{display:block;font-size:.8rem;font-weight:400;color:var(--soft)}\
+.figures dd{margin:2px 0 0;font-size:1.2rem;font-weight:600}\
+.figures small{display:block;font-size:.8rem;font-weight:400;color:var(--soft);overflow-wrap:anywhere}\
 dl{margin:0}\
 .table{overflow-x:auto}\
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
@@ -138,7 +138,7 @@ th,td{padding:7px 14px;text-align:left;vertical-align:top;border-top:1px solid v
 thead th{border-top:0;color:var(--soft);font-size:.8rem;font-weight:600;white-space:nowrap}\
 td.n,th.n{text-align:right;white-space:nowrap}\
 code,pre{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}\
-td code{overflow-wrap:anywhere}\
+td code{overflow-wrap:break-word}td.m{min-width:20rem}td.m code{overflow-wrap:anywhere}\
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good)}.soft{color:var(--soft)}\
 .notice{background:var(--bad-bg);color:var(--bad);border-radius:8px;padding:12px 16px;margin:20px 0 0}\
 .notice pre{margin:6px 0 0;white-space:pre-wrap;overflow-wrap:anywhere}\
@@ -243,7 +243,7 @@ fn write_figures(out: &mut String, status: &Status) -> fmt::Result {
     )?;
     figure(
         out,
-        "Waiting to be read",
+        "Waiting",
         Bytes(lag),
         &format!("{} lines/s", Rate(rate)),
     )?;
@@ -268,24 +268,25 @@ fn write_figures(out: &mut String, status: &Status) -> fmt::Result {
     figure(
         out,
         "Last reload",
-        Ago(status.reload.age),
+        Age(status.reload.age),
         if status.reload.error.is_some() {
-            "failed since"
+            "ago; failed since"
         } else {
-            "took effect"
+            "ago"
         },
     )?;
-    match &status.checkpoint {
-        Some(Checkpoint {
-            directory,
-            age: Some(age),
-        }) => figure(out, "Checkpoint", Ago(*age), directory)?,
-        Some(Checkpoint {
-            directory,
-            age: None,
-        }) => figure(out, "Checkpoint", "not yet", directory)?,
-        None => figure(out, "Checkpoint", "none", "no state directory")?,
-    }
+    let (age, place) = match &status.checkpoint {
+        Some(Checkpoint { directory, age }) => (
+            age.map_or("not yet".to_owned(), |age| Age(age).to_string()),
+            if age.is_some() {
+                format!("ago in {directory}")
+            } else {
+                format!("in {directory}")
+            },
+        ),
+        None => ("none".to_owned(), "no state directory".to_owned()),
+    };
+    figure(out, "Checkpoint", age, &place)?;
     out.write_str("</dl>\n")
 }
 
@@ -370,7 +371,7 @@ fn write_unrecognised(out: &mut String, status: &Status) -> fmt::Result {
         |out, kind| {
             write!(
                 out,
-                "<td class=\"n\">{}</td><td>{}</td><td>{}</td><td><code>{}</code></td>",
+                "<td class=\"n\">{}</td><td>{}</td><td>{}</td><td class=\"m\"><code>{}</code></td>",
                 Grouped(kind.count),
                 Escaped(&kind.program),
                 Escaped(&kind.appliance),
@@ -561,18 +562,6 @@ impl Display for Age {
     }
 }
 
-struct Ago(Duration);
-
-impl Display for Ago {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < Duration::from_secs(1) {
-            f.write_str("just now")
-        } else {
-            write!(f, "{} ago", Age(self.0))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -604,7 +593,6 @@ mod tests {
                 "3 h 2 min",
             ),
             (Age(Duration::from_secs(50 * 3600)).to_string(), "2 d 2 h"),
-            (Ago(Duration::from_millis(999)).to_string(), "just now"),
         ] {
             assert_eq!(shown, expected);
         }
