@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests run against, where it is missing: Debian packages, for which it needs root or sudo, and the
-# npm packages that make the dashboards.
-# prometheus and prometheus-alertmanager would start themselves: a policy-rc.d that refuses is in place meanwhile.
+# npm and Python packages that make the dashboards and check the deployment files.
+# prometheus, prometheus-alertmanager and rsyslog would start themselves: a policy-rc.d that refuses is in place meanwhile.
 set -eu
 
 # program:package. One list; add what a new test needs.
@@ -12,6 +12,11 @@ needs='
   jsonnet:jsonnet
   node:nodejs
   npm:npm
+  python3:python3-venv
+  rsyslogd:rsyslog
+  logrotate:logrotate
+  systemd-analyze:systemd
+  shellcheck:shellcheck
 '
 
 missing=
@@ -31,11 +36,22 @@ if [ -n "$missing" ]; then
   fi
 
   $as_root apt-get -q update -o DPkg::Lock::Timeout=600
-  # Unquoted: one word for each package.
+  # shellcheck disable=SC2086  # one word for each package
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends \
     -o DPkg::Lock::Timeout=600 $missing
 fi
 
-# npm leaves a copy of the lock file beside what it has installed.
+# What was installed last is kept beside it, so that nothing is done twice.
 cd "$(dirname "$0")/../grafana"
-[ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund
+cmp -s package-lock.json node_modules/installed-lock.json || {
+  npm ci --no-audit --no-fund
+  cp package-lock.json node_modules/installed-lock.json
+}
+
+# The schema checkers, in an environment of the tests.
+cd ../tests
+cmp -s requirements.txt .venv/installed.txt || {
+  python3 -m venv .venv
+  .venv/bin/pip install --quiet --requirement requirements.txt
+  cp requirements.txt .venv/installed.txt
+}

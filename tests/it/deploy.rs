@@ -1,0 +1,469 @@
+//! What `deploy/` holds is accepted by the programs that it is for: rsyslog, logrotate, Prometheus and systemd by
+//! running them, Compose and Kubernetes by their schemas. What cannot be had here (Docker, HAProxy 2.9, snmp_exporter,
+//! a cluster) is named in docs/deploying.md.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::support::{Child, free_port, program, root};
+
+fn deploy(path: &str) -> PathBuf {
+    root().join("deploy").join(path)
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The documents of a YAML file.
+fn yaml(path: &str) -> Vec<Value> {
+    serde_yaml::Deserializer::from_str(&read(&root().join(path)))
+        .map(|document| {
+            Value::deserialize(document).unwrap_or_else(|error| panic!("{path}: {error}"))
+        })
+        .collect()
+}
+
+fn run(command: &mut Command) -> Output {
+    command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Runs a checker and fails with what it said.
+fn accepts(command: &mut Command) -> String {
+    let output = run(command);
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{said}",
+        output.status
+    );
+    said
+}
+
+/// A checker that tests/install-deps.sh puts into a Python environment of the tests.
+fn python_tool(name: &str) -> PathBuf {
+    let path = root().join("tests/.venv/bin").join(name);
+    assert!(
+        path.is_file(),
+        "`{name}` is not installed; tests/install-deps.sh installs it"
+    );
+    path
+}
+
+/// The receiver's configuration as a test can run it: in `directory`, with a port and a group that exist here.
+fn receiver(directory: &Path, input: &str, port: u16) -> PathBuf {
+    let here = directory.display().to_string();
+    let text = [
+        "rsyslog/appliances.conf",
+        &format!("rsyslog/appliances-{input}.conf"),
+    ]
+    .map(|file| read(&deploy(file)))
+    .join("\n");
+    for expected in ["fileGroup=\"appliance-logs\"", "queue.spoolDirectory="] {
+        assert!(text.contains(expected), "no {expected}");
+    }
+    let group = run(Command::new(program("id")).arg("-gn"));
+    let group = String::from_utf8_lossy(&group.stdout);
+    let text = text
+        .replace(
+            "fileGroup=\"appliance-logs\"",
+            &format!("fileGroup=\"{}\"", group.trim()),
+        )
+        .replace("/var/log/appliances/", &format!("{here}/"))
+        .replace("/var/spool/rsyslog", &here)
+        .replace("/etc/rsyslog.d/tls/", &format!("{here}/"))
+        .replace("/etc/rsyslog.d/", &format!("{here}/"))
+        .replace(
+            "port=\"514\"",
+            &format!("port=\"{port}\" address=\"127.0.0.1\""),
+        );
+    // The check wants to see the files of the TLS variant, not to use them.
+    for file in ["ca.pem", "collector.pem", "collector.key"] {
+        std::fs::write(directory.join(file), "").expect("a file");
+    }
+    let table = read(&deploy("rsyslog/appliances.lookup.json"));
+    std::fs::write(
+        directory.join("appliances.lookup.json"),
+        table.replace("192.0.2.11", "127.0.0.1"),
+    )
+    .expect("a table");
+    let path = directory.join("rsyslog.conf");
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
+#[test]
+fn rsyslog_accepts_the_receiver() {
+    for input in ["tcp", "tls"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = receiver(directory.path(), input, 514);
+        accepts(
+            Command::new(program("rsyslogd"))
+                .arg("-N1")
+                .arg("-f")
+                .arg(config),
+        );
+    }
+}
+
+/// A sender may claim any name; the file and the name in the line come from its address.
+#[test]
+fn rsyslog_names_appliances_by_address_and_keeps_the_priority() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let port = free_port();
+    let config = receiver(directory.path(), "tcp", port);
+    let mut rsyslog = Child::start(
+        Command::new(program("rsyslogd"))
+            .args(["-n", "-iNONE", "-f"])
+            .arg(config),
+    );
+    let mut sender = rsyslog.wait_for("open port", Duration::from_secs(20), || {
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    sender
+        .write_all(
+            b"<165>Feb  9 12:05:01 hsm9 ipmievd: Fan sensor Fan2A . Lower Critical going low  (Reading 0 < Threshold 2000 RPM)\n\
+              <174>Feb  9 12:05:02 other NTLS[1234]: info : 0 : Incoming connection request... : 192.0.2.1/59415\n",
+        )
+        .expect("sent");
+    let file = directory.path().join("hsm1.log");
+    let lines = rsyslog.wait_for("two lines", Duration::from_secs(20), || {
+        let text = std::fs::read_to_string(&file).ok()?;
+        let lines: Vec<String> = text.lines().map(String::from).collect();
+        (lines.len() == 2).then_some(lines)
+    });
+    let mode = file.metadata().expect("a file").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o640);
+    assert!(lines[0].starts_with("<165>"), "{}", lines[0]);
+    assert!(
+        lines[0].ends_with(" hsm1 ipmievd: Fan sensor Fan2A . Lower Critical going low  (Reading 0 < Threshold 2000 RPM)"),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[1].ends_with(
+            " hsm1 NTLS[1234]: info : 0 : Incoming connection request... : 192.0.2.1/59415"
+        ),
+        "{}",
+        lines[1]
+    );
+}
+
+#[test]
+fn logrotate_accepts_the_rotation_and_it_never_copies() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let said = accepts(
+        Command::new(program("logrotate"))
+            .arg("-d")
+            .arg("-s")
+            .arg(directory.path().join("state"))
+            .arg(deploy("logrotate/appliances")),
+    );
+    assert!(
+        said.contains("rotating pattern: /var/log/appliances/*.log"),
+        "{said}"
+    );
+    assert!(!said.contains("error"), "{said}");
+    let lines = read(&deploy("logrotate/appliances"));
+    assert!(!lines.lines().any(|line| line.trim() == "copytruncate"));
+}
+
+#[test]
+fn prometheus_accepts_its_configurations() {
+    for file in [
+        "prometheus/prometheus.yml",
+        "prometheus/many-collectors.yml",
+        "compose/prometheus.yml",
+    ] {
+        accepts(
+            Command::new(program("promtool"))
+                .args(["check", "config", "--lint-fatal"])
+                .arg(deploy(file)),
+        );
+    }
+    accepts(
+        Command::new(program("promtool"))
+            .args(["check", "config", "--syntax-only"])
+            .arg(deploy("prometheus/many-collectors.yml")),
+    );
+    accepts(
+        Command::new(program("amtool"))
+            .arg("check-config")
+            .arg(deploy("compose/alertmanager.yml")),
+    );
+}
+
+/// The same relabelling everywhere, or dashboards and joins differ from site to site.
+#[test]
+fn the_appliance_becomes_the_instance_everywhere() {
+    let relabelling = json!([
+        {"source_labels": ["appliance"], "regex": "(.+)", "target_label": "instance"}
+    ]);
+    for file in [
+        "prometheus/prometheus.yml",
+        "prometheus/many-collectors.yml",
+        "compose/prometheus.yml",
+    ] {
+        let config = yaml(&format!("deploy/{file}")).remove(0);
+        assert_eq!(
+            config["scrape_configs"][0]["metric_relabel_configs"], relabelling,
+            "{file}"
+        );
+    }
+    let monitor = yaml("deploy/kubernetes/servicemonitor.yaml").remove(0);
+    assert_eq!(
+        monitor["spec"]["endpoints"][0]["metricRelabelings"],
+        json!([{"sourceLabels": ["appliance"], "regex": "(.+)", "targetLabel": "instance"}])
+    );
+}
+
+/// systemd rates how much a service could do if it were taken over: 0 is nothing, 10 everything; ours may do 1.3.
+#[test]
+fn the_service_is_locked_in() {
+    let said = accepts(
+        Command::new(program("systemd-analyze"))
+            .args(["security", "--offline=true", "--threshold=13"])
+            .arg(deploy("systemd/appliance_log_exporter.service")),
+    );
+    assert!(said.contains("Overall exposure level"), "{said}");
+    let unit = read(&deploy("systemd/appliance_log_exporter.service"));
+    for line in [
+        "Type=notify",
+        "WatchdogSec=60",
+        "DynamicUser=yes",
+        "PrivateNetwork=yes",
+        "RestrictAddressFamilies=AF_UNIX",
+        "StateDirectory=appliance_log_exporter",
+    ] {
+        assert!(unit.lines().any(|it| it == line), "no {line}");
+    }
+}
+
+#[test]
+fn systemd_accepts_the_units() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut files = Vec::new();
+    for name in [
+        "appliance_log_exporter.service",
+        "appliance_log_exporter.socket",
+    ] {
+        let file = directory.path().join(name);
+        // The program is not installed here; any other will do for the check.
+        let unit = read(&deploy(&format!("systemd/{name}")))
+            .replace("/usr/bin/appliance_log_exporter", "/bin/true");
+        std::fs::write(&file, unit).expect("a unit");
+        files.push(file);
+    }
+    let said = accepts(
+        Command::new(program("systemd-analyze"))
+            .args(["verify", "--man=no"])
+            .args(&files),
+    );
+    assert_eq!(said, "");
+}
+
+#[test]
+fn systemd_makes_the_group_and_the_directory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let image = format!("--root={}", directory.path().display());
+    std::fs::create_dir(directory.path().join("etc")).expect("a directory");
+    accepts(
+        Command::new(program("systemd-sysusers"))
+            .arg(&image)
+            .arg(deploy("systemd/appliance_log_exporter.sysusers")),
+    );
+    let groups = read(&directory.path().join("etc/group"));
+    assert!(groups.contains("appliance-logs:"), "{groups}");
+    accepts(
+        Command::new(program("systemd-tmpfiles"))
+            .args(["--create", &image])
+            .arg(deploy("systemd/appliance_log_exporter.tmpfiles")),
+    );
+    let logs = directory.path().join("var/log/appliances");
+    let mode = logs.metadata().expect("the directory").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o750);
+}
+
+#[test]
+fn the_environment_file_is_read_by_shell_and_systemd_alike() {
+    let said = accepts(Command::new(program("sh")).arg("-c").arg(format!(
+        "set -eu; . '{}'; printf %s \"$ARGS\"",
+        deploy("systemd/appliance_log_exporter.default").display()
+    )));
+    assert_eq!(said, "--log.file=/var/log/appliances/*.log");
+}
+
+#[test]
+fn scripts_are_clean() {
+    for script in ["compose/generator/generate.sh", "compose/smoke.sh"] {
+        accepts(Command::new(program("shellcheck")).arg(deploy(script)));
+    }
+    accepts(Command::new(program("shellcheck")).arg(root().join("tests/install-deps.sh")));
+}
+
+#[test]
+fn compose_fits_its_schema_and_mounts_what_is_there() {
+    accepts(
+        Command::new(python_tool("check-jsonschema"))
+            .args(["--builtin-schema", "vendor.compose-spec"])
+            .arg(deploy("compose/compose.yaml")),
+    );
+    let compose = yaml("deploy/compose/compose.yaml").remove(0);
+    let services = compose["services"].as_object().expect("services");
+    let mut mounted = 0;
+    let played = ("x-appliance".to_string(), compose["x-appliance"].clone());
+    for (name, service) in services.iter().chain([(&played.0, &played.1)]) {
+        for volume in service["volumes"].as_array().into_iter().flatten() {
+            let source = volume.as_str().and_then(|it| it.split(':').next());
+            let source = source.expect("a source");
+            if source.starts_with('.') {
+                let path = deploy("compose").join(source);
+                assert!(path.exists(), "{name}: {source}");
+                mounted += 1;
+            } else {
+                assert!(
+                    compose["volumes"].get(source).is_some(),
+                    "{name}: no volume {source}"
+                );
+            }
+        }
+    }
+    assert!(mounted > 8);
+
+    // Each played appliance has its name from the lookup table, by its address.
+    let table: Value =
+        serde_json::from_str(&read(&deploy("compose/rsyslog/appliances.lookup.json")))
+            .expect("a table");
+    for entry in table["table"].as_array().expect("entries") {
+        let name = entry["value"].as_str().expect("a name");
+        assert_eq!(
+            services[name]["networks"]["stack"]["ipv4_address"], entry["index"],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn grafana_provisioning_finds_the_data_source_and_the_dashboards() {
+    let source = yaml("deploy/grafana/provisioning/datasources/prometheus.yaml").remove(0);
+    assert_eq!(source["apiVersion"], 1);
+    assert_eq!(source["datasources"][0]["type"], "prometheus");
+    assert_eq!(source["datasources"][0]["isDefault"], true);
+    let provider = yaml("deploy/grafana/provisioning/dashboards/appliances.yaml").remove(0);
+    let path = provider["providers"][0]["options"]["path"]
+        .as_str()
+        .expect("a path");
+    let compose = read(&deploy("compose/compose.yaml"));
+    assert!(compose.contains(&format!("../../grafana/dashboards:{path}:ro")));
+}
+
+#[test]
+fn kubernetes_manifests_fit_their_schemas() {
+    let kustomization = yaml("deploy/kubernetes/kustomization.yaml").remove(0);
+    for resource in kustomization["resources"].as_array().expect("resources") {
+        let path = deploy("kubernetes").join(resource.as_str().expect("a path"));
+        assert!(path.exists(), "{resource}");
+        if path.is_dir() {
+            continue;
+        }
+        let said = accepts(
+            Command::new(python_tool("kubernetes-validate"))
+                .arg("--strict")
+                .arg(&path),
+        );
+        // Resources of the Prometheus operator are no part of Kubernetes; the next test looks at them.
+        let foreign = said.contains("monitoring.coreos.com");
+        assert!(foreign || said.contains("passed for resource"), "{said}");
+    }
+    for base in ["deploy/rsyslog", "grafana"] {
+        let kustomization = yaml(&format!("{base}/kustomization.yaml")).remove(0);
+        for file in kustomization["configMapGenerator"][0]["files"]
+            .as_array()
+            .expect("files")
+        {
+            let path = root().join(base).join(file.as_str().expect("a path"));
+            assert!(path.is_file(), "{base}: {file}");
+        }
+    }
+    let dashboards = yaml("grafana/kustomization.yaml").remove(0);
+    let listed = dashboards["configMapGenerator"][0]["files"]
+        .as_array()
+        .map_or(0, Vec::len);
+    let there = std::fs::read_dir(root().join("grafana/dashboards"))
+        .expect("dashboards")
+        .count();
+    assert_eq!(listed, there);
+}
+
+#[test]
+fn kubernetes_pods_may_do_nothing_they_need_not() {
+    let set = yaml("deploy/kubernetes/statefulset.yaml").remove(0);
+    let pod = &set["spec"]["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(
+        pod["securityContext"]["seccompProfile"]["type"],
+        "RuntimeDefault"
+    );
+    let containers = pod["containers"].as_array().expect("containers");
+    assert_eq!(containers.len(), 2);
+    for container in containers {
+        let name = &container["name"];
+        let context = &container["securityContext"];
+        assert_eq!(context["allowPrivilegeEscalation"], false, "{name}");
+        assert_eq!(context["readOnlyRootFilesystem"], true, "{name}");
+        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}), "{name}");
+        assert!(
+            container["resources"]["limits"]["memory"].is_string(),
+            "{name}"
+        );
+    }
+
+    // What is scraped is what the service offers.
+    let labels = &set["spec"]["template"]["metadata"]["labels"];
+    let services = yaml("deploy/kubernetes/service.yaml");
+    let metrics = services.last().expect("a service");
+    assert_eq!(&metrics["spec"]["selector"], labels);
+    assert_eq!(metrics["metadata"]["name"], set["spec"]["serviceName"]);
+    let monitor = yaml("deploy/kubernetes/servicemonitor.yaml").remove(0);
+    assert_eq!(monitor["apiVersion"], "monitoring.coreos.com/v1");
+    assert_eq!(
+        monitor["spec"]["selector"]["matchLabels"],
+        metrics["metadata"]["labels"]
+    );
+    assert_eq!(
+        monitor["spec"]["endpoints"][0]["port"],
+        metrics["spec"]["ports"][0]["name"]
+    );
+}
+
+#[test]
+fn the_snmp_module_asks_for_what_it_shows() {
+    let module = &yaml("deploy/snmp_exporter/luna.yml").remove(0)["modules"]["luna_hsm"];
+    let asked: Vec<&str> = module["get"]
+        .as_array()
+        .expect("get")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let shown: Vec<String> = module["metrics"]
+        .as_array()
+        .expect("metrics")
+        .iter()
+        .map(|metric| format!("{}.0", metric["oid"].as_str().expect("an oid")))
+        .collect();
+    assert_eq!(asked, shown);
+}
