@@ -5,15 +5,18 @@
 //! finished, within a deadline. What the answers say is left to the application, behind [`App`]; its methods may take
 //! their time, they run on threads made for that.
 
+mod auth;
 mod listen;
 mod page;
+mod tls;
+mod web_config;
 mod write_deadline;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -27,13 +30,17 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use crate::exposition::{self, Format};
 
+use auth::Passwords;
 pub use listen::{BindError, bind, systemd_listeners};
 pub use page::{
     Checkpoint, FileStatus, Reload, RuleStatus, SeriesStatus, Status, Unrecognised, page,
 };
+use web_config::Loaded;
+pub use web_config::WebConfig;
 use write_deadline::WriteDeadline;
 
 /// What the server asks of the application. All of it may block for a while.
@@ -68,6 +75,8 @@ pub struct Options {
     pub write_timeout: Duration,
     /// For answers that have begun, once the shutdown has.
     pub shutdown_timeout: Duration,
+    /// TLS, passwords, headers and rate limit, where they are wanted.
+    pub web_config: Option<Arc<WebConfig>>,
 }
 
 impl Default for Options {
@@ -78,6 +87,7 @@ impl Default for Options {
             header_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),
+            web_config: None,
         }
     }
 }
@@ -105,6 +115,7 @@ pub async fn serve(
     let shared = Arc::new(Shared {
         places: Arc::new(Semaphore::new(options.connections_max)),
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        passwords: Passwords::new(),
         app,
         options,
     });
@@ -124,8 +135,27 @@ pub async fn serve(
 struct Shared {
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
+    passwords: Passwords,
     app: Arc<dyn App>,
     options: Options,
+}
+
+impl Shared {
+    /// What the web configuration says now; nothing if there is none.
+    async fn web(&self) -> Option<Arc<Loaded>> {
+        let web = self.options.web_config.clone()?;
+        tokio::task::spawn_blocking(move || web.current())
+            .await
+            .ok()
+    }
+
+    /// Connections speak TLS.
+    fn has_tls(&self) -> bool {
+        self.options
+            .web_config
+            .as_ref()
+            .is_some_and(|web| web.has_tls())
+    }
 }
 
 /// Ready once the sender is gone.
@@ -154,6 +184,9 @@ async fn accept(
                             connection(stream, shared, stopped).await;
                             drop(place);
                         });
+                    } else if shared.has_tls() {
+                        // It would take a handshake to say so.
+                        drop(stream);
                     } else if let Ok(place) = shared.refusals.clone().try_acquire_owned() {
                         connections.spawn(async move {
                             // Whether the client listens is its own affair.
@@ -200,7 +233,24 @@ async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
 async fn connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch::Receiver<()>) {
     // A scrape is one small request and one answer: waiting to fill packets helps nobody.
     let _ = stream.set_nodelay(true);
-    speak(stream, shared, stopped).await;
+    if !shared.has_tls() {
+        return speak(stream, shared, stopped).await;
+    }
+    let Some(tls) = shared.web().await.and_then(|web| web.tls.clone()) else {
+        return;
+    };
+    let handshake = timeout(
+        shared.options.header_timeout,
+        TlsAcceptor::from(tls).accept(stream),
+    );
+    tokio::select! {
+        accepted = handshake => match accepted {
+            Ok(Ok(stream)) => speak(stream, shared, stopped).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake took too long"),
+        },
+        () = gone(stopped.clone()) => {}
+    }
 }
 
 async fn speak<S>(stream: S, shared: Arc<Shared>, stopped: watch::Receiver<()>)
@@ -210,7 +260,7 @@ where
     let stream = WriteDeadline::new(stream, shared.options.write_timeout);
     let service = service_fn(|request| {
         let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(shared, request).await) }
+        async move { Ok::<_, Infallible>(guarded(shared, request).await) }
     });
     let connection = http1::Builder::new()
         // Without a timer the header timeout does nothing.
@@ -232,6 +282,40 @@ where
 }
 
 type Answer = Response<Full<Bytes>>;
+
+/// The answer, if the web configuration lets the client have it.
+async fn guarded(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
+    let web = shared.web().await;
+    if shared.options.web_config.is_some() && web.is_none() {
+        // Nothing is served unguarded for want of knowing the guard.
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
+    }
+    let Some(web) = web else {
+        return answer(shared, request).await;
+    };
+    let mut answer = if !web.admits(Instant::now()) {
+        text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n")
+    } else if !web.users.is_empty() && !admitted(&shared, &web, request.headers()).await {
+        let mut refused = text(StatusCode::UNAUTHORIZED, "unauthorized\n");
+        refused
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+        refused
+    } else {
+        answer(shared, request).await
+    };
+    for (name, value) in &web.headers {
+        answer.headers_mut().insert(name, value.clone());
+    }
+    answer
+}
+
+async fn admitted(shared: &Shared, web: &Loaded, headers: &HeaderMap) -> bool {
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    shared.passwords.admit(&web.users, authorization).await
+}
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
     let path = request.uri().path();

@@ -2,16 +2,18 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use appliance_log_exporter::exposition::Format;
-use appliance_log_exporter::server::{App, Options, Status, Unrecognised, bind, serve};
+use appliance_log_exporter::server::{App, Options, Status, Unrecognised, WebConfig, bind, serve};
 use tokio::sync::oneshot;
 
-use crate::support::{http_get, http_post, wait_for};
+use crate::support::{http_get, http_post, program, wait_for};
 
 /// Far more than anything here takes; only a failure waits so long.
 const LONG: Duration = Duration::from_secs(10);
@@ -508,4 +510,215 @@ fn a_port_in_use_is_one_clear_error() {
         );
         assert_eq!(error.lines().count(), 1, "{error}");
     }
+}
+
+/// A certificate for localhost as `NAME.pem` and `NAME.key`, signed by itself or by another one there.
+fn make_certificate(directory: &Path, name: &str, issuer: Option<&str>) {
+    let mut command = Command::new(program("openssl"));
+    command
+        .current_dir(directory)
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args([
+            "-out",
+            &format!("{name}.pem"),
+            "-keyout",
+            &format!("{name}.key"),
+        ]);
+    if let Some(issuer) = issuer {
+        command.args([
+            "-CA",
+            &format!("{issuer}.pem"),
+            "-CAkey",
+            &format!("{issuer}.key"),
+        ]);
+        command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    }
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// What curl says: the status code and the body, or why there is none.
+fn curl(directory: &Path, port: u16, arguments: &[&str]) -> Result<(u16, String), String> {
+    let output = Command::new(program("curl"))
+        .current_dir(directory)
+        .args([
+            "-sS",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "10",
+            "-w",
+            "\n%{http_code}",
+        ])
+        .args(arguments)
+        .arg(format!("https://localhost:{port}/metrics"))
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (body, code) = text.rsplit_once('\n').unwrap();
+    Ok((code.parse().unwrap(), body.to_owned()))
+}
+
+fn with_web_config(directory: &Path, text: &str) -> TestServer {
+    let path = directory.join("web.yml");
+    std::fs::write(&path, text).unwrap();
+    let web_config = WebConfig::load(path).unwrap_or_else(|faults| panic!("{faults:?}"));
+    TestServer::start(Options {
+        header_timeout: Duration::from_secs(1),
+        web_config: Some(Arc::new(web_config)),
+        ..Options::default()
+    })
+}
+
+#[test]
+fn tls_whose_certificate_is_exchanged_while_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    make_certificate(directory, "first", None);
+    make_certificate(directory, "second", None);
+    let use_certificate = |name: &str| {
+        for kind in ["pem", "key"] {
+            std::fs::copy(
+                directory.join(format!("{name}.{kind}")),
+                directory.join(format!("server.{kind}")),
+            )
+            .unwrap();
+        }
+    };
+    use_certificate("first");
+    let server = with_web_config(
+        directory,
+        "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n",
+    );
+    let scrape = |name: &str| {
+        curl(
+            directory,
+            server.port,
+            &["--cacert", &format!("{name}.pem")],
+        )
+    };
+    assert_eq!(scrape("first"), Ok((200, "up 1\n".into())));
+    assert!(scrape("second").is_err());
+
+    use_certificate("second");
+    assert_eq!(scrape("second"), Ok((200, "up 1\n".into())));
+
+    // Half of a change, or nonsense: what was good stays.
+    std::fs::write(directory.join("server.pem"), "nonsense").unwrap();
+    assert_eq!(scrape("second"), Ok((200, "up 1\n".into())));
+
+    // Neither plain text nor silence gets through, or stays.
+    assert_eq!(
+        http_get(server.port, "/metrics").map(|answer| answer.status),
+        None
+    );
+    assert!(is_cut(server.connect().read(&mut [0; 64])));
+}
+
+#[test]
+fn tls_versions_are_as_the_file_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    make_certificate(directory, "server", None);
+    let server = with_web_config(
+        directory,
+        "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  max_version: TLS12\n  \
+         cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n",
+    );
+    let scrape = |arguments: &[&str]| {
+        let arguments = [&["--cacert", "server.pem"], arguments].concat();
+        curl(directory, server.port, &arguments).is_ok()
+    };
+    assert!(scrape(&[]));
+    assert!(!scrape(&["--tlsv1.3"]));
+    assert!(scrape(&["--ciphers", "ECDHE-ECDSA-AES256-GCM-SHA384"]));
+    assert!(!scrape(&["--ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256"]));
+}
+
+#[test]
+fn clients_show_a_certificate_of_the_right_authority() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    for (name, issuer) in [
+        ("server", None),
+        ("ca", None),
+        ("friend", Some("ca")),
+        ("stranger", None),
+    ] {
+        make_certificate(directory, name, issuer);
+    }
+    let server = with_web_config(
+        directory,
+        "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  client_ca_file: ca.pem\n  \
+         client_auth_type: RequireAndVerifyClientCert\n",
+    );
+    let scrape = |arguments: &[&str]| {
+        let arguments = [&["--cacert", "server.pem"], arguments].concat();
+        curl(directory, server.port, &arguments)
+    };
+    assert_eq!(
+        scrape(&["--cert", "friend.pem", "--key", "friend.key"]),
+        Ok((200, "up 1\n".into()))
+    );
+    assert!(scrape(&["--cert", "stranger.pem", "--key", "stranger.key"]).is_err());
+    assert!(scrape(&[]).is_err());
+}
+
+#[test]
+fn passwords_headers_and_their_change_while_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let users = |password: &str| {
+        format!(
+            "basic_auth_users:\n  ann: {}\n",
+            bcrypt::hash(password, 4).unwrap()
+        )
+    };
+    let headers =
+        "http_server_config:\n  headers:\n    Content-Security-Policy: default-src 'self'\n";
+    let server = with_web_config(directory, &(users("old") + headers));
+    let get = |authorization: &str| {
+        server.exchange(&format!(
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{authorization}\r\n"
+        ))
+    };
+    let anonymous = get("");
+    assert!(anonymous.starts_with("HTTP/1.1 401 "), "{anonymous}");
+    assert!(anonymous.contains("www-authenticate: Basic\r\n"));
+    assert!(anonymous.contains("content-security-policy: default-src 'self'\r\n"));
+    // ann:old and ann:new
+    let (old, new) = (
+        "Authorization: Basic YW5uOm9sZA==\r\n",
+        "Authorization: Basic YW5uOm5ldw==\r\n",
+    );
+    assert!(get(old).starts_with("HTTP/1.1 200 "));
+    assert!(get(new).starts_with("HTTP/1.1 401 "));
+    std::fs::write(directory.join("web.yml"), users("new")).unwrap();
+    assert!(get(old).starts_with("HTTP/1.1 401 "));
+    assert!(get(new).starts_with("HTTP/1.1 200 "));
+    assert!(!get(new).contains("default-src 'self'"));
+}
+
+#[test]
+fn who_asks_too_often_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = with_web_config(directory.path(), "rate_limit: {interval: 1h, burst: 2}");
+    let statuses = [(); 3].map(|()| http_get(server.port, "/-/healthy").unwrap().status);
+    assert_eq!(statuses, [200, 200, 429]);
 }
