@@ -1,34 +1,29 @@
-//! A line becomes a record: the fields of its header, and the message that is left. It never fails.
+//! A line becomes a record: the fields of its header, and the message that is left. It never fails, it allocates
+//! nothing, and every slice of a record lies within the line or is a constant.
+//!
+//! Which program means what is left to the packs: a record knows programs by name alone. The header families have a
+//! file each: [`syslog`] for the header that most lines have, [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and
+//! [`luna`] for what stands before its messages. [`frames`] takes apart lines that hold several messages, and [`time`]
+//! reads a stamp when somebody asks.
 
-/// Syslog severity, RFC 5424 section 6.2.1, most severe first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Severity {
-    /// System is unusable.
-    Emerg,
-    /// Action must be taken immediately.
-    Alert,
-    /// Critical conditions.
-    Crit,
-    /// Error conditions.
-    Err,
-    /// Warning conditions.
-    Warning,
-    /// Normal but significant.
-    Notice,
-    /// Informational.
-    Info,
-    /// Debug-level.
-    Debug,
-}
+mod bytes;
+mod clavister;
+mod frames;
+mod junos;
+mod luna;
+mod ontap;
+mod programs;
+mod repeat;
+mod rfc5424;
+mod severity;
+mod syslog;
+mod time;
 
-/// A program that some rule pack knows, as an index into [`Programs`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProgramId(pub u16);
-
-/// The programs that the loaded packs know, with all their spellings; case is ignored.
-#[derive(Clone, Debug, Default)]
-pub struct Programs {}
+pub use frames::{Frames, frames};
+pub use programs::{ProgramId, Programs};
+pub use repeat::REPEAT_MAX;
+pub use severity::Severity;
+pub use time::Clock;
 
 /// What was read from one line. All slices borrow from the line.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +34,8 @@ pub struct Record<'a> {
     pub program: &'a [u8],
     /// The program, if a pack knows it.
     pub program_id: Option<ProgramId>,
-    /// From the message's own field where it has one, else from the header words, else from the PRI.
+    /// From the message's own field where it has one (Luna's header word, ONTAP's bracket, Junos' `%FAC-n-TAG`,
+    /// Clavister's `prio` or `severity`), else from the PRI, else from Luna's second severity.
     pub severity: Option<Severity>,
     /// Facility word or the PRI's facility as its word (`local5`); empty if there is none.
     pub facility: &'a [u8],
@@ -54,12 +50,147 @@ pub struct Record<'a> {
     pub app_severity: &'a [u8],
     /// Luna's error code as written (`0`, `0xc0000711`), or empty.
     pub code: &'a [u8],
-    /// How often the line stands for: 5 for `message repeated 5 times: [ … ]`, otherwise 1.
+    /// How many messages the line stands for: 5 for `message repeated 5 times: [ … ]`, otherwise 1. At most [`REPEAT_MAX`].
     pub repeat: u32,
-    /// For `last message repeated N times`: N; the record has no message of its own.
+    /// For `last message repeated N times`: N, at most [`REPEAT_MAX`]; the record has no message of its own. Otherwise 0.
     pub repeat_last: u32,
     /// The line carries the appliance's test marker.
     pub test: bool,
     /// What is left, blanks trimmed at both ends.
     pub message: &'a [u8],
 }
+
+/// Reads one line, without its line feed. Whatever is in it, a record comes out: at worst one without program whose
+/// message is the line.
+///
+/// A program counts as found only at its place in the header, since text behind it may have been typed by anybody:
+///
+/// ```
+/// use appliance_log_exporter::record::{Programs, Severity, parse};
+/// let programs = Programs::new([("NTLS".to_owned(), vec![]), ("sshd".to_owned(), vec![])]);
+///
+/// let record = parse(b"2024 Feb 29 12:05:01 hsm1  local5 err  NTLS [77]: info : 0 : Terminating.", &programs);
+/// assert_eq!(record.host, Some(&b"hsm1"[..]));
+/// assert_eq!(record.program, b"NTLS");
+/// assert_eq!(record.severity, Some(Severity::Err));
+/// assert_eq!(record.message, b"Terminating.");
+///
+/// let forged = parse(b"Feb 29 12:05:01 h sshd[1]: Invalid user NTLS[1]: info : 0 : Terminating.", &programs);
+/// assert_eq!(forged.program, b"sshd");
+/// ```
+pub fn parse<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
+    let mut record = Record {
+        repeat: 1,
+        ..Record::default()
+    };
+    let line = trim_escapes(bytes::trim_end(line));
+    let line = bytes::skip_blanks(line.strip_prefix(rfc5424::BOM).unwrap_or(line));
+    let text = syslog::priority(line, &mut record);
+    let prioritised = text.len() < line.len();
+    let message = match text {
+        [b'1', b' ', ..] => rfc5424::header(text, prioritised, &mut record, programs),
+        _ => None,
+    };
+    let message = match message {
+        Some(message) => message,
+        None => syslog::header(text, prioritised, &mut record, programs),
+    };
+    read_message(message, &mut record, programs);
+    record
+}
+
+/// Takes off what stands between the header and the message proper. Which of it a message may have shows in its first
+/// byte, so that an ordinary one is not asked for all.
+fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, programs: &Programs) {
+    let mut text = skip_escapes(bytes::skip_blanks(text));
+    if let Some(rest) = syslog::moved_pid(text).filter(|_| !record.program.is_empty()) {
+        text = rest;
+    }
+    match repeat::read(text) {
+        Some(repeat::Repeat::Message(count, inner)) => {
+            record.repeat = count;
+            text = inner;
+        }
+        Some(repeat::Repeat::Last(count)) => {
+            record.repeat_last = count;
+            return;
+        }
+        None => {}
+    }
+    if let Some((id, severity, rest)) = junos::explicit_priority(text) {
+        record.severity = Some(severity);
+        if !id.is_empty() {
+            record.tag = id;
+        }
+        text = rest;
+    }
+    if let [b'A'..=b'Z', ..] = text
+        && programs.is_kmd(record.program_id, record.program)
+        && let Some((id, rest)) = junos::message_id(text)
+    {
+        record.tag = id;
+        text = rest;
+    }
+    if let [b'[', ..] = text
+        && record.program.eq_ignore_ascii_case(b"kernel")
+    {
+        text = without_uptime(text).unwrap_or(text);
+    }
+    if let [b'*' | b'S' | b's', ..] = text
+        && let Some(rest) = luna::test_mark(text)
+    {
+        record.test = true;
+        text = rest;
+    }
+    text = luna::severity_and_code(text, record);
+    if let [b'*' | b'S' | b's', ..] = text
+        && !record.test
+        && let Some(rest) = luna::test_mark(text)
+    {
+        record.test = true;
+        text = rest;
+    }
+    if let Some(severity) = clavister::severity(record.program, text) {
+        record.severity = Some(severity);
+    }
+    record.message = text;
+}
+
+/// Removes the control characters that rsyslog wrote as `#015` (or `#012`, `#011`, `#000`) at the end of a line.
+#[inline]
+fn trim_escapes(line: &[u8]) -> &[u8] {
+    let mut rest = line;
+    while let [
+        head @ ..,
+        b'#',
+        b'0',
+        b'0' | b'1',
+        b'0' | b'1' | b'2' | b'5',
+    ] = rest
+    {
+        rest = bytes::trim_end(head);
+    }
+    rest
+}
+
+/// The same for a tab or a line feed before a message.
+#[inline]
+fn skip_escapes(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let [b'#', b'0', b'1', b'1' | b'2' | b'5', tail @ ..] = rest {
+        rest = bytes::skip_blanks(tail);
+    }
+    rest
+}
+
+/// A kernel message without `[12345.678901] `, the time since the start.
+fn without_uptime(text: &[u8]) -> Option<&[u8]> {
+    let inner = bytes::skip_blanks(text.strip_prefix(b"[")?);
+    let (seconds, rest) = bytes::split_digits(inner);
+    let (fraction, rest) = bytes::split_digits(rest.strip_prefix(b".")?);
+    let rest = rest.strip_prefix(b"]")?;
+    (!seconds.is_empty() && !fraction.is_empty()).then(|| bytes::skip_blanks(rest))
+}
+
+#[cfg(test)]
+mod tests;

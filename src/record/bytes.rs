@@ -1,0 +1,119 @@
+//! Small steps over a line. Every byte up to the blank counts as a blank, so control characters never stick to a token.
+
+/// Whether the byte separates tokens: the blank and all ASCII control characters.
+#[inline]
+pub(super) fn is_blank(byte: u8) -> bool {
+    byte <= b' '
+}
+
+/// The no-break space in UTF-8. Lines that went through a vendor's document or a web page have it where the appliance
+/// wrote a blank, and it separates tokens like one.
+const NO_BREAK_SPACE: [u8; 2] = [0xc2, 0xa0];
+
+/// Whether the text is empty or begins with a blank.
+#[inline]
+pub(super) fn ends_token(text: &[u8]) -> bool {
+    match text {
+        [] => true,
+        [first, ..] => is_blank(*first) || text.starts_with(&NO_BREAK_SPACE),
+    }
+}
+
+/// The text without the blanks before it.
+#[inline]
+pub(super) fn skip_blanks(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    loop {
+        rest = match rest {
+            [first, tail @ ..] if is_blank(*first) => tail,
+            [0xc2, 0xa0, tail @ ..] => tail,
+            _ => return rest,
+        };
+    }
+}
+
+/// The text without the blanks after it.
+#[inline]
+pub(super) fn trim_end(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    loop {
+        rest = match rest {
+            [head @ .., last] if is_blank(*last) => head,
+            [head @ .., 0xc2, 0xa0] => head,
+            _ => return rest,
+        };
+    }
+}
+
+/// The text without blanks at either end.
+pub(super) fn trim(text: &[u8]) -> &[u8] {
+    trim_end(skip_blanks(text))
+}
+
+/// Splits at the first blank; the blank stays with the rest.
+#[inline]
+pub(super) fn split_token(text: &[u8]) -> (&[u8], &[u8]) {
+    let blank = |&(at, &byte): &(usize, &u8)| {
+        is_blank(byte) || (byte == 0xc2 && text.get(at + 1) == Some(&0xa0))
+    };
+    let end = text
+        .iter()
+        .enumerate()
+        .find(blank)
+        .map_or(text.len(), |(at, _)| at);
+    text.split_at(end)
+}
+
+/// Splits after the leading digits.
+#[inline]
+pub(super) fn split_digits(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len());
+    text.split_at(end)
+}
+
+/// A decimal number of digits alone; a number too large for `u64` becomes its maximum.
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |sum, &byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| sum.saturating_mul(10).saturating_add(u64::from(digit)))
+    })
+}
+
+/// `text` without `prefix`, ASCII case ignored.
+pub(super) fn strip_prefix_ignore_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (head, tail) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(tail)
+}
+
+/// Up to eight bytes as one number with ASCII letters folded to lower case, for comparing short words in one step.
+/// Words that are longer give `None`. Folding maps some punctuation too, so a caller compares with words of letters
+/// and digits alone.
+#[inline]
+pub(super) fn short_key(word: &[u8]) -> Option<u64> {
+    if word.len() > 8 || word.is_empty() {
+        return None;
+    }
+    let mut key = [0; 8];
+    for (to, from) in key.iter_mut().zip(word) {
+        *to = from | 0x20;
+    }
+    Some(u64::from_le_bytes(key))
+}
+
+/// The key of a word known at compile time, see [`short_key`]. The word is in lower case and at most eight bytes long.
+pub(super) const fn key(word: &str) -> u64 {
+    let bytes = word.as_bytes();
+    let mut key = [0; 8];
+    let mut at = 0;
+    while at < bytes.len() {
+        key[at] = bytes[at] | 0x20;
+        at += 1;
+    }
+    u64::from_le_bytes(key)
+}

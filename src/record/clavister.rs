@@ -1,0 +1,62 @@
+//! Clavister: cOS Core's `[date] EFW: CATEGORY: prio=…` and cOS Stream's `IPSEC: id=… severity=…`. The bracketed date is
+//! read where all dates are; here is what the message says about its severity.
+
+use super::bytes::{skip_blanks, split_token};
+use super::severity::Severity;
+use super::time::clock_len;
+
+/// How many `key=value` words at the start of a cOS Stream message may hold the severity.
+const WORDS_MAX: usize = 6;
+
+/// The severity that the message itself states, if the program is one of Clavister's.
+pub(super) fn severity(program: &[u8], message: &[u8]) -> Option<Severity> {
+    if program.eq_ignore_ascii_case(b"EFW") {
+        return core_severity(message);
+    }
+    if program.eq_ignore_ascii_case(b"IPSEC") {
+        return stream_severity(message);
+    }
+    None
+}
+
+/// cOS Core counts upwards from 0 for debug: `CONN: prio=1 id=…`.
+fn core_severity(message: &[u8]) -> Option<Severity> {
+    let (first, rest) = split_token(message);
+    let word = if first.starts_with(b"prio=") {
+        first
+    } else {
+        split_token(skip_blanks(rest)).0
+    };
+    match word.strip_prefix(b"prio=")? {
+        [digit @ b'0'..=b'7'] => Severity::from_number(u64::from(7 - (digit - b'0'))),
+        _ => None,
+    }
+}
+
+fn stream_severity(message: &[u8]) -> Option<Severity> {
+    let mut rest = message;
+    for _ in 0..WORDS_MAX {
+        let (word, after) = split_token(skip_blanks(rest));
+        let at = word.iter().position(|&byte| byte == b'=')?;
+        let (name, value) = (word.get(..at)?, word.get(at + 1..)?);
+        if name.eq_ignore_ascii_case(b"severity") {
+            return Severity::parse(
+                value
+                    .strip_prefix(b"\"")
+                    .unwrap_or(value)
+                    .split(|&byte| byte == b'"')
+                    .next()?,
+            );
+        }
+        rest = after;
+    }
+    None
+}
+
+/// Skips `13:04:11] `: a relay took the first half of the bracketed date for a tag and dropped it.
+pub(super) fn torn_stamp(text: &[u8]) -> Option<&[u8]> {
+    match clock_len(text) {
+        0 => None,
+        len => text.get(len..)?.strip_prefix(b"]"),
+    }
+}

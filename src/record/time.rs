@@ -1,0 +1,422 @@
+//! Time stamps: where one ends in a header, and what time it means. Reading a header only marks the stamp; the calendar
+//! is asked when somebody wants the time, so a date that never was cannot reject a line.
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::{Offset, TimeZone};
+use jiff::{SignedDuration, Span, Timestamp};
+
+use super::Record;
+use super::bytes::{is_blank, number, skip_blanks, split_digits, split_token, trim};
+
+/// How far in the future a stamp without a year may lie before it is taken for last year's: the sender's clock may run
+/// ahead, and its zone may not be the one that was configured.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(24);
+
+/// The same for a stamp without any date.
+const AHEAD_TODAY_MAX: SignedDuration = SignedDuration::from_hours(1);
+
+/// What a stamp that leaves something out is read by.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    /// The zone of stamps without an offset.
+    pub zone: TimeZone,
+    /// About the time of receipt; chooses the year of stamps without one.
+    pub now: Timestamp,
+}
+
+impl Record<'_> {
+    /// The time that the header states, or `None` if it states none, or one that never was (29 February 2026).
+    ///
+    /// An offset in the stamp is honoured; Clavister's bracketed date is UTC; everything else is in the clock's zone.
+    /// A stamp without a year gets the latest year that leaves it at most a day ahead of `clock.now`, a stamp without a
+    /// date the latest day that leaves it at most an hour ahead.
+    pub fn timestamp(&self, clock: &Clock) -> Option<Timestamp> {
+        let stamp = trim(self.stamp);
+        if let [b'[', inner @ .., b']'] = stamp {
+            return civil_stamp(
+                inner,
+                &Clock {
+                    zone: TimeZone::UTC,
+                    now: clock.now,
+                },
+            );
+        }
+        civil_stamp(stamp, clock)
+    }
+}
+
+/// The length of the stamp that `text` begins with, 0 if it begins with none. Digits are checked, ranges are not.
+#[inline]
+pub(super) fn stamp_len(text: &[u8]) -> usize {
+    match text.first() {
+        Some(b'0'..=b'9') => numeric_stamp_len(text),
+        Some(b'A'..=b'Z' | b'a'..=b'z') => month_stamp_len(text),
+        Some(b'[') => bracket_stamp_len(text),
+        _ => 0,
+    }
+}
+
+fn numeric_stamp_len(text: &[u8]) -> usize {
+    match text {
+        // The appliance's own files: `2024 Feb 29 12:05:01`.
+        [y0, y1, y2, y3, b' ', rest @ ..] if all_digits(&[*y0, *y1, *y2, *y3]) => {
+            match month_stamp_len(rest) {
+                0 => 0,
+                len => 5 + len,
+            }
+        }
+        // `2024-02-29T12:05:01+00:00` and its relatives.
+        [
+            y0,
+            y1,
+            y2,
+            y3,
+            separator @ (b'-' | b'/' | b'.'),
+            m0,
+            m1,
+            separator2,
+            d0,
+            d1,
+            b'T' | b't' | b' ',
+            rest @ ..,
+        ] if separator == separator2 && all_digits(&[*y0, *y1, *y2, *y3, *m0, *m1, *d0, *d1]) => {
+            match clock_len(rest) {
+                0 => 0,
+                len => {
+                    let len = 11 + len;
+                    len + offset_len(text.get(len..).unwrap_or_default())
+                }
+            }
+        }
+        _ => match clock_len(text) {
+            // Seconds since 1970, with or without a fraction.
+            0 => {
+                let (digits, rest) = split_digits(text);
+                let len = digits.len() + fraction_len(rest);
+                let ends = text.get(len).is_some_and(|&byte| is_blank(byte));
+                if matches!(digits.len(), 10 | 13) && ends {
+                    len
+                } else {
+                    0
+                }
+            }
+            // The bare time of an iked trace file.
+            len if text.get(len).is_some_and(|&byte| is_blank(byte)) => len,
+            _ => 0,
+        },
+    }
+}
+
+/// `Feb 29 12:05:01` with its varieties: a weekday before it, one digit for the day, a year before or after the time, a
+/// zone's name after it.
+fn month_stamp_len(text: &[u8]) -> usize {
+    let skipped = match text {
+        [a, b, c, b' ', ..] if weekday(&[*a, *b, *c]) => 4,
+        [a, b, c, b',', b' ', ..] if weekday(&[*a, *b, *c]) => 5,
+        _ => 0,
+    };
+    let text = text.get(skipped..).unwrap_or_default();
+    let day = match text {
+        [a, b, c, b' ', rest @ ..] if month(&[*a, *b, *c]).is_some() => rest,
+        _ => return 0,
+    };
+    let mut len = skipped + 4;
+    let rest = match day {
+        [b'0'..=b'3' | b' ', b'0'..=b'9', b' ', rest @ ..] => {
+            len += 3;
+            rest
+        }
+        [b'0'..=b'9', b' ', rest @ ..] => {
+            len += 2;
+            rest
+        }
+        _ => return 0,
+    };
+    let (year, rest) = match rest {
+        [y0, y1, y2, y3, b' ', rest @ ..] if all_digits(&[*y0, *y1, *y2, *y3]) => (5, rest),
+        _ => (0, rest),
+    };
+    match clock_len(rest) {
+        0 => 0,
+        clock => {
+            let rest = rest.get(clock..).unwrap_or_default();
+            len + year + clock + zone_and_year_len(rest)
+        }
+    }
+}
+
+/// What may follow the time: ` CET`, ` 2024`, ` CET 2024`. Rare enough to be kept out of the way.
+#[inline]
+fn zone_and_year_len(text: &[u8]) -> usize {
+    match text {
+        [b' ', b'A'..=b'Z' | b'0'..=b'9', ..] => {
+            let (word, rest) = split_token(skip_blanks(text));
+            if zone_name(word) {
+                1 + word.len() + year_len(rest)
+            } else {
+                year_len(text)
+            }
+        }
+        _ => 0,
+    }
+}
+
+fn year_len(text: &[u8]) -> usize {
+    match text {
+        [
+            b' ',
+            b'1' | b'2',
+            b'9' | b'0',
+            b'0'..=b'9',
+            b'0'..=b'9',
+            b' ',
+            ..,
+        ] => 5,
+        _ => 0,
+    }
+}
+
+/// Zone names that stand after a time. Only UTC and its like are certain; the others mean the sender's own zone.
+fn zone_name(word: &[u8]) -> bool {
+    const NAMES: [&[u8]; 22] = [
+        b"UTC", b"GMT", b"Z", b"CET", b"CEST", b"MET", b"MEST", b"WET", b"WEST", b"EET", b"EEST",
+        b"BST", b"IST", b"EST", b"EDT", b"CST", b"CDT", b"MST", b"MDT", b"PST", b"PDT", b"JST",
+    ];
+    NAMES.contains(&word)
+}
+
+/// `[2014-09-01 13:04:11]`.
+fn bracket_stamp_len(text: &[u8]) -> usize {
+    let [b'[', inner @ ..] = text else { return 0 };
+    match numeric_stamp_len(inner) {
+        len if len >= 19 && inner.get(len) == Some(&b']') => len + 2,
+        _ => 0,
+    }
+}
+
+/// `12:05:01`, with a fraction or not.
+#[inline]
+pub(super) fn clock_len(text: &[u8]) -> usize {
+    match text {
+        [h0, h1, b':', m0, m1, b':', s0, s1, rest @ ..]
+            if all_digits(&[*h0, *h1, *m0, *m1, *s0, *s1]) =>
+        {
+            8 + fraction_len(rest)
+        }
+        _ => 0,
+    }
+}
+
+fn fraction_len(text: &[u8]) -> usize {
+    match text {
+        [b'.' | b',', rest @ ..] => match split_digits(rest).0.len() {
+            0 => 0,
+            len => 1 + len,
+        },
+        _ => 0,
+    }
+}
+
+/// `Z`, `+02:00`, `+0200`, `+02`; a blank before a sign is allowed.
+fn offset_len(text: &[u8]) -> usize {
+    match text {
+        [b'Z' | b'z', ..] => 1,
+        [b' ', rest @ ..] if matches!(rest, [b'+' | b'-', b'0'..=b'9', ..]) => 1 + offset_len(rest),
+        [b'+' | b'-', h0, h1, b':', m0, m1, ..] if all_digits(&[*h0, *h1, *m0, *m1]) => 6,
+        [b'+' | b'-', h0, h1, m0, m1, ..] if all_digits(&[*h0, *h1, *m0, *m1]) => 5,
+        [b'+' | b'-', h0, h1, ..] if all_digits(&[*h0, *h1]) => 3,
+        _ => 0,
+    }
+}
+
+#[inline]
+fn all_digits(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_digit)
+}
+
+/// The month's number, 1 to 12.
+#[inline]
+fn month(name: &[u8; 3]) -> Option<i8> {
+    match &[name[0] | 0x20, name[1] | 0x20, name[2] | 0x20] {
+        b"jan" => Some(1),
+        b"feb" => Some(2),
+        b"mar" => Some(3),
+        b"apr" => Some(4),
+        b"may" => Some(5),
+        b"jun" => Some(6),
+        b"jul" => Some(7),
+        b"aug" => Some(8),
+        b"sep" => Some(9),
+        b"oct" => Some(10),
+        b"nov" => Some(11),
+        b"dec" => Some(12),
+        _ => None,
+    }
+}
+
+fn weekday(name: &[u8; 3]) -> bool {
+    matches!(
+        name,
+        b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun"
+    )
+}
+
+/// Reads a stamp of any of the forms above.
+fn civil_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
+    let (first, rest) = split_token(stamp);
+    if let Some(len) = first
+        .iter()
+        .position(|byte| matches!(byte, b'-' | b'/'))
+        .filter(|&len| len == 4)
+    {
+        return iso_stamp(stamp, len, clock);
+    }
+    if let [_, _, _, _, b'.', _, _, b'.', ..] = first {
+        return iso_stamp(stamp, 4, clock);
+    }
+    if rest.is_empty() {
+        return match clock_len(first) {
+            0 => epoch(first),
+            _ => time_today(first, clock),
+        };
+    }
+    words_stamp(stamp, clock)
+}
+
+fn iso_stamp(stamp: &[u8], year_len: usize, clock: &Clock) -> Option<Timestamp> {
+    let (date, rest) = stamp.split_at_checked(10)?;
+    let year = small(date.get(..year_len)?)?;
+    let day = Date::new(
+        year,
+        month_or_day(date.get(5..7)?)?,
+        month_or_day(date.get(8..10)?)?,
+    )
+    .ok()?;
+    let rest = rest.get(1..)?;
+    let (time, offset) = rest.split_at_checked(clock_len(rest))?;
+    let civil = DateTime::from_parts(day, time_of(time)?);
+    match skip_blanks(offset) {
+        [] => zoned(civil, &clock.zone),
+        [b'Z' | b'z', ..] => Offset::UTC.to_timestamp(civil).ok(),
+        [sign @ (b'+' | b'-'), digits @ ..] => {
+            let hours = i32::from(month_or_day(digits.get(..2)?)?);
+            let minutes = match digits.get(2..)? {
+                [] => 0,
+                [b':', minutes @ ..] | minutes => i32::from(month_or_day(minutes)?),
+            };
+            let seconds = (hours * 60 + minutes) * 60;
+            let offset =
+                Offset::from_seconds(if *sign == b'-' { -seconds } else { seconds }).ok()?;
+            offset.to_timestamp(civil).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Month, day, time and perhaps a year and a zone, in any of the orders that [`month_stamp_len`] lets through.
+fn words_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
+    let (mut year, mut month_number, mut day, mut time, mut utc) = (None, None, None, None, false);
+    let mut rest = skip_blanks(stamp);
+    while !rest.is_empty() {
+        let (word, tail) = split_token(rest);
+        rest = skip_blanks(tail);
+        match word {
+            [a, b, c] if month_number.is_none() && month(&[*a, *b, *c]).is_some() => {
+                month_number = month(&[*a, *b, *c])
+            }
+            [_, _, _, _] if all_digits(word) => year = Some(small(word)?),
+            [_] | [_, _] if all_digits(word) => day = Some(month_or_day(word)?),
+            _ if clock_len(word) > 0 => time = Some(time_of(word)?),
+            _ => utc |= matches!(word, b"UTC" | b"GMT" | b"Z"),
+        }
+    }
+    let utc_clock;
+    let clock = if utc {
+        utc_clock = Clock {
+            zone: TimeZone::UTC,
+            now: clock.now,
+        };
+        &utc_clock
+    } else {
+        clock
+    };
+    let (month_number, day, time) = (month_number?, day?, time?);
+    let in_year = |year| {
+        zoned(
+            DateTime::from_parts(Date::new(year, month_number, day).ok()?, time),
+            &clock.zone,
+        )
+    };
+    if let Some(year) = year {
+        return in_year(year);
+    }
+    let this_year = clock.now.to_zoned(clock.zone.clone()).year();
+    let latest = clock.now.checked_add(AHEAD_MAX).ok()?;
+    [this_year + 1, this_year, this_year - 1]
+        .into_iter()
+        .filter_map(in_year)
+        .find(|&time| time <= latest)
+}
+
+/// A time without a date is today's, or yesterday's when today it is still to come.
+fn time_today(word: &[u8], clock: &Clock) -> Option<Timestamp> {
+    let time = time_of(word)?;
+    let today = clock.now.to_zoned(clock.zone.clone()).date();
+    let latest = clock.now.checked_add(AHEAD_TODAY_MAX).ok()?;
+    [1, 0, -1]
+        .into_iter()
+        .filter_map(|days| {
+            let day = today.checked_add(Span::new().days(days)).ok()?;
+            zoned(DateTime::from_parts(day, time), &clock.zone)
+        })
+        .find(|&time| time <= latest)
+}
+
+/// Seconds (ten digits) or milliseconds (thirteen) since 1970, seconds with an optional fraction.
+fn epoch(word: &[u8]) -> Option<Timestamp> {
+    let (digits, fraction) = split_digits(word);
+    let count = i64::try_from(number(digits)?).ok()?;
+    match digits.len() {
+        10 => Timestamp::new(count, nanoseconds(fraction)?).ok(),
+        13 => Timestamp::from_millisecond(count).ok(),
+        _ => None,
+    }
+}
+
+/// `12:05:01.25`; a leap second is read as the second before it.
+fn time_of(word: &[u8]) -> Option<Time> {
+    let hour = month_or_day(word.get(..2)?)?;
+    let minute = month_or_day(word.get(3..5)?)?;
+    let second = month_or_day(word.get(6..8)?)?;
+    let second = if second == 60 { 59 } else { second };
+    Time::new(hour, minute, second, nanoseconds(word.get(8..)?)?).ok()
+}
+
+/// `.25` or `,25` as nanoseconds; digits after the ninth are cut off.
+fn nanoseconds(fraction: &[u8]) -> Option<i32> {
+    let digits = match fraction {
+        [] => return Some(0),
+        [b'.' | b',', digits @ ..] => digits,
+        _ => return None,
+    };
+    let padded = digits
+        .iter()
+        .copied()
+        .chain(std::iter::repeat(b'0'))
+        .take(9);
+    padded
+        .map(|byte| i32::from(byte.wrapping_sub(b'0')))
+        .try_fold(0, |sum, digit| (digit < 10).then(|| sum * 10 + digit))
+}
+
+fn month_or_day(digits: &[u8]) -> Option<i8> {
+    i8::try_from(number(digits)?).ok()
+}
+
+fn small(digits: &[u8]) -> Option<i16> {
+    i16::try_from(number(digits)?).ok()
+}
+
+fn zoned(civil: DateTime, zone: &TimeZone) -> Option<Timestamp> {
+    zone.to_timestamp(civil).ok()
+}
