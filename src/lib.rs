@@ -11,8 +11,10 @@
 
 pub mod diagnostic;
 pub mod exposition;
+pub mod line;
 pub mod logfmt;
 pub mod metric;
 pub mod own_metrics;
 pub mod record;
 pub mod server;
+pub mod tail;

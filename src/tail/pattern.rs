@@ -1,0 +1,312 @@
+//! Which files a source follows: paths and globs.
+//!
+//! A pattern is a path in which `*`, `?` and `[…]` stand for characters of one component, `**` for any number of
+//! directories, and `{a,b}` for alternatives. A `{name}` (letters, digits and `_`, no comma) stands for one or more
+//! characters of one component, as `*` does, and gives what it stands for a name: `/var/log/appliances/{appliance}/*.log`
+//! makes `hsm1` the `appliance` of `/var/log/appliances/hsm1/messages.log`. `-` is standard input.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use globset::GlobBuilder;
+use regex_automata::meta::Regex;
+use regex_automata::util::syntax;
+use walkdir::WalkDir;
+
+/// Stands for a named wildcard while globset translates the rest. It reads it as a plain character.
+const PLACEHOLDER: &str = "\u{1}";
+
+/// A path or glob, checked. See the [module](crate::tail) for the syntax.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    StandardInput,
+    /// No wildcard: one path, followed whether it exists yet or not.
+    Literal(PathBuf),
+    Glob {
+        /// The longest path without a wildcard; everything that matches lies beneath it.
+        root: PathBuf,
+        /// How deep beneath `root` a match lies, in components; `None` if `**` leaves it open.
+        depth: Option<usize>,
+        regex: Regex,
+        /// Names of the wildcards, in the order of the regex's groups from 1.
+        names: Vec<Arc<str>>,
+    },
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternError(String);
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PatternError {}
+
+/// What the named wildcards of a pattern stand for in one path: name and text.
+pub type Captures = Vec<(Arc<str>, String)>;
+
+impl Pattern {
+    /// Reads a pattern as it stands in the settings. A relative one counts from the current directory.
+    ///
+    /// # Errors
+    ///
+    /// If it is empty, if the glob is malformed, or if two wildcards have one name.
+    pub fn parse(text: &str) -> Result<Pattern, PatternError> {
+        let kind = if text == "-" {
+            Kind::StandardInput
+        } else {
+            glob(text)?
+        };
+        Ok(Pattern {
+            text: text.to_owned(),
+            kind,
+        })
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Names of the wildcards that capture, in order.
+    pub fn capture_names(&self) -> &[Arc<str>] {
+        match &self.kind {
+            Kind::Glob { names, .. } => names,
+            _ => &[],
+        }
+    }
+
+    /// The one path that a pattern without wildcards means; `-` for standard input.
+    pub(super) fn literal(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::StandardInput => Some(Path::new("-")),
+            Kind::Literal(path) => Some(path),
+            Kind::Glob { .. } => None,
+        }
+    }
+
+    /// What the wildcards stand for if `path` (absolute) is meant, otherwise `None`.
+    pub(super) fn matches(&self, path: &Path) -> Option<Captures> {
+        match &self.kind {
+            Kind::StandardInput => (path == Path::new("-")).then(Vec::new),
+            Kind::Literal(literal) => (path == literal).then(Vec::new),
+            Kind::Glob { regex, names, .. } => {
+                let path = path.as_os_str().as_bytes();
+                let mut captures = regex.create_captures();
+                regex.captures(path, &mut captures);
+                captures.is_match().then(|| {
+                    let text = |group| {
+                        captures
+                            .get_group(group)
+                            .and_then(|span| path.get(span.range()))
+                            .unwrap_or_default()
+                    };
+                    let named = names.iter().enumerate();
+                    named
+                        .map(|(i, name)| {
+                            (
+                                name.clone(),
+                                String::from_utf8_lossy(text(i + 1)).into_owned(),
+                            )
+                        })
+                        .collect()
+                })
+            }
+        }
+    }
+
+    /// Calls `file` for every existing path beneath the root that may be meant and is no directory, and `directory` for
+    /// every directory in which a matching file may appear, or that shows when such a directory comes or goes.
+    pub(super) fn walk(&self, mut file: impl FnMut(&Path), mut directory: impl FnMut(&Path)) {
+        let (root, depth) = match &self.kind {
+            Kind::StandardInput => return,
+            Kind::Literal(path) => (path.parent().unwrap_or(path), None),
+            Kind::Glob { root, depth, .. } => (root.as_path(), Some(depth.unwrap_or(usize::MAX))),
+        };
+        // Also for a root that is not there yet: its coming shows in an ancestor. And its going shows in its parent, but
+        // not in itself as long as somebody holds a file open that was in it, as we do.
+        for existing in root
+            .ancestors()
+            .skip_while(|ancestor| !ancestor.is_dir())
+            .take(2)
+        {
+            directory(existing);
+        }
+        let Some(depth) = depth.filter(|_| root.is_dir()) else {
+            return;
+        };
+        // Links to directories are followed, as a shell's glob does; walkdir breaks loops. What cannot be read is left
+        // out, and looked at again next time.
+        for entry in WalkDir::new(root)
+            .max_depth(depth)
+            .follow_links(true)
+            .into_iter()
+            .flatten()
+        {
+            if !entry.file_type().is_dir() {
+                file(entry.path());
+            } else if entry.depth() < depth {
+                directory(entry.path());
+            }
+        }
+    }
+}
+
+fn glob(text: &str) -> Result<Kind, PatternError> {
+    let (glob, names) = take_names(text)?;
+    let absolute =
+        std::path::absolute(&glob).map_err(|error| PatternError(format!("`{text}`: {error}")))?;
+    let special = |part: &OsStr| {
+        part.as_bytes()
+            .iter()
+            .any(|byte| b"*?[]{}\\\x01".contains(byte))
+    };
+    let components: Vec<Component<'_>> = absolute.components().collect();
+    let Some(first) = components
+        .iter()
+        .position(|component| special(component.as_os_str()))
+    else {
+        return Ok(Kind::Literal(absolute));
+    };
+    let (root, wild) = components.split_at(first);
+    let absolute = absolute.to_str().unwrap_or(&glob);
+    let translated = GlobBuilder::new(absolute)
+        .literal_separator(true)
+        .build()
+        .map_err(|error| PatternError(format!("`{text}`: {}", error.kind())))?;
+    let syntax = syntax::Config::new()
+        .utf8(false)
+        .unicode(false)
+        .dot_matches_new_line(true);
+    let regex = Regex::builder()
+        .syntax(syntax)
+        .build(&translated.regex().replace(PLACEHOLDER, "([^/]+)"))
+        .map_err(|error| PatternError(format!("`{text}`: {error}")))?;
+    let open_ended = wild.iter().any(|component| {
+        component
+            .as_os_str()
+            .as_bytes()
+            .windows(2)
+            .any(|two| two == b"**")
+    });
+    // A separator inside braces or brackets would make the count of components meaningless.
+    let nested = absolute.contains(['{', '[']);
+    let depth = (!open_ended && !nested).then_some(wild.len());
+    Ok(Kind::Glob {
+        root: root.iter().collect(),
+        depth,
+        regex,
+        names,
+    })
+}
+
+/// `text` with a placeholder for each `{name}`, and the names.
+fn take_names(text: &str) -> Result<(String, Vec<Arc<str>>), PatternError> {
+    if text.is_empty() {
+        return Err(PatternError("a path is empty".to_owned()));
+    }
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let mut glob = String::new();
+    let mut names: Vec<Arc<str>> = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        glob.push_str(before);
+        match after.split_once('}') {
+            Some((name, after)) if is_name(name) => {
+                if names.iter().any(|known| **known == *name) {
+                    return Err(PatternError(format!(
+                        "`{text}`: two wildcards are called `{name}`"
+                    )));
+                }
+                names.push(name.into());
+                glob.push_str(PLACEHOLDER);
+                rest = after;
+            }
+            _ => {
+                glob.push('{');
+                rest = after;
+            }
+        }
+    }
+    glob.push_str(rest);
+    Ok((glob, names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matching() {
+        for (pattern, path, want) in [
+            ("/var/log/messages", "/var/log/messages", Some("")),
+            ("/var/log/messages", "/var/log/messages.1", None),
+            ("/var/log/*.log", "/var/log/a.log", Some("")),
+            ("/var/log/*.log", "/var/log/x/a.log", None),
+            ("/var/log/**/*.log", "/var/log/a.log", Some("")),
+            ("/var/log/**/*.log", "/var/log/x/y/a.log", Some("")),
+            ("/var/log/{a,b}.log", "/var/log/b.log", Some("")),
+            ("/var/log/{a,b}.log", "/var/log/c.log", None),
+            ("/var/log/hsm[12]", "/var/log/hsm2", Some("")),
+            (
+                "/l/{appliance}/*.log",
+                "/l/hsm1/m.log",
+                Some("appliance=hsm1"),
+            ),
+            ("/l/{appliance}/*.log", "/l/hsm1/x/m.log", None),
+            (
+                "/l/{site}-{appliance}.{log,txt}",
+                "/l/zrh-hsm-1.txt",
+                Some("site=zrh-hsm appliance=1"),
+            ),
+            (
+                "/l/**/{appliance}.log",
+                "/l/x/y/hsm1.log",
+                Some("appliance=hsm1"),
+            ),
+            (
+                "/l/\u{e9}/{appliance}",
+                "/l/\u{e9}/h\u{fc}",
+                Some("appliance=h\u{fc}"),
+            ),
+        ] {
+            let got = Pattern::parse(pattern).unwrap().matches(Path::new(path));
+            let got = got.map(|found| {
+                found
+                    .iter()
+                    .map(|(k, v)| format!("{k}={v}"))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            });
+            assert_eq!(got.as_deref(), want, "{pattern} on {path}");
+        }
+    }
+
+    #[test]
+    fn refused() {
+        for (pattern, want) in [
+            ("", "a path is empty"),
+            ("/l/[a", "`/l/[a`: unclosed character class; missing ']'"),
+            ("/l/{a}/{a}", "`/l/{a}/{a}`: two wildcards are called `a`"),
+        ] {
+            assert_eq!(Pattern::parse(pattern).unwrap_err().to_string(), want);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Names that rotation gives: `messages.1`, `messages-20260101.gz`, `app-20260101.log`, and how old each is.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The ending of files that are read through a decompressor.
+pub(super) const COMPRESSED: &[u8] = b".gz";
+
+/// Digits of the shortest date: `-260101`.
+const DATE_DIGITS: usize = 6;
+
+/// The names that the file `name` may have had before it was rotated, the longest first. Empty for a name that rotation
+/// does not give.
+///
+/// `messages-20260101.gz` was `messages-20260101`, and that was `messages`.
+pub(super) fn earlier_names(name: &OsStr) -> Vec<Vec<u8>> {
+    let mut earlier = Vec::new();
+    let mut name = name.as_bytes();
+    if let Some(plain) = name
+        .strip_suffix(COMPRESSED)
+        .filter(|plain| !plain.is_empty())
+    {
+        earlier.push(plain.to_vec());
+        name = plain;
+    }
+    if let Some(base) = name.strip_suffix(b".old").filter(|base| !base.is_empty()) {
+        earlier.push(base.to_vec());
+        return earlier;
+    }
+    // A number or date at the end: `messages.1`, `messages-2026-01-01`; or before an extension: `app-20260101.log`.
+    earlier.extend(without_stamp(name).map(<[u8]>::to_vec));
+    if let Some(dot) = memchr::memrchr(b'.', name)
+        && let Some((stem, extension)) = name.split_at_checked(dot)
+        // An address is no extension: `10.0.0.5.1` never was `10.0.0.1`.
+        && extension.iter().any(u8::is_ascii_alphabetic)
+    {
+        earlier.extend(without_stamp(stem).map(|base| [base, extension].concat()));
+    }
+    earlier
+}
+
+/// `name` without the number or date that rotation put at its end: every way to read it, the longest rest first.
+///
+/// A dot and a number is a stamp; with other separators it must look like a date, since `hsm-1` and `hsm-2` are more
+/// likely two appliances.
+fn without_stamp(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_stamp =
+        |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'T');
+    let stamp = name.len() - name.iter().rev().take_while(|byte| is_stamp(byte)).count();
+    (stamp.max(1)..name.len()).rev().filter_map(move |at| {
+        let (base, stamp) = name.split_at_checked(at)?;
+        let digits = stamp.iter().filter(|byte| byte.is_ascii_digit()).count();
+        let rotated = match stamp.first()? {
+            b'.' => digits >= DATE_DIGITS || (digits > 0 && digits == stamp.len() - 1),
+            b'-' | b'_' => digits >= DATE_DIGITS,
+            _ => false,
+        };
+        rotated.then_some(base)
+    })
+}
+
+/// The files beside `path` that may be rotated forms of it, in no order.
+pub(super) fn siblings(path: &Path) -> Vec<PathBuf> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Vec::new();
+    };
+    let Ok(entries) = directory.read_dir() else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| {
+            earlier_names(&entry.file_name())
+                .iter()
+                .any(|earlier| earlier == name.as_bytes())
+        })
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Orders rotated forms of one name by what the name says, oldest first: higher numbers are older, later dates younger.
+/// Only for files that were last written at the same instant.
+pub(super) fn age_by_name(path: &Path) -> (std::cmp::Reverse<u64>, Vec<u8>) {
+    let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
+    let name = name.strip_suffix(COMPRESSED).unwrap_or(name);
+    let number = name
+        .rsplit(|byte| *byte == b'.')
+        .find_map(|part| std::str::from_utf8(part).ok()?.parse::<u64>().ok());
+    // A date counts up, a generation number down; no rotation keeps a million generations.
+    let generation = number.filter(|number| *number < 1_000_000).unwrap_or(0);
+    (std::cmp::Reverse(generation), name.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earlier_names_of() {
+        for (name, want) in [
+            ("messages", &[][..]),
+            ("messages.1", &["messages"]),
+            ("messages.12.gz", &["messages.12", "messages"]),
+            ("messages-20260101", &["messages"]),
+            ("messages-20260101.gz", &["messages-20260101", "messages"]),
+            ("messages-2026-01-01", &["messages"]),
+            ("messages.20260101", &["messages"]),
+            ("messages.20260101.1", &["messages.20260101", "messages"]),
+            ("messages.old", &["messages"]),
+            ("messages.gz", &["messages"]),
+            ("app.log", &[]),
+            ("app.log.1", &["app.log"]),
+            ("app-20260101.log", &["app.log"]),
+            ("app.1.log", &["app.log"]),
+            ("app.1.log.gz", &["app.1.log", "app.log"]),
+            ("eth0", &[]),
+            ("eth0.1", &["eth0"]),
+            ("hsm-1", &[]),
+            ("10.0.0.5.1", &["10.0.0.5"]),
+            ("2026", &[]),
+            ("20260101", &[]),
+            (".gz", &[]),
+            ("hsm-a.log", &[]),
+        ] {
+            let got = earlier_names(OsStr::new(name));
+            let got: Vec<&str> = got
+                .iter()
+                .map(|name| std::str::from_utf8(name).unwrap())
+                .collect();
+            assert_eq!(got, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn oldest_first() {
+        let mut names = ["m.1", "m.10.gz", "m.2.gz", "m.20260102", "m.20260101"].map(PathBuf::from);
+        names.sort_by_key(|path| age_by_name(path));
+        assert_eq!(
+            names,
+            ["m.10.gz", "m.2.gz", "m.1", "m.20260101", "m.20260102"].map(PathBuf::from)
+        );
+    }
+}

@@ -1,0 +1,791 @@
+//! What happens to files, one test per mishap. Each row of `docs/tailing.md` names one of these.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::line::LineBuffer;
+
+
+/// Who keeps what the tail hands over.
+#[derive(Default)]
+pub(super) struct Log {
+    buffers: HashMap<FileId, (LineBuffer, PathBuf)>,
+    /// Every line, by the path that was followed.
+    pub lines: HashMap<PathBuf, Vec<String>>,
+    /// Lines that were cut off by a truncation.
+    pub cut: Vec<String>,
+    /// Every event, with the file name of its path.
+    pub events: Vec<(String, Event)>,
+    captures: Captures,
+}
+
+impl Sink for Log {
+    fn opened(&mut self, file: FileId, info: &Arc<FileInfo>) {
+        self.captures.clone_from(&info.captures);
+        let old = self
+            .buffers
+            .insert(file, (LineBuffer::new(1000), info.path.clone()));
+        assert!(old.is_none(), "{file} opened twice");
+    }
+
+    fn bytes(&mut self, file: FileId, bytes: &[u8]) {
+        assert!(!bytes.is_empty());
+        let (buffer, path) = self.buffers.get_mut(&file).expect("opened before");
+        let lines = self.lines.entry(path.clone()).or_default();
+        buffer.push(bytes, |line| {
+            lines.push(String::from_utf8_lossy(line.bytes).into_owned())
+        });
+    }
+
+    fn ended(&mut self, file: FileId, end: End) {
+        let (mut buffer, path) = self.buffers.remove(&file).expect("opened before");
+        let lines = match end {
+            End::Whole => self.lines.entry(path).or_default(),
+            End::Cut => &mut self.cut,
+        };
+        buffer.finish(|line| lines.push(String::from_utf8_lossy(line.bytes).into_owned()));
+    }
+
+    fn event(&mut self, info: &FileInfo, event: Event) {
+        let name = info
+            .path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        self.events.push((name.unwrap_or_default(), event));
+    }
+}
+
+/// A directory in memory, a tail on it, and a clock that only the test moves.
+pub(super) struct Scene {
+    pub dir: tempfile::TempDir,
+    specs: Vec<SourceSpec>,
+    pub options: Options,
+    tail: Option<Tail>,
+    pub now: Instant,
+    pub log: Log,
+}
+
+impl Scene {
+    pub fn with(watcher: Watcher, patterns: &[&str]) -> Scene {
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        }
+        .unwrap();
+        let absolute = |pattern: &&str| {
+            Pattern::parse(&format!("{}/{pattern}", dir.path().display())).unwrap()
+        };
+        let specs = vec![SourceSpec::new("test", patterns.iter().map(absolute))];
+        let options = Options {
+            watcher,
+            drain_grace: Duration::from_secs(1),
+            ..Options::default()
+        };
+        Scene {
+            dir,
+            specs,
+            options,
+            tail: None,
+            now: Instant::now(),
+            log: Log::default(),
+        }
+    }
+
+    /// Follows `messages` in a new directory.
+    pub fn new() -> Scene {
+        Scene::with(Watcher::Inotify, &["messages"])
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.path(name))
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    pub fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.path(name)).unwrap();
+    }
+
+    pub fn truncate(&self, name: &str) {
+        OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(self.path(name))
+            .unwrap();
+    }
+
+    pub fn compress(&self, name: &str) {
+        let modified = fs::metadata(self.path(name)).unwrap().modified().unwrap();
+        let target = File::create(self.path(&format!("{name}.gz"))).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(target, flate2::Compression::fast());
+        encoder
+            .write_all(&fs::read(self.path(name)).unwrap())
+            .unwrap();
+        encoder.finish().unwrap().set_modified(modified).unwrap();
+        self.remove(name);
+    }
+
+    /// Reads all there is, by what the watcher says, without the clock moving.
+    pub fn look(&mut self) -> &mut Scene {
+        let tail = self
+            .tail
+            .get_or_insert_with(|| Tail::new(self.specs.clone(), self.options, None).unwrap());
+        for _ in 0..10_000 {
+            if !tail.read(self.now, &mut self.log).more {
+                return self;
+            }
+        }
+        panic!("there is always more to read: {:?}", tail.trails);
+    }
+
+    /// Lets time pass, and looks.
+    pub fn later(&mut self, seconds: u64) -> &mut Scene {
+        for _ in 0..seconds {
+            self.now += Duration::from_secs(1);
+            self.look();
+        }
+        self
+    }
+
+    pub fn positions(&self) -> Positions {
+        let buffers = &self.log.buffers;
+        let positions = self
+            .tail
+            .as_ref()
+            .map(|tail| tail.positions(|file| buffers[&file].0.held_bytes()));
+        let positions = positions.unwrap_or_default();
+        // What is kept must survive being written down.
+        serde_json::from_slice(&serde_json::to_vec(&positions).unwrap()).unwrap()
+    }
+
+    /// Ends the process and begins another from these positions. Nothing is read yet.
+    pub fn restart(&mut self, positions: Positions) {
+        self.log.buffers.clear();
+        self.tail = Some(Tail::new(self.specs.clone(), self.options, Some(positions)).unwrap());
+    }
+
+    pub fn stop(&mut self) -> Positions {
+        let positions = self.positions();
+        self.tail = None;
+        positions
+    }
+
+    pub fn lines(&self, name: &str) -> Vec<&str> {
+        self.log
+            .lines
+            .get(&self.path(name))
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect()
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.log.events.iter().map(|(_, event)| *event).collect()
+    }
+}
+
+use Event::{Lost, Rotated, Truncated, Unreadable};
+
+#[test]
+fn follows_from_the_beginning_and_holds_the_partial_line() {
+    let mut scene = Scene::new();
+    scene.write("messages", "one\ntwo\nthr");
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["one", "two"]);
+    scene.write("messages", "ee\n");
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["one", "two", "three"]);
+    assert_eq!(scene.events(), []);
+}
+
+#[test]
+fn rename_and_create() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n2\n");
+    scene.look();
+    scene.write("messages", "3\n");
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "4\n");
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1", "2", "3", "4"]);
+    assert_eq!(scene.events(), [Rotated]);
+}
+
+#[test]
+fn rotation_closes_the_partial_line() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n2");
+    scene.look();
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "3\n");
+    scene.look().later(3);
+    assert_eq!(scene.lines("messages"), ["1", "3", "2"]);
+}
+
+#[test]
+fn late_writer() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    scene.look();
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "3\n");
+    scene.look();
+    scene.write("messages.1", "2\n");
+    scene.later(1);
+    assert_eq!(scene.lines("messages"), ["1", "3", "2"]);
+}
+
+#[test]
+fn late_writer_after_the_grace_period_is_read_at_the_next_rotation() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    scene.look();
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "3\n");
+    scene.later(5);
+    scene.write("messages.1", "2\n");
+    scene.later(5);
+    assert_eq!(scene.lines("messages"), ["1", "3"]);
+    scene.rename("messages.1", "messages.2");
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "4\n");
+    scene.later(5);
+    assert_eq!(scene.lines("messages"), ["1", "3", "2", "4"]);
+}
+
+#[test]
+fn unlink_and_recreate() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    scene.look();
+    scene.write("messages", "2\n");
+    scene.remove("messages");
+    scene.write("messages", "3\n");
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1", "2", "3"]);
+    assert_eq!(scene.events(), [Rotated]);
+}
+
+#[test]
+fn copytruncate() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    scene.look();
+    scene.write("messages", "2\nthr");
+    fs::copy(scene.path("messages"), scene.path("messages.1")).unwrap();
+    scene.truncate("messages");
+    scene.write("messages", "4\n");
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1", "2", "4"]);
+    assert_eq!(scene.log.cut, ["thr"]);
+    assert_eq!(scene.events(), [Truncated]);
+}
+
+#[test]
+fn truncation_without_a_copy_is_told() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n2\n3\n");
+    scene.look();
+    scene.truncate("messages");
+    scene.write("messages", "4\n");
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1", "2", "3", "4"]);
+    assert_eq!(scene.events(), [Truncated]);
+}
+
+#[test]
+fn truncated_and_regrown_past_the_old_offset() {
+    for len in [2, 100, 5000] {
+        let mut scene = Scene::new();
+        let old: Vec<String> = (0..len).map(|i| format!("old {i}")).collect();
+        let new: Vec<String> = (0..2 * len).map(|i| format!("new {i}")).collect();
+        scene.write("messages", &(old.join("\n") + "\n"));
+        scene.look();
+        scene.truncate("messages");
+        scene.write("messages", &(new.join("\n") + "\n"));
+        scene.look();
+        assert_eq!(scene.lines("messages"), [old, new].concat());
+        assert_eq!(scene.events(), [Truncated]);
+    }
+}
+
+#[test]
+fn a_writer_without_append_leaves_a_hole() {
+    let mut scene = Scene::new();
+    let mut writer = File::create(scene.path("messages")).unwrap();
+    writer.write_all(b"one\ntwo\n").unwrap();
+    scene.look();
+    scene.truncate("messages");
+    writer.write_all(b"three\n").unwrap();
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["one", "two", "three"]);
+}
+
+#[test]
+fn inode_reuse() {
+    let mut scene = Scene::new();
+    scene.write("messages", "a long first line\n");
+    scene.look();
+    let mut positions = scene.stop();
+    scene.remove("messages");
+    scene.write("messages", "an entirely different line\n");
+    // As if the file system had given the new file the old number.
+    let key = FileKey::of(&fs::metadata(scene.path("messages")).unwrap());
+    positions
+        .files
+        .iter_mut()
+        .for_each(|position| position.key = key);
+    scene.restart(positions);
+    scene.look();
+    assert_eq!(
+        scene.lines("messages"),
+        ["a long first line", "an entirely different line"]
+    );
+}
+
+#[test]
+fn symlink_retargeted() {
+    let mut scene = Scene::new();
+    fs::create_dir(scene.path("a")).unwrap();
+    fs::create_dir(scene.path("b")).unwrap();
+    scene.write("a/log", "1\n");
+    symlink("a/log", scene.path("messages")).unwrap();
+    scene.look();
+    scene.write("a/log", "2\n");
+    scene.look();
+    assert_eq!(
+        scene.lines("messages"),
+        ["1", "2"],
+        "written where the link leads"
+    );
+    scene.write("a/log", "3\n");
+    scene.write("b/log", "4\n");
+    symlink("b/log", scene.path("new")).unwrap();
+    scene.rename("new", "messages");
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1", "2", "3", "4"]);
+    let positions = scene.stop();
+    scene.write("b/log", "5\n");
+    fs::rename(scene.path("b/log"), scene.path("b/log.1")).unwrap();
+    scene.write("b/log", "6\n");
+    scene.restart(positions);
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1", "2", "3", "4", "5", "6"]);
+}
+
+#[test]
+fn file_not_there_yet() {
+    let mut scene = Scene::new();
+    scene.look();
+    scene.write("messages", "1\n");
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1"]);
+    assert_eq!(scene.events(), []);
+}
+
+#[test]
+fn directory_not_there_yet() {
+    let mut scene = Scene::with(Watcher::Inotify, &["a/b/messages", "c/**/*.log"]);
+    scene.look();
+    for directory in ["a", "a/b", "c", "c/d"] {
+        fs::create_dir(scene.path(directory)).unwrap();
+        scene.look();
+    }
+    scene.write("a/b/messages", "1\n");
+    scene.write("c/d/x.log", "2\n");
+    scene.look();
+    assert_eq!(scene.lines("a/b/messages"), ["1"]);
+    assert_eq!(scene.lines("c/d/x.log"), ["2"]);
+}
+
+#[test]
+fn directory_removed_and_recreated() {
+    let mut scene = Scene::with(Watcher::Inotify, &["a/messages"]);
+    fs::create_dir(scene.path("a")).unwrap();
+    scene.write("a/messages", "1\n");
+    scene.look();
+    fs::remove_dir_all(scene.path("a")).unwrap();
+    scene.look();
+    fs::create_dir(scene.path("a")).unwrap();
+    scene.write("a/messages", "2\n");
+    scene.look();
+    scene.write("a/messages", "3\n");
+    scene.look();
+    assert_eq!(scene.lines("a/messages"), ["1", "2", "3"]);
+}
+
+#[test]
+fn directory_replaced_by_another() {
+    let mut scene = Scene::with(Watcher::Inotify, &["a/messages"]);
+    fs::create_dir(scene.path("a")).unwrap();
+    scene.write("a/messages", "1\n");
+    scene.look();
+    scene.rename("a", "old");
+    fs::create_dir(scene.path("a")).unwrap();
+    scene.write("a/messages", "2\n");
+    scene.write("old/messages", "late\n");
+    scene.look().later(1);
+    scene.write("a/messages", "3\n");
+    scene.look();
+    assert_eq!(scene.lines("a/messages"), ["1", "late", "2", "3"]);
+}
+
+#[test]
+fn permission_denied_at_first() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    let rights = |mode| {
+        fs::set_permissions(scene.path("messages"), fs::Permissions::from_mode(mode)).unwrap()
+    };
+    rights(0);
+    // Root may read everything.
+    let readable = File::open(scene.path("messages")).is_ok();
+    let want = if readable {
+        vec![]
+    } else {
+        vec![Unreadable(Trouble::PermissionDenied)]
+    };
+    let path = scene.path("messages");
+    scene.look().later(10);
+    assert_eq!(scene.events(), want);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1"]);
+}
+
+#[test]
+fn a_directory_given_as_a_file() {
+    let mut scene = Scene::new();
+    fs::create_dir(scene.path("messages")).unwrap();
+    scene.look().later(20);
+    assert_eq!(scene.events(), [Unreadable(Trouble::IsDirectory)]);
+    fs::remove_dir(scene.path("messages")).unwrap();
+    scene.write("messages", "1\n");
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1"]);
+}
+
+#[test]
+fn glob_gains_files() {
+    let mut scene = Scene::with(Watcher::Inotify, &["{appliance}/*.log"]);
+    fs::create_dir(scene.path("hsm1")).unwrap();
+    scene.write("hsm1/a.log", "1\n");
+    scene.look();
+    assert_eq!(
+        scene.log.captures,
+        [("appliance".into(), "hsm1".to_owned())]
+    );
+    scene.write("hsm1/b.log", "2\n");
+    fs::create_dir(scene.path("hsm2")).unwrap();
+    scene.write("hsm2/a.log", "3\n");
+    scene.write("hsm2/a.txt", "no\n");
+    scene.look();
+    assert_eq!(scene.lines("hsm1/b.log"), ["2"]);
+    assert_eq!(scene.lines("hsm2/a.log"), ["3"]);
+    assert_eq!(
+        scene.log.captures,
+        [("appliance".into(), "hsm2".to_owned())]
+    );
+    assert_eq!(scene.log.lines.len(), 3);
+}
+
+#[test]
+fn hard_links_are_one_file() {
+    let mut scene = Scene::with(Watcher::Inotify, &["*.log"]);
+    scene.write("a.log", "1\n");
+    fs::hard_link(scene.path("a.log"), scene.path("b.log")).unwrap();
+    scene.look().later(10);
+    assert_eq!(scene.lines("a.log"), ["1"]);
+    assert_eq!(scene.lines("b.log"), [""; 0]);
+    // The first name goes, the file lives on under the second.
+    scene.write("a.log", "2\n");
+    scene.remove("a.log");
+    scene.look().later(10);
+    scene.write("b.log", "3\n");
+    scene.look().later(10);
+    assert_eq!(scene.lines("a.log"), ["1", "2"]);
+    assert_eq!(scene.lines("b.log"), ["3"]);
+}
+
+#[test]
+fn rotated_siblings_are_finished_after_a_restart() {
+    for rotated in [
+        "messages.1",
+        "messages-20260101",
+        "messages.old",
+        "messages.1.gz",
+        "messages-20260101.gz",
+    ] {
+        let mut scene = Scene::new();
+        scene.write("messages", "1\n2\npart");
+        scene.look();
+        let positions = scene.stop();
+        scene.write("messages", "ial\n3\n");
+        let plain = rotated.trim_end_matches(".gz");
+        scene.rename("messages", plain);
+        if plain != rotated {
+            scene.compress(plain);
+        }
+        scene.write("messages", "4\n");
+        scene.restart(positions);
+        scene.look().later(3);
+        assert_eq!(
+            scene.lines("messages"),
+            ["1", "2", "partial", "3", "4"],
+            "{rotated}"
+        );
+        let positions = scene.stop();
+        scene.restart(positions);
+        scene.look().later(10);
+        assert_eq!(
+            scene.lines("messages"),
+            ["1", "2", "partial", "3", "4"],
+            "{rotated}, read twice"
+        );
+    }
+}
+
+#[test]
+fn rotated_many_times_while_stopped() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    scene.look();
+    let positions = scene.stop();
+    for generation in 2..7 {
+        for old in (1..6).rev() {
+            for ending in ["", ".gz"] {
+                if scene.path(&format!("messages.{old}{ending}")).exists() {
+                    scene.rename(
+                        &format!("messages.{old}{ending}"),
+                        &format!("messages.{}{ending}", old + 1),
+                    );
+                }
+            }
+        }
+        scene.rename("messages", "messages.1");
+        if scene.path("messages.2").exists() {
+            scene.compress("messages.2");
+        }
+        scene.write("messages", &format!("{generation}\n"));
+    }
+    scene.restart(positions);
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1", "2", "3", "4", "5", "6"]);
+}
+
+#[test]
+fn rotated_twice_between_two_looks() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    scene.look();
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "2\n");
+    scene.rename("messages.1", "messages.2");
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "3\n");
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1", "2", "3"]);
+    assert_eq!(scene.events().len(), 2);
+}
+
+#[test]
+fn what_was_rotated_before_we_came_is_not_read() {
+    let mut scene = Scene::new();
+    scene.write("messages.1", "old\n");
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    File::options()
+        .append(true)
+        .open(scene.path("messages.1"))
+        .unwrap()
+        .set_modified(long_ago)
+        .unwrap();
+    scene.write("messages", "1\n");
+    scene.look();
+    scene.rename("messages.1", "messages.2");
+    scene.rename("messages", "messages.1");
+    scene.compress("messages.2");
+    scene.write("messages", "2\n");
+    scene.look().later(5);
+    assert_eq!(scene.lines("messages"), ["1", "2"]);
+}
+
+#[test]
+fn a_rotated_name_that_the_glob_means_is_read_once_and_first() {
+    let mut scene = Scene::with(Watcher::Inotify, &["messages*"]);
+    scene.write("messages.2", "1\n");
+    scene.compress("messages.2");
+    std::thread::sleep(Duration::from_millis(10));
+    scene.write("messages.1", "2\n");
+    std::thread::sleep(Duration::from_millis(10));
+    scene.write("messages", "3\n");
+    scene.look().later(5);
+    assert_eq!(scene.lines("messages"), ["1", "2", "3"]);
+    scene.rename("messages.2.gz", "messages.3.gz");
+    scene.rename("messages.1", "messages.2");
+    scene.compress("messages.2");
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "4\n");
+    scene.look().later(20);
+    let positions = scene.stop();
+    scene.restart(positions);
+    scene.look().later(20);
+    assert_eq!(scene.lines("messages"), ["1", "2", "3", "4"]);
+    assert_eq!(scene.log.lines.len(), 1, "{:?}", scene.log.lines);
+}
+
+#[test]
+fn gone_while_stopped_is_told() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n2");
+    scene.look();
+    let positions = scene.stop();
+    scene.remove("messages");
+    scene.write("messages", "3\n");
+    scene.restart(positions);
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1", "3"]);
+    assert_eq!(
+        scene.events()[1..],
+        [Lost {
+            bytes: 1,
+            reason: LostReason::Gone
+        }]
+    );
+}
+
+#[test]
+fn read_from_the_end() {
+    let mut scene = Scene::with(Watcher::Inotify, &["*.log"]);
+    scene.specs[0].read_from = ReadFrom::End;
+    scene.write("a.log", "old\nhal");
+    scene.look();
+    scene.write("a.log", "f\nnew\n");
+    scene.write("b.log", "young\n");
+    scene.look();
+    assert_eq!(scene.lines("a.log"), ["half", "new"]);
+    assert_eq!(scene.lines("b.log"), ["young"]);
+}
+
+#[test]
+fn fifo() {
+    let mut scene = Scene::new();
+    let path = scene.path("messages");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    scene.look();
+    for text in ["1\n2", "\n3\n"] {
+        let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+        drop(writer);
+        scene.tail.as_mut().unwrap().wait(Duration::from_secs(60));
+        scene.look();
+    }
+    assert_eq!(scene.lines("messages"), ["1", "2", "3"]);
+}
+
+#[test]
+fn more_files_than_descriptors() {
+    let mut scene = Scene::with(Watcher::Inotify, &["*.log"]);
+    scene.options.open_files_max = 10;
+    for round in 0..3 {
+        for file in 0..100 {
+            scene.write(&format!("{file}.log"), &format!("{round}\n"));
+        }
+        scene.look().later(6);
+        let tail = scene.tail.as_ref().unwrap();
+        let open = tail
+            .trails
+            .iter()
+            .flat_map(|trail| &trail.streams)
+            .filter(|stream| stream.is_open())
+            .count();
+        assert!(open <= 12, "{open} files open");
+    }
+    for file in 0..100 {
+        scene.rename(&format!("{file}.log"), &format!("{file}.log.1"));
+        scene.write(&format!("{file}.log.1"), "late\n");
+        scene.write(&format!("{file}.log"), "new\n");
+    }
+    scene.look().later(6);
+    for file in 0..100 {
+        assert_eq!(
+            scene.lines(&format!("{file}.log")),
+            ["0", "1", "2", "late", "new"],
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn more_files_than_are_followed() {
+    let mut scene = Scene::with(Watcher::Inotify, &["*.log"]);
+    scene.options.files_max = 2;
+    for name in ["a.log", "b.log", "c.log"] {
+        scene.write(name, "1\n");
+    }
+    scene.look();
+    assert_eq!(
+        scene.log.events,
+        [("c.log".to_owned(), Unreadable(Trouble::TooManyFiles))]
+    );
+    assert_eq!(scene.log.lines.len(), 2);
+}
+
+#[test]
+fn quiet_files_cost_no_look_between_two_rescans() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    scene.look().later(1);
+    let tail = scene.tail.as_mut().unwrap();
+    assert_eq!(
+        tail.read(scene.now, &mut scene.log),
+        Progress {
+            bytes: 0,
+            more: false
+        }
+    );
+    assert_eq!(tail.queue.len(), 0);
+    assert_eq!((tail.next_drain, tail.next_poll), (None, None));
+}
+
+#[test]
+fn a_path_beyond_the_sources_keeps_its_position() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    scene.look();
+    let positions = scene.stop();
+    let specs = std::mem::take(&mut scene.specs);
+    scene.restart(positions);
+    scene.look();
+    let positions = scene.stop();
+    scene.specs = specs;
+    scene.write("messages", "2\n");
+    scene.restart(positions);
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1", "2"]);
+}
