@@ -9,6 +9,7 @@
 //!
 //! See `ARCHITECTURE.md` for what each room promises and what it may know.
 
+pub mod config;
 pub mod diagnostic;
 pub mod exposition;
 pub mod line;

@@ -525,11 +525,25 @@ mod tests {
             "rate_limit: {interval: 0, burst: 0}",
             "rate_limit: {interval: 1m30s, burst: 4}",
             "http_server_config: {headers: {X-Frame-Options: '', X-XSS-Protection: anything}}",
-            "basic_auth_users: {ann: $2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG}",
+            "basic_auth_users: {ann: $2y$10$Nq7dJ/zs7urm7bNgFLGXbuCARKc2CPpLBLFE5tXd2tIl38Ruse1kq}",
         ] {
             let loaded = check(text).unwrap_or_else(|found| panic!("{text}: {found}"));
             assert!(loaded.tls.is_none());
         }
+    }
+
+    #[test]
+    fn the_example_of_the_document_lacks_only_its_files() {
+        let document = include_str!("../../docs/configuration.md");
+        let (_, example) = document.split_once("```yaml web\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        let found = check(example).err().unwrap();
+        assert_eq!(found.lines().count(), 3, "{found}");
+        assert_eq!(
+            found.matches("cannot be read: No such file").count(),
+            3,
+            "{found}"
+        );
     }
 
     #[test]
