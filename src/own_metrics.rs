@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -48,9 +49,21 @@ pub struct OwnMetrics {
 }
 
 impl OwnMetrics {
-    /// All at zero.
-    pub fn new(version: &str, revision: &str) -> Self {
+    /// All at zero. `started` is when the process did.
+    pub fn new(version: &str, revision: &str, started: SystemTime) -> Self {
         let mut registry = Registry::default();
+        // The kernel's own figure counts from its boot, which a service confined by ProcSubset=pid cannot read.
+        let start_time = Gauge::<f64, AtomicU64>::default();
+        start_time.set(
+            started
+                .duration_since(UNIX_EPOCH)
+                .map_or(0.0, |since| since.as_secs_f64()),
+        );
+        registry.register(
+            "process_start_time_seconds",
+            "Unix time of the start",
+            start_time,
+        );
         let scrapes = Counters::new(["code"]);
         registry.register(
             "promhttp_metric_handler_requests",
@@ -231,7 +244,6 @@ pub struct Process {
     cpu_seconds: Option<f64>,
     resident_memory_bytes: Option<f64>,
     virtual_memory_bytes: Option<f64>,
-    start_time_seconds: Option<f64>,
     open_fds: Option<f64>,
     max_fds: Option<f64>,
 }
@@ -244,7 +256,6 @@ impl Process {
             &read("/proc/self/stat"),
             &read("/proc/self/status"),
             &read("/proc/self/limits"),
-            &read("/proc/stat"),
         );
         // The directory handle that lists them is one of them.
         process.open_fds = std::fs::read_dir("/proc/self/fd")
@@ -253,7 +264,7 @@ impl Process {
         process
     }
 
-    fn parse(stat: &str, status: &str, limits: &str, system_stat: &str) -> Self {
+    fn parse(stat: &str, status: &str, limits: &str) -> Self {
         // The program's name, in parentheses, may hold blanks and parentheses itself.
         let fields: Vec<f64> = stat
             .rsplit_once(')')
@@ -282,9 +293,6 @@ impl Process {
             resident_memory_bytes: number_after(status, "VmRSS:")
                 .map(|kilobytes| kilobytes * 1024.0),
             virtual_memory_bytes: field(23),
-            start_time_seconds: field(22)
-                .zip(number_after(system_stat, "btime"))
-                .map(|(ticks, boot)| boot + seconds(ticks)),
             open_fds: None,
             max_fds: number_after(limits, "Max open files"),
         }
@@ -317,12 +325,6 @@ impl Process {
                 "Memory that is in RAM.",
                 Gauge,
                 self.resident_memory_bytes,
-            ),
-            (
-                "process_start_time_seconds",
-                "Unix time of the start.",
-                Gauge,
-                self.start_time_seconds,
             ),
             (
                 "process_virtual_memory_bytes",
@@ -398,13 +400,15 @@ impl Plain {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::exposition::{Format, encode};
     use crate::metric::Snapshot;
 
     #[test]
     fn the_contract() {
-        let own = OwnMetrics::new("1.2.3", "abc");
+        let own = OwnMetrics::new("1.2.3", "abc", UNIX_EPOCH + Duration::from_millis(1500));
         own.lines_read.get(["luna"]).inc_by(3);
         own.lines_read.get(["gateway"]);
         own.lost_bytes.get(["luna", "truncated"]).inc();
@@ -424,6 +428,7 @@ mod tests {
         assert_eq!(
             samples,
             [
+                "process_start_time_seconds 1.5",
                 r#"promhttp_metric_handler_requests_total{code="200"} 0"#,
                 r#"promhttp_metric_handler_requests_total{code="500"} 0"#,
                 r#"promhttp_metric_handler_requests_total{code="503"} 0"#,
@@ -448,7 +453,6 @@ mod tests {
             "42 (a) b (c) S 1 1 1 0 -1 4194304 10 0 0 0 250 50 0 0 20 0 1 0 1000 8192000 300 18446744073709551615\n",
             "Name:\tx\nVmRSS:\t     300 kB\n",
             "Limit   Soft   Hard   Units\nMax open files            1024                 524288               files\n",
-            "cpu 1 2\nbtime 1700000000\n",
         );
         assert_eq!(
             process,
@@ -456,13 +460,12 @@ mod tests {
                 cpu_seconds: Some(3.0),
                 resident_memory_bytes: Some(307_200.0),
                 virtual_memory_bytes: Some(8_192_000.0),
-                start_time_seconds: Some(1_700_000_010.0),
                 open_fds: None,
                 max_fds: Some(1024.0),
             }
         );
         assert_eq!(
-            Process::parse("", "1 (", "Max open files", "btime"),
+            Process::parse("1 (", "VmRSS:", "Max open files"),
             Process::default()
         );
     }
@@ -471,7 +474,7 @@ mod tests {
     #[test]
     fn this_process_can_be_read() {
         let families = Process::read().families();
-        assert_eq!(families.len(), 6);
+        assert_eq!(families.len(), 5);
         for (family, series) in families {
             assert!(series[0].value >= 0.0, "{}", family.name);
         }
