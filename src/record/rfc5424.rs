@@ -29,7 +29,7 @@ pub(super) fn header<'a>(
     }
     let (host, rest) = split_token(skip_blanks(rest));
     let (app, rest) = split_token(skip_blanks(rest));
-    let (_process, rest) = split_token(skip_blanks(rest));
+    let (process, rest) = split_token(skip_blanks(rest));
     let (id, rest) = split_token(skip_blanks(rest));
     let rest = skip_blanks(rest);
     record.stamp = value(stamp);
@@ -61,7 +61,10 @@ pub(super) fn header<'a>(
         ontap::set_program(record, programs);
         return Some(message);
     }
-    if let Some(event) = ontap::bracket(message) {
+    // A process with a pid writes text of its own, which may look like a bracket.
+    if value(process).is_empty()
+        && let Some(event) = ontap::bracket(message)
+    {
         return Some(ontap::set(record, event, programs));
     }
     if !app.is_empty() {

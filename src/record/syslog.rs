@@ -6,7 +6,7 @@
 
 use super::bytes::{ends_token, is_blank, number, skip_blanks, split_digits, split_token};
 use super::severity::{FacilityKind, Severity, facility_kind, facility_name};
-use super::time::{clock_len, stamp_len};
+use super::time::stamp_len;
 use super::{Programs, Record, clavister, junos, ontap, repeat, rfc5424};
 
 /// Most tokens of a header, dates counted as one. Relays add a date and a host each; beyond two of them nothing is
@@ -59,6 +59,7 @@ pub(super) fn header<'a>(
         severity_word: false,
         before_words: (record.facility, record.severity),
         nested: false,
+        stamp_is_epoch: false,
     }
     .run(text, record)
 }
@@ -82,6 +83,7 @@ pub(super) fn nested_header<'a>(
         severity_word: false,
         before_words: (record.facility, record.severity),
         nested: true,
+        stamp_is_epoch: false,
     }
     .run(text, record)
 }
@@ -289,6 +291,8 @@ struct Walk<'a, 'p> {
     before_words: (&'a [u8], Option<Severity>),
     /// Inside the message of an RFC 5424 line.
     nested: bool,
+    /// Seconds since 1970 stood before the header and say more than its date without a year.
+    stamp_is_epoch: bool,
 }
 
 impl<'a> Walk<'a, '_> {
@@ -337,6 +341,7 @@ impl<'a> Walk<'a, '_> {
             return self.stamp(stamp, rest, record);
         }
         if let Some((stamp, rest)) = epoch_prefix(text) {
+            self.stamp_is_epoch = true;
             return self.stamp(stamp, rest, record);
         }
         text
@@ -378,7 +383,7 @@ impl<'a> Walk<'a, '_> {
                 let len = stamp_len(rest);
                 let (stamp, after) = rest.split_at_checked(len)?;
                 if len == 0 {
-                    return Some(Step::Stop);
+                    return Some(self.bracketed_host(rest, record));
                 }
                 record.stamp = stamp;
                 self.dated = true;
@@ -386,6 +391,15 @@ impl<'a> Walk<'a, '_> {
                 Some(Step::On(after))
             }
             _ => self.inner_header(rest, record),
+        }
+    }
+
+    /// `[10.0.0.1]`, as some collectors write a host that has no name.
+    fn bracketed_host(&mut self, rest: &'a [u8], record: &mut Record<'a>) -> Step<'a> {
+        let (token, after) = split_token(rest);
+        match token {
+            [b'[', address @ .., b']'] if is_address(address) => self.host(address, after, record),
+            _ => Step::Stop,
         }
     }
 
@@ -405,9 +419,7 @@ impl<'a> Walk<'a, '_> {
         if len == 0 || self.nested {
             return None;
         }
-        // The epoch before it says more than a date without a year.
-        if !matches!(record.stamp, [b'0'..=b'9', ..] if clock_len(record.stamp) == 0 && !record.stamp.contains(&b' ') && record.stamp.len() == 10)
-        {
+        if !self.stamp_is_epoch {
             record.stamp = stamp;
         }
         self.dated = true;
@@ -428,6 +440,8 @@ impl<'a> Walk<'a, '_> {
         if tag.shape != Shape::Other
             && !(tag.shape == Shape::Glued && tag.rest.first() == Some(&b':'))
             && let Some((id, name)) = known(tag.name, self.programs)
+            // A path behind a word may be a request's: `GET /NTLS[1]: …`.
+            && (name.len() == tag.name.len() || self.hosts == 0 || (self.hosts == 1 && self.dated))
         {
             record.program = name;
             record.program_id = Some(id);
@@ -447,12 +461,7 @@ impl<'a> Walk<'a, '_> {
         let facility = match facility_kind(word) {
             FacilityKind::None => false,
             FacilityKind::Plain => true,
-            FacilityKind::AlsoHostName => {
-                self.hosts > 0 || {
-                    let (next, _) = split_token(skip_blanks(rest));
-                    Severity::parse(next).is_some() || next.eq_ignore_ascii_case(word)
-                }
-            }
+            FacilityKind::AlsoHostName => self.is_facility(word, rest),
         };
         if facility {
             record.facility = word;
@@ -469,6 +478,15 @@ impl<'a> Walk<'a, '_> {
         Step::On(rest)
     }
 
+    /// Whether a word that may be a host's name, or plain text (`Invalid user kmd[1]: …`), is a facility here.
+    fn is_facility(&self, word: &[u8], rest: &[u8]) -> bool {
+        let (next, _) = split_token(skip_blanks(rest));
+        self.severity_word
+            || (self.hosts == 1 && self.dated && !self.nested)
+            || Severity::parse(next).is_some()
+            || next.eq_ignore_ascii_case(word)
+    }
+
     #[inline]
     fn host_or_program(
         &mut self,
@@ -483,7 +501,8 @@ impl<'a> Walk<'a, '_> {
         {
             record.program = name;
             record.program_id = Some(id);
-            return Step::Program(rest);
+            let rest = skip_blanks(rest);
+            return Step::Program(rest.strip_prefix(b": ").unwrap_or(rest));
         }
         if let Some((facility, severity)) = dotted_priority(token) {
             record.facility = facility;
@@ -540,11 +559,12 @@ impl<'a> Walk<'a, '_> {
             return Step::Program(tag.rest);
         }
         let (token, after) = split_token(rest);
-        if is_address(token.strip_suffix(b":").unwrap_or(token)) {
-            return self.host(token.strip_suffix(b":").unwrap_or(token), after, record);
-        }
-        if is_address(token) {
-            return self.host(token, after, record);
+        let address = token
+            .strip_suffix(b":")
+            .filter(|address| is_address(address))
+            .unwrap_or(token);
+        if is_address(address) {
+            return self.host(address, after, record);
         }
         let plausible = match tag.shape {
             Shape::Pid | Shape::PidWithoutColon => self.dated || self.hosts == 0,
