@@ -18,4 +18,5 @@ pub mod metric;
 pub mod own_metrics;
 pub mod record;
 pub mod server;
+pub mod state;
 pub mod tail;

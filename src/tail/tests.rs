@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::line::LineBuffer;
 
-
 /// Who keeps what the tail hands over.
 #[derive(Default)]
 pub(super) struct Log {
