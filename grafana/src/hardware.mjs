@@ -218,9 +218,9 @@ const disks = [
       { from: 'Value #D', as: 'Pending', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN },
       { from: 'Value #E', as: 'Uncorrectable', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN },
       { from: 'Value #F', as: 'ATA errors' },
-      { from: 'Value #G', as: 'Self-test errors' },
-      { from: 'Value #H', as: 'NVMe warning bits', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT },
-      { from: 'Value #I', as: 'NVMe log entries' },
+      { from: 'Value #G', as: 'Test errors' },
+      { from: 'Value #H', as: 'NVMe warning', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT },
+      { from: 'Value #I', as: 'NVMe errors' },
     ],
     sort: 'Pending',
   }),
@@ -229,7 +229,7 @@ const disks = [
     about:
       'SMART attributes that smartd has seen change: normalised value (higher is better), raw value, and whether the ' +
       'attribute has failed.',
-    width: 14,
+    width: 16,
     queries: [
       kit.rows(gauge('appliance, device, attribute_id, attribute_name', of('smart_attribute_value'))),
       kit.rows(gauge('appliance, device, attribute_id, attribute_name', of('smart_attribute_raw_value'))),
@@ -249,7 +249,7 @@ const disks = [
   kit.bars({
     title: 'Disk self-tests',
     about: 'Self-tests that ended, by result, from smartd messages.',
-    width: 10,
+    width: 8,
     height: 9,
     queries: [
       kit.range(

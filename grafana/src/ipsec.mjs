@@ -129,7 +129,7 @@ const messages = [
     queries: [kit.rows(total('appliance, id', of('kmd_messages_total')) + ' > 0')],
     columns: [
       { from: 'appliance', as: 'Appliance' },
-      { from: 'id', as: 'Id' },
+      { from: 'id', as: 'Message' },
       { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
     ],
     sort: 'Times',

@@ -272,7 +272,7 @@ export const stat = ({ width = 4, height = 4, graph = false, ...rest }) =>
 
 const series = ({ width = 12, height = 8, ...rest }) =>
   dress(new TimeSeriesBuilder(), { width, height, ...rest })
-    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassicByName))
+    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassic))
     .legend(
       new VizLegendOptionsBuilder()
         .showLegend(true)
@@ -284,18 +284,17 @@ const series = ({ width = 12, height = 8, ...rest }) =>
 
 /** Lines over time. A gap stays a gap. */
 export const lines = (options) =>
-  series({ min: options.min ?? 0, ...options })
+  series({ min: 0, ...options })
     .drawStyle(GraphDrawStyle.Line)
     .lineWidth(1)
-    .fillOpacity(options.limits ? 0 : 10)
+    .fillOpacity(0)
     .showPoints(VisibilityMode.Never)
     .spanNulls(false);
 
-/** Lines with the limits that the appliance itself reported, dashed: legends that end in ` limit`. */
+/** Lines with the limits that the appliance itself reported, dashed: legends that end in ` limit`. May be negative. */
 export const linesWithLimits = (options) =>
-  lines({ ...options, limits: true }).overrideByRegexp('.* limit$', [
+  lines({ ...options, min: undefined }).overrideByRegexp('.* limit$', [
     { id: 'custom.lineStyle', value: new LineStyleBuilder().fill('dash').dash([8, 8]).build() },
-    { id: 'custom.fillOpacity', value: 0 },
   ]);
 
 /** Events over time, stacked. */
@@ -343,13 +342,16 @@ export const statusHistory = ({ width = 24, height = 9, ...rest }) =>
 
 const colouredText = { id: 'custom.cellOptions', value: { type: TableCellDisplayMode.ColorText } };
 
+// Columns that need little room and leave it to the others.
+const WIDTHS = { Times: 80, Lines: 100, Series: 100, Instances: 90, Id: 90, Code: 110, Alarm: 100, Action: 90, State: 80 };
+
 /**
  * A table. `columns` lists what is shown, in that order: `{from, as, …}`, where `from` is a label, or `Value` with the
  * query's letter (`Value` alone if there is one query), and `as` the heading. `sort` is a heading, biggest first;
  * `sortAscending` likewise, smallest first.
  */
 export const table = ({ width = 12, height = 9, columns, sort, sortAscending, ...rest }) => {
-  const panel = dress(new TableBuilder(), { width, height, ...rest }).showHeader(true).filterable(true);
+  const panel = dress(new TableBuilder(), { width, height, ...rest }).showHeader(true).minWidth(70).filterable(true);
   if (rest.queries.length > 1) panel.withTransformation({ id: 'merge', options: {} });
   const shown = columns.map(({ from }) => from);
   panel.withTransformation({
@@ -368,13 +370,15 @@ export const table = ({ width = 12, height = 9, columns, sort, sortAscending, ..
   if (by) {
     panel.sortBy([new TableSortByFieldStateBuilder().displayName(by).desc(Boolean(sort))]);
   }
-  for (const { as, unit, decimals, mappings, thresholds, links, plain } of columns) {
-    const properties = [];
+  for (const { from, as, unit, decimals, mappings, thresholds, links, plain, width = WIDTHS[as] } of columns) {
+    // A label that a series does not have is blank: it is a value that may be missing.
+    const properties = from.startsWith('Value') ? [] : [{ id: 'noValue', value: '' }];
     if (unit) properties.push({ id: 'unit', value: unit });
     if (decimals !== undefined) properties.push({ id: 'decimals', value: decimals });
     if (mappings) properties.push({ id: 'mappings', value: mappings });
     if (thresholds) properties.push({ id: 'thresholds', value: steps(thresholds).build() });
     if ((thresholds || mappings) && !plain) properties.push(colouredText);
+    if (width) properties.push({ id: 'custom.width', value: width });
     if (links) properties.push({ id: 'links', value: links });
     if (properties.length) panel.overrideByName(as, properties);
   }
