@@ -56,7 +56,7 @@ pub trait App: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with them, for the operator to read; the former ones stay in force.
     fn reload(&self) -> Result<(), String>;
-    /// The appliances known by now, for service discovery.
+    /// The appliances known by now, for service discovery, in a stable order; `other` and `unknown` are none.
     fn appliances(&self) -> Vec<String>;
     /// A scrape was answered with this HTTP status.
     fn scraped(&self, code: u16);

@@ -9,11 +9,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use appliance_log_exporter::exposition::Format;
+use appliance_log_exporter::exposition::{Format, encode};
+use appliance_log_exporter::metric::{Family, Kind, Series, Snapshot};
 use appliance_log_exporter::server::{App, Options, Status, Unrecognised, WebConfig, bind, serve};
+use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
-use crate::support::{http_get, http_post, program, wait_for};
+use crate::support::{Child, free_port, http_get, http_post, program, prometheus_query, wait_for};
 
 /// Far more than anything here takes; only a failure waits so long.
 const LONG: Duration = Duration::from_secs(10);
@@ -721,4 +723,81 @@ fn who_asks_too_often_is_told() {
     let server = with_web_config(directory.path(), "rate_limit: {interval: 1h, burst: 2}");
     let statuses = [(); 3].map(|()| http_get(server.port, "/-/healthy").unwrap().status);
     assert_eq!(statuses, [200, 200, 429]);
+}
+
+/// What a log can put into labels and what a pack can put into a help text arrives in Prometheus as it was.
+#[test]
+fn prometheus_reads_back_what_was_exposed() {
+    const NASTY: [&str; 4] = [
+        "quote\" backslash\\ \\n newline\n# EOF\n# TYPE x counter",
+        "}, {,=\u{0}\r\t\u{7f}",
+        "ø λ 💥 \u{2028}",
+        "hsm1",
+    ];
+    const HELP: &str = "Says \"C:\\n\".\n# TYPE nasty gauge\nλ";
+    let snapshot = Snapshot {
+        families: vec![(
+            Arc::new(Family {
+                name: "nasty_total".into(),
+                help: HELP.into(),
+                kind: Kind::Counter,
+                labels: Arc::from(["appliance".into()]),
+            }),
+            NASTY
+                .iter()
+                .zip(1..)
+                .map(|(&value, number)| Series {
+                    values: Arc::from([value.into()]),
+                    test: false,
+                    value: f64::from(number),
+                })
+                .collect(),
+        )],
+    };
+    let body = encode(&Registry::default(), snapshot, Format::OpenMetrics);
+    let body = body.strip_suffix("# EOF\n").unwrap().to_owned();
+    let server = TestServer::with_body(Options::default(), body);
+    *server.app.appliances.lock().unwrap() = vec!["hsm1".into(), "hsm2".into()];
+
+    let directory = tempfile::tempdir().unwrap();
+    let configuration = format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
+         scrape_configs:\n\
+         - job_name: exporter\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n\
+         - job_name: discovered\n  http_sd_configs: [{{url: 'http://127.0.0.1:{port}/sd'}}]\n  \
+         relabel_configs:\n  - {{source_labels: [__address__], target_label: instance}}\n  \
+         - {{target_label: __address__, replacement: '127.0.0.1:{port}'}}\n",
+        port = server.port
+    );
+    let file = directory.path().join("prometheus.yml");
+    std::fs::write(&file, configuration).unwrap();
+    let port = free_port();
+    let mut prometheus = Child::start(
+        Command::new(program("prometheus"))
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                directory.path().join("data").display()
+            ))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}")),
+    );
+    let limit = Duration::from_secs(30);
+    let series = prometheus.wait_for("series", limit, || {
+        prometheus_query(port, "sort(nasty_total{job=\"exporter\"})")
+            .filter(|found| found.len() == NASTY.len())
+    });
+    for (number, (one, expected)) in series.iter().zip(NASTY).enumerate() {
+        assert_eq!(one["metric"]["appliance"], expected);
+        assert_eq!(one["value"][1], (number + 1).to_string());
+    }
+    let metadata = prometheus.wait_for("metadata", limit, || {
+        let answer = http_get(port, "/api/v1/metadata")?.json();
+        Some(answer["data"]["nasty"][0].clone()).filter(|found| !found.is_null())
+    });
+    assert_eq!(metadata["type"], "counter");
+    assert_eq!(metadata["help"], HELP);
+    prometheus.wait_for("discovered appliances", limit, || {
+        prometheus_query(port, "up{job=\"discovered\", instance=~\"hsm[12]\"} == 1")
+            .filter(|found| found.len() == 2)
+    });
 }
