@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per subject.
 
+mod alerts;
 mod dashboards;
 mod deploy;
 mod exposition;
