@@ -96,14 +96,22 @@ pub(super) fn strip_prefix_ignore_case<'a>(text: &'a [u8], prefix: &[u8]) -> Opt
 /// and digits alone.
 #[inline]
 pub(super) fn short_key(word: &[u8]) -> Option<u64> {
-    if word.len() > 8 || word.is_empty() {
-        return None;
-    }
-    let mut key = [0; 8];
-    for (to, from) in key.iter_mut().zip(word) {
-        *to = from | 0x20;
-    }
-    Some(u64::from_le_bytes(key))
+    const FOLD: u64 = 0x2020_2020_2020_2020;
+    let len = word.len();
+    let bytes = match (word.first_chunk::<4>(), word.last_chunk::<4>()) {
+        (Some(head), Some(tail)) if len <= 8 => {
+            // The two halves may overlap; they agree where they do.
+            let (head, tail) = (u32::from_le_bytes(*head), u32::from_le_bytes(*tail));
+            u64::from(head) | u64::from(tail) << ((len - 4) * 8)
+        }
+        _ => match *word {
+            [a] => u64::from(a),
+            [a, b] => u64::from(a) | u64::from(b) << 8,
+            [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
+            _ => return None,
+        },
+    };
+    Some(bytes | FOLD >> ((8 - len) * 8))
 }
 
 /// The key of a word known at compile time, see [`short_key`]. The word is in lower case and at most eight bytes long.

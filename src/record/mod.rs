@@ -2,7 +2,7 @@
 //! nothing, and every slice of a record lies within the line or is a constant.
 //!
 //! Which program means what is left to the packs: a record knows programs by name alone. The header families have a
-//! file each: [`syslog`] for the header that most lines have, [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and
+//! file each: [`syslog`] for the header that most lines have, with its short cut [`ordinary`], [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and
 //! [`luna`] for what stands before its messages. [`frames`] takes apart lines that hold several messages, and [`time`]
 //! reads a stamp when somebody asks.
 
@@ -12,6 +12,7 @@ mod frames;
 mod junos;
 mod luna;
 mod ontap;
+mod ordinary;
 mod programs;
 mod repeat;
 mod rfc5424;
@@ -87,14 +88,9 @@ pub fn parse<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
     let line = bytes::skip_blanks(line.strip_prefix(rfc5424::BOM).unwrap_or(line));
     let text = syslog::priority(line, &mut record);
     let prioritised = text.len() < line.len();
-    let message = match text {
-        [b'1', b' ', ..] => rfc5424::header(text, prioritised, &mut record, programs),
-        _ => None,
-    };
-    let message = match message {
-        Some(message) => message,
-        None => syslog::header(text, prioritised, &mut record, programs),
-    };
+    let message = ordinary::header(text, &mut record, programs)
+        .or_else(|| rfc5424::header(text, prioritised, &mut record, programs))
+        .unwrap_or_else(|| syslog::header(text, prioritised, &mut record, programs));
     read_message(message, &mut record, programs);
     record
 }

@@ -54,6 +54,23 @@ impl Severity {
     /// (`critical`, `notify`, `informational`). `None` for anything else.
     #[inline]
     pub fn parse(word: &[u8]) -> Option<Severity> {
+        let Some(short) = short_key(word) else {
+            return if word.eq_ignore_ascii_case(b"informational") {
+                Some(Severity::Info)
+            } else if word.eq_ignore_ascii_case(b"emergency") {
+                Some(Severity::Emerg)
+            } else if word.eq_ignore_ascii_case(b"notification") {
+                Some(Severity::Notice)
+            } else {
+                None
+            };
+        };
+        Severity::from_key(short)
+    }
+
+    /// The severity of a word's [`key`].
+    #[inline]
+    pub(super) fn from_key(word: u64) -> Option<Severity> {
         const EMERG: u64 = key("emerg");
         const PANIC: u64 = key("panic");
         const ALERT: u64 = key("alert");
@@ -67,18 +84,7 @@ impl Severity {
         const NOTIFY: u64 = key("notify");
         const INFO: u64 = key("info");
         const DEBUG: u64 = key("debug");
-        let Some(short) = short_key(word) else {
-            return if word.eq_ignore_ascii_case(b"informational") {
-                Some(Severity::Info)
-            } else if word.eq_ignore_ascii_case(b"emergency") {
-                Some(Severity::Emerg)
-            } else if word.eq_ignore_ascii_case(b"notification") {
-                Some(Severity::Notice)
-            } else {
-                None
-            };
-        };
-        match short {
+        match word {
             EMERG | PANIC => Some(Severity::Emerg),
             ALERT => Some(Severity::Alert),
             CRIT | CRITICAL => Some(Severity::Crit),
@@ -133,30 +139,42 @@ pub(super) fn facility_name(number: u64) -> &'static [u8] {
         .unwrap_or_default()
 }
 
+const LOCAL: u64 = key("local0") & !(0xff << 40);
+const AUTHPRIV: u64 = key("authpriv");
+const DAEMON: u64 = key("daemon");
+const KERN: u64 = key("kern");
+const AUTH: u64 = key("auth");
+const USER: u64 = key("user");
+const SYSLOG: u64 = key("syslog");
+const CRON: u64 = key("cron");
+const MAIL: u64 = key("mail");
+const LPR: u64 = key("lpr");
+const NEWS: u64 = key("news");
+const UUCP: u64 = key("uucp");
+const FTP: u64 = key("ftp");
+const NTP: u64 = key("ntp");
+const AUDIT: u64 = key("audit");
+const SECURITY: u64 = key("security");
+const CONSOLE: u64 = key("console");
+
+/// Whether the word's [`key`] is a facility's.
+#[inline]
+pub(super) fn is_facility_key(word: u64) -> bool {
+    facility_key_kind(word) != FacilityKind::None
+}
+
 /// Whether the word names a facility, and how sure that is.
 #[inline]
 pub(super) fn facility_kind(word: &[u8]) -> FacilityKind {
-    const LOCAL: u64 = key("local0") & !(0xff << 40);
-    const AUTHPRIV: u64 = key("authpriv");
-    const DAEMON: u64 = key("daemon");
-    const KERN: u64 = key("kern");
-    const AUTH: u64 = key("auth");
-    const USER: u64 = key("user");
-    const SYSLOG: u64 = key("syslog");
-    const CRON: u64 = key("cron");
-    const MAIL: u64 = key("mail");
-    const LPR: u64 = key("lpr");
-    const NEWS: u64 = key("news");
-    const UUCP: u64 = key("uucp");
-    const FTP: u64 = key("ftp");
-    const NTP: u64 = key("ntp");
-    const AUDIT: u64 = key("audit");
-    const SECURITY: u64 = key("security");
-    const CONSOLE: u64 = key("console");
     let Some(short) = short_key(word) else {
         return FacilityKind::None;
     };
-    if short & !(0xff << 40) == LOCAL && matches!(word, [.., b'0'..=b'7']) {
+    facility_key_kind(short)
+}
+
+#[inline]
+fn facility_key_kind(short: u64) -> FacilityKind {
+    if short & !(0xff << 40) == LOCAL && matches!((short >> 40) as u8, b'0'..=b'7') {
         return FacilityKind::Plain;
     }
     match short {

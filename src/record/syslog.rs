@@ -171,6 +171,12 @@ impl<'a> Tag<'a> {
         }
     }
 
+    /// Whether it is a program with its colon and nothing unusual.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.shape, Shape::Pid | Shape::Colon) && self.module.is_empty()
+    }
+
     /// `after` begins with the bracket, or with what follows the module.
     #[inline]
     fn with_pid(name: &'a [u8], module: &'a [u8], after: &'a [u8]) -> Tag<'a> {

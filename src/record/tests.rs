@@ -245,7 +245,19 @@ fn lies_within(line: &[u8], part: &[u8]) -> bool {
         || (0..24).any(|number| severity::facility_name(number) == part)
 }
 
+/// The short cut reads what the long way reads, or nothing.
+fn agrees(line: &[u8], programs: &Programs) {
+    let (mut short, mut long) = (Record::default(), Record::default());
+    let Some(message) = ordinary::header(line, &mut short, programs) else {
+        assert_eq!(format!("{short:?}"), format!("{long:?}"));
+        return;
+    };
+    assert_eq!(message, syslog::header(line, false, &mut long, programs));
+    assert_eq!(format!("{short:?}"), format!("{long:?}"));
+}
+
 fn holds(line: &[u8], programs: &Programs) {
+    agrees(line, programs);
     let mut frame_bytes = 0;
     for frame in frames(line) {
         frame_bytes += frame.len();
@@ -293,6 +305,15 @@ fn all_lines() -> Vec<Vec<u8>> {
 }
 
 proptest! {
+    #[test]
+    fn the_short_cut_changes_nothing(
+        line in "(2024 )?(Feb|feb|May) ?(29|3| 3) 12:05:01 {1,3}(h|hsm1|mail|UTC|Feb|local5.info|info|last|10.0.0.1|a/a|kmd|x:y) {0,3}\
+            (local5|user|authpriv|daemon|local9|INFO|)  ?(info|err|critical|informational|)  ?\
+            (NTLS|sshd|foo|kmd|message|last)( \\[1\\]:|\\[1\\]:|:|\\[1\\]| |\\(pam\\)\\[1\\]:)( x|x|: x|)",
+    ) {
+        agrees(line.as_bytes(), &programs());
+    }
+
     #[test]
     fn any_bytes_give_a_record(line in prop::collection::vec(any::<u8>(), 0..200)) {
         holds(&line, &programs());
