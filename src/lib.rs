@@ -20,3 +20,4 @@ pub mod record;
 pub mod server;
 pub mod state;
 pub mod tail;
+pub mod unrecognised;

@@ -36,9 +36,7 @@ use crate::exposition::{self, Format};
 
 use auth::Passwords;
 pub use listen::{BindError, bind, systemd_listeners};
-pub use page::{
-    Checkpoint, FileStatus, Reload, RuleStatus, SeriesStatus, Status, Unrecognised, page,
-};
+pub use page::{Checkpoint, FileStatus, Reload, RuleStatus, SeriesStatus, Status, page};
 use web_config::Loaded;
 pub use web_config::WebConfig;
 use write_deadline::WriteDeadline;

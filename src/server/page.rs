@@ -5,6 +5,8 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+use crate::unrecognised::Folded;
+
 /// What the page shows; plain data, made by the application.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -19,7 +21,7 @@ pub struct Status {
     /// Every rule in force.
     pub rules: Vec<RuleStatus>,
     /// What no rule knows, most frequent first.
-    pub unrecognised: Vec<Unrecognised>,
+    pub unrecognised: Vec<Folded>,
     /// Every metric that has series.
     pub series: Vec<SeriesStatus>,
     /// Appliances seen.
@@ -62,19 +64,6 @@ pub struct RuleStatus {
     pub name: String,
     /// Lines that it matched since the start.
     pub hits: u64,
-}
-
-/// A kind of message that no rule knows.
-#[derive(Clone, Debug, Default)]
-pub struct Unrecognised {
-    /// Where it was last seen.
-    pub appliance: String,
-    /// Who says it.
-    pub program: String,
-    /// The message, with digits and addresses masked, so that its like fall together.
-    pub sample: String,
-    /// Lines of this kind.
-    pub count: u64,
 }
 
 /// The series of a metric.
@@ -375,7 +364,7 @@ fn write_unrecognised(out: &mut String, status: &Status) -> fmt::Result {
                 Grouped(kind.count),
                 Escaped(&kind.program),
                 Escaped(&kind.appliance),
-                Escaped(&kind.sample)
+                Escaped(&kind.message)
             )
         },
     )
@@ -619,10 +608,10 @@ mod tests {
                     hits: 0,
                 },
             ],
-            unrecognised: vec![Unrecognised {
+            unrecognised: vec![Folded {
                 appliance: nasty.into(),
                 program: nasty.into(),
-                sample: nasty.into(),
+                message: nasty.into(),
                 count: 1,
             }],
             series: vec![SeriesStatus {

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use appliance_log_exporter::exposition::{Format, encode};
 use appliance_log_exporter::metric::{Family, Kind, Series, Snapshot};
-use appliance_log_exporter::server::{App, Options, Status, Unrecognised, WebConfig, bind, serve};
+use appliance_log_exporter::server::{App, Options, Status, WebConfig, bind, serve};
+use appliance_log_exporter::unrecognised::Folded;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
@@ -76,9 +77,9 @@ impl App for TestApp {
             "asked for"
         );
         Status {
-            unrecognised: vec![Unrecognised {
-                sample: "<b>new words</b>".into(),
-                ..Unrecognised::default()
+            unrecognised: vec![Folded {
+                message: "<b>new words</b>".into(),
+                ..Folded::default()
             }],
             ..Status::default()
         }

@@ -1,0 +1,232 @@
+//! Lines that no rule knows, folded by kind and counted: what the status page shows, so that a new wording is noticed.
+//!
+//! Messages that differ in numbers and addresses only are of one kind. The table is bounded in kinds and in bytes a
+//! kind; the rarest kinds make room for new ones, so a kind that is frequent stays, whenever it first came.
+
+use std::cmp::Reverse;
+use std::net::{IpAddr, SocketAddr};
+
+use hashbrown::HashMap;
+
+/// Kinds held at most.
+const KINDS_MAX: usize = 1000;
+/// Bytes of a message that are looked at.
+const MESSAGE_BYTES_MAX: usize = 240;
+
+/// Kinds of messages, with their counts.
+#[derive(Clone, Debug, Default)]
+pub struct Unrecognised {
+    kinds: HashMap<(String, String), Kind>,
+}
+
+#[derive(Clone, Debug)]
+struct Kind {
+    appliance: String,
+    count: u64,
+}
+
+/// A kind of message, as told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// The appliance that said it first.
+    pub appliance: String,
+    /// The program that says it.
+    pub program: String,
+    /// The message, masked.
+    pub message: String,
+    /// How many there were, while the kind was held.
+    pub count: u64,
+}
+
+impl Unrecognised {
+    /// Counts `lines` lines with this message.
+    pub fn add(&mut self, appliance: &str, program: &str, message: &[u8], lines: u64) {
+        let key = (program.to_owned(), fold(message));
+        if let Some(kind) = self.kinds.get_mut(&key) {
+            kind.count += lines;
+            return;
+        }
+        if self.kinds.len() >= KINDS_MAX {
+            self.forget_the_rarest();
+        }
+        let kind = Kind {
+            appliance: appliance.to_owned(),
+            count: lines,
+        };
+        self.kinds.insert(key, kind);
+    }
+
+    /// Keeps the more frequent half. That is much at once, so it is seldom.
+    fn forget_the_rarest(&mut self) {
+        let mut kinds: Vec<_> = self.kinds.drain().collect();
+        kinds.sort_unstable_by_key(|(_, kind)| Reverse(kind.count));
+        kinds.truncate(KINDS_MAX / 2);
+        self.kinds.extend(kinds);
+    }
+
+    /// Up to `kinds_max` kinds, the most frequent first.
+    pub fn most_frequent(&self, kinds_max: usize) -> Vec<Folded> {
+        let mut kinds: Vec<_> = self.kinds.iter().collect();
+        kinds.sort_unstable_by(|(a_key, a), (b_key, b)| (b.count, a_key).cmp(&(a.count, b_key)));
+        kinds
+            .into_iter()
+            .take(kinds_max)
+            .map(|((program, message), kind)| Folded {
+                appliance: kind.appliance.clone(),
+                program: program.clone(),
+                message: message.clone(),
+                count: kind.count,
+            })
+            .collect()
+    }
+}
+
+/// The message with addresses as `<address>` and numbers as `#`, cut if it is long. It holds no digit any more.
+pub fn fold(message: &[u8]) -> String {
+    let cut = message.len() > MESSAGE_BYTES_MAX;
+    let message = String::from_utf8_lossy(&message[..message.len().min(MESSAGE_BYTES_MAX)]);
+    let mut out = String::with_capacity(message.len());
+    let mut rest = &*message;
+    while let Some(first) = rest.chars().next() {
+        let length = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
+        if length == 0 {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let (run, after) = rest.split_at(length);
+        // What ends a sentence or a label belongs to no address.
+        let word = run.trim_end_matches(['.', ':']);
+        fold_word(word, &mut out);
+        out.push_str(&run[word.len()..]);
+        rest = after;
+    }
+    if cut {
+        out.push('…');
+    }
+    out
+}
+
+/// Everything that an address is made of.
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | ':')
+}
+
+fn fold_word(word: &str, out: &mut String) {
+    if word.parse::<IpAddr>().is_ok() || is_mac(word) {
+        out.push_str("<address>");
+    } else if word.parse::<SocketAddr>().is_ok() {
+        out.push_str("<address>:#");
+    } else if is_hexadecimal(word) {
+        out.push('#');
+    } else {
+        // A number with its decimals or a version is one number.
+        let mut in_number = false;
+        let mut characters = word.chars().peekable();
+        while let Some(c) = characters.next() {
+            let goes_on = c == '.' && characters.peek().is_some_and(char::is_ascii_digit);
+            if c.is_ascii_digit() {
+                if !in_number {
+                    out.push('#');
+                }
+                in_number = true;
+            } else if !(in_number && goes_on) {
+                out.push(c);
+                in_number = false;
+            }
+        }
+    }
+}
+
+fn is_mac(word: &str) -> bool {
+    word.len() == 17
+        && word
+            .split(':')
+            .all(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// `0x…`, and long words such as cookies and serial numbers.
+fn is_hexadecimal(word: &str) -> bool {
+    let digits = word.strip_prefix("0x").unwrap_or(word);
+    let marked = digits.len() < word.len() && !digits.is_empty();
+    let long = word.len() >= 8 && word.bytes().any(|b| b.is_ascii_digit());
+    (marked || long) && digits.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn numbers_and_addresses_are_masked() {
+        for (message, expected) in [
+            ("", ""),
+            ("Session 12 took 3.5 ms.", "Session # took # ms."),
+            ("from 10.0.0.1 port 22", "from <address> port #"),
+            (
+                "peer 10.0.0.1:500, 10.0.0.1.",
+                "peer <address>:#, <address>.",
+            ),
+            ("peer fe80::1: gone", "peer <address>: gone"),
+            ("[2001:db8::1]:500", "[<address>]:#"),
+            ("mac 00:1b:44:11:3a:b7", "mac <address>"),
+            (
+                "at 12:30:45 Fan1A version 7.2.1",
+                "at #:#:# Fan#A version #",
+            ),
+            ("code 0xc0000711 cookie deadbeef01234567", "code # cookie #"),
+            ("defaced decade 0x", "defaced decade #x"),
+            ("256.1.1.1 λ 1", "# λ #"),
+            ("user=bob, id=00800278", "user=bob, id=#"),
+        ] {
+            assert_eq!(fold(message.as_bytes()), expected, "{message}");
+        }
+        assert_eq!(fold(b"\xff 1"), "\u{fffd} #");
+        assert_eq!(fold(&[b'x'; 1000]).chars().count(), MESSAGE_BYTES_MAX + 1);
+    }
+
+    #[test]
+    fn the_frequent_stay_and_the_rare_make_room() {
+        let mut seen = Unrecognised::default();
+        let word = |number: usize| -> String {
+            // Digits would fold together.
+            number
+                .to_string()
+                .bytes()
+                .map(|digit| (digit + b'A' - b'0') as char)
+                .collect()
+        };
+        for number in 0..10 * KINDS_MAX {
+            seen.add("hsm1", "NTLS", word(number).as_bytes(), 1);
+            seen.add("hsm2", "NTLS", format!("took {number} ms").as_bytes(), 1);
+        }
+        assert!(seen.kinds.len() <= KINDS_MAX);
+        seen.add("hsm3", "oamp", b"took 5 ms", 5);
+        let top = seen.most_frequent(2);
+        let expected = [("hsm2", "NTLS", 10 * KINDS_MAX as u64), ("hsm3", "oamp", 5)];
+        let expected = expected.map(|(appliance, program, count)| Folded {
+            appliance: appliance.into(),
+            program: program.into(),
+            message: "took # ms".into(),
+            count,
+        });
+        assert_eq!(top, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_folds_to_more_than_its_bound(message in prop::collection::vec(any::<u8>(), 0..400)) {
+            let folded = fold(&message);
+            prop_assert!(!folded.bytes().any(|b| b.is_ascii_digit()));
+            // `a::` is the shortest address, `<address>` three times as long; so is a replacement character.
+            prop_assert!(folded.len() <= 5 * MESSAGE_BYTES_MAX);
+        }
+
+        #[test]
+        fn other_numbers_are_the_same_kind(a in any::<u32>(), b in any::<u32>(), ip in any::<[u8; 4]>()) {
+            let say = |number: u32, ip: std::net::Ipv4Addr| fold(format!("client {ip}: {number} of {number}").as_bytes());
+            prop_assert_eq!(say(a, ip.into()), say(b, [127, 0, 0, 1].into()));
+        }
+    }
+}
