@@ -8,9 +8,8 @@
 //! This is a short cut for [`syslog::header`](super::syslog::header), which reads these lines to the same record (the
 //! tests compare the two) but asks more of each token. Whatever is not exactly of this form is left to it.
 
-use super::bytes::key;
 use super::severity::{Severity, is_facility_key};
-use super::syslog::Tag;
+use super::syslog::ENDS_NAME;
 use super::{Programs, Record};
 
 /// Reads such a header and returns the message; `None`, with the record as it was, if the line has another one.
@@ -47,20 +46,17 @@ pub(super) fn header<'a>(
         words = Some((facility, severity));
         rest = strip_one_or_two(after.get(severity_len..)?)?;
     }
-    let tag = Tag::read(rest);
-    if !tag.is_plain() {
-        return None;
-    }
-    let id = programs.lookup(tag.name)?;
+    let (name, message) = tag(rest)?;
+    let id = programs.lookup(name)?;
     record.stamp = stamp;
     record.host = Some(host);
     if let Some((facility, severity)) = words {
         record.facility = facility;
         record.severity = Some(severity);
     }
-    record.program = tag.name;
+    record.program = name;
     record.program_id = Some(id);
-    Some(tag.rest)
+    Some(message)
 }
 
 /// The length of `Feb 29 12:05:01`, with or without a year before it, and a blank behind it.
@@ -131,7 +127,7 @@ fn skip_two(text: &[u8]) -> &[u8] {
     strip_one_or_two(text).unwrap_or(text)
 }
 
-/// The first word, if it has at most eight bytes and a blank behind it, as [`key`] and length.
+/// The first word, if it has at most eight bytes and a blank behind it, as its [`key`](super::bytes::key) and length.
 #[inline]
 fn word(text: &[u8]) -> Option<(u64, usize)> {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -150,12 +146,37 @@ fn word(text: &[u8]) -> Option<(u64, usize)> {
 /// Whether a host may be a word of the priority, in any case, alone or as `local5.info`.
 #[inline]
 fn may_be_priority(host: &[u8]) -> bool {
+    // None of the words ends in a digit, but for `local5`.
+    if matches!(host, [.., b'0'..=b'9']) && !matches!(host, [b'L' | b'l', _, _, _, _, _]) {
+        return false;
+    }
     let last = match host.iter().rposition(|&byte| byte == b'.') {
         Some(at) => host.get(at + 1..).unwrap_or_default(),
         None => host,
     };
     Severity::parse(last).is_some()
         || super::severity::facility_kind(last) != super::severity::FacilityKind::None
+}
+
+/// The name and the message of `NTLS[77]: …`, `NTLS [77]: …` and `ipmievd: …`.
+#[inline]
+fn tag(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    const PID_DIGITS_MAX: usize = 20;
+    let end = text.iter().position(|&byte| ENDS_NAME[usize::from(byte)])?;
+    let (name, after) = text.split_at_checked(end)?;
+    let pid = match after {
+        [b':', message @ ..] if message.first() == Some(&b' ') => return Some((name, message)),
+        [b'[', pid @ ..] | [b' ', b'[', pid @ ..] => pid,
+        _ => return None,
+    };
+    let digits = pid
+        .iter()
+        .take(PID_DIGITS_MAX)
+        .position(|byte| !byte.is_ascii_digit())?;
+    match pid.get(digits..)? {
+        [b']', b':', message @ ..] if digits > 0 => Some((name, message)),
+        _ => None,
+    }
 }
 
 /// Letters, digits and what else names hosts; no colon, no slash, which make a host that must be looked at.
@@ -171,6 +192,3 @@ const IN_PLAIN_HOST: [bool; 256] = {
     table[b'_' as usize] = true;
     table
 };
-
-/// So that the compiler sees that words are compared as [`word`] reads them.
-const _: () = assert!(key("info") == u64::from_le_bytes(*b"info\0\0\0\0"));

@@ -1,8 +1,6 @@
 //! The programs that the loaded packs know, found by name in a few nanoseconds. What a program's rules are is left to
 //! the matcher.
 
-use super::bytes::key;
-
 /// A program that some rule pack knows, as an index into [`Programs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProgramId(pub u16);
@@ -14,8 +12,8 @@ pub struct ProgramId(pub u16);
 pub struct Programs {
     /// Canonical names by id.
     names: Vec<String>,
-    /// Every spelling in lower case with its program.
-    spellings: Vec<(Box<[u8]>, ProgramId)>,
+    /// Every spelling in lower case with its program, and what is compared before it.
+    spellings: Vec<(Folded, Box<[u8]>, ProgramId)>,
     /// Open addressing by hash; the index of a spelling plus one, 0 is free. A power of two long, at most a quarter
     /// full, so that a probe always ends.
     slots: Vec<u16>,
@@ -71,7 +69,7 @@ impl Programs {
 
     fn insert(&mut self, spelling: Box<[u8]>, id: ProgramId) {
         self.spelling_bytes_max = self.spelling_bytes_max.max(spelling.len());
-        self.spellings.push((spelling, id));
+        self.spellings.push((Folded::new(&spelling), spelling, id));
         let wanted = (self.spellings.len() * 4).next_power_of_two();
         if wanted > self.slots.len() {
             self.slots = vec![0; wanted];
@@ -85,7 +83,7 @@ impl Programs {
 
     fn link(&mut self, index: usize) {
         let mask = self.slots.len() - 1;
-        let mut slot = hash(&self.spellings[index].0) & mask;
+        let mut slot = self.spellings[index].0.hash() & mask;
         while self.slots[slot] != 0 {
             slot = (slot + 1) & mask;
         }
@@ -100,11 +98,13 @@ impl Programs {
             return None;
         }
         let mask = self.slots.len().wrapping_sub(1);
-        let mut slot = hash(name) & mask;
+        let folded = Folded::new(name);
+        let mut slot = folded.hash() & mask;
         loop {
             let index = usize::from(*self.slots.get(slot)?);
-            let (spelling, id) = self.spellings.get(index.checked_sub(1)?)?;
-            if spelling.eq_ignore_ascii_case(name) {
+            let (key, spelling, id) = self.spellings.get(index.checked_sub(1)?)?;
+            // Sixteen bytes are compared with the key, case aside; longer names have a middle, too.
+            if *key == folded && (name.len() <= 16 || spelling.eq_ignore_ascii_case(name)) {
                 return Some(*id);
             }
             slot = (slot + 1) & mask;
@@ -142,31 +142,48 @@ impl Programs {
     }
 }
 
-/// Equal for spellings that differ in ASCII case alone: the bit that tells the cases apart is set in every byte.
-#[inline]
-fn hash(name: &[u8]) -> usize {
-    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    const FOLD: u64 = key("        ");
-    let (head, tail) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (Some(head), Some(tail)) => (
-            u64::from_le_bytes(*head) | FOLD,
-            u64::from_le_bytes(*tail) | FOLD,
-        ),
-        _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-            (Some(head), Some(tail)) => {
-                let word = u64::from(u32::from_le_bytes(*head)) << 32
-                    | u64::from(u32::from_le_bytes(*tail));
-                (word | FOLD, 0)
-            }
-            _ => (
-                name.iter()
-                    .fold(0, |word, &byte| word << 8 | u64::from(byte | 0x20)),
-                0,
-            ),
-        },
-    };
-    let mixed = (head ^ tail.rotate_left(29) ^ name.len() as u64).wrapping_mul(MULTIPLIER);
-    (mixed >> 40) as usize
+/// A name's first and last eight bytes with the bit set that tells the cases of a letter apart, so that equal names have
+/// equal keys in any case. (Some punctuation is told apart by that bit as well, `_` and the control character DEL; no
+/// header has such a program.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Folded {
+    head: u64,
+    tail: u64,
+    len: usize,
+}
+
+impl Folded {
+    #[inline]
+    fn new(name: &[u8]) -> Folded {
+        const FOLD: u64 = 0x2020_2020_2020_2020;
+        let (head, tail) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+            _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+                (Some(head), Some(tail)) => (
+                    u64::from(u32::from_le_bytes(*head)),
+                    u64::from(u32::from_le_bytes(*tail)),
+                ),
+                _ => (
+                    name.iter()
+                        .fold(0, |word, &byte| word << 8 | u64::from(byte)),
+                    0,
+                ),
+            },
+        };
+        Folded {
+            head: head | FOLD,
+            tail: tail | FOLD,
+            len: name.len(),
+        }
+    }
+
+    #[inline]
+    fn hash(self) -> usize {
+        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mixed =
+            (self.head ^ self.tail.rotate_left(29) ^ self.len as u64).wrapping_mul(MULTIPLIER);
+        (mixed >> 40) as usize
+    }
 }
 
 #[cfg(test)]

@@ -171,12 +171,6 @@ impl<'a> Tag<'a> {
         }
     }
 
-    /// Whether it is a program with its colon and nothing unusual.
-    #[inline]
-    pub(super) fn is_plain(&self) -> bool {
-        matches!(self.shape, Shape::Pid | Shape::Colon) && self.module.is_empty()
-    }
-
     /// `after` begins with the bracket, or with what follows the module.
     #[inline]
     fn with_pid(name: &'a [u8], module: &'a [u8], after: &'a [u8]) -> Tag<'a> {
@@ -222,7 +216,8 @@ fn part(text: &[u8], close: u8) -> Option<(&[u8], &[u8])> {
     }
 }
 
-const ENDS_NAME: [bool; 256] = {
+/// Whether a byte ends the name in a tag.
+pub(super) const ENDS_NAME: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte <= b' ' as usize {
