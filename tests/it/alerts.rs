@@ -460,6 +460,24 @@ fn every_threshold_is_used_and_counted() {
         .map(|matcher| matcher.value)
         .collect();
     assert_eq!(defined, used);
+
+    let documented =
+        std::fs::read_to_string(root().join("docs/alerting.md")).expect("it can be read");
+    for rule in rules()
+        .iter()
+        .filter(|rule| rule.record.as_deref() == Some("appliance:threshold"))
+    {
+        let value = rule
+            .expr
+            .trim_start_matches("vector(")
+            .trim_end_matches(')');
+        let row = format!("\n| `{}` | `{value}` |", rule.labels["name"]);
+        assert!(
+            documented.contains(&row),
+            "docs/alerting.md lacks the row {row}"
+        );
+    }
+
     let (_, check) = alerts()
         .into_iter()
         .find(|(name, _)| name == "ApplianceAlertingMisconfigured")

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per subject.
 
+mod alertmanager;
 mod alerts;
 mod dashboards;
 mod deploy;
