@@ -425,9 +425,14 @@ fn zoned(civil: DateTime, zone: &TimeZone) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
+    // Zones by their rules, since a bare machine has no zone files.
+    const UTC: &str = "UTC0";
+    const BERLIN: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
+    const NEW_YORK: &str = "EST5EDT,M3.2.0,M11.1.0";
+
     fn read(stamp: &str, zone: &str, now: &str) -> String {
         let clock = Clock {
-            zone: TimeZone::get(zone).unwrap(),
+            zone: TimeZone::posix(zone).unwrap(),
             now: now.parse().unwrap(),
         };
         let record = Record {
@@ -445,145 +450,135 @@ mod tests {
             // The turn of the year, from both sides.
             (
                 "Dec 31 23:59:59",
-                "UTC",
+                UTC,
                 "2026-01-01T00:00:10Z",
                 "2025-12-31T23:59:59Z",
             ),
             (
                 "Jan  1 00:00:01",
-                "UTC",
+                UTC,
                 "2025-12-31T23:59:50Z",
                 "2026-01-01T00:00:01Z",
             ),
             (
                 "Jan  1 00:30:00",
-                "Europe/Berlin",
+                BERLIN,
                 "2025-12-31T23:40:00Z",
                 "2025-12-31T23:30:00Z",
             ),
             (
                 "Jan  3 00:00:00",
-                "UTC",
+                UTC,
                 "2025-12-31T00:00:00Z",
                 "2025-01-03T00:00:00Z",
             ),
             (
                 "Nov 20 12:00:00",
-                "UTC",
+                UTC,
                 "2026-11-20T11:00:00Z",
                 "2026-11-20T12:00:00Z",
             ),
             (
                 "Nov 22 12:00:00",
-                "UTC",
+                UTC,
                 "2026-11-20T11:00:00Z",
                 "2025-11-22T12:00:00Z",
             ),
             // A leap day belongs to a leap year or to none.
             (
                 "Feb 29 12:05:01",
-                "UTC",
+                UTC,
                 "2024-03-01T00:00:00Z",
                 "2024-02-29T12:05:01Z",
             ),
             (
                 "Feb 29 12:05:01",
-                "UTC",
+                UTC,
                 "2025-01-15T00:00:00Z",
                 "2024-02-29T12:05:01Z",
             ),
-            ("Feb 29 12:05:01", "UTC", "2026-11-20T00:00:00Z", "never"),
-            (
-                "2026 Feb 29 12:05:01",
-                "UTC",
-                "2026-11-20T00:00:00Z",
-                "never",
-            ),
+            ("Feb 29 12:05:01", UTC, "2026-11-20T00:00:00Z", "never"),
+            ("2026 Feb 29 12:05:01", UTC, "2026-11-20T00:00:00Z", "never"),
             (
                 "2026-02-29T12:05:01+00:00",
-                "UTC",
+                UTC,
                 "2026-11-20T00:00:00Z",
                 "never",
             ),
             // The zone holds where no offset is written.
             (
                 "2024 Feb 29 12:05:01",
-                "Europe/Berlin",
+                BERLIN,
                 "2026-11-20T00:00:00Z",
                 "2024-02-29T11:05:01Z",
             ),
             (
                 "Jul  1 12:00:00",
-                "America/New_York",
+                NEW_YORK,
                 "2026-11-20T00:00:00Z",
                 "2026-07-01T16:00:00Z",
             ),
             (
                 "Jul  1 12:00:00 UTC",
-                "America/New_York",
+                NEW_YORK,
                 "2026-11-20T00:00:00Z",
                 "2026-07-01T12:00:00Z",
             ),
             (
                 "2024-02-29 12:05:01,5",
-                "Europe/Berlin",
+                BERLIN,
                 "2026-11-20T00:00:00Z",
                 "2024-02-29T11:05:01.5Z",
             ),
             (
                 "2024-02-29T12:05:01.123456789123-0530",
-                "Europe/Berlin",
+                BERLIN,
                 "2026-11-20T00:00:00Z",
                 "2024-02-29T17:35:01.123456789Z",
             ),
             (
                 "[2014-09-01 13:04:11]",
-                "Europe/Berlin",
+                BERLIN,
                 "2026-11-20T00:00:00Z",
                 "2014-09-01T13:04:11Z",
             ),
             (
                 "1131567306",
-                "Europe/Berlin",
+                BERLIN,
                 "2026-11-20T00:00:00Z",
                 "2005-11-09T20:15:06Z",
             ),
             // A bare time is today's unless that is still to come.
             (
                 "19:13:59",
-                "UTC",
+                UTC,
                 "2026-11-20T20:00:00Z",
                 "2026-11-20T19:13:59Z",
             ),
             (
                 "19:13:59",
-                "UTC",
+                UTC,
                 "2026-11-20T08:00:00Z",
                 "2026-11-19T19:13:59Z",
             ),
             (
                 "00:00:05",
-                "UTC",
+                UTC,
                 "2026-11-20T23:59:50Z",
                 "2026-11-21T00:00:05Z",
             ),
             // An hour that the clocks leave out is read as the one after it.
             (
                 "2026 Mar 29 02:30:00",
-                "Europe/Berlin",
+                BERLIN,
                 "2026-11-20T00:00:00Z",
                 "2026-03-29T01:30:00Z",
             ),
-            ("", "UTC", "2026-11-20T00:00:00Z", "never"),
-            (
-                "0000-00-00T00:00:00Z",
-                "UTC",
-                "2026-11-20T00:00:00Z",
-                "never",
-            ),
+            ("", UTC, "2026-11-20T00:00:00Z", "never"),
+            ("0000-00-00T00:00:00Z", UTC, "2026-11-20T00:00:00Z", "never"),
             (
                 "9999-12-31T23:59:59-23:59",
-                "UTC",
+                UTC,
                 "2026-11-20T00:00:00Z",
                 "never",
             ),
