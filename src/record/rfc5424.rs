@@ -63,7 +63,7 @@ pub(super) fn header<'a>(
     }
     // A process with a pid writes text of its own, which may look like a bracket.
     if value(process).is_empty()
-        && let Some(event) = ontap::bracket(message)
+        && let Some(event) = ontap::bracket(message).or_else(|| ontap::torn_bracket(message))
     {
         return Some(ontap::set(record, event, programs));
     }
@@ -92,7 +92,9 @@ fn structured_len(text: &[u8]) -> Option<usize> {
             while let Some(rest @ [b'[', ..]) = text.get(len..) {
                 len += element_len(rest)?;
             }
-            ends(len).then_some(len)
+            // With parameters it can be nothing else, even if the text follows without a blank.
+            let has_parameters = text.get(..len)?.contains(&b'=');
+            (ends(len) || has_parameters).then_some(len)
         }
         _ => None,
     }
