@@ -6,9 +6,9 @@ import { DASHBOARDS, alerts, applianceLink, conditions, events, gauge, of, servi
 const heard = gauge('appliance', of('log_last_message_timestamp_seconds'));
 // One row per appliance that was ever heard: NaN, shown as "no data", where a query has nothing to say about it.
 const everyAppliance = (expr) => `(${expr})\nor on (appliance)\n(0 / 0) * ${heard}`;
-// No alert firing is 0 only if rules are evaluated at all, which the Watchdog alert proves.
+// No alert firing is 0 only if rules are evaluated at all, which the watchdog alert, always firing, proves.
 const firing = (matchers, by) =>
-  `count ${by} (${alerts(matchers)})\nor ${by && 'on (appliance) '}(0 * ${by ? heard : `count(${heard})`} and on () ALERTS{alertname="Watchdog", alertstate="firing"})`;
+  `count ${by} (${alerts(matchers)})\nor ${by && 'on (appliance) '}(0 * ${by ? heard : `count(${heard})`} and on () ALERTS{alertname=~".*Watchdog", alertstate="firing"})`;
 
 const stats = [
   kit.stat({
@@ -180,9 +180,25 @@ const history = [
     ],
     unit: 'cps',
   }),
+  kit.table({
+    title: 'Events',
+    about:
+      'What rules have recognised in the time range, most frequent first. Every message that a vendor documents is an ' +
+      'event with a name of its own.',
+    width: 12,
+    queries: [kit.rows(`topk(200, ${kit.total('appliance, program, event', of('log_events_total'))} > 0)`)],
+    columns: [
+      { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] },
+      { from: 'program', as: 'Program' },
+      { from: 'event', as: 'Event' },
+      { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
+    ],
+    sort: 'Times',
+  }),
   kit.bars({
     title: 'Lines by severity',
     about: 'Log lines of severity warning and worse. Severity is the sender’s opinion; Luna logs failures as info.',
+    height: 9,
     queries: [
       kit.range(
         events('severity', of('log_messages_total', 'severity=~"warning|err|crit|alert|emerg"')) + ' > 0',

@@ -113,7 +113,8 @@ const CONDITIONS = [
   ],
   ['service in trouble', '', of('appliance_service_state', 'state="in_service_trouble"')],
   ['out of service', 'state', `2 * ${of('appliance_service_state', 'state=~"out_of_service|off_line"')}`],
-  ['service error', 'code', of('appliance_service_error')],
+  ['service error', 'code', of('appliance_service_error', 'code!="30"')],
+  ['HSM error', 'code', `2 * ${of('appliance_service_error', 'code="30"')}`],
   ['log disk full', '', `${of('appliance_log_disk_used_ratio')} >= bool 0.9`],
   ['tunnel down', 'vpn', `2 * (${of('ipsec_vpn_up')} == bool 0)`],
 ];
@@ -220,8 +221,8 @@ export const DAYS_LEFT = [
 ];
 export const SILENCE = [
   [null, OK],
-  [900, WARN],
-  [3600, CRIT],
+  [3600, WARN],
+  [7200, CRIT],
 ];
 export const FILLING = [
   [null, OK],

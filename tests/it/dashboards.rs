@@ -344,6 +344,48 @@ fn series_of_appliances_leave_test_lines_out() {
     }
 }
 
+/// Whoever is paged must find what the alert saw: every metric that a rule looks at is on a dashboard.
+#[test]
+fn they_show_every_metric_that_an_alert_looks_at() {
+    let shown: BTreeSet<String> = dashboards()
+        .iter()
+        .flat_map(|dashboard| {
+            dashboard
+                .targets()
+                .flat_map(|(_, expression)| metrics(expression))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let mut looked_at = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("rules/alerts")).expect("rules/alerts") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let file: Value = serde_yaml::from_str(&text).expect("YAML");
+        for rule in list(&file["groups"])
+            .iter()
+            .flat_map(|group| list(&group["rules"]))
+        {
+            looked_at.extend(metrics(rule["expr"].as_str().expect("an expression")));
+        }
+    }
+    // Recording rules have a colon in their names; what they are made of is looked at by itself.
+    looked_at.retain(|metric| !metric.contains(':'));
+    assert!(looked_at.len() > 20, "{looked_at:?}");
+    let missing: Vec<_> = looked_at.difference(&shown).collect();
+    assert!(missing.is_empty(), "on no dashboard: {missing:?}");
+}
+
+fn metrics(expression: &str) -> Vec<String> {
+    let expression = parsed(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
+    Reads::of(&expression)
+        .selectors()
+        .map(|selector| metric(selector).to_string())
+        .collect()
+}
+
 #[test]
 fn the_seventeen_linter_rules_hold() {
     let mut faults = Vec::new();
