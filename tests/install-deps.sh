@@ -19,6 +19,7 @@ needs='
   logrotate:logrotate
   systemd-analyze:systemd
   shellcheck:shellcheck
+  rpm:rpm
 '
 
 missing=
@@ -56,4 +57,11 @@ cmp -s requirements.txt .venv/installed.txt || {
   python3 -m venv .venv
   .venv/bin/pip install --quiet --requirement requirements.txt
   cp requirements.txt .venv/installed.txt
+}
+
+# The packagers. A debug build takes a third of the time, and the tests do not ask for small packages.
+tools=.tools/cargo-deb-3.8.0-cargo-generate-rpm-0.21.1
+[ -e "$tools" ] || {
+  cargo install --quiet --locked --debug --root .tools cargo-deb@3.8.0 cargo-generate-rpm@0.21.1
+  touch "$tools"
 }

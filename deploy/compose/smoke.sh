@@ -17,7 +17,7 @@ wait_for() { # TEXT URL
 }
 
 wait_for '"appliance":"hsm1"' 'http://localhost:9090/api/v1/query?query=log_messages_total'
-wait_for '"alertname":"Watchdog"' 'http://localhost:9093/api/v2/alerts'
+wait_for '"alertname":"ApplianceWatchdog"' 'http://localhost:9093/api/v2/alerts'
 for file in ../../grafana/dashboards/*.json; do
   uid=$(sed -n 's/^  "uid": "\(.*\)",$/\1/p' "$file")
   wait_for '"provisioned":true' "http://localhost:3000/api/dashboards/uid/$uid"

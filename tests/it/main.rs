@@ -5,5 +5,6 @@ mod alerts;
 mod dashboards;
 mod deploy;
 mod exposition;
+mod packages;
 mod server;
 mod support;

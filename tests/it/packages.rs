@@ -1,0 +1,130 @@
+//! The Debian and the RPM package: they hold what the documents promise, and the Debian one is installed, started and
+//! removed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{program, root};
+
+/// A packager that tests/install-deps.sh puts among the tools of the tests.
+fn tool(name: &str) -> PathBuf {
+    let path = root().join("tests/.tools/bin").join(name);
+    assert!(
+        path.is_file(),
+        "`{name}` is not installed; tests/install-deps.sh installs it"
+    );
+    path
+}
+
+fn said(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Packs this very build, not a release build, into `directory`.
+fn pack(packager: &str, arguments: &[&str], directory: &Path, name: &str) -> PathBuf {
+    let built = directory.join("release");
+    std::fs::create_dir_all(&built).expect("a directory");
+    std::fs::copy(
+        env!("CARGO_BIN_EXE_appliance_log_exporter"),
+        built.join("appliance_log_exporter"),
+    )
+    .expect("a copy");
+    let package = directory.join(name);
+    said(
+        Command::new(tool(packager))
+            .args(arguments)
+            .arg("--output")
+            .arg(&package)
+            .env("CARGO_TARGET_DIR", directory)
+            .current_dir(root()),
+    );
+    package
+}
+
+fn deb(directory: &Path) -> PathBuf {
+    let arguments = ["--no-build", "--no-strip", "--no-dbgsym", "--fast"];
+    pack("cargo-deb", &arguments, directory, "package.deb")
+}
+
+/// What both packages must hold, besides documents and dashboards.
+const FILES: &[&str] = &[
+    "/etc/default/appliance_log_exporter",
+    "/usr/bin/appliance_log_exporter",
+    "/usr/lib/systemd/system/appliance_log_exporter.service",
+    "/usr/lib/systemd/system/appliance_log_exporter.socket",
+    "/usr/lib/sysusers.d/appliance_log_exporter.conf",
+    "/usr/lib/tmpfiles.d/appliance_log_exporter.conf",
+    "/usr/share/appliance-log-exporter/alerts/hsm.yaml",
+    "/usr/share/appliance-log-exporter/dashboards/fleet.json",
+    "/usr/share/doc/appliance-log-exporter/deploying.md",
+    "/usr/share/doc/appliance-log-exporter/examples/logrotate/appliances",
+    "/usr/share/doc/appliance-log-exporter/examples/prometheus/prometheus.yml",
+    "/usr/share/doc/appliance-log-exporter/examples/rsyslog/appliances.conf",
+    "/usr/share/doc/appliance-log-exporter/examples/rsyslog/appliances.lookup.json",
+];
+
+#[test]
+fn the_debian_package_holds_everything() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let package = deb(directory.path());
+    let listing = said(Command::new(program("dpkg-deb")).arg("-c").arg(&package));
+    for file in FILES {
+        assert!(
+            listing
+                .lines()
+                .any(|line| line.ends_with(&format!(" .{file}"))),
+            "no {file} in\n{listing}"
+        );
+    }
+    let control = said(
+        Command::new(program("dpkg-deb"))
+            .args(["-I"])
+            .arg(&package)
+            .arg("conffiles"),
+    );
+    assert_eq!(control.trim(), "/etc/default/appliance_log_exporter");
+
+    let scripts = directory.path().join("control");
+    said(
+        Command::new(program("dpkg-deb"))
+            .arg("-e")
+            .arg(&package)
+            .arg(&scripts),
+    );
+    for script in ["postinst", "prerm", "postrm"] {
+        said(
+            Command::new(program("shellcheck"))
+                .arg("--severity=warning")
+                .arg(scripts.join(script)),
+        );
+    }
+}
+
+#[test]
+fn the_rpm_package_holds_everything() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let package = pack(
+        "cargo-generate-rpm",
+        &["--payload-compress", "none"],
+        directory.path(),
+        "package.rpm",
+    );
+    let listing = said(Command::new(program("rpm")).arg("-qpl").arg(&package));
+    for file in FILES {
+        assert!(
+            listing.lines().any(|line| line == *file),
+            "no {file} in\n{listing}"
+        );
+    }
+    let config = said(Command::new(program("rpm")).arg("-qpc").arg(&package));
+    assert_eq!(config.trim(), "/etc/default/appliance_log_exporter");
+}
