@@ -471,6 +471,20 @@
           }
         },
         {
+          "alert": "ApplianceSensorAbnormal",
+          "annotations": {
+            "description": "Sensor {{ $labels.name }} ({{ $labels.type }}) of {{ $labels.appliance }} has been in an abnormal state for 5 minutes.",
+            "runbook_url": "https://github.com/appliance-log-exporter/appliance_log_exporter/blob/main/docs/runbooks/ApplianceSensorAbnormal.md",
+            "summary": "A hardware sensor reports a state that is not critical."
+          },
+          "expr": "(\n    max by (appliance, name, type) (ipmi_sensor_state{type!~\"Fan|Temperature|Voltage\",test=\"\"})\n  or\n    max by (appliance, name, type) (ipmi_sensor_state{name=~\"PSU.*\",test=\"\"})\n) == 1\n",
+          "for": "5m",
+          "labels": {
+            "component": "motherboard",
+            "severity": "warning"
+          }
+        },
+        {
           "alert": "ApplianceSelFilling",
           "annotations": {
             "description": "The event log of the management controller of {{ $labels.appliance }} is {{ $value | humanizePercentage }} full. When it is full, new hardware events are lost.",

@@ -245,6 +245,49 @@ fn what_is_worse_or_nearer_the_cause_silences_the_rest() {
     }
 }
 
+#[test]
+fn the_silence_for_maintenance_leaves_the_hsm_and_other_appliances_heard() {
+    let port = free_port();
+    let storage = tempfile::tempdir().expect("a temporary directory");
+    let mut alertmanager = start_alertmanager(&root().join(CONFIG), storage.path(), port);
+    let alert = |appliance: &str, component: &str| json!({"labels": {"alertname": "ApplianceX", "appliance": appliance, "component": component}});
+    let body = json!([
+        alert("hsm1", "fan"),
+        alert("hsm1", "crypto"),
+        alert("hsm2", "fan")
+    ])
+    .to_string();
+    http_post(port, "/api/v2/alerts", "application/json", body.as_bytes()).expect("an answer");
+
+    // The command is the one that docs/alerting.md shows.
+    let document =
+        std::fs::read_to_string(root().join("docs/alerting.md")).expect("it can be read");
+    let from = document.find("amtool silence add").expect("the recipe");
+    let length = document[from..]
+        .find("amtool silence query")
+        .expect("its end");
+    let recipe =
+        document[from..from + length].replace("localhost:9093", &format!("127.0.0.1:{port}"));
+    content(
+        Command::new("sh")
+            .args(["-euc", &recipe])
+            .env("USER", "tester"),
+    );
+
+    let silenced = alertmanager.wait_for("a silenced alert", Duration::from_secs(20), || {
+        let list = http_get(port, "/api/v2/alerts?active=false")?.json();
+        list.as_array().filter(|alerts| !alerts.is_empty()).cloned()
+    });
+    assert_eq!(silenced.len(), 1, "{silenced:?}");
+    assert_eq!(
+        (
+            &silenced[0]["labels"]["appliance"],
+            &silenced[0]["labels"]["component"]
+        ),
+        (&json!("hsm1"), &json!("fan"))
+    );
+}
+
 /// A running Alertmanager, alone and with nothing remembered.
 pub(crate) fn start_alertmanager(config: &Path, storage: &Path, port: u16) -> Child {
     let mut alertmanager = Child::start(
