@@ -110,6 +110,17 @@ const sensors = [
     ],
     sort: 'State',
   }),
+  kit.stateTimeline({
+    title: 'Limits',
+    about: 'Each limit that a sensor has crossed: exceeded, or kept again. From ipmievd threshold messages.',
+    queries: [
+      kit.range(
+        gauge('appliance, name, threshold', of('ipmi_sensor_threshold_asserted')),
+        '{{appliance}} {{name}} {{threshold}}',
+      ),
+    ],
+    mappings: kit.EXCEEDED,
+  }),
   readings('Fans', '(?i)rpm', 'rotrpm'),
   readings('Temperatures', '(?i)degrees.*|celsius', 'celsius'),
   readings('Voltages', '(?i)volts?', 'volt'),
@@ -196,7 +207,7 @@ const disks = [
     title: 'Disks, pending sectors first',
     about:
       'What smartd has reported for each disk: temperature with lowest and highest ever, sectors, the drive’s own ' +
-      'error counts, NVMe warning bits.',
+      'error counts.',
     width: 24,
     queries: [
       'smart_temperature_celsius',
@@ -206,8 +217,6 @@ const disks = [
       'smart_offline_uncorrectable_sectors',
       'smart_ata_errors',
       'smart_self_test_log_errors',
-      'nvme_critical_warning',
-      'nvme_error_log_entries',
     ].map((metric) => kit.rows(disk(metric))),
     columns: [
       { from: 'appliance', as: 'Appliance' },
@@ -219,10 +228,37 @@ const disks = [
       { from: 'Value #E', as: 'Uncorrectable', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN },
       { from: 'Value #F', as: 'ATA errors' },
       { from: 'Value #G', as: 'Test errors' },
-      { from: 'Value #H', as: 'NVMe warning', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT },
-      { from: 'Value #I', as: 'NVMe errors' },
     ],
     sort: 'Pending',
+  }),
+  kit.table({
+    title: 'NVMe disks',
+    about:
+      'What smartd has reported for each NVMe disk: warning bits, entries of its error log, spare blocks left, wear, ' +
+      'media errors, and new errors in the time range.',
+    width: 24,
+    height: 7,
+    queries: [
+      ...[
+        'nvme_critical_warning',
+        'nvme_error_log_entries',
+        'nvme_available_spare_ratio',
+        'nvme_percentage_used_ratio',
+        'nvme_media_errors',
+      ].map((metric) => kit.rows(disk(metric))),
+      kit.rows(kit.total('appliance, device', of('nvme_new_errors_total'))),
+    ],
+    columns: [
+      { from: 'appliance', as: 'Appliance' },
+      { from: 'device', as: 'Disk' },
+      { from: 'Value #A', as: 'Warning bits', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT },
+      { from: 'Value #B', as: 'Log entries' },
+      { from: 'Value #C', as: 'Spare left', unit: 'percentunit' },
+      { from: 'Value #D', as: 'Worn', unit: 'percentunit' },
+      { from: 'Value #E', as: 'Media errors' },
+      { from: 'Value #F', as: 'New errors', unit: 'short', decimals: 0 },
+    ],
+    sort: 'Warning bits',
   }),
   kit.table({
     title: 'Disk attributes',

@@ -168,6 +168,10 @@ export const FAILED = [
   value({ 0: { text: 'no', color: OK, index: 0 }, 1: { text: 'FAILED', color: CRIT, index: 1 } }),
   noData,
 ];
+export const EXCEEDED = [
+  value({ 0: { text: 'kept', color: OK, index: 0 }, 1: { text: 'EXCEEDED', color: CRIT, index: 1 } }),
+  noData,
+];
 /** Neither is bad in itself: presence is good, failure is not. */
 export const CONDITION = [
   value({ 0: { text: 'not asserted', color: 'blue', index: 0 }, 1: { text: 'ASSERTED', color: 'purple', index: 1 } }),

@@ -344,10 +344,128 @@ fn series_of_appliances_leave_test_lines_out() {
     }
 }
 
-/// Whoever is paged must find what the alert saw: every metric that a rule looks at is on a dashboard.
+/// Labels that every series may have, and those that an expression or an alert makes.
+const OTHER_LABELS: &[&str] = &[
+    "alertname",
+    "appliance",
+    "condition",
+    "instance",
+    "item",
+    "job",
+    "meaning",
+    "severity",
+    "test",
+];
+
+/// Metrics of log lines that the exporter has without any pack, and their labels.
+const LOG_METRICS: &[(&str, &[&str])] = &[
+    ("log_events_total", &["program", "event"]),
+    ("log_last_message_timestamp_seconds", &["program"]),
+    ("log_messages_total", &["program", "severity"]),
+    ("log_unmatched_messages_total", &["program"]),
+];
+
+/// The metrics that the packs declare: for each its labels, and for each label its values if they are enumerated.
+fn declared() -> BTreeMap<String, BTreeMap<String, Vec<String>>> {
+    let mut metrics: BTreeMap<String, BTreeMap<String, Vec<String>>> = LOG_METRICS
+        .iter()
+        .map(|(metric, labels)| {
+            let labels = labels.iter().map(|label| (label.to_string(), vec![]));
+            (metric.to_string(), labels.collect())
+        })
+        .collect();
+    for entry in std::fs::read_dir(root().join("rules/packs")).expect("rules/packs") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("a file");
+        let pack: Value = serde_yaml::from_str(&text).expect("YAML");
+        for (metric, declaration) in pack["metrics"].as_object().into_iter().flatten() {
+            let labels = metrics.entry(metric.clone()).or_default();
+            for (label, values) in declaration["labels"].as_object().into_iter().flatten() {
+                let values = list(values).iter().map(|value| match value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                });
+                labels.entry(label.clone()).or_default().extend(values);
+            }
+        }
+    }
+    metrics
+}
+
+/// Names in the expressions are those of the packs: metrics, labels to select, group or title by, enumerated values.
 #[test]
-fn they_show_every_metric_that_an_alert_looks_at() {
-    let shown: BTreeSet<String> = dashboards()
+fn they_ask_for_what_the_packs_declare() {
+    let declared = declared();
+    for dashboard in dashboards() {
+        for panel in dashboard.panels() {
+            for target in list(&panel["targets"]) {
+                let text = target["expr"].as_str().expect("an expression");
+                let place = format!("{}: {}: {text}", dashboard.file, panel["title"]);
+                let mut labels: BTreeSet<&str> = OTHER_LABELS.iter().copied().collect();
+                let mut own = false;
+                for selector in Reads::of(&parsed(text).expect("PromQL")).selectors() {
+                    let name = metric(selector);
+                    if name.starts_with("appliance_log_exporter_")
+                        || name.starts_with("process_")
+                        || matches!(name, "ALERTS" | "up")
+                    {
+                        own = true; // asked of a running exporter in another test
+                        continue;
+                    }
+                    let (_, known) = declared
+                        .get_key_value(name)
+                        .unwrap_or_else(|| panic!("{place}: no pack declares {name}"));
+                    labels.extend(known.keys().map(String::as_str));
+                    for matcher in &selector.matchers.matchers {
+                        let label = &matcher.name;
+                        if OTHER_LABELS.contains(&label.as_str()) {
+                            continue;
+                        }
+                        let values = known
+                            .get(label)
+                            .unwrap_or_else(|| panic!("{place}: {name} has no label {label}"));
+                        for value in matcher.value.split('|') {
+                            assert!(
+                                values.is_empty() || values.iter().any(|it| it == value),
+                                "{place}: {label} of {name} is never {value}"
+                            );
+                        }
+                    }
+                }
+                if own {
+                    continue;
+                }
+                let legend = target["legendFormat"].as_str().unwrap_or_default();
+                let grouped = text
+                    .split("by (")
+                    .skip(1)
+                    .filter_map(|rest| rest.split(')').next())
+                    .flat_map(|by| by.split(", "));
+                let titled = legend
+                    .split("{{")
+                    .skip(1)
+                    .filter_map(|rest| rest.split("}}").next());
+                for label in grouped.chain(titled) {
+                    assert!(
+                        labels.contains(label),
+                        "{place}: nothing has a label {label}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_metric_of_the_packs_is_on_a_dashboard() {
+    let shown = shown();
+    let declared: BTreeSet<String> = declared().into_keys().collect();
+    let missing: Vec<_> = declared.difference(&shown).collect();
+    assert!(missing.is_empty(), "on no dashboard: {missing:?}");
+}
+
+/// The metrics that any panel asks for.
+fn shown() -> BTreeSet<String> {
+    dashboards()
         .iter()
         .flat_map(|dashboard| {
             dashboard
@@ -355,7 +473,13 @@ fn they_show_every_metric_that_an_alert_looks_at() {
                 .flat_map(|(_, expression)| metrics(expression))
                 .collect::<Vec<_>>()
         })
-        .collect();
+        .collect()
+}
+
+/// Whoever is paged must find what the alert saw: every metric that a rule looks at is on a dashboard.
+#[test]
+fn they_show_every_metric_that_an_alert_looks_at() {
+    let shown = shown();
     let mut looked_at = BTreeSet::new();
     for entry in std::fs::read_dir(root().join("rules/alerts")).expect("rules/alerts") {
         let path = entry.expect("an entry").path();
