@@ -38,8 +38,10 @@ pub(super) struct Stream {
     pub mark: Mark,
     /// Its size when it was last looked at, in bytes; never less than what was read.
     pub size: u64,
-    /// The time of its last change when it was last seen at its path.
+    /// The time of its last change when it was last seen at its path, with the content that was read from it.
     pub modified_ns: i64,
+    /// The time of its last change when the path was last looked at. Nothing is known of its content then.
+    pub looked_ns: i64,
     /// It is the file at the path; otherwise it was rotated away.
     pub current: bool,
     /// There may be something to read.
@@ -96,7 +98,8 @@ impl Stream {
             body,
             mark: Mark::default(),
             size: 0,
-            modified_ns: 0,
+            modified_ns: i64::MIN,
+            looked_ns: i64::MIN,
             current: true,
             ready: true,
             quiet_since: None,
@@ -160,6 +163,36 @@ impl Stream {
             }
             Err(error) => Step::Failed(error),
         }
+    }
+
+    /// The file no longer has what was read from it, as far as can be seen without reading on.
+    pub(super) fn is_truncated(&self) -> bool {
+        let Body::Plain(file) = &self.body else {
+            return false;
+        };
+        let mut seam = [0; HEAD_BYTES];
+        let seam = seam.get_mut(..self.mark.seam.len()).unwrap_or_default();
+        match file.read_exact_at(seam, self.mark.read_from()) {
+            Ok(()) => !self.mark.seam.begins(seam),
+            Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+        }
+    }
+
+    /// When this plain file was last changed, in nanoseconds since 1970.
+    pub(super) fn modified_now_ns(&self) -> Option<i64> {
+        let Body::Plain(file) = &self.body else {
+            return None;
+        };
+        file.metadata().ok().map(|metadata| modified_ns(&metadata))
+    }
+
+    /// The mark of someone who has read no more than the head of this plain file, if there is one.
+    pub(super) fn head_now(&self) -> Option<Mark> {
+        let Body::Plain(file) = &self.body else {
+            return None;
+        };
+        let len = file.metadata().ok()?.len().min(HEAD_BYTES as u64);
+        mark_at(file, len).ok().filter(|mark| mark.offset > 0)
     }
 
     /// The descriptor to wait on for a pipe.
@@ -300,14 +333,15 @@ impl Opened {
     }
 
     /// The body from its first byte.
-    pub(super) fn body(mut self) -> io::Result<Body> {
+    pub(super) fn body(&self) -> io::Result<Body> {
+        let mut file = self.body.try_clone()?;
         if !self.compressed {
-            return Ok(Body::Plain(self.body));
+            return Ok(Body::Plain(file));
         }
         // An earlier comparison may have read from it.
-        io::Seek::rewind(&mut self.body)?;
+        io::Seek::rewind(&mut file)?;
         Ok(Body::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(
-            self.body,
+            file,
         )))))
     }
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::line::LineBuffer;
 
+mod model;
+
 /// Who keeps what the tail hands over.
 #[derive(Default)]
 pub(super) struct Log {

@@ -177,13 +177,11 @@ impl Trail {
             && current.key == Some(key)
         {
             let modified_ns = modified_ns(&metadata);
-            let changed =
-                metadata.len() != current.mark.offset || modified_ns != current.modified_ns;
+            let changed = metadata.len() != current.mark.offset || modified_ns != current.looked_ns;
             current.size = metadata.len();
-            current.modified_ns = modified_ns;
+            current.looked_ns = modified_ns;
             current.ready |= changed;
             let known = current.is_open() || !changed;
-            self.modified_ns = modified_ns;
             if known {
                 return;
             }
@@ -319,6 +317,7 @@ impl Trail {
         };
         stream.size = size;
         stream.modified_ns = modified_ns;
+        stream.looked_ns = modified_ns;
         // Nothing is written to a compressed file; it is finished at its end.
         stream.current = !compressed;
         shared.registry.open(key, self.index);
@@ -361,13 +360,13 @@ impl Trail {
         for (metadata, path) in siblings {
             let meant =
                 self.read_from == ReadFrom::Beginning && shared.means(self.info.source, &path);
-            let stream = meant
+            let opened = meant
                 .then(|| Opened::open(&path).ok())
                 .flatten()
                 .filter(|opened| !twin_exists(opened, &path));
-            match stream.map(|opened| (opened.key, opened.size, opened.body())) {
-                Some((key, size, Ok(body))) => {
-                    self.push_old(key, size, body, Mark::default(), shared)
+            match opened.map(|opened| (opened.body(), opened)) {
+                Some((Ok(body), opened)) => {
+                    self.push_old(&opened, body, Mark::default(), shared);
                 }
                 _ => {
                     let key = FileKey::of(&metadata);
@@ -383,20 +382,29 @@ impl Trail {
         }
     }
 
-    /// Adds a file that was rotated away: older than the current one, younger than all others.
-    fn push_old(&mut self, key: FileKey, size: u64, body: Body, mark: Mark, shared: &mut Shared) {
-        let mut stream = Stream::new(shared.next_id(), Some(key), body);
+    /// Adds a file that was rotated away, behind those that are older: not before any that was begun.
+    fn push_old(&mut self, opened: &Opened, body: Body, mark: Mark, shared: &mut Shared) {
+        let mut stream = Stream::new(shared.next_id(), Some(opened.key), body);
         stream.current = false;
-        stream.size = size;
+        stream.size = opened.size;
         stream.mark = mark;
-        shared.registry.open(key, self.index);
+        shared.registry.open(opened.key, self.index);
         shared.opened += 1;
-        let at = self.streams.len() - usize::from(self.current().is_some());
+        let younger = |stream: &&Stream| {
+            let unread = stream.is_open() && stream.mark.offset == 0;
+            stream.current
+                || unread
+                    && stream
+                        .modified_now_ns()
+                        .is_some_and(|modified| modified > opened.modified_ns)
+        };
+        let at = self.streams.len() - self.streams.iter().rev().take_while(younger).count();
         self.streams.insert(at, stream);
     }
 
     /// Finds the files that were rotated away and are not open, and those that came and went unseen.
     fn settle(&mut self, shared: &mut Shared, sink: &mut impl Sink) {
+        self.part_from_truncated(shared, sink);
         let mut unknown = self.unknown_siblings(shared);
         let mut at = 0;
         while let Some(stream) = self.streams.get_mut(at) {
@@ -426,33 +434,78 @@ impl Trail {
                     let opened = unknown.remove(candidate);
                     if let Some(key) = stream.key.filter(|key| *key != opened.key) {
                         shared.registry.forget(key, self.index);
+                        // A plain copy is made to truncate the original. (A compressed one may come from a renamed file.)
+                        if by_key.is_some() || !opened.is_compressed() {
+                            stream.cut = true;
+                            sink.event(&self.info, Event::Truncated);
+                        }
                     }
                     stream.attach(&opened, body);
                     shared.registry.open(opened.key, self.index);
                     shared.opened += 1;
                     at += 1;
                 }
-                None if self.trouble.is_none() && self.info.path.exists() => {
-                    self.lose(at, shared, sink)
+                None => {
+                    if by_key.is_some() {
+                        // The file is there and has another content.
+                        stream.key = None;
+                        stream.cut = true;
+                        sink.event(&self.info, Event::Truncated);
+                    }
+                    // Otherwise the whole directory may be away. It may come back.
+                    if stream.key.is_none() || (self.trouble.is_none() && self.info.path.exists()) {
+                        self.lose(at, shared, sink);
+                    } else {
+                        at += 1;
+                    }
                 }
-                // The whole directory may be away. It may come back.
-                None => at += 1,
             }
         }
         for opened in unknown {
             let (key, size, modified_ns) = (opened.key, opened.size, opened.modified_ns);
+            let is_open = |stream: &Stream| {
+                stream
+                    .head_now()
+                    .is_some_and(|head| opened.continues(&head))
+            };
+            if opened.is_compressed() && self.streams.iter().any(is_open) {
+                // Compressed while we still have the original open.
+                continue;
+            }
             if let Some(mark) = self.read_before(&opened, shared) {
                 // A late writer went on in it after we had finished, or it was compressed.
                 match opened.body_at(&mark, mark.offset) {
-                    Ok(Some((body, mark))) => self.push_old(key, size, body, mark, shared),
+                    Ok(Some((body, mark))) => self.push_old(&opened, body, mark, shared),
                     _ => self.keep(key, mark, size, modified_ns, shared),
                 }
             } else if modified_ns < self.modified_ns {
                 self.keep(key, Mark::default(), size, modified_ns, shared);
             } else if let Ok(body) = opened.body() {
                 sink.event(&self.info, Event::Rotated);
-                self.push_old(key, size, body, Mark::default(), shared);
+                self.push_old(&opened, body, Mark::default(), shared);
             }
+        }
+    }
+
+    /// A file with another content than before becomes two streams: one that has lost its file and may find its content
+    /// in a copy, and one that begins anew.
+    fn part_from_truncated(&mut self, shared: &mut Shared, sink: &mut impl Sink) {
+        let mut at = 0;
+        while let Some(old) = self.streams.get_mut(at) {
+            at += 1;
+            if !old.is_truncated() {
+                continue;
+            }
+            let body = std::mem::replace(&mut old.body, Body::Closed);
+            let mut new = Stream::new(shared.next_id(), old.key.take(), body);
+            new.current = old.current;
+            new.modified_ns = old.modified_ns;
+            new.skip_nul = true;
+            old.current = false;
+            old.cut = true;
+            self.streams.insert(at, new);
+            at += 1;
+            sink.event(&self.info, Event::Truncated);
         }
     }
 
@@ -550,7 +603,13 @@ impl Trail {
                 at += 1;
                 continue;
             }
-            match stream.read(&mut shared.buffer) {
+            let step = stream.read(&mut shared.buffer);
+            if stream.current && matches!(step, Step::Bytes { .. } | Step::Quiet) {
+                // What was read before is still there, so it was when the path was looked at.
+                stream.modified_ns = stream.modified_ns.max(stream.looked_ns);
+                self.modified_ns = self.modified_ns.max(stream.modified_ns);
+            }
+            match step {
                 Step::Bytes { range, more } => {
                     let len = range.len();
                     // A copy is finished as soon as its end is seen.
@@ -591,7 +650,7 @@ impl Trail {
                     }
                 }
                 Step::End => self.finish(at, shared, sink),
-                Step::Truncated => self.truncated(at, shared, sink),
+                Step::Truncated => self.settle(shared, sink),
                 Step::Failed(error) => {
                     stream.ready = false;
                     if matches!(stream.body, Body::Gzip(_)) {
@@ -613,24 +672,6 @@ impl Trail {
             }
         }
         0
-    }
-
-    /// The file that is read has another content than before.
-    fn truncated(&mut self, at: usize, shared: &mut Shared, sink: &mut impl Sink) {
-        sink.event(&self.info, Event::Truncated);
-        let Some(old) = self.streams.get_mut(at) else {
-            return;
-        };
-        let body = std::mem::replace(&mut old.body, Body::Closed);
-        let mut new = Stream::new(shared.next_id(), old.key.take(), body);
-        new.current = old.current;
-        new.modified_ns = old.modified_ns;
-        new.skip_nul = true;
-        old.current = false;
-        old.cut = true;
-        self.streams.insert(at + 1, new);
-        // What was there may be in a copy by now.
-        self.settle(shared, sink);
     }
 
     /// Nothing more is expected of this file.

@@ -1,0 +1,484 @@
+//! Random sequences of everything that happens to a log, checked against a model of what must come out of it.
+//!
+//! The model knows every line that was ever written, the file it was written to, and whether it may be lost: only
+//! where no reader could have it. Every other line must be delivered once, whole, and in order within its file, whenever
+//! the tail looks and however often its process is stopped or killed. `TAIL_SEQUENCES=1000000 cargo test --release
+//! random_sequences` runs more of them.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::*;
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    /// The writer finishes the line that it has begun, if any, and writes some more.
+    Write(u8),
+    /// The writer begins a line.
+    WritePart,
+    /// `messages` becomes `messages.1`, what was that `messages.2`, and so on. The writer does not notice.
+    Rename,
+    /// The writer opens `messages` anew and creates it if it is not there.
+    Reopen,
+    /// `messages` is removed. The writer does not notice.
+    Unlink,
+    /// `messages` is emptied.
+    Truncate,
+    /// `messages` is copied to `messages.1` and emptied. Whatever was `messages.1` becomes `messages.2`, and so on.
+    CopyTruncate,
+    /// The youngest rotated file that is not yet compressed and has no writer is compressed.
+    Compress,
+    /// The tail looks, some milliseconds later.
+    Look,
+    /// Seconds pass, in which the tail looks.
+    Later(u8),
+    /// A checkpoint is taken.
+    Checkpoint,
+    /// The process is stopped and started again.
+    Restart,
+    /// The process is killed and started again from the last checkpoint.
+    Kill,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (1..4u8).prop_map(Op::Write),
+        2 => Just(Op::WritePart),
+        3 => Just(Op::Rename),
+        3 => Just(Op::Reopen),
+        1 => Just(Op::Unlink),
+        1 => Just(Op::Truncate),
+        2 => Just(Op::CopyTruncate),
+        1 => Just(Op::Compress),
+        4 => Just(Op::Look),
+        2 => (1..8u8).prop_map(Op::Later),
+        2 => Just(Op::Checkpoint),
+        1 => Just(Op::Restart),
+        2 => Just(Op::Kill),
+    ]
+}
+
+/// A line that was written: `<id>a<id>b`, or only its first half so far.
+#[derive(Debug)]
+struct Written {
+    /// The file, by the order in which the files were made.
+    file: usize,
+    /// Its second half and line feed were written too.
+    whole: bool,
+    /// The file was taken away between the halves: they may count as two lines.
+    torn: bool,
+    /// Nobody can be asked to have it. (It must not come twice even so.)
+    losable: bool,
+    /// Nor can anybody know that it was there: its file came and went between two looks.
+    unknowable: bool,
+}
+
+/// The writer's file.
+struct Writer {
+    descriptor: File,
+    key: FileKey,
+    /// Its lines, the unfinished one included.
+    lines: Vec<usize>,
+    file: usize,
+    /// It has no name any more.
+    unlinked: bool,
+}
+
+struct Model {
+    scene: Scene,
+    lines: Vec<Written>,
+    writer: Writer,
+    files: usize,
+    /// Number of the oldest rotated file.
+    rotated: usize,
+    /// Lines in files without a name: whoever starts anew cannot have them.
+    unlinked: Vec<usize>,
+    checkpoint: (Positions, HashMap<PathBuf, Vec<String>>),
+}
+
+impl Model {
+    fn new(watcher: Watcher, glob: bool) -> Model {
+        let scene = Scene::with(watcher, &[if glob { "messages*" } else { "messages" }]);
+        let writer = open(&scene, 0);
+        let mut model = Model {
+            scene,
+            lines: Vec::new(),
+            writer,
+            files: 1,
+            rotated: 0,
+            unlinked: Vec::new(),
+            checkpoint: Default::default(),
+        };
+        // What was rotated before a path is first seen is history, which is a matter of its own.
+        model.apply(Op::Write(1));
+        model.apply(Op::Look);
+        model.apply(Op::Checkpoint);
+        model
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Write(count) => {
+                let mut text = String::new();
+                if let Some(id) = self.unfinished() {
+                    text += &format!("{id}b\n");
+                    self.lines[id].whole = true;
+                }
+                for _ in 0..count {
+                    let id = self.begin_line();
+                    self.lines[id].whole = true;
+                    text += &format!("{id}a{id}b\n");
+                }
+                self.write(&text);
+            }
+            Op::WritePart if self.unfinished().is_none() => {
+                let id = self.begin_line();
+                self.write(&format!("{id}a"));
+            }
+            Op::WritePart => {}
+            Op::Rename if self.exists() => {
+                self.tear();
+                self.shift();
+                self.scene.rename("messages", "messages.1");
+            }
+            Op::Unlink if self.exists() => {
+                self.tear();
+                if !self.is_open() {
+                    self.lose_all(true);
+                }
+                self.scene.remove("messages");
+                if self.writes_to_path_key().is_none() {
+                    self.unlinked.extend_from_slice(&self.writer.lines);
+                    self.writer.unlinked = true;
+                }
+            }
+            Op::Reopen => {
+                // What is never finished may yet be delivered as it is.
+                self.tear();
+                let key = self.path_key();
+                if key != Some(self.writer.key) {
+                    self.writer = open(&self.scene, self.files);
+                    self.files += 1;
+                }
+            }
+            Op::Truncate if self.has_writer() => {
+                let begun = self.is_begun();
+                self.lose_all(!begun);
+                self.tear();
+                self.scene.truncate("messages");
+                self.new_content();
+            }
+            Op::CopyTruncate if self.has_writer() => {
+                // Nothing that was not yet read can be recognised in a copy.
+                let tail = self.scene.tail.as_ref().unwrap();
+                let key = self.writer.key;
+                let unread = tail
+                    .trails
+                    .iter()
+                    .flat_map(|trail| &trail.streams)
+                    .any(|s| s.key == Some(key) && s.mark.offset == 0);
+                let saved = self
+                    .checkpoint
+                    .0
+                    .files
+                    .iter()
+                    .any(|position| position.key == key && position.read == 0);
+                if unread || saved {
+                    self.lose_all(true);
+                }
+                if let Some(id) = self.unfinished() {
+                    self.lines[id].losable = true;
+                }
+                self.tear();
+                self.shift();
+                fs::copy(self.scene.path("messages"), self.scene.path("messages.1")).unwrap();
+                self.scene.truncate("messages");
+                self.new_content();
+            }
+            Op::Compress => {
+                let names = (1..=self.rotated).map(|number| format!("messages.{number}"));
+                let key = |name: &String| {
+                    fs::metadata(self.scene.path(name))
+                        .ok()
+                        .map(|metadata| FileKey::of(&metadata))
+                };
+                let name = names
+                    .into_iter()
+                    .find(|name| key(name).is_some_and(|key| key != self.writer.key));
+                if let Some(name) = name {
+                    self.scene.compress(&name);
+                }
+            }
+            Op::Look => {
+                self.scene.now += Duration::from_millis(300);
+                self.scene.look();
+            }
+            Op::Later(seconds) => {
+                self.scene.later(seconds.into());
+            }
+            Op::Checkpoint => {
+                self.checkpoint = (self.scene.positions(), self.scene.log.lines.clone())
+            }
+            Op::Restart => {
+                self.apply(Op::Checkpoint);
+                self.apply(Op::Kill);
+            }
+            Op::Kill => {
+                for id in std::mem::take(&mut self.unlinked) {
+                    self.lines[id].losable = true;
+                    // What the checkpoint knows of is told; see `gone_while_stopped_is_told`.
+                    self.lines[id].unknowable = true;
+                }
+                self.scene.log.lines.clone_from(&self.checkpoint.1);
+                self.scene.restart(self.checkpoint.0.clone());
+            }
+            // `messages` is not there, or is not the writer's.
+            Op::Rename | Op::Unlink | Op::Truncate | Op::CopyTruncate => {}
+        }
+    }
+
+    fn path_key(&self) -> Option<FileKey> {
+        fs::metadata(self.scene.path("messages"))
+            .ok()
+            .map(|metadata| FileKey::of(&metadata))
+    }
+
+    fn writes_to_path_key(&self) -> Option<FileKey> {
+        self.path_key().filter(|key| *key == self.writer.key)
+    }
+
+    /// `messages` is there. It always is the writer's then: only the writer creates it, when it opens it.
+    fn exists(&self) -> bool {
+        assert!(self.path_key().is_none() || self.writes_to_path_key().is_some());
+        self.path_key().is_some()
+    }
+
+    fn has_writer(&self) -> bool {
+        self.exists()
+    }
+
+    /// The tail holds the writer's file open.
+    fn is_open(&self) -> bool {
+        let streams = self
+            .scene
+            .tail
+            .iter()
+            .flat_map(|tail| &tail.trails)
+            .flat_map(|trail| &trail.streams);
+        streams
+            .into_iter()
+            .any(|stream| stream.key == Some(self.writer.key) && stream.is_open())
+    }
+
+    fn begin_line(&mut self) -> usize {
+        let id = self.lines.len();
+        // A file that was rotated away counts as finished when it is quiet for a while.
+        let torn = !self.exists();
+        self.lines.push(Written {
+            file: self.writer.file,
+            whole: false,
+            torn,
+            losable: false,
+            unknowable: false,
+        });
+        self.writer.lines.push(id);
+        id
+    }
+
+    fn unfinished(&self) -> Option<usize> {
+        self.writer
+            .lines
+            .last()
+            .copied()
+            .filter(|id| !self.lines[*id].whole)
+    }
+
+    fn write(&mut self, text: &str) {
+        self.writer.descriptor.write_all(text.as_bytes()).unwrap();
+        if self.writer.unlinked {
+            let lines = self.writer.lines.clone();
+            if !self.is_open() {
+                self.lose_all(true);
+            }
+            self.unlinked.extend(lines);
+        }
+    }
+
+    fn tear(&mut self) {
+        if let Some(id) = self.unfinished() {
+            self.lines[id].torn = true;
+        }
+    }
+
+    /// The writer's file was read from, in this process and in the one that may be started from the checkpoint.
+    fn is_begun(&self) -> bool {
+        let key = self.writer.key;
+        let streams = self
+            .scene
+            .tail
+            .iter()
+            .flat_map(|tail| &tail.trails)
+            .flat_map(|trail| &trail.streams);
+        let saved = &self.checkpoint.0.files;
+        streams
+            .into_iter()
+            .any(|stream| stream.key == Some(key) && stream.is_open() && stream.mark.offset > 0)
+            && saved
+                .iter()
+                .any(|position| position.key == key && position.read > 0)
+    }
+
+    /// What the writer's file says is gone.
+    fn lose_all(&mut self, unknowable: bool) {
+        for id in &self.writer.lines {
+            self.lines[*id].losable = true;
+            self.lines[*id].unknowable |= unknowable;
+        }
+    }
+
+    /// The writer's file has been emptied; for the order of lines, what follows is another file.
+    fn new_content(&mut self) {
+        let unfinished = self.unfinished();
+        self.writer.lines.clear();
+        self.writer.lines.extend(unfinished);
+        self.writer.file = self.files;
+        self.files += 1;
+    }
+
+    /// Makes room for a new `messages.1`.
+    fn shift(&mut self) {
+        for number in (1..=self.rotated).rev() {
+            for ending in ["", ".gz"] {
+                let old = format!("messages.{number}{ending}");
+                if self.scene.path(&old).exists() {
+                    self.scene
+                        .rename(&old, &format!("messages.{}{ending}", number + 1));
+                }
+            }
+        }
+        self.rotated += 1;
+    }
+
+    /// Lets everything come to rest, and compares.
+    fn check(mut self) -> Result<(), TestCaseError> {
+        // Late lines in files that were finished already are found at the next rotation.
+        self.apply(Op::Later(8));
+        for op in [
+            Op::Rename,
+            Op::Reopen,
+            Op::Write(1),
+            Op::Later(8),
+            Op::Rename,
+            Op::Later(8),
+        ] {
+            self.apply(op);
+        }
+        let mut delivered: HashMap<String, u32> = HashMap::new();
+        let mut last_of_file: HashMap<usize, usize> = HashMap::new();
+        let delivered_lines = self.scene.log.lines.values().flatten();
+        for line in delivered_lines {
+            *delivered.entry(line.clone()).or_default() += 1;
+            let id: usize = line
+                .split(['a', 'b'])
+                .next()
+                .and_then(|id| id.parse().ok())
+                .unwrap_or(usize::MAX);
+            prop_assert!(id < self.lines.len(), "{line:?} was never written");
+            if !line.contains('a') {
+                // The second half of a torn line may be in another file than the first.
+                continue;
+            }
+            let last = last_of_file.entry(self.lines[id].file).or_default();
+            prop_assert!(*last <= id, "{line:?} came after {last}");
+            *last = id;
+        }
+        let mut take = |text: String| delivered.remove(&text).unwrap_or(0);
+        let told = |(_, event): &(_, Event)| matches!(event, Truncated | Lost { .. });
+        let told = self.scene.log.events.iter().any(told);
+        for (id, line) in self.lines.iter().enumerate() {
+            let got = [
+                take(format!("{id}a{id}b")),
+                take(format!("{id}a")),
+                take(format!("{id}b")),
+            ];
+            let once = match got {
+                [1, 0, 0] => line.whole,
+                [0, 1, 1] => line.whole && line.torn,
+                [0, 1, 0] => !line.whole,
+                _ => false,
+            };
+            let at_most_once = matches!(got, [0 | 1, 0, 0] | [0, 0 | 1, 0 | 1]);
+            prop_assert!(
+                once || told || line.unknowable,
+                "line {id} was lost in silence: {line:?}"
+            );
+            prop_assert!(
+                once || (line.losable && at_most_once),
+                "line {id}: whole {}, first half {}, second half {} times: {line:?}; events {:?}",
+                got[0],
+                got[1],
+                got[2],
+                self.scene.log.events
+            );
+        }
+        prop_assert!(delivered.is_empty(), "never written: {delivered:?}");
+        Ok(())
+    }
+}
+
+fn open(scene: &Scene, file: usize) -> Writer {
+    let descriptor = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(scene.path("messages"))
+        .unwrap();
+    let key = FileKey::of(&descriptor.metadata().unwrap());
+    Writer {
+        descriptor,
+        key,
+        lines: Vec::new(),
+        file,
+        unlinked: false,
+    }
+}
+
+fn random_sequences(watcher: Watcher) {
+    let cases = std::env::var("TAIL_SEQUENCES")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(3500);
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 100_000,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new(config);
+    let sequences = (any::<bool>(), proptest::collection::vec(op(), 1..30));
+    let result = runner.run(&sequences, |(glob, ops)| {
+        let mut model = Model::new(watcher, glob);
+        ops.into_iter().for_each(|op| model.apply(op));
+        model.check()
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn random_sequences_with_inotify() {
+    random_sequences(Watcher::Inotify);
+}
+
+#[test]
+fn random_sequences_with_linemux() {
+    random_sequences(Watcher::Linemux);
+}
+
+#[test]
+fn random_sequences_with_polling() {
+    random_sequences(Watcher::Poll);
+}
