@@ -237,6 +237,25 @@ impl<'a> Problems<'a> {
     }
 }
 
+/// A fault at a path of a text that is known to be YAML.
+pub fn at(
+    file: &Arc<str>,
+    text: &str,
+    path: &Path,
+    message: String,
+    hint: Option<String>,
+) -> Diagnostic {
+    let (line, column, text) = locate(text, path, Spot::Value);
+    Diagnostic {
+        file: file.clone(),
+        line,
+        column,
+        text,
+        message,
+        hint,
+    }
+}
+
 /// The candidate nearest to `word`, if it is near enough to be a slip of the pen.
 pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     candidates

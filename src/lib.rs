@@ -11,6 +11,8 @@
 
 pub mod config;
 pub mod diagnostic;
+pub mod matcher;
+pub mod rules;
 pub mod exposition;
 pub mod line;
 pub mod logfmt;

@@ -1,6 +1,53 @@
 //! The series table: values, bounds, expiry, snapshot. It never hears of rules.
+//!
+//! A metric is a [`Spec`], a device an [`ApplianceId`], a series a [`Slot`] in the [`Table`]. Whoever updates a series
+//! often keeps its slot, and an update is then an addition at an index.
+
+mod table;
 
 use std::sync::Arc;
+
+pub use table::{Limits, Saved, SavedSeries, Table};
+
+/// A metric, as an index into the specs that the table was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MetricId(pub u32);
+
+/// A device that lines are about, as an index into the table's appliances. `other` is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ApplianceId(pub u32);
+
+/// The appliance that stands for all beyond the limit.
+pub const OTHER: ApplianceId = ApplianceId(0);
+
+/// A series' place in the table. Good as long as [`Table::epoch`] does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// No series: updates to it are ignored.
+    pub const NONE: Slot = Slot(u32::MAX);
+}
+
+/// Which values a label may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// Whatever the device makes up; the limits are the only bound.
+    Any,
+    /// One of these; another one becomes `other`.
+    OneOf(Vec<Arc<str>>),
+}
+
+/// A metric and its bounds.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Name, help, type and labels; `appliance` is the first label.
+    pub family: Arc<Family>,
+    /// One for each label after `appliance`.
+    pub domains: Vec<Domain>,
+    /// A series goes when it was not touched for so many seconds.
+    pub expire_seconds: Option<u32>,
+}
 
 /// What a metric's samples mean over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

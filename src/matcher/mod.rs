@@ -1,0 +1,342 @@
+//! A record meets the rules of its program: the first that matches, its captures, and what it changes.
+//!
+//! Of several matching rules the first in [`RuleSet`] order wins, exactly as if each were tried in turn; with
+//! `continue: true` the search goes on after it. [`Matcher::compile`] may hit a limit; [`Matcher::find`] never fails
+//! and costs time linear in the message, whatever it holds.
+
+mod machine;
+mod set;
+mod update;
+
+use regex_automata::meta::Regex;
+use regex_automata::util::captures::Captures;
+use regex_automata::util::syntax;
+
+use machine::{Machine, NOWHERE, Outcome, Scratch as MachineScratch, Span};
+use set::{Member, Set, SetScratch};
+pub use update::{Change, Updater};
+
+use crate::record::Record;
+use crate::rules::{HeaderField, Pattern, RuleId, RuleSet, Scope, When};
+
+/// All rules, ready to run.
+#[derive(Debug)]
+pub struct Matcher {
+    /// By program, as in [`RuleSet::programs`].
+    programs: Vec<Group>,
+    /// For programs that no pack knows.
+    unknown: Group,
+    /// For lines without a program.
+    nameless: Group,
+    patterns: Vec<Compiled>,
+    /// By rule.
+    when: Vec<Box<[When]>>,
+    /// The largest number of variables a rule has.
+    variables: usize,
+}
+
+/// The patterns that one program's messages meet, in order.
+#[derive(Debug)]
+struct Group {
+    set: Set,
+    /// By member of the set: the rule, and the index into [`Matcher::patterns`].
+    members: Box<[(RuleId, u32)]>,
+    /// The group's place among the scratch memories.
+    number: usize,
+}
+
+#[derive(Debug)]
+enum Compiled {
+    Template {
+        machine: Machine,
+        /// For messages that the machine leaves undecided.
+        regex: String,
+        variables: Box<[usize]>,
+    },
+    Regex {
+        regex: Regex,
+        variables: Box<[Option<usize>]>,
+    },
+}
+
+/// Memory that searches share; one for each thread.
+#[derive(Debug)]
+pub struct Scratch {
+    sets: Vec<SetScratch>,
+    machine: MachineScratch,
+    spans: Vec<Span>,
+    captures: Captures,
+    found: Found,
+}
+
+/// A rule that matched, and where its captures are.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The rule.
+    pub rule: RuleId,
+    /// By variable of the rule, where in the message it was captured.
+    spans: Vec<Span>,
+}
+
+impl Found {
+    /// What a variable captured; nothing if it is made by a `let` or was not there.
+    pub fn capture<'m>(&self, variable: usize, message: &'m [u8]) -> Option<&'m [u8]> {
+        let span = *self.spans.get(variable)?;
+        message.get(span.0 as usize..span.1 as usize)
+    }
+}
+
+impl Matcher {
+    /// Compiles all rules.
+    ///
+    /// # Errors
+    /// The id of a rule whose regular expression exceeds the size limit (1 MiB).
+    pub fn compile(rules: &RuleSet) -> Result<Self, String> {
+        let mut patterns = Vec::new();
+        let mut members = Vec::new();
+        // By rule the range of its patterns.
+        let mut ranges = Vec::new();
+        for rule in &rules.rules {
+            let first = patterns.len();
+            for pattern in &rule.patterns {
+                let (compiled, member) = compile(pattern)
+                    .map_err(|error| format!("{}: {error}", rule.id))?;
+                patterns.push(compiled);
+                members.push(member);
+            }
+            ranges.push(first..patterns.len());
+        }
+        let mut number = 0;
+        let mut group = |scopes: &mut dyn FnMut(&Scope) -> bool| {
+            let mut chosen = Vec::new();
+            // A program's own rules come before those for every program.
+            for every in [false, true] {
+                for (index, rule) in rules.rules.iter().enumerate() {
+                    let is_every = rule.scope == Scope::Every;
+                    if every == is_every && (is_every || scopes(&rule.scope)) {
+                        let patterns = ranges[index].clone();
+                        chosen.extend(patterns.map(|at| (RuleId(index as u32), at as u32)));
+                    }
+                }
+            }
+            let own: Vec<Member> = chosen
+                .iter()
+                .map(|(_, at)| Member {
+                    prefix: members[*at as usize].prefix.clone(),
+                    regex: members[*at as usize].regex.clone(),
+                })
+                .collect();
+            number += 1;
+            Group {
+                set: Set::new(&own),
+                members: chosen.into(),
+                number: number - 1,
+            }
+        };
+        let programs = (0..rules.programs.len())
+            .map(|program| {
+                group(&mut |scope| matches!(scope, Scope::Programs(own) if own.contains(&program)))
+            })
+            .collect();
+        let unknown = group(&mut |_| false);
+        let nameless = group(&mut |scope| *scope == Scope::Nameless);
+        Ok(Self {
+            programs,
+            unknown,
+            nameless,
+            patterns,
+            when: rules.rules.iter().map(|rule| rule.when.clone().into()).collect(),
+            variables: rules.rules.iter().map(|rule| rule.variables.len()).max().unwrap_or(0),
+        })
+    }
+
+    /// Memory for searches with this matcher.
+    pub fn scratch(&self) -> Scratch {
+        let sets = self.programs.len() + 2;
+        Scratch {
+            sets: std::iter::repeat_with(SetScratch::default).take(sets).collect(),
+            machine: MachineScratch::default(),
+            spans: Vec::new(),
+            captures: Captures::empty(regex_automata::util::captures::GroupInfo::empty()),
+            found: Found {
+                rule: RuleId(0),
+                spans: vec![NOWHERE; self.variables],
+            },
+        }
+    }
+
+    /// Calls `each` with the first matching rule, and as long as it returns true with the next ones. Returns whether
+    /// any rule matched.
+    #[inline]
+    pub fn find(
+        &self,
+        record: &Record<'_>,
+        scratch: &mut Scratch,
+        mut each: impl FnMut(&Found) -> bool,
+    ) -> bool {
+        let group = match record.program_id {
+            Some(id) => self.programs.get(usize::from(id.0)).unwrap_or(&self.unknown),
+            None if record.program.is_empty() => &self.nameless,
+            None => &self.unknown,
+        };
+        if group.members.is_empty() {
+            return false;
+        }
+        let Scratch {
+            sets,
+            machine,
+            spans,
+            captures,
+            found,
+        } = scratch;
+        let Some(set) = sets.get_mut(group.number) else {
+            return false;
+        };
+        group.set.search(record.message, set);
+        let mut any = false;
+        let mut last = None;
+        for &candidate in &set.candidates {
+            let (rule, pattern) = group.members[candidate as usize];
+            if last == Some(rule) {
+                continue;
+            }
+            if !self.when[rule.0 as usize].iter().all(|when| holds(when, record)) {
+                continue;
+            }
+            let compiled = &self.patterns[pattern as usize];
+            if compiled.captures(record.message, found, machine, spans, captures) {
+                found.rule = rule;
+                any = true;
+                last = Some(rule);
+                if !each(found) {
+                    break;
+                }
+            }
+        }
+        any
+    }
+}
+
+impl Compiled {
+    #[inline]
+    fn captures(
+        &self,
+        message: &[u8],
+        found: &mut Found,
+        scratch: &mut MachineScratch,
+        spans: &mut Vec<Span>,
+        captures: &mut Captures,
+    ) -> bool {
+        match self {
+            Compiled::Template {
+                machine,
+                regex,
+                variables,
+            } => {
+                spans.resize(variables.len(), NOWHERE);
+                match machine.run(message, spans, scratch) {
+                    Outcome::NotMatched => return false,
+                    Outcome::Matched => {
+                        found.spans.fill(NOWHERE);
+                        for (variable, span) in variables.iter().zip(spans.iter()) {
+                            found.spans[*variable] = *span;
+                        }
+                        return true;
+                    }
+                    // Rare and dear, and still linear: a message made to spend the machine's budget.
+                    Outcome::Undecided => {
+                        let Ok(regex) = linear(&format!("^{regex}")) else { return false };
+                        let named = variables.iter().map(|variable| Some(*variable));
+                        from_regex(&regex, message, named, found, captures)
+                    }
+                }
+            }
+            Compiled::Regex { regex, variables } => {
+                from_regex(regex, message, variables.iter().copied(), found, captures)
+            }
+        }
+    }
+}
+
+fn from_regex(
+    regex: &Regex,
+    message: &[u8],
+    variables: impl Iterator<Item = Option<usize>>,
+    found: &mut Found,
+    captures: &mut Captures,
+) -> bool {
+    *captures = regex.create_captures();
+    regex.captures(message, captures);
+    if !captures.is_match() {
+        return false;
+    }
+    found.spans.fill(NOWHERE);
+    for (variable, group) in variables.zip(1..) {
+        if let (Some(variable), Some(span)) = (variable, captures.get_group(group)) {
+            // The same name may be in several alternatives; the one that took part counts.
+            found.spans[variable] = (span.start as u32, span.end as u32);
+        }
+    }
+    true
+}
+
+fn compile(pattern: &Pattern) -> Result<(Compiled, Member), String> {
+    Ok(match pattern {
+        Pattern::Template {
+            template,
+            ignore_case,
+            variables,
+        } => {
+            let regex = template.to_regex(*ignore_case);
+            let prefix = if *ignore_case { Vec::new() } else { template.prefix() };
+            let compiled = Compiled::Template {
+                machine: Machine::new(template, *ignore_case),
+                regex: regex.clone(),
+                variables: variables.as_slice().into(),
+            };
+            (compiled, Member { prefix, regex })
+        }
+        Pattern::Regex { source, variables } => {
+            let compiled = Compiled::Regex {
+                regex: linear(&format!("^(?:{source})"))?,
+                variables: variables.as_slice().into(),
+            };
+            let member = Member {
+                prefix: Vec::new(),
+                regex: source.clone(),
+            };
+            (compiled, member)
+        }
+    })
+}
+
+fn linear(source: &str) -> Result<Regex, String> {
+    Regex::builder()
+        .syntax(syntax::Config::new().unicode(false).utf8(false))
+        .configure(Regex::config().utf8_empty(false).nfa_size_limit(Some(1 << 20)))
+        .build(source)
+        .map_err(|error| error.to_string())
+}
+
+fn holds(when: &When, record: &Record<'_>) -> bool {
+    match when {
+        When::Severity(severities) => record.severity.is_some_and(|severity| severities.contains(&severity)),
+        When::Test(test) => record.test == *test,
+        When::Field(field, values) => {
+            let value = match field {
+                HeaderField::Facility => record.facility,
+                HeaderField::AppSeverity => record.app_severity,
+                HeaderField::Code => record.code,
+                HeaderField::Tag => record.tag,
+                HeaderField::Host => record.host.unwrap_or_default(),
+            };
+            values.iter().any(|(wanted, prefix)| {
+                let wanted = wanted.as_bytes();
+                match prefix {
+                    true => value.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted)),
+                    false => value.eq_ignore_ascii_case(wanted),
+                }
+            })
+        }
+    }
+}

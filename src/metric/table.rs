@@ -1,0 +1,696 @@
+//! Series by slot: a dense array of values, and an index from labels to slots that only the cold path asks.
+
+use std::sync::Arc;
+
+use hashbrown::hash_map::Entry;
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
+use serde::{Deserialize, Serialize};
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use super::{ApplianceId, Domain, Kind, MetricId, OTHER, Series, Slot, Snapshot, Spec};
+
+/// How much the table may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Series of one metric, over all appliances.
+    pub series_per_metric: usize,
+    /// Series of one metric for one appliance, so that one noisy device does not use up the others' share.
+    pub series_per_metric_and_appliance: usize,
+    /// Appliances; further ones count under `other`.
+    pub appliances: usize,
+    /// Bytes of a label's value; longer ones are cut.
+    pub label_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            series_per_metric: 200_000,
+            series_per_metric_and_appliance: 2_000,
+            appliances: 10_000,
+            label_bytes: 256,
+        }
+    }
+}
+
+/// What is known of a series besides its value.
+#[derive(Debug)]
+struct Label {
+    metric: MetricId,
+    appliance: ApplianceId,
+    test: bool,
+    values: Arc<[Arc<str>]>,
+}
+
+/// Everything the exporter knows about the appliances, as numbers.
+#[derive(Debug)]
+pub struct Table {
+    specs: Vec<Spec>,
+    by_name: Vec<MetricId>,
+    limits: Limits,
+    hasher: DefaultHashBuilder,
+    /// Label values, each kept once.
+    strings: HashSet<Arc<str>>,
+    appliances: Vec<Arc<str>>,
+    appliance_ids: HashMap<Arc<str>, ApplianceId>,
+    /// Only these appliances are told apart, if there are any.
+    exclusive: bool,
+
+    /// By slot. A slot without label is free.
+    labels: Vec<Option<Label>>,
+    /// By slot.
+    values: Vec<f64>,
+    /// By slot: when it was last touched, seconds since 1970.
+    touched: Vec<u32>,
+    /// By slot: a counter that no scrape has shown yet, and that is to be shown at 0 first.
+    unshown: Vec<bool>,
+    free: Vec<Slot>,
+    /// From labels to slot.
+    index: HashTable<Slot>,
+    /// The series of one gauge of one appliance, for state sets and limits.
+    groups: HashMap<(MetricId, ApplianceId, bool), Vec<Slot>>,
+    /// By metric: series that exist, series that were refused.
+    counts: Vec<(usize, u64)>,
+    epoch: u32,
+    /// New counters show their value at once: what was read at start is no burst.
+    catching_up: bool,
+    now: u32,
+}
+
+impl Table {
+    /// An empty table for these metrics.
+    pub fn new(specs: Vec<Spec>, limits: Limits, exclusive: &[String]) -> Self {
+        let mut by_name: Vec<MetricId> = (0..specs.len() as u32).map(MetricId).collect();
+        by_name.sort_by(|a, b| {
+            let name = |id: &MetricId| specs[id.0 as usize].family.name.clone();
+            name(a).cmp(&name(b))
+        });
+        let mut table = Self {
+            counts: vec![(0, 0); specs.len()],
+            specs,
+            by_name,
+            limits,
+            hasher: DefaultHashBuilder::default(),
+            strings: HashSet::new(),
+            appliances: Vec::new(),
+            appliance_ids: HashMap::new(),
+            exclusive: false,
+            labels: Vec::new(),
+            values: Vec::new(),
+            touched: Vec::new(),
+            unshown: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            groups: HashMap::new(),
+            epoch: 0,
+            catching_up: true,
+            now: 0,
+        };
+        table.appliance("other");
+        for name in exclusive {
+            table.appliance(name);
+        }
+        table.exclusive = !exclusive.is_empty();
+        table
+    }
+
+    /// Changes when slots that were handed out may mean other series.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Sets the time that updates are stamped with, in seconds since 1970.
+    pub fn set_now(&mut self, seconds: u32) {
+        self.now = seconds;
+    }
+
+    /// From now on a counter that is born is shown at 0 once, so that `increase()` sees its first event.
+    pub fn caught_up(&mut self) {
+        self.catching_up = false;
+    }
+
+    /// The appliance of this name; [`OTHER`] beyond the limit, or when the configured ones are exclusive.
+    pub fn appliance(&mut self, name: &str) -> ApplianceId {
+        if let Some(&id) = self.appliance_ids.get(name) {
+            return id;
+        }
+        if self.exclusive || self.appliances.len() > self.limits.appliances {
+            return OTHER;
+        }
+        let name = self.string(name);
+        if let Some(&id) = self.appliance_ids.get(&name) {
+            return id;
+        }
+        let id = ApplianceId(self.appliances.len() as u32);
+        self.appliances.push(name.clone());
+        self.appliance_ids.insert(name, id);
+        id
+    }
+
+    /// The names of all appliances seen, without `other`.
+    pub fn appliances(&self) -> &[Arc<str>] {
+        self.appliances.get(1..).unwrap_or_default()
+    }
+
+    /// The series with these label values (those after `appliance`), made if it is not there. Beyond a limit a counter
+    /// gives the series whose labels are all `other`, so that totals stay right; a gauge gives [`Slot::NONE`].
+    pub fn series(
+        &mut self,
+        metric: MetricId,
+        appliance: ApplianceId,
+        test: bool,
+        values: &[&str],
+    ) -> Slot {
+        let Some(spec) = self.specs.get(metric.0 as usize) else {
+            return Slot::NONE;
+        };
+        let kind = spec.family.kind;
+        let mut folded: arrayvec::ArrayVec<&str, 16> = arrayvec::ArrayVec::new();
+        for (value, domain) in values.iter().zip(&spec.domains) {
+            let value = match domain {
+                Domain::OneOf(known) if !known.iter().any(|known| **known == **value) => "other",
+                _ => cut(value, self.limits.label_bytes),
+            };
+            if folded.try_push(value).is_err() {
+                return Slot::NONE;
+            }
+        }
+        if folded.len() != spec.domains.len() {
+            return Slot::NONE;
+        }
+        if let Some(slot) = self.find(metric, appliance, test, &folded) {
+            return slot;
+        }
+        let count = self.counts[metric.0 as usize].0;
+        let own = self
+            .groups
+            .get(&(metric, appliance, test))
+            .map_or(0, Vec::len);
+        let full = count >= self.limits.series_per_metric
+            || own >= self.limits.series_per_metric_and_appliance;
+        if !full {
+            return self.insert(metric, appliance, test, &folded);
+        }
+        self.counts[metric.0 as usize].1 += 1;
+        if kind == Kind::Gauge {
+            return Slot::NONE;
+        }
+        folded.iter_mut().for_each(|value| *value = "other");
+        // The overflow series is the one that may exceed the limit; over the metric's limit all appliances share one.
+        let appliance = if count >= self.limits.series_per_metric { OTHER } else { appliance };
+        match self.find(metric, appliance, test, &folded) {
+            Some(slot) => slot,
+            None => self.insert(metric, appliance, test, &folded),
+        }
+    }
+
+    /// The series with these label values, if it is there.
+    pub fn find(
+        &self,
+        metric: MetricId,
+        appliance: ApplianceId,
+        test: bool,
+        values: &[&str],
+    ) -> Option<Slot> {
+        let hash = self.hash(metric, appliance, test, values.iter().copied());
+        self.index
+            .find(hash, |slot| {
+                self.labels[slot.0 as usize].as_ref().is_some_and(|label| {
+                    label.metric == metric
+                        && label.appliance == appliance
+                        && label.test == test
+                        && label.values.len() == values.len() + 1
+                        && label.values[1..].iter().zip(values).all(|(a, b)| **a == **b)
+                })
+            })
+            .copied()
+    }
+
+    fn insert(
+        &mut self,
+        metric: MetricId,
+        appliance: ApplianceId,
+        test: bool,
+        values: &[&str],
+    ) -> Slot {
+        let name = self.appliances[appliance.0 as usize].clone();
+        let values: Arc<[Arc<str>]> = std::iter::once(name)
+            .chain(values.iter().map(|value| self.string(value)))
+            .collect();
+        let counter = self.specs[metric.0 as usize].family.kind == Kind::Counter;
+        let hash = self.hash(metric, appliance, test, values[1..].iter().map(|v| &**v));
+        let label = Label {
+            metric,
+            appliance,
+            test,
+            values,
+        };
+        let unshown = counter && !self.catching_up;
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                let at = slot.0 as usize;
+                self.labels[at] = Some(label);
+                self.values[at] = 0.0;
+                self.touched[at] = self.now;
+                self.unshown[at] = unshown;
+                slot
+            }
+            None => {
+                let slot = Slot(self.labels.len() as u32);
+                self.labels.push(Some(label));
+                self.values.push(0.0);
+                self.touched.push(self.now);
+                self.unshown.push(unshown);
+                slot
+            }
+        };
+        let (labels, hasher) = (&self.labels, &self.hasher);
+        self.index.insert_unique(hash, slot, |slot| {
+            labels[slot.0 as usize].as_ref().map_or(0, |label| {
+                let values = label.values[1..].iter().map(|value| &**value);
+                hash_of(hasher, label.metric, label.appliance, label.test, values)
+            })
+        });
+        self.groups
+            .entry((metric, appliance, test))
+            .or_default()
+            .push(slot);
+        self.counts[metric.0 as usize].0 += 1;
+        slot
+    }
+
+    fn hash<'v>(
+        &self,
+        metric: MetricId,
+        appliance: ApplianceId,
+        test: bool,
+        values: impl Iterator<Item = &'v str>,
+    ) -> u64 {
+        hash_of(&self.hasher, metric, appliance, test, values)
+    }
+
+    fn string(&mut self, value: &str) -> Arc<str> {
+        let value = cut(value, self.limits.label_bytes);
+        self.strings.get_or_insert_with(value, |value| value.into()).clone()
+    }
+
+    /// Adds to a counter (or gauge) and marks it as touched.
+    #[inline]
+    pub fn add(&mut self, slot: Slot, amount: f64) {
+        if let Some(value) = self.values.get_mut(slot.0 as usize) {
+            *value += amount;
+            self.touched[slot.0 as usize] = self.now;
+        }
+    }
+
+    /// Sets a gauge and marks it as touched.
+    #[inline]
+    pub fn set(&mut self, slot: Slot, new: f64) {
+        if let Some(value) = self.values.get_mut(slot.0 as usize) {
+            *value = new;
+            self.touched[slot.0 as usize] = self.now;
+        }
+    }
+
+    /// The value; 0 for [`Slot::NONE`].
+    pub fn get(&self, slot: Slot) -> f64 {
+        self.values.get(slot.0 as usize).copied().unwrap_or(0.0)
+    }
+
+    /// The series of one metric of one appliance that differ from `values` in the label `label` alone.
+    pub fn siblings<'t>(
+        &'t self,
+        metric: MetricId,
+        appliance: ApplianceId,
+        test: bool,
+        values: &'t [&'t str],
+        label: usize,
+    ) -> impl Iterator<Item = (Slot, &'t str)> + 't {
+        self.groups
+            .get(&(metric, appliance, test))
+            .into_iter()
+            .flatten()
+            .filter_map(move |slot| {
+                let known = self.labels[slot.0 as usize].as_ref()?;
+                let same = known.values[1..]
+                    .iter()
+                    .zip(values)
+                    .enumerate()
+                    .all(|(index, (a, b))| index == label || **a == **b);
+                same.then(|| (*slot, &*known.values[label + 1]))
+            })
+    }
+
+    /// The metric's declaration.
+    pub fn spec(&self, metric: MetricId) -> &Spec {
+        &self.specs[metric.0 as usize]
+    }
+
+    /// Makes every series of a counter whose labels are all enumerated, at 0. Nothing happens for other metrics.
+    pub fn zero(&mut self, metric: MetricId, appliance: ApplianceId) {
+        let spec = &self.specs[metric.0 as usize];
+        if spec.family.kind != Kind::Counter {
+            return;
+        }
+        let mut rows: Vec<Vec<Arc<str>>> = vec![Vec::new()];
+        for domain in &spec.domains {
+            let Domain::OneOf(values) = domain else { return };
+            rows = rows
+                .iter()
+                .flat_map(|row| {
+                    values.iter().map(|value| {
+                        let mut row = row.clone();
+                        row.push(value.clone());
+                        row
+                    })
+                })
+                .collect();
+        }
+        for row in rows {
+            let values: Vec<&str> = row.iter().map(|value| &**value).collect();
+            self.series(metric, appliance, false, &values);
+        }
+    }
+
+    /// Removes the series whose time has come. Returns how many went.
+    pub fn expire(&mut self) -> usize {
+        let mut gone = 0;
+        for at in 0..self.labels.len() {
+            let Some(label) = &self.labels[at] else { continue };
+            let Some(seconds) = self.specs[label.metric.0 as usize].expire_seconds else {
+                continue;
+            };
+            if self.now.saturating_sub(self.touched[at]) < seconds {
+                continue;
+            }
+            let slot = Slot(at as u32);
+            let values = label.values[1..].iter().map(|value| &**value);
+            let hash = self.hash(label.metric, label.appliance, label.test, values);
+            let group = (label.metric, label.appliance, label.test);
+            if let Ok(found) = self.index.find_entry(hash, |other| *other == slot) {
+                found.remove();
+            }
+            if let Entry::Occupied(mut slots) = self.groups.entry(group) {
+                slots.get_mut().retain(|other| *other != slot);
+            }
+            self.counts[group.0.0 as usize].0 -= 1;
+            self.labels[at] = None;
+            self.free.push(slot);
+            gone += 1;
+        }
+        if gone > 0 {
+            self.epoch += 1;
+        }
+        gone
+    }
+
+    /// What a scrape shows. A counter that no scrape has shown yet is shown at 0, and from then on as it is.
+    pub fn scrape(&mut self) -> Snapshot {
+        let snapshot = self.collect(true);
+        self.unshown.iter_mut().for_each(|unshown| *unshown = false);
+        snapshot
+    }
+
+    /// All series as they are.
+    pub fn snapshot(&self) -> Snapshot {
+        self.collect(false)
+    }
+
+    fn collect(&self, zero_first: bool) -> Snapshot {
+        let mut rows: Vec<Vec<Series>> = self
+            .counts
+            .iter()
+            .map(|(count, _)| Vec::with_capacity(*count))
+            .collect();
+        for (at, label) in self.labels.iter().enumerate() {
+            let Some(label) = label else { continue };
+            rows[label.metric.0 as usize].push(Series {
+                values: label.values.clone(),
+                test: label.test,
+                value: if zero_first && self.unshown[at] { 0.0 } else { self.values[at] },
+            });
+        }
+        Snapshot {
+            families: self
+                .by_name
+                .iter()
+                .map(|id| id.0 as usize)
+                .filter_map(|at| {
+                    let series = std::mem::take(&mut rows[at]);
+                    (!series.is_empty()).then(|| (self.specs[at].family.clone(), series))
+                })
+                .collect(),
+        }
+    }
+
+    /// For every metric its name, how many series there are and how many were refused.
+    pub fn counts(&self) -> impl Iterator<Item = (&Arc<str>, usize, u64)> {
+        self.by_name.iter().map(|id| {
+            let at = id.0 as usize;
+            (&self.specs[at].family.name, self.counts[at].0, self.counts[at].1)
+        })
+    }
+
+    /// Everything, for a file or for another table.
+    pub fn save(&self) -> Saved {
+        let series = self.labels.iter().enumerate().filter_map(|(at, label)| {
+            let label = label.as_ref()?;
+            let family = &self.specs[label.metric.0 as usize].family;
+            Some(SavedSeries {
+                metric: family.name.to_string(),
+                labels: family
+                    .labels
+                    .iter()
+                    .zip(label.values.iter())
+                    .map(|(name, value)| (name.to_string(), value.to_string()))
+                    .collect(),
+                test: label.test,
+                value: self.values[at],
+                touched: self.touched[at],
+                unshown: self.unshown[at],
+            })
+        });
+        Saved {
+            appliances: self.appliances().iter().map(ToString::to_string).collect(),
+            series: series.collect(),
+        }
+    }
+
+    /// Takes over what still means the same: series whose metric has the same labels as before. Returns how many series
+    /// did not.
+    pub fn restore(&mut self, saved: &Saved) -> usize {
+        for name in &saved.appliances {
+            self.appliance(name);
+        }
+        let metrics: HashMap<String, MetricId> = self
+            .by_name
+            .iter()
+            .map(|id| (self.specs[id.0 as usize].family.name.to_string(), *id))
+            .collect();
+        let mut dropped = 0;
+        for series in &saved.series {
+            let restored = metrics.get(&series.metric).and_then(|&metric| {
+                let family = self.specs[metric.0 as usize].family.clone();
+                let same = family.labels.len() == series.labels.len()
+                    && family.labels.iter().zip(&series.labels).all(|(a, (b, _))| **a == **b);
+                if !same {
+                    return None;
+                }
+                let mut values = series.labels.iter().map(|(_, value)| value.as_str());
+                let appliance = self.appliance(values.next()?);
+                let values: Vec<&str> = values.collect();
+                let slot = self.series(metric, appliance, series.test, &values);
+                (slot != Slot::NONE).then_some(slot)
+            });
+            let Some(slot) = restored else {
+                dropped += 1;
+                continue;
+            };
+            let at = slot.0 as usize;
+            // Several counters may have become one: the overflow's.
+            match self.labels[at].as_ref().map(|label| self.specs[label.metric.0 as usize].family.kind) {
+                Some(Kind::Counter) => self.values[at] += series.value,
+                _ => self.values[at] = series.value,
+            }
+            self.touched[at] = series.touched;
+            self.unshown[at] = series.unshown;
+        }
+        dropped
+    }
+}
+
+/// A table's content by name, independent of slots and of the rules that made it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// All appliances seen.
+    pub appliances: Vec<String>,
+    /// All series.
+    pub series: Vec<SavedSeries>,
+}
+
+/// One series of a [`Saved`] table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedSeries {
+    /// The metric's name.
+    pub metric: String,
+    /// Label names and values, `appliance` first.
+    pub labels: Vec<(String, String)>,
+    /// The series has the label `test="true"`.
+    pub test: bool,
+    /// Its value.
+    pub value: f64,
+    /// When it was last touched, seconds since 1970.
+    pub touched: u32,
+    /// No scrape has shown it yet.
+    pub unshown: bool,
+}
+
+fn hash_of<'v>(
+    hasher: &DefaultHashBuilder,
+    metric: MetricId,
+    appliance: ApplianceId,
+    test: bool,
+    values: impl Iterator<Item = &'v str>,
+) -> u64 {
+    let mut state = hasher.build_hasher();
+    (metric, appliance, test).hash(&mut state);
+    for value in values {
+        value.hash(&mut state);
+    }
+    state.finish()
+}
+
+/// At most `bytes` bytes, on a character's edge.
+fn cut(value: &str, bytes: usize) -> &str {
+    if value.len() <= bytes {
+        return value;
+    }
+    let mut end = bytes;
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
+    &value[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Family;
+
+    const DROPS: MetricId = MetricId(0);
+    const STATE: MetricId = MetricId(1);
+
+    fn table(limits: Limits) -> Table {
+        let spec = |name: &str, kind, label: &str, domain, expire_seconds| Spec {
+            family: Arc::new(Family {
+                name: name.into(),
+                help: "".into(),
+                kind,
+                labels: ["appliance", label].map(Arc::from).into(),
+            }),
+            domains: vec![domain],
+            expire_seconds,
+        };
+        let ids = Domain::OneOf(["278", "282"].map(Arc::from).to_vec());
+        Table::new(
+            vec![
+                spec("drops_total", Kind::Counter, "id", ids, None),
+                spec("state", Kind::Gauge, "code", Domain::Any, Some(60)),
+            ],
+            limits,
+            &[],
+        )
+    }
+
+    fn shown(snapshot: &Snapshot) -> Vec<String> {
+        snapshot
+            .families
+            .iter()
+            .flat_map(|(family, series)| {
+                series.iter().map(|series| {
+                    let test = if series.test { ",test" } else { "" };
+                    format!("{}{{{}{test}}} {}", family.name, series.values.join(","), series.value)
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn zero_comes_before_one() {
+        let mut table = table(Limits::default());
+        table.caught_up();
+        let a = table.appliance("a");
+        table.zero(DROPS, a);
+        let slot = table.series(DROPS, a, false, &["278"]);
+        table.add(slot, 3.0);
+        assert_eq!(shown(&table.scrape()), ["drops_total{a,278} 0", "drops_total{a,282} 0"]);
+        assert_eq!(shown(&table.scrape()), ["drops_total{a,278} 3", "drops_total{a,282} 0"]);
+    }
+
+    #[test]
+    fn what_is_read_at_start_is_no_burst() {
+        let mut table = table(Limits::default());
+        let a = table.appliance("a");
+        let slot = table.series(DROPS, a, false, &["278"]);
+        table.add(slot, 3.0);
+        table.caught_up();
+        assert_eq!(shown(&table.scrape()), ["drops_total{a,278} 3"]);
+    }
+
+    #[test]
+    fn overflow_keeps_totals() {
+        let limits = Limits {
+            series_per_metric_and_appliance: 1,
+            appliances: 2,
+            ..Limits::default()
+        };
+        let mut table = table(limits);
+        let a = table.appliance("a");
+        for id in ["278", "282", "282", "9"] {
+            let slot = table.series(DROPS, a, false, &[id]);
+            table.add(slot, 1.0);
+        }
+        assert_eq!(shown(&table.snapshot()), ["drops_total{a,278} 1", "drops_total{a,other} 3"]);
+        assert_eq!(table.appliance("b"), ApplianceId(2));
+        assert_eq!(table.appliance("c"), OTHER);
+        assert_eq!(table.series(STATE, a, false, &["1"]), Slot(2));
+        assert_eq!(table.series(STATE, a, false, &["2"]), Slot::NONE);
+        let refused: Vec<_> = table.counts().map(|(_, _, refused)| refused).collect();
+        assert_eq!(refused, [2, 1]);
+    }
+
+    #[test]
+    fn stale_gauges_go_and_their_slots_are_used_again() {
+        let mut table = table(Limits::default());
+        let a = table.appliance("a");
+        table.set_now(100);
+        let slot = table.series(STATE, a, false, &["30"]);
+        table.set(slot, 1.0);
+        table.set_now(159);
+        assert_eq!(table.expire(), 0);
+        table.set_now(160);
+        assert_eq!(table.expire(), 1);
+        assert_eq!(table.epoch(), 1);
+        assert!(table.snapshot().families.is_empty());
+        assert_eq!(table.series(STATE, a, false, &["60"]), slot);
+        assert_eq!(table.get(slot), 0.0);
+    }
+
+    #[test]
+    fn a_table_is_restored_as_it_was_saved() {
+        let mut old = table(Limits::default());
+        let a = old.appliance("a");
+        old.caught_up();
+        let slot = old.series(DROPS, a, false, &["278"]);
+        old.add(slot, 3.0);
+        let slot = old.series(DROPS, a, true, &["282"]);
+        old.add(slot, 1.0);
+        let mut new = table(Limits::default());
+        let mut saved = old.save();
+        assert_eq!(new.restore(&saved), 0);
+        assert_eq!(new.save(), saved);
+        saved.series[0].metric = "gone_total".into();
+        saved.series[1].labels[1].0 = "renamed".into();
+        assert_eq!(table(Limits::default()).restore(&saved), 2);
+    }
+}

@@ -1,0 +1,1169 @@
+//! From packs as written to a checked rule set.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use serde_yaml::{Mapping, Value};
+
+use super::file::{
+    ConditionFile, ExampleFile, KindWord, LabelFile, LabelsFile, LayoutWord, LetFile, MetricFile,
+    OneOrMany, PackFile, RuleFile, Scalar, UpdateFile,
+};
+use super::template::is_name;
+use super::{
+    Comparison, Example, Field, From, HeaderField, If, Let, Map, Metric, Pack, PackText,
+    Part, Pattern, Place, Program, Rule, RuleSet, Scope, Settings, Template, Text, Update, Verb,
+    When, Worst,
+};
+use crate::diagnostic::{Diagnostic, Document, Path, Problems, nearest};
+use crate::metric::{Domain, Family, Kind, Spec};
+use crate::record::Severity;
+
+/// More combinations of enumerated labels than this are not worth a zero series each.
+const ZERO_SERIES_MAX: usize = 400;
+
+/// Builds a rule set; `own` comes before `built_in` and replaces packs of the same name.
+pub(super) fn build(
+    own: Vec<PackText>,
+    built_in: Vec<PackText>,
+    settings: Settings,
+) -> Result<RuleSet, Vec<Diagnostic>> {
+    let mut faults = Vec::new();
+    let mut names: HashSet<String> = HashSet::new();
+    let mut documents: Vec<(Document, PackFile)> = Vec::new();
+    for (is_own, packs) in [(true, own), (false, built_in)] {
+        let mut group = Vec::new();
+        for pack in packs {
+            let document = match Document::parse(&pack.file, &pack.text) {
+                Ok(document) => document,
+                Err(fault) => {
+                    faults.push(fault);
+                    continue;
+                }
+            };
+            let mut problems = Problems::new(&document);
+            let file: Option<PackFile> = problems.decode(&document.value, &Path::root());
+            faults.extend(problems.into_diagnostics());
+            if let Some(file) = file {
+                group.push((document, file));
+            }
+        }
+        group.sort_by(|a, b| a.1.pack.cmp(&b.1.pack));
+        let taken = names.clone();
+        for (document, file) in group {
+            if !is_own && taken.contains(&file.pack) {
+                continue;
+            }
+            if !names.insert(file.pack.clone()) {
+                let mut problems = Problems::new(&document);
+                problems.value(&Path::root().then("pack"), "another pack has this name", None);
+                faults.extend(problems.into_diagnostics());
+                continue;
+            }
+            documents.push((document, file));
+        }
+    }
+
+    let mut set = RuleSet::default();
+    let mut builder = Builder {
+        set: &mut set,
+        settings,
+        metrics: HashMap::new(),
+        programs: HashMap::new(),
+        left_out: HashSet::new(),
+    };
+    let mut all_maps = Vec::new();
+    // Names first: rules may use programs and metrics of packs that come later.
+    for (index, (document, file)) in documents.iter().enumerate() {
+        let mut problems = Problems::new(document);
+        all_maps.push(builder.names(index, document, file, &mut problems));
+        faults.extend(problems.into_diagnostics());
+    }
+    let mut lints = Vec::new();
+    for (index, ((document, file), maps)) in documents.iter().zip(&all_maps).enumerate() {
+        let mut problems = Problems::new(document);
+        let mut warnings = Problems::new(document);
+        builder.rules(index, document, file, maps, &mut problems, &mut warnings);
+        faults.extend(problems.into_diagnostics());
+        lints.extend(warnings.into_diagnostics());
+    }
+    set.lints = lints;
+    if faults.is_empty() { Ok(set) } else { Err(faults) }
+}
+
+type Maps = HashMap<String, Arc<Map>>;
+
+struct Builder<'s> {
+    set: &'s mut RuleSet,
+    settings: Settings,
+    /// Metric name to index.
+    metrics: HashMap<String, usize>,
+    /// Spelling in lower case to index.
+    programs: HashMap<String, usize>,
+    /// Metric and label, where a setting leaves the label out.
+    left_out: HashSet<(String, String)>,
+}
+
+/// What is known while one rule is built.
+struct Scene<'a> {
+    maps: &'a Maps,
+    variables: Vec<String>,
+    /// Whether a variable was ever named by a text or a condition.
+    used: Vec<bool>,
+    /// Variables that are holes of type `rest`.
+    boundless: Vec<bool>,
+}
+
+impl Scene<'_> {
+    fn text(&mut self, text: &str, path: &Path, problems: &mut Problems<'_>) -> Option<Text> {
+        match Text::parse(text, &self.variables, self.maps) {
+            Ok(text) => {
+                for from in text.sources() {
+                    self.mark(from);
+                }
+                Some(text)
+            }
+            Err((message, hint)) => {
+                problems.value(path, message, hint);
+                None
+            }
+        }
+    }
+
+    fn mark(&mut self, from: From) {
+        if let From::Variable(index) = from {
+            self.used[index] = true;
+        }
+    }
+
+    fn lookup(&mut self, name: &str) -> Option<From> {
+        let from = match self.variables.iter().position(|variable| variable == name) {
+            Some(index) => From::Variable(index),
+            None => From::Field(Field::NAMED.iter().find(|(field, _)| *field == name)?.1),
+        };
+        self.mark(from);
+        Some(from)
+    }
+}
+
+impl Builder<'_> {
+    fn names(
+        &mut self,
+        index: usize,
+        document: &Document,
+        file: &PackFile,
+        problems: &mut Problems<'_>,
+    ) -> Maps {
+        let root = Path::root();
+        if !is_name(&file.pack) {
+            problems.value(
+                &root.then("pack"),
+                "this is no name for a pack",
+                Some("lower-case letters, digits and `_`".into()),
+            );
+        }
+        self.set.packs.push(Pack {
+            name: file.pack.as_str().into(),
+            about: file.about.clone(),
+            profiles: file.profiles.iter().map(|p| p.as_str().into()).collect(),
+            file: document.file.clone(),
+        });
+        for (name, aliases) in &file.programs {
+            let Some(name) = name.as_str() else { continue };
+            let path = root.then("programs").then(name);
+            let aliases: Vec<String> = problems.decode(aliases, &path).unwrap_or_default();
+            self.program(name, aliases, index);
+        }
+        let mut maps = Maps::new();
+        for (name, entries) in &file.maps {
+            let Some(name) = name.as_str() else { continue };
+            let path = root.then("maps").then(name);
+            let Some(entries) = problems.decode::<Mapping>(entries, &path) else {
+                continue;
+            };
+            let mut map = Map::default();
+            for (key, value) in &entries {
+                let key: Option<Scalar> = serde_yaml::from_value(key.clone()).ok();
+                let Some(Scalar(key)) = key else { continue };
+                let Some(Scalar(value)) = problems.decode(value, &path.then(key.as_str())) else {
+                    continue;
+                };
+                if key == "else" {
+                    map.otherwise = Some(value);
+                } else {
+                    map.values.insert(key, value);
+                }
+            }
+            maps.insert(name.to_owned(), Arc::new(map));
+        }
+        for (name, metric) in &file.metrics {
+            let Some(name) = name.as_str() else { continue };
+            let path = root.then("metrics").then(name);
+            if let Some(declared) = problems.decode::<MetricFile>(metric, &path) {
+                self.metric(name, declared, index, &path, problems);
+            }
+        }
+        maps
+    }
+
+    fn program(&mut self, name: &str, aliases: Vec<String>, pack: usize) -> usize {
+        let known = std::iter::once(name)
+            .chain(aliases.iter().map(String::as_str))
+            .find_map(|spelling| self.programs.get(&spelling.to_ascii_lowercase()).copied());
+        let index = known.unwrap_or_else(|| {
+            self.set.programs.push(Program {
+                name: name.to_owned(),
+                aliases: Vec::new(),
+                packs: Vec::new(),
+            });
+            self.set.programs.len() - 1
+        });
+        let program = &mut self.set.programs[index];
+        if !program.packs.contains(&pack) {
+            program.packs.push(pack);
+        }
+        for spelling in std::iter::once(name.to_owned()).chain(aliases) {
+            let lower = spelling.to_ascii_lowercase();
+            if lower != program.name.to_ascii_lowercase() && !program.aliases.contains(&spelling) {
+                program.aliases.push(spelling);
+            }
+            self.programs.insert(lower, index);
+        }
+        index
+    }
+
+    fn metric(
+        &mut self,
+        name: &str,
+        file: MetricFile,
+        pack: usize,
+        path: &Path,
+        problems: &mut Problems<'_>,
+    ) {
+        let plain = |name: &str| {
+            name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        if !plain(name) {
+            problems.key(path, "this is no name for a metric", Some("letters, digits and `_`".into()));
+        }
+        let kind = match file.kind {
+            KindWord::Counter => Kind::Counter,
+            KindWord::Gauge => Kind::Gauge,
+        };
+        match (kind, name.ends_with("_total")) {
+            (Kind::Counter, false) => {
+                problems.key(path, "a counter's name ends in `_total`", Some(format!("`{name}_total`")));
+            }
+            (Kind::Gauge, true) => {
+                problems.key(path, "only a counter's name ends in `_total`", None);
+            }
+            _ => {}
+        }
+        if let Some((suffix, unit)) = [
+            ("_ms", "_seconds"),
+            ("_milliseconds", "_seconds"),
+            ("_percent", "_ratio"),
+            ("_kb", "_bytes"),
+            ("_mb", "_bytes"),
+            ("_fahrenheit", "_celsius"),
+        ]
+        .into_iter()
+        .find(|(suffix, _)| name.trim_end_matches("_total").ends_with(suffix))
+        {
+            problems.key(path, format!("`{suffix}` is not a base unit"), Some(format!("use `{unit}`")));
+        }
+        if file.help.trim().is_empty() {
+            problems.value(&path.then("help"), "a metric needs a help text", None);
+        }
+        let expire_seconds = file.expire.as_deref().and_then(|text| {
+            let seconds = duration(text);
+            if seconds.is_none() {
+                problems.value(
+                    &path.then("expire"),
+                    "this is no duration",
+                    Some("a number and s, m, h or d: `30d`".into()),
+                );
+            }
+            seconds
+        });
+        let mut labels: Vec<Arc<str>> = vec!["appliance".into()];
+        let mut domains = Vec::new();
+        for (label, domain) in &file.labels {
+            let Some(label) = label.as_str() else { continue };
+            let at = path.then("labels").then(label);
+            if !plain(label) || label.starts_with("__") {
+                problems.key(&at, "this is no name for a label", Some("letters, digits and `_`".into()));
+            }
+            if matches!(label, "appliance" | "test") {
+                problems.key(&at, "the exporter sets this label itself", None);
+                continue;
+            }
+            if matches!(label, "env" | "cluster" | "dc" | "job" | "instance" | "le" | "quantile") {
+                problems.key(&at, "this label belongs to Prometheus or to the target", None);
+            }
+            let domain = match problems.decode::<LabelFile>(domain, &at) {
+                Some(LabelFile::Word(word)) if word == "any" => Domain::Any,
+                Some(LabelFile::Values(values)) if !values.is_empty() => {
+                    Domain::OneOf(values.into_iter().map(|value| value.0.into()).collect())
+                }
+                Some(LabelFile::When { any: true, when }) if when == "remote_address" => {
+                    if !self.settings.remote_address {
+                        self.left_out.insert((name.to_owned(), label.to_owned()));
+                        continue;
+                    }
+                    Domain::Any
+                }
+                Some(_) => {
+                    problems.value(
+                        &at,
+                        "this says nothing about the label's values",
+                        Some("`any`, a list of values, or {any: true, when: remote_address}".into()),
+                    );
+                    continue;
+                }
+                None => continue,
+            };
+            labels.push(label.into());
+            domains.push(domain);
+        }
+        let combinations = domains.iter().try_fold(1usize, |product, domain| match domain {
+            Domain::OneOf(values) => product.checked_mul(values.len()),
+            Domain::Any => None,
+        });
+        if kind == Kind::Counter && combinations.is_some_and(|count| count > ZERO_SERIES_MAX) {
+            problems.value(
+                &path.then("labels"),
+                format!(
+                    "{} zero series for every appliance are too many",
+                    combinations.unwrap_or_default()
+                ),
+                Some(format!("at most {ZERO_SERIES_MAX}; declare one of the labels `any`")),
+            );
+        }
+        if let Some(&known) = self.metrics.get(name) {
+            let metric = &mut self.set.metrics[known];
+            let family = &metric.spec.family;
+            if family.kind != kind || *family.labels != *labels {
+                problems.key(path, "another pack declares this metric with another type or other labels", None);
+                return;
+            }
+            if *family.help != *file.help {
+                problems.value(
+                    &path.then("help"),
+                    "another pack declares this metric with another help text",
+                    Some(format!("the other says: {}", family.help)),
+                );
+            }
+            for (mine, theirs) in metric.spec.domains.iter_mut().zip(domains) {
+                match (mine, theirs) {
+                    (Domain::OneOf(mine), Domain::OneOf(theirs)) => {
+                        for value in theirs {
+                            if !mine.contains(&value) {
+                                mine.push(value);
+                            }
+                        }
+                    }
+                    (mine, Domain::Any) => *mine = Domain::Any,
+                    (Domain::Any, _) => {}
+                }
+            }
+            if !metric.packs.contains(&pack) {
+                metric.packs.push(pack);
+            }
+            return;
+        }
+        self.metrics.insert(name.to_owned(), self.set.metrics.len());
+        self.set.metrics.push(Metric {
+            spec: Spec {
+                family: Arc::new(Family {
+                    name: name.into(),
+                    help: file.help.as_str().into(),
+                    kind,
+                    labels: labels.into(),
+                }),
+                domains,
+                expire_seconds,
+            },
+            packs: vec![pack],
+        });
+    }
+
+    fn rules(
+        &mut self,
+        pack: usize,
+        document: &Document,
+        file: &PackFile,
+        maps: &Maps,
+        problems: &mut Problems<'_>,
+        lints: &mut Problems<'_>,
+    ) {
+        let mut events: HashSet<String> = HashSet::new();
+        for (index, value) in file.rules.iter().enumerate() {
+            let path = Path::root().then("rules").then(index);
+            let Some(rule) = problems.decode::<RuleFile>(value, &path) else {
+                continue;
+            };
+            let Some(entries) = rule.events.clone() else {
+                let Some(event) = rule.event.clone() else {
+                    problems.value(&path, "a rule needs an `event`", None);
+                    continue;
+                };
+                let parts = Parts::alone(rule, event, path);
+                self.rule(pack, document, parts, maps, &mut events, problems, lints);
+                continue;
+            };
+            if rule.event.is_some() || rule.templates.is_some() || rule.regex.is_some() {
+                problems.value(
+                    &path,
+                    "a family has no event or pattern of its own",
+                    Some("they stand under `events`".into()),
+                );
+            }
+            for (event, value) in &entries {
+                let Some(event) = event.as_str() else { continue };
+                let at = path.then("events").then(event);
+                // `event: template` is short for `event: {match: template}`.
+                let member = if value.is_string() || value.is_sequence() {
+                    problems.decode::<OneOrMany>(value, &at).map(|templates| RuleFile {
+                        templates: Some(templates),
+                        ..RuleFile::default()
+                    })
+                } else {
+                    problems.decode::<RuleFile>(value, &at)
+                };
+                let Some(member) = member else { continue };
+                if member.event.is_some() || member.events.is_some() {
+                    problems.value(&at, "a family's event is named by its key alone", None);
+                }
+                let parts = Parts::member(&rule, member, event.to_owned(), &path, at);
+                self.rule(pack, document, parts, maps, &mut events, problems, lints);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call site; each is a part of one rule's surroundings")]
+    fn rule(
+        &mut self,
+        pack: usize,
+        document: &Document,
+        parts: Parts,
+        maps: &Maps,
+        events: &mut HashSet<String>,
+        problems: &mut Problems<'_>,
+        lints: &mut Problems<'_>,
+    ) {
+        let path = &parts.path;
+        let event = parts.event.as_str();
+        if !is_name(event) {
+            problems.value(
+                &path.then("event"),
+                format!("`{event}` is no name for an event"),
+                Some("lower-case letters, digits and `_`".into()),
+            );
+        }
+        if !events.insert(event.to_owned()) {
+            problems.value(path, format!("another rule of this pack has the event `{event}`"), None);
+        }
+        let scope = self.scope(&parts, pack, problems);
+        let mut scene = Scene {
+            maps,
+            variables: Vec::new(),
+            used: Vec::new(),
+            boundless: Vec::new(),
+        };
+        let patterns = patterns(&parts, &mut scene, problems);
+        let mut when = Vec::new();
+        for (conditions, at) in &parts.when {
+            when.extend(conditions.iter().filter_map(|entry| condition(entry, at, problems)));
+        }
+        let captures = scene.variables.len();
+        let mut lets = Vec::new();
+        for (mapping, at) in &parts.lets {
+            for (name, value) in mapping {
+                let Some(name) = name.as_str() else { continue };
+                let at = at.then(name);
+                if !is_name(name) {
+                    problems.key(&at, "this is no name", Some("lower-case letters, digits and `_`".into()));
+                    continue;
+                }
+                if let Some(how) = make(value, &at, &mut scene, problems) {
+                    let variable = match scene.variables.iter().position(|known| known == name) {
+                        Some(known) if known < captures => {
+                            problems.key(&at, "a hole has this name already", None);
+                            continue;
+                        }
+                        Some(known) => known,
+                        None => {
+                            scene.variables.push(name.to_owned());
+                            scene.used.push(false);
+                            scene.boundless.push(false);
+                            scene.variables.len() - 1
+                        }
+                    };
+                    lets.push((variable, how));
+                }
+            }
+        }
+        let mut updates = Vec::new();
+        for (value, at) in &parts.metrics {
+            if let Some(file) = problems.decode::<UpdateFile>(value, at) {
+                updates.extend(self.update(file, at, &mut scene, problems, lints));
+            }
+        }
+        for (variable, used) in scene.variables.iter().zip(&scene.used) {
+            if !used {
+                lints.value(
+                    path,
+                    format!("`{variable}` is captured and never used"),
+                    Some("write `_` instead of the name".into()),
+                );
+            }
+        }
+        if parts.examples.is_empty() {
+            lints.value(path, "a rule without an example", Some("add a line under `examples`".into()));
+        }
+        let examples = parts
+            .examples
+            .iter()
+            .filter_map(|(value, at)| example(document, value, at, problems))
+            .collect();
+        let at = place(document, path);
+        self.set.rules.push(Rule {
+            id: format!("{}/{event}", self.set.packs[pack].name).into(),
+            pack,
+            event: event.into(),
+            scope,
+            patterns,
+            when,
+            variables: scene.variables,
+            lets,
+            updates,
+            notable: parts.notable,
+            go_on: parts.go_on,
+            help: parts.help,
+            seen: parts.seen,
+            examples,
+            at,
+        });
+    }
+
+    fn scope(&mut self, parts: &Parts, pack: usize, problems: &mut Problems<'_>) -> Scope {
+        let Some((program, at)) = &parts.program else {
+            let own: Vec<usize> = (0..self.set.programs.len())
+                .filter(|index| self.set.programs[*index].packs.contains(&pack))
+                .collect();
+            if own.is_empty() {
+                problems.value(
+                    &parts.path,
+                    "the pack names no program, so the rule must",
+                    Some("add `program:`".into()),
+                );
+            }
+            return Scope::Programs(own);
+        };
+        let names = program.texts();
+        match names.as_slice() {
+            ["*"] => return Scope::Every,
+            ["-"] => return Scope::Nameless,
+            _ => {}
+        }
+        let mut indices = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            match self.programs.get(&name.to_ascii_lowercase()) {
+                Some(known) => {
+                    if !indices.contains(known) {
+                        indices.push(*known);
+                    }
+                }
+                None => {
+                    let at = if program.is_list() { at.then(index) } else { at.clone() };
+                    problems.value(
+                        &at,
+                        "no pack names this program",
+                        Some(
+                            nearest(name, self.set.programs.iter().map(|p| p.name.as_str())).map_or_else(
+                                || "add it under `programs:`".into(),
+                                |near| format!("did you mean `{near}`?"),
+                            ),
+                        ),
+                    );
+                }
+            }
+        }
+        Scope::Programs(indices)
+    }
+
+    fn find_metric(&self, name: &str, path: &Path, problems: &mut Problems<'_>) -> Option<usize> {
+        let found = self.metrics.get(name).copied();
+        if found.is_none() {
+            problems.value(
+                path,
+                "no pack declares this metric",
+                nearest(name, self.metrics.keys().map(String::as_str))
+                    .map(|near| format!("did you mean `{near}`?")),
+            );
+        }
+        found
+    }
+
+    fn update(
+        &mut self,
+        file: UpdateFile,
+        path: &Path,
+        scene: &mut Scene<'_>,
+        problems: &mut Problems<'_>,
+        lints: &mut Problems<'_>,
+    ) -> Option<Update> {
+        let verbs: Vec<(&str, &String)> = [
+            ("inc", &file.inc),
+            ("add", &file.add),
+            ("set", &file.set),
+            ("states", &file.states),
+            ("time", &file.time),
+            ("worst", &file.worst),
+        ]
+        .into_iter()
+        .filter_map(|(verb, metric)| metric.as_ref().map(|metric| (verb, metric)))
+        .collect();
+        let &[(verb, name)] = verbs.as_slice() else {
+            problems.value(
+                path,
+                "an update needs one verb",
+                Some("one of inc, add, set, states, time, worst".into()),
+            );
+            return None;
+        };
+        let index = self.find_metric(name, &path.then(verb), problems)?;
+        let family = self.set.metrics[index].spec.family.clone();
+        let counts = matches!(verb, "inc" | "add");
+        if counts != (family.kind == Kind::Counter) {
+            problems.value(
+                &path.then(verb),
+                format!("`{verb}` does not go with a {}", if counts { "gauge" } else { "counter" }),
+                None,
+            );
+            return None;
+        }
+        for (key, there, wanted) in [
+            ("value", file.value.is_some(), matches!(verb, "add" | "set")),
+            ("label", file.label.is_some(), verb == "states"),
+            ("active", file.active.is_some(), verb == "states"),
+            ("of", !file.of.is_empty(), verb == "worst"),
+        ] {
+            if there != wanted {
+                let message = if wanted {
+                    format!("`{verb}` needs `{key}`")
+                } else {
+                    format!("`{key}` does not go with `{verb}`")
+                };
+                problems.value(path, message, None);
+                return None;
+            }
+        }
+        if file.split.is_some() && verb != "states" {
+            problems.value(path, format!("`split` does not go with `{verb}`"), None);
+        }
+        let mut texts: Vec<(String, Text)> = Vec::new();
+        let at = path.then("labels");
+        match &file.labels {
+            None => {}
+            Some(LabelsFile::Texts(mapping)) => {
+                for (label, text) in mapping {
+                    let Some(label) = label.as_str() else { continue };
+                    let at = at.then(label);
+                    let Some(Scalar(text)) = problems.decode(text, &at) else {
+                        continue;
+                    };
+                    if let Some(text) = scene.text(&text, &at, problems) {
+                        texts.push((label.to_owned(), text));
+                    }
+                }
+            }
+            Some(LabelsFile::Names(names)) => {
+                for (index, name) in names.iter().enumerate() {
+                    let text = format!("{{{name}}}");
+                    if let Some(text) = scene.text(&text, &at.then(index), problems) {
+                        texts.push((name.clone(), text));
+                    }
+                }
+            }
+        }
+        let labels = self.labels(index, texts, file.label.as_deref(), &at, path, scene, problems, lints)?;
+        let state_label = file.label.as_ref().and_then(|label| {
+            let found = family.labels[1..].iter().position(|known| **known == **label);
+            if found.is_none() {
+                problems.value(&path.then("label"), "the metric has no such label", None);
+            }
+            found
+        });
+        let mut conditions = Vec::new();
+        for (name, value) in file.conditions.iter().flatten() {
+            let Some(name) = name.as_str() else { continue };
+            let at = path.then("if").then(name);
+            let Some(from) = scene.lookup(name) else {
+                problems.key(
+                    &at,
+                    "nothing in this rule is called so",
+                    nearest(name, scene.variables.iter().map(String::as_str))
+                        .map(|near| format!("did you mean `{near}`?")),
+                );
+                continue;
+            };
+            let Some(condition) = problems.decode::<ConditionFile>(value, &at) else {
+                continue;
+            };
+            let (values, negated) = match &condition {
+                ConditionFile::Is(values) => (values, false),
+                ConditionFile::Not { not } => (not, true),
+            };
+            conditions.push(If {
+                from,
+                values: values.texts().into_iter().map(str::to_owned).collect(),
+                negated,
+            });
+        }
+        let mut value = |scalar: &Option<Scalar>, key: &str, problems: &mut Problems<'_>| {
+            let Scalar(text) = scalar.as_ref()?;
+            let at = path.then(key);
+            let text = scene.text(text, &at, problems)?;
+            if key == "value" && text.constant().is_some_and(|text| text.parse::<f64>().is_err()) {
+                problems.value(&at, "this is no number", None);
+            }
+            Some(text)
+        };
+        let verb = match verb {
+            "inc" => Verb::Inc,
+            "add" => Verb::Add(value(&file.value, "value", problems)?),
+            "set" => Verb::Set(value(&file.value, "value", problems)?),
+            "time" => Verb::Time,
+            "states" => Verb::States {
+                label: state_label?,
+                active: value(&file.active, "active", problems)?,
+                split: file.split,
+            },
+            _ => {
+                let mut groups = Vec::new();
+                for (index, of) in file.of.iter().enumerate() {
+                    let at = path.then("of").then(index);
+                    groups.push(self.worst(of, &at, scene, problems, lints)?);
+                }
+                Verb::Worst(groups)
+            }
+        };
+        Some(Update {
+            metric: index,
+            labels,
+            conditions,
+            verb,
+        })
+    }
+
+    /// Puts texts into the order of the metric's labels; `left_out` has none.
+    #[expect(clippy::too_many_arguments, reason = "two call sites, each with its own place for faults")]
+    fn labels(
+        &self,
+        metric: usize,
+        mut texts: Vec<(String, Text)>,
+        left_out: Option<&str>,
+        at: &Path,
+        update: &Path,
+        scene: &Scene<'_>,
+        problems: &mut Problems<'_>,
+        lints: &mut Problems<'_>,
+    ) -> Option<Vec<Option<Text>>> {
+        let metric = &self.set.metrics[metric];
+        let mut labels = Vec::new();
+        let mut sound = true;
+        for (label, domain) in metric.spec.family.labels[1..].iter().zip(&metric.spec.domains) {
+            let found = texts.iter().position(|(name, _)| **name == **label);
+            let text = found.map(|index| texts.swap_remove(index).1);
+            match (&text, left_out == Some(&**label)) {
+                (None, false) => {
+                    problems.value(update, format!("the label `{label}` has no value"), None);
+                    sound = false;
+                }
+                (Some(_), true) => {
+                    problems.value(at, format!("the label `{label}` is set by `active`"), None);
+                    sound = false;
+                }
+                _ => {}
+            }
+            if let (Domain::Any, Some(text)) = (domain, &text) {
+                for part in &text.parts {
+                    if let Part::Value(From::Variable(variable), transforms) = part
+                        && transforms.is_empty()
+                        && scene.boundless.get(*variable) == Some(&true)
+                    {
+                        lints.value(
+                            update,
+                            format!("`{}` can be any text and becomes the label `{label}`", scene.variables[*variable]),
+                            Some("map it, or declare the label's values".into()),
+                        );
+                    }
+                }
+            }
+            labels.push(text);
+        }
+        for (name, _) in texts {
+            // A label that a setting leaves out is still written in the rule.
+            let left_out = (metric.spec.family.name.to_string(), name.clone());
+            if self.left_out.contains(&left_out) {
+                continue;
+            }
+            problems.key(
+                &at.then(name.as_str()),
+                "the metric has no such label",
+                nearest(&name, metric.spec.family.labels[1..].iter().map(|label| &**label))
+                    .map(|near| format!("did you mean `{near}`?")),
+            );
+            sound = false;
+        }
+        sound.then_some(labels)
+    }
+
+    fn worst(
+        &self,
+        of: &super::file::WorstFile,
+        path: &Path,
+        scene: &mut Scene<'_>,
+        problems: &mut Problems<'_>,
+        lints: &mut Problems<'_>,
+    ) -> Option<Worst> {
+        let metric = self.find_metric(&of.metric, &path.then("metric"), problems)?;
+        let mut texts = Vec::new();
+        for (label, text) in &of.labels {
+            let Some(label) = label.as_str() else { continue };
+            let at = path.then("labels").then(label);
+            let Scalar(text) = problems.decode(text, &at)?;
+            texts.push((label.to_owned(), scene.text(&text, &at, problems)?));
+        }
+        let family = self.set.metrics[metric].spec.family.clone();
+        let Some(label) = family.labels[1..].iter().position(|known| **known == *of.label) else {
+            problems.value(&path.then("label"), "the metric has no such label", None);
+            return None;
+        };
+        let labels = self.labels(
+            metric,
+            texts,
+            Some(&of.label),
+            &path.then("labels"),
+            path,
+            scene,
+            problems,
+            lints,
+        )?;
+        let mut weights = Vec::new();
+        for (value, weight) in &of.weights {
+            let value: Scalar = serde_yaml::from_value(value.clone()).ok()?;
+            let at = path.then("weights").then(value.0.as_str());
+            weights.push((value.0, problems.decode::<f64>(weight, &at)?));
+        }
+        Some(Worst {
+            metric,
+            labels,
+            label,
+            weights,
+        })
+    }
+}
+
+/// A rule as written, its family folded in, each part with its place.
+struct Parts {
+    event: String,
+    path: Path,
+    program: Option<(OneOrMany, Path)>,
+    templates: Option<(OneOrMany, Path)>,
+    regex: Option<(OneOrMany, Path)>,
+    ignore_case: bool,
+    when: Vec<(Mapping, Path)>,
+    lets: Vec<(Mapping, Path)>,
+    metrics: Vec<(Value, Path)>,
+    notable: bool,
+    go_on: bool,
+    help: String,
+    seen: bool,
+    examples: Vec<(Value, Path)>,
+}
+
+impl Parts {
+    fn alone(rule: RuleFile, event: String, path: Path) -> Self {
+        let items = |values: Vec<Value>, key: &str| {
+            let at = path.then(key);
+            values
+                .into_iter()
+                .enumerate()
+                .map(|(index, value)| (value, at.then(index)))
+                .collect()
+        };
+        Self {
+            event,
+            program: rule.program.map(|program| (program, path.then("program"))),
+            templates: rule.templates.map(|templates| (templates, path.then("match"))),
+            regex: rule.regex.map(|regex| (regex, path.then("regex"))),
+            ignore_case: rule.ignore_case.unwrap_or_default(),
+            when: rule.when.into_iter().map(|when| (when, path.then("when"))).collect(),
+            lets: rule.lets.into_iter().map(|lets| (lets, path.then("let"))).collect(),
+            metrics: items(rule.metrics, "metrics"),
+            notable: rule.notable.unwrap_or_default(),
+            go_on: rule.go_on.unwrap_or_default(),
+            help: rule.help.unwrap_or_default(),
+            seen: matches!(rule.layout, Some(LayoutWord::Seen)),
+            examples: items(rule.examples, "examples"),
+            path,
+        }
+    }
+
+    fn member(family: &RuleFile, member: RuleFile, event: String, at: &Path, path: Path) -> Self {
+        let mut whole = family.clone();
+        whole.events = None;
+        whole.examples = Vec::new();
+        let mut parts = Parts::alone(whole, event.clone(), at.clone());
+        let own = Parts::alone(member.clone(), event, path);
+        parts.path = own.path;
+        parts.program = own.program.or(parts.program);
+        parts.templates = own.templates;
+        parts.regex = own.regex;
+        parts.ignore_case = member.ignore_case.unwrap_or(parts.ignore_case);
+        parts.when.extend(own.when);
+        parts.lets.extend(own.lets);
+        parts.metrics.extend(own.metrics);
+        parts.notable = member.notable.unwrap_or(parts.notable);
+        parts.go_on = member.go_on.unwrap_or(parts.go_on);
+        if member.help.is_some() {
+            parts.help = own.help;
+        }
+        if member.layout.is_some() {
+            parts.seen = own.seen;
+        }
+        parts.examples = own.examples;
+        parts
+    }
+}
+
+fn patterns(parts: &Parts, scene: &mut Scene<'_>, problems: &mut Problems<'_>) -> Vec<Pattern> {
+    let mut patterns = Vec::new();
+    let (written, at, regex) = match (&parts.templates, &parts.regex) {
+        (Some((written, at)), None) => (written, at, false),
+        (None, Some((written, at))) => (written, at, true),
+        (Some(_), Some(_)) => {
+            problems.value(&parts.path, "a rule has `match` or `regex`, not both", None);
+            return patterns;
+        }
+        (None, None) => {
+            problems.value(&parts.path, "a rule needs `match` or `regex`", None);
+            return patterns;
+        }
+    };
+    let variable = |name: &str, boundless: bool, scene: &mut Scene<'_>| {
+        match scene.variables.iter().position(|known| known == name) {
+            Some(index) => index,
+            None => {
+                scene.variables.push(name.to_owned());
+                scene.used.push(false);
+                scene.boundless.push(boundless);
+                scene.variables.len() - 1
+            }
+        }
+    };
+    for (index, text) in written.texts().into_iter().enumerate() {
+        let at = if written.is_list() { at.then(index) } else { at.clone() };
+        if regex {
+            let source = format!("(?{}s-u){text}", if parts.ignore_case { "i" } else { "" });
+            match regex_groups(&source) {
+                Ok(groups) => {
+                    let variables = groups
+                        .into_iter()
+                        .map(|group| group.map(|name| variable(&name, false, scene)))
+                        .collect();
+                    patterns.push(Pattern::Regex { source, variables });
+                }
+                Err(message) => problems.value(&at, message, None),
+            }
+            continue;
+        }
+        match Template::parse(text) {
+            Ok(template) => {
+                let variables = template
+                    .captures
+                    .iter()
+                    .map(|capture| {
+                        let boundless = text.contains(&format!("{{{}:rest}}", capture.name));
+                        variable(&capture.name, boundless, scene)
+                    })
+                    .collect();
+                patterns.push(Pattern::Template {
+                    template,
+                    ignore_case: parts.ignore_case,
+                    variables,
+                });
+            }
+            Err(error) => problems.value(&at, error.message, error.hint),
+        }
+    }
+    patterns
+}
+
+/// The names of a regular expression's groups, in order, without the whole match.
+fn regex_groups(source: &str) -> Result<Vec<Option<String>>, String> {
+    use regex_automata::nfa::thompson::NFA;
+    let nfa = NFA::compiler()
+        .syntax(regex_automata::util::syntax::Config::new().unicode(false).utf8(false))
+        .configure(regex_automata::nfa::thompson::Config::new().utf8(false).nfa_size_limit(Some(1 << 20)))
+        .build(source)
+        .map_err(|error| {
+            use std::error::Error as _;
+            // The cause says what is wrong and where in the expression.
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            let last = cause.lines().last().unwrap_or_default();
+            format!("this is no regular expression: {}", last.trim_start_matches("error: "))
+        })?;
+    Ok(nfa
+        .group_info()
+        .pattern_names(regex_automata::PatternID::ZERO)
+        .skip(1)
+        .map(|name| name.map(str::to_owned))
+        .collect())
+}
+
+fn condition(
+    (key, value): (&Value, &Value),
+    path: &Path,
+    problems: &mut Problems<'_>,
+) -> Option<When> {
+    let key = key.as_str()?;
+    let at = path.then(key);
+    if key == "test" {
+        return problems.decode::<bool>(value, &at).map(When::Test);
+    }
+    const FIELDS: [(&str, HeaderField); 5] = [
+        ("facility", HeaderField::Facility),
+        ("app_severity", HeaderField::AppSeverity),
+        ("code", HeaderField::Code),
+        ("tag", HeaderField::Tag),
+        ("host", HeaderField::Host),
+    ];
+    let field = FIELDS.iter().find(|(name, _)| *name == key);
+    if field.is_none() && key != "severity" {
+        let known = FIELDS.iter().map(|(name, _)| *name).chain(["severity", "test"]);
+        problems.key(
+            &at,
+            "no field of the header is called so",
+            nearest(key, known).map(|near| format!("did you mean `{near}`?")).or_else(|| {
+                Some("severity, facility, app_severity, code, tag, host or test".into())
+            }),
+        );
+        return None;
+    }
+    let values = problems.decode::<OneOrMany>(value, &at)?;
+    let Some((_, field)) = field else {
+        let mut severities = Vec::new();
+        for word in values.texts() {
+            match Severity::parse(word.as_bytes()) {
+                Some(severity) => severities.push(severity),
+                None => problems.value(&at, format!("`{word}` is no severity"), Some(
+                    "emerg, alert, crit, err, warning, notice, info or debug".into(),
+                )),
+            }
+        }
+        return Some(When::Severity(severities));
+    };
+    let values = values
+        .texts()
+        .into_iter()
+        .map(|value| match value.strip_suffix('*') {
+            Some(prefix) => (prefix.to_ascii_lowercase(), true),
+            None => (value.to_ascii_lowercase(), false),
+        })
+        .collect();
+    Some(When::Field(*field, values))
+}
+
+fn make(value: &Value, path: &Path, scene: &mut Scene<'_>, problems: &mut Problems<'_>) -> Option<Let> {
+    if !value.is_mapping() {
+        let Scalar(text) = problems.decode(value, path)?;
+        return scene.text(&text, path, problems).map(Let::Text);
+    }
+    let file = problems.decode::<LetFile>(value, path)?;
+    let comparisons = [
+        ("le", Comparison::Le, file.le),
+        ("lt", Comparison::Lt, file.lt),
+        ("ge", Comparison::Ge, file.ge),
+        ("gt", Comparison::Gt, file.gt),
+        ("eq", Comparison::Eq, file.eq),
+        ("ne", Comparison::Ne, file.ne),
+    ];
+    let mut found = Vec::new();
+    for (key, comparison, operands) in comparisons {
+        if let Some([left, right]) = operands {
+            let at = path.then(key);
+            let left = scene.text(&left.0, &at.then(0), problems)?;
+            let right = scene.text(&right.0, &at.then(1), problems)?;
+            found.push(Let::Compare(comparison, left, right));
+        }
+    }
+    if let Some(names) = file.param {
+        found.push(Let::Param(names.texts().into_iter().map(str::to_owned).collect()));
+    }
+    if let Some(texts) = file.first {
+        let at = path.then("first");
+        let mut parsed = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            parsed.push(scene.text(&text.0, &at.then(index), problems)?);
+        }
+        found.push(Let::First(parsed));
+    }
+    if found.len() != 1 {
+        problems.value(
+            path,
+            "a `let` is made in one way",
+            Some("a text, or one of le, lt, ge, gt, eq, ne, param, first".into()),
+        );
+        return None;
+    }
+    found.pop()
+}
+
+fn example(
+    document: &Document,
+    value: &Value,
+    path: &Path,
+    problems: &mut Problems<'_>,
+) -> Option<Example> {
+    let file = problems.decode::<ExampleFile>(value, path)?;
+    let at = place(document, path);
+    let positive = |lines: Vec<String>| Example::Lines {
+        lines,
+        samples: file.samples.clone(),
+        at: at.clone(),
+    };
+    match (file.line.clone(), file.lines.clone(), file.not.clone()) {
+        (Some(line), None, None) => Some(positive(vec![line])),
+        (None, Some(lines), None) if !lines.is_empty() => Some(positive(lines)),
+        (None, None, Some(line)) if file.samples.is_empty() => Some(Example::Not { line, at }),
+        _ => {
+            problems.value(path, "an example has `line`, `lines` or `not`, one of them", None);
+            None
+        }
+    }
+}
+
+/// Where a value stands, for faults that show only when the rules run. Worked out when asked, since it is dear.
+fn place(document: &Document, path: &Path) -> Place {
+    Place {
+        file: document.file.clone(),
+        text: document.text.clone(),
+        path: path.clone(),
+    }
+}
+
+fn duration(text: &str) -> Option<u32> {
+    let unit = match text.chars().last()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    text[..text.len() - 1].parse::<u32>().ok()?.checked_mul(unit)
+}

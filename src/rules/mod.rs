@@ -1,0 +1,370 @@
+//! YAML as written becomes a checked [`RuleSet`]: templates, labels, metrics and examples that make sense.
+//!
+//! Whatever can be wrong in a rule is found here, before the first byte of a log is read, and all of it at once.
+//! How a rule set is matched is the business of [`crate::matcher`]. docs/rules.md is the manual of the language.
+
+mod build;
+mod file;
+mod template;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+include!(concat!(env!("OUT_DIR"), "/built_in_packs.rs"));
+pub use template::{Capture, Class, Piece, Template};
+pub use text::{Field, From, Map, Part, Text, Transform};
+
+use crate::diagnostic::Diagnostic;
+use crate::metric::Spec;
+use crate::record::Severity;
+
+/// A rule, as an index into [`RuleSet::rules`]. The order is the order of matching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub u32);
+
+/// Everything that the loaded packs say.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    /// The packs, in the order of matching.
+    pub packs: Vec<Pack>,
+    /// The programs that they know.
+    pub programs: Vec<Program>,
+    /// The metrics that they declare.
+    pub metrics: Vec<Metric>,
+    /// The rules, first match first.
+    pub rules: Vec<Rule>,
+    /// What is allowed but not right: `check` reports it, a run does not mind.
+    pub lints: Vec<Diagnostic>,
+}
+
+/// A pack, without its rules.
+#[derive(Clone, Debug)]
+pub struct Pack {
+    /// Its unique name.
+    pub name: Arc<str>,
+    /// What it is about, in a sentence.
+    pub about: String,
+    /// The device profiles it belongs to.
+    pub profiles: Vec<Arc<str>>,
+    /// Where it was read from.
+    pub file: Arc<str>,
+}
+
+/// A program that packs read.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The name that the label `program` shows.
+    pub name: String,
+    /// Other spellings.
+    pub aliases: Vec<String>,
+    /// The packs that name it, as indices into [`RuleSet::packs`].
+    pub packs: Vec<usize>,
+}
+
+/// A metric, and who declares it.
+#[derive(Clone, Debug)]
+pub struct Metric {
+    /// What the series table knows of it; `appliance` is the first label.
+    pub spec: Spec,
+    /// The packs that declare it, as indices into [`RuleSet::packs`].
+    pub packs: Vec<usize>,
+}
+
+/// Which lines a rule sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of these programs, as indices into [`RuleSet::programs`].
+    Programs(Vec<usize>),
+    /// Those of every program, known or not, after the program's own rules.
+    Every,
+    /// Those in which no program was found.
+    Nameless,
+}
+
+/// One way to write a message.
+#[derive(Clone, Debug)]
+pub enum Pattern {
+    /// A template, and the rule's variable for each of its captures.
+    Template {
+        /// The template.
+        template: Template,
+        /// ASCII case does not matter.
+        ignore_case: bool,
+        /// For each capture of the template the index of the rule's variable.
+        variables: Vec<usize>,
+    },
+    /// A regular expression, anchored at the start, and the rule's variable for each group; `None` for unnamed ones.
+    Regex {
+        /// The expression as written, with `ignore_case` folded in.
+        source: String,
+        /// For each group after the whole match the index of the rule's variable.
+        variables: Vec<Option<usize>>,
+    },
+}
+
+/// A field of the header that a rule may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is what its name says")]
+pub enum HeaderField {
+    Facility,
+    AppSeverity,
+    Code,
+    Tag,
+    Host,
+}
+
+/// A condition on the header.
+#[derive(Clone, Debug)]
+pub enum When {
+    /// The severity is one of these.
+    Severity(Vec<Severity>),
+    /// The field has one of these values; `true` marks a prefix. Case is ignored.
+    Field(HeaderField, Vec<(String, bool)>),
+    /// The line has the test marker, or has it not.
+    Test(bool),
+}
+
+/// How two numbers are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is what its name says")]
+pub enum Comparison {
+    Le,
+    Lt,
+    Ge,
+    Gt,
+    Eq,
+    Ne,
+}
+
+/// How a variable is made from others.
+#[derive(Clone, Debug)]
+pub enum Let {
+    /// A text with values.
+    Text(Text),
+    /// `1` or `0`.
+    Compare(Comparison, Text, Text),
+    /// The first of these parameters that the structured data or the message has.
+    Param(Vec<String>),
+    /// The first that is not empty.
+    First(Vec<Text>),
+}
+
+/// A condition of an update.
+#[derive(Clone, Debug)]
+pub struct If {
+    /// What is looked at.
+    pub from: From,
+    /// The values that count.
+    pub values: Vec<String>,
+    /// None of them must be it.
+    pub negated: bool,
+}
+
+/// What a rule changes.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// The metric, as an index into [`RuleSet::metrics`].
+    pub metric: usize,
+    /// For each label after `appliance` its text; of the label of a state set, nothing.
+    pub labels: Vec<Option<Text>>,
+    /// All must hold.
+    pub conditions: Vec<If>,
+    /// What happens.
+    pub verb: Verb,
+}
+
+/// What happens to the series.
+#[derive(Clone, Debug)]
+pub enum Verb {
+    /// One more for every time the line was seen.
+    Inc,
+    /// So much more.
+    Add(Text),
+    /// The gauge's new value.
+    Set(Text),
+    /// The series with the active value becomes 1, its siblings 0.
+    States {
+        /// The index of the state label among the labels after `appliance`.
+        label: usize,
+        /// The active value or values.
+        active: Text,
+        /// What parts several active values.
+        split: Option<String>,
+    },
+    /// The time of the line.
+    Time,
+    /// The largest weight among other series that are 1.
+    Worst(Vec<Worst>),
+}
+
+/// A group of series that [`Verb::Worst`] looks at.
+#[derive(Clone, Debug)]
+pub struct Worst {
+    /// The metric, as an index into [`RuleSet::metrics`].
+    pub metric: usize,
+    /// For each label after `appliance` its text; of the weighed label, nothing.
+    pub labels: Vec<Option<Text>>,
+    /// The index of the weighed label among the labels after `appliance`.
+    pub label: usize,
+    /// The weight of each value.
+    pub weights: Vec<(String, f64)>,
+}
+
+/// Lines that show what a rule is for.
+#[derive(Clone, Debug)]
+pub enum Example {
+    /// These lines are matched by this rule, the last one at least, and then these samples are there.
+    Lines {
+        /// Whole log lines.
+        lines: Vec<String>,
+        /// Samples in the classic text format.
+        samples: Vec<String>,
+        /// Where it stands.
+        at: Place,
+    },
+    /// This line is not matched by this rule.
+    Not {
+        /// A whole log line.
+        line: String,
+        /// Where it stands.
+        at: Place,
+    },
+}
+
+/// A place in a file, for faults that show only later. Line and column are looked up when somebody asks.
+#[derive(Clone, Debug)]
+pub struct Place {
+    file: Arc<str>,
+    text: Arc<str>,
+    path: crate::diagnostic::Path,
+}
+
+impl Place {
+    /// A fault at this place.
+    pub fn fault(&self, message: impl Into<String>, hint: Option<String>) -> Diagnostic {
+        crate::diagnostic::at(&self.file, &self.text, &self.path, message.into(), hint)
+    }
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// `pack/event`.
+    pub id: Arc<str>,
+    /// Its pack, as an index into [`RuleSet::packs`].
+    pub pack: usize,
+    /// The value of the label `event`.
+    pub event: Arc<str>,
+    /// Which lines it sees.
+    pub scope: Scope,
+    /// The ways to write the message.
+    pub patterns: Vec<Pattern>,
+    /// Conditions on the header; all must hold.
+    pub when: Vec<When>,
+    /// The names of its captures and `let`s.
+    pub variables: Vec<String>,
+    /// How the last of the variables are made, in order: (variable, how).
+    pub lets: Vec<(usize, Let)>,
+    /// What it changes.
+    pub updates: Vec<Update>,
+    /// An alert looks at this event.
+    pub notable: bool,
+    /// Later rules see the line too.
+    pub go_on: bool,
+    /// What the message means.
+    pub help: String,
+    /// The layout was seen in the field, not only documented.
+    pub seen: bool,
+    /// Lines that show what it is for.
+    pub examples: Vec<Example>,
+    /// Where it stands.
+    pub at: Place,
+}
+
+/// Settings that change what rules mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// Labels that hold a remote party's address are there.
+    pub remote_address: bool,
+}
+
+/// A pack's text and where it comes from.
+#[derive(Clone, Debug)]
+pub struct PackText {
+    /// The file as the user knows it.
+    pub file: String,
+    /// Its content.
+    pub text: String,
+}
+
+/// Reads the packs of these directories and the built-in ones that they do not replace.
+///
+/// # Errors
+/// Every fault in every file, and directories or files that cannot be read.
+pub fn load(directories: &[PathBuf], settings: Settings) -> Result<RuleSet, Vec<Diagnostic>> {
+    let mut own = Vec::new();
+    let mut faults = Vec::new();
+    for directory in directories {
+        match files(directory) {
+            Ok(files) => {
+                for file in files {
+                    match std::fs::read_to_string(&file) {
+                        Ok(text) => own.push(PackText {
+                            file: file.display().to_string(),
+                            text,
+                        }),
+                        Err(error) => faults.push(unreadable(&file, &error)),
+                    }
+                }
+            }
+            Err(error) => faults.push(unreadable(directory, &error)),
+        }
+    }
+    let built_in = BUILT_IN.iter().map(|(file, text)| PackText {
+        file: format!("built-in:{file}"),
+        text: (*text).to_owned(),
+    });
+    match build::build(own, built_in.collect(), settings) {
+        Ok(rules) if faults.is_empty() => Ok(rules),
+        Ok(_) => Err(faults),
+        Err(more) => {
+            faults.extend(more);
+            Err(faults)
+        }
+    }
+}
+
+/// Reads packs from texts alone.
+///
+/// # Errors
+/// Every fault in every text.
+pub fn parse(packs: Vec<PackText>, settings: Settings) -> Result<RuleSet, Vec<Diagnostic>> {
+    build::build(packs, Vec::new(), settings)
+}
+
+fn files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let yaml = path
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if yaml && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic {
+        file: path.display().to_string().into(),
+        line: 1,
+        column: 1,
+        text: String::new(),
+        message: format!("cannot be read: {error}"),
+        hint: None,
+    }
+}
