@@ -55,6 +55,21 @@ pub struct Source {
     pub read_from: ReadFrom,
 }
 
+impl Source {
+    /// What `--log.file` asks for, with every setting at its default.
+    pub fn of_flag(paths: Vec<String>) -> Self {
+        Self {
+            name: "log.file".to_owned(),
+            paths,
+            exclude: Vec::new(),
+            appliance: ApplianceFrom::Header,
+            profile: None,
+            time_zone: TimeZone::system(),
+            read_from: ReadFrom::Beginning,
+        }
+    }
+}
+
 /// Where an appliance's name comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApplianceFrom {
@@ -90,6 +105,18 @@ pub struct Limits {
     pub line_bytes: usize,
     /// Files followed at the same time.
     pub files: usize,
+}
+
+impl Limits {
+    /// Those of the series table.
+    pub fn table(&self) -> crate::metric::Limits {
+        crate::metric::Limits {
+            series_per_metric: self.series_per_metric,
+            series_per_metric_and_appliance: self.series_per_metric_and_appliance,
+            appliances: self.appliances,
+            label_bytes: self.label_bytes,
+        }
+    }
 }
 
 impl Default for Limits {

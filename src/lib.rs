@@ -9,17 +9,30 @@
 //!
 //! See `ARCHITECTURE.md` for what each room promises and what it may know.
 
+pub mod tail;
+
+pub mod line;
+
+pub mod record;
+
+pub mod matcher;
+
+pub mod metric;
+
+pub mod exposition;
+
+pub mod server;
+
+pub mod check;
+pub mod cli;
+pub mod coverage;
+pub mod engine;
+pub mod explain;
+pub mod rules;
+
 pub mod config;
 pub mod diagnostic;
-pub mod matcher;
-pub mod rules;
-pub mod exposition;
-pub mod line;
 pub mod logfmt;
-pub mod metric;
 pub mod own_metrics;
-pub mod record;
-pub mod server;
 pub mod state;
-pub mod tail;
 pub mod unrecognised;

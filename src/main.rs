@@ -1,2 +1,5 @@
 //! The binary: exit code only.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    appliance_log_exporter::cli::main()
+}

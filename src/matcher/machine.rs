@@ -201,7 +201,9 @@ impl Machine {
                         break;
                     }
                     Some(Back::Grow(lazy, end)) => {
-                        let Op::Lazy(hint) = &self.ops[lazy] else { continue };
+                        let Op::Lazy(hint) = &self.ops[lazy] else {
+                            continue;
+                        };
                         if let Some(end) = hint.find(text, end + 1) {
                             stack.push(Back::Grow(lazy, end));
                             (at, pos) = (lazy + 1, end);
@@ -332,7 +334,11 @@ mod tests {
         regex.captures(message, &mut captures);
         let expected = captures.is_match().then(|| {
             (1..captures.group_len())
-                .map(|group| captures.get_group(group).map(|span| message[span.range()].to_owned()))
+                .map(|group| {
+                    captures
+                        .get_group(group)
+                        .map(|span| message[span.range()].to_owned())
+                })
                 .collect::<Vec<_>>()
         });
         assert_eq!(found, expected, "{template} over {message}");
@@ -344,9 +350,21 @@ mod tests {
         for (template, message, expected) in [
             ("SEL is {n:int}% full", "SEL  is 85% full", Some("85")),
             ("from : {who}", "from: me and you", Some("me and you")),
-            ("for {user} from {_:ip} port {_:int} ssh2", "for a from 1.2.3.4 port 5 ssh2 from 6.7.8.9 port 10 ssh2", Some("a from 1.2.3.4 port 5 ssh2")),
-            ("for {user} from {_:ip} port {_:int} ssh2", "for a from 1.2.3.4 port 5 ssh2 x", None),
-            ("Device: {d}, {_:rest}", "Device: /dev/sda [SAT], x, y", Some("/dev/sda [SAT]")),
+            (
+                "for {user} from {_:ip} port {_:int} ssh2",
+                "for a from 1.2.3.4 port 5 ssh2 from 6.7.8.9 port 10 ssh2",
+                Some("a from 1.2.3.4 port 5 ssh2"),
+            ),
+            (
+                "for {user} from {_:ip} port {_:int} ssh2",
+                "for a from 1.2.3.4 port 5 ssh2 x",
+                None,
+            ),
+            (
+                "Device: {d}, {_:rest}",
+                "Device: /dev/sda [SAT], x, y",
+                Some("/dev/sda [SAT]"),
+            ),
             ("{d:word}, T", "/dev/sda, T", Some("/dev/sda")),
             ("at {p:peer}.", "at 10.0.0.1/443.", Some("10.0.0.1/443")),
             ("at {p:peer}.", "at fe80::1%eth0.", Some("fe80::1%eth0")),
@@ -361,7 +379,11 @@ mod tests {
             ("up {x:rest}", "up  now", Some("now")),
         ] {
             let found = both(template, message).map(|captures| captures[0].clone());
-            assert_eq!(found, expected.map(|text| Some(text.to_owned())), "{template}");
+            assert_eq!(
+                found,
+                expected.map(|text| Some(text.to_owned())),
+                "{template}"
+            );
         }
     }
 

@@ -99,8 +99,8 @@ impl Matcher {
         for rule in &rules.rules {
             let first = patterns.len();
             for pattern in &rule.patterns {
-                let (compiled, member) = compile(pattern)
-                    .map_err(|error| format!("{}: {error}", rule.id))?;
+                let (compiled, member) =
+                    compile(pattern).map_err(|error| format!("{}: {error}", rule.id))?;
                 patterns.push(compiled);
                 members.push(member);
             }
@@ -145,8 +145,17 @@ impl Matcher {
             unknown,
             nameless,
             patterns,
-            when: rules.rules.iter().map(|rule| rule.when.clone().into()).collect(),
-            variables: rules.rules.iter().map(|rule| rule.variables.len()).max().unwrap_or(0),
+            when: rules
+                .rules
+                .iter()
+                .map(|rule| rule.when.clone().into())
+                .collect(),
+            variables: rules
+                .rules
+                .iter()
+                .map(|rule| rule.variables.len())
+                .max()
+                .unwrap_or(0),
         })
     }
 
@@ -154,7 +163,9 @@ impl Matcher {
     pub fn scratch(&self) -> Scratch {
         let sets = self.programs.len() + 2;
         Scratch {
-            sets: std::iter::repeat_with(SetScratch::default).take(sets).collect(),
+            sets: std::iter::repeat_with(SetScratch::default)
+                .take(sets)
+                .collect(),
             machine: MachineScratch::default(),
             spans: Vec::new(),
             captures: Captures::empty(regex_automata::util::captures::GroupInfo::empty()),
@@ -175,7 +186,10 @@ impl Matcher {
         mut each: impl FnMut(&Found) -> bool,
     ) -> bool {
         let group = match record.program_id {
-            Some(id) => self.programs.get(usize::from(id.0)).unwrap_or(&self.unknown),
+            Some(id) => self
+                .programs
+                .get(usize::from(id.0))
+                .unwrap_or(&self.unknown),
             None if record.program.is_empty() => &self.nameless,
             None => &self.unknown,
         };
@@ -200,7 +214,10 @@ impl Matcher {
             if last == Some(rule) {
                 continue;
             }
-            if !self.when[rule.0 as usize].iter().all(|when| holds(when, record)) {
+            if !self.when[rule.0 as usize]
+                .iter()
+                .all(|when| holds(when, record))
+            {
                 continue;
             }
             let compiled = &self.patterns[pattern as usize];
@@ -235,17 +252,19 @@ impl Compiled {
             } => {
                 spans.resize(variables.len(), NOWHERE);
                 match machine.run(message, spans, scratch) {
-                    Outcome::NotMatched => return false,
+                    Outcome::NotMatched => false,
                     Outcome::Matched => {
                         found.spans.fill(NOWHERE);
                         for (variable, span) in variables.iter().zip(spans.iter()) {
                             found.spans[*variable] = *span;
                         }
-                        return true;
+                        true
                     }
                     // Rare and dear, and still linear: a message made to spend the machine's budget.
                     Outcome::Undecided => {
-                        let Ok(regex) = linear(&format!("^{regex}")) else { return false };
+                        let Ok(regex) = linear(&format!("^{regex}")) else {
+                            return false;
+                        };
                         let named = variables.iter().map(|variable| Some(*variable));
                         from_regex(&regex, message, named, found, captures)
                     }
@@ -288,7 +307,11 @@ fn compile(pattern: &Pattern) -> Result<(Compiled, Member), String> {
             variables,
         } => {
             let regex = template.to_regex(*ignore_case);
-            let prefix = if *ignore_case { Vec::new() } else { template.prefix() };
+            let prefix = if *ignore_case {
+                Vec::new()
+            } else {
+                template.prefix()
+            };
             let compiled = Compiled::Template {
                 machine: Machine::new(template, *ignore_case),
                 regex: regex.clone(),
@@ -313,14 +336,20 @@ fn compile(pattern: &Pattern) -> Result<(Compiled, Member), String> {
 fn linear(source: &str) -> Result<Regex, String> {
     Regex::builder()
         .syntax(syntax::Config::new().unicode(false).utf8(false))
-        .configure(Regex::config().utf8_empty(false).nfa_size_limit(Some(1 << 20)))
+        .configure(
+            Regex::config()
+                .utf8_empty(false)
+                .nfa_size_limit(Some(1 << 20)),
+        )
         .build(source)
         .map_err(|error| error.to_string())
 }
 
 fn holds(when: &When, record: &Record<'_>) -> bool {
     match when {
-        When::Severity(severities) => record.severity.is_some_and(|severity| severities.contains(&severity)),
+        When::Severity(severities) => record
+            .severity
+            .is_some_and(|severity| severities.contains(&severity)),
         When::Test(test) => record.test == *test,
         When::Field(field, values) => {
             let value = match field {
@@ -333,7 +362,9 @@ fn holds(when: &When, record: &Record<'_>) -> bool {
             values.iter().any(|(wanted, prefix)| {
                 let wanted = wanted.as_bytes();
                 match prefix {
-                    true => value.get(..wanted.len()).is_some_and(|start| start.eq_ignore_ascii_case(wanted)),
+                    true => value
+                        .get(..wanted.len())
+                        .is_some_and(|start| start.eq_ignore_ascii_case(wanted)),
                     false => value.eq_ignore_ascii_case(wanted),
                 }
             })

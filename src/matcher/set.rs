@@ -66,11 +66,15 @@ impl Set {
             return;
         }
         candidates.sort_unstable();
-        let Some(automaton) = &self.automaton else { return };
+        let Some(automaton) = &self.automaton else {
+            return;
+        };
         if candidates.len() <= CANDIDATES_MAX {
             return;
         }
-        let cache = scratch.cache.get_or_insert_with(|| automaton.create_cache());
+        let cache = scratch
+            .cache
+            .get_or_insert_with(|| automaton.create_cache());
         let input = Input::new(message).anchored(Anchored::Yes);
         match automaton.try_search_fwd(cache, &input) {
             Ok(Some(found)) => {
@@ -176,14 +180,20 @@ impl Node {
                 }
             }
             candidates.extend_from_slice(&node.members);
-            let Some((&first, tail)) = rest.split_first() else { return };
+            let Some((&first, tail)) = rest.split_first() else {
+                return;
+            };
             let byte = if first == b'\t' { b' ' } else { first };
             let found = match &node.index {
                 Some(index) => node.next.get(usize::from(index[usize::from(byte)])),
                 None => node.next.iter().find(|(next, _)| *next == byte),
             };
             let Some((_, next)) = found else { return };
-            rest = if byte == b' ' { &rest[blanks(rest)..] } else { tail };
+            rest = if byte == b' ' {
+                &rest[blanks(rest)..]
+            } else {
+                tail
+            };
             node = next;
         }
     }

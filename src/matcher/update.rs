@@ -143,7 +143,10 @@ impl Updater {
     /// Does what the rule that was found says. `timestamp` is the line's own time in seconds since 1970, asked for only
     /// when a rule wants it. Every change is told to `each`.
     #[inline]
-    #[expect(clippy::too_many_arguments, reason = "one call site; a struct for it would be taken apart at once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; a struct for it would be taken apart at once"
+    )]
     pub fn apply(
         &mut self,
         found: &Found,
@@ -168,11 +171,16 @@ impl Updater {
             faults,
             ..
         } = self;
-        let Some(rule) = rules.get(found.rule.0 as usize) else { return };
+        let Some(rule) = rules.get(found.rule.0 as usize) else {
+            return;
+        };
         if rule.updates.is_empty() {
             return;
         }
-        let needs_time = rule.updates.iter().any(|ready| matches!(ready.update.verb, Verb::Time));
+        let needs_time = rule
+            .updates
+            .iter()
+            .any(|ready| matches!(ready.update.verb, Verb::Time));
         let line = Line {
             rule,
             record,
@@ -258,7 +266,10 @@ fn resolve(ready: &Ready, line: &Line<'_>, appliance: ApplianceId, table: &mut T
     let Some(labels) = line.labels(&update.labels) else {
         return Slot::NONE;
     };
-    let labels: Vec<&str> = labels.iter().map(|label| label.as_deref().unwrap_or_default()).collect();
+    let labels: Vec<&str> = labels
+        .iter()
+        .map(|label| label.as_deref().unwrap_or_default())
+        .collect();
     table.series(ready.metric, appliance, line.record.test, &labels)
 }
 
@@ -275,8 +286,13 @@ fn several(
     if !line.holds(&update.conditions) {
         return;
     }
-    let Some(labels) = line.labels(&update.labels) else { return };
-    let mut labels: Vec<&str> = labels.iter().map(|label| label.as_deref().unwrap_or_default()).collect();
+    let Some(labels) = line.labels(&update.labels) else {
+        return;
+    };
+    let mut labels: Vec<&str> = labels
+        .iter()
+        .map(|label| label.as_deref().unwrap_or_default())
+        .collect();
     let mut set = |table: &mut Table, slot: Slot, value: f64| {
         table.set(slot, value);
         if slot != Slot::NONE {
@@ -302,7 +318,7 @@ fn several(
             };
             let known: Vec<std::sync::Arc<str>> = match &table.spec(ready.metric).domains[*label] {
                 Domain::OneOf(values) => values.clone(),
-                Domain::Any => table
+                Domain::Any(_) => table
                     .siblings(ready.metric, appliance, test, &labels, *label)
                     .map(|(_, value)| value.into())
                     .collect(),
@@ -333,7 +349,10 @@ fn several(
 /// The largest weight among the group's series that are 1.
 fn weigh(group: &Worst, line: &Line<'_>, appliance: ApplianceId, table: &Table) -> Option<f64> {
     let labels = line.labels(&group.labels)?;
-    let mut labels: Vec<&str> = labels.iter().map(|label| label.as_deref().unwrap_or_default()).collect();
+    let mut labels: Vec<&str> = labels
+        .iter()
+        .map(|label| label.as_deref().unwrap_or_default())
+        .collect();
     let metric = MetricId(group.metric as u32);
     let mut worst: f64 = 0.0;
     for (value, weight) in &group.weights {
@@ -374,7 +393,12 @@ impl<'a> Line<'a> {
     fn get(&self, from: From) -> Option<Cow<'_, str>> {
         let text = match from {
             From::Variable(variable) => {
-                let made = self.rule.rule.lets.iter().position(|(made, _)| *made == variable);
+                let made = self
+                    .rule
+                    .rule
+                    .lets
+                    .iter()
+                    .position(|(made, _)| *made == variable);
                 match made {
                     Some(at) => return self.lets().get(at)?.as_deref().map(Cow::Borrowed),
                     None => String::from_utf8_lossy(self.raw(from)),
@@ -611,13 +635,17 @@ impl Memory {
             .find(hash, |entry| {
                 entry.update == update
                     && entry.appliance == appliance
-                    && self.keys.get(entry.start as usize..(entry.start + entry.len) as usize) == Some(key)
+                    && self
+                        .keys
+                        .get(entry.start as usize..(entry.start + entry.len) as usize)
+                        == Some(key)
             })
             .map(|entry| entry.slot)
     }
 
     fn put(&mut self, update: u32, appliance: ApplianceId, key: &[u8], slot: Slot) {
-        if self.table.len() >= REMEMBERED_MAX || self.keys.len() + key.len() > REMEMBERED_BYTES_MAX {
+        if self.table.len() >= REMEMBERED_MAX || self.keys.len() + key.len() > REMEMBERED_BYTES_MAX
+        {
             self.clear();
         }
         if key.len() > REMEMBERED_BYTES_MAX {
@@ -644,7 +672,8 @@ mod tests {
 
     #[test]
     fn parameters_are_found_outside_of_quotes_alone() {
-        let text = br#"[junos@2636 vpn-name="a b" msg="id=7, say \"x\"" n=1] id=278, action=Drop last=z"#;
+        let text =
+            br#"[junos@2636 vpn-name="a b" msg="id=7, say \"x\"" n=1] id=278, action=Drop last=z"#;
         for (name, expected) in [
             ("vpn-name", Some("a b")),
             ("id", Some("278")),

@@ -32,10 +32,19 @@ impl Slot {
 /// Which values a label may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Domain {
-    /// Whatever the device makes up; the limits are the only bound.
-    Any,
+    /// Whatever the device makes up; the limits are the only bound. Series with these values are expected.
+    Any(Vec<Arc<str>>),
     /// One of these; another one becomes `other`.
     OneOf(Vec<Arc<str>>),
+}
+
+impl Domain {
+    /// The values that are expected.
+    pub fn known(&self) -> &[Arc<str>] {
+        match self {
+            Domain::Any(known) | Domain::OneOf(known) => known,
+        }
+    }
 }
 
 /// A metric and its bounds.

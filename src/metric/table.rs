@@ -114,6 +114,22 @@ impl Table {
         table
     }
 
+    /// Forgets all series and appliances.
+    pub fn clear(&mut self) {
+        self.strings.clear();
+        self.appliances.truncate(1);
+        self.appliance_ids.retain(|_, id| *id == OTHER);
+        self.labels.clear();
+        self.values.clear();
+        self.touched.clear();
+        self.unshown.clear();
+        self.free.clear();
+        self.index.clear();
+        self.groups.clear();
+        self.counts.fill((0, 0));
+        self.epoch += 1;
+    }
+
     /// Changes when slots that were handed out may mean other series.
     pub fn epoch(&self) -> u32 {
         self.epoch
@@ -145,6 +161,23 @@ impl Table {
         self.appliances.push(name.clone());
         self.appliance_ids.insert(name, id);
         id
+    }
+
+    /// The appliance's name.
+    pub fn appliance_name(&self, id: ApplianceId) -> &str {
+        self.appliances
+            .get(id.0 as usize)
+            .map_or("other", |name| name)
+    }
+
+    /// What a slot stands for: the metric's declaration, the test mark, and the label values, `appliance` first.
+    pub fn describe(&self, slot: Slot) -> Option<(&Spec, bool, &[Arc<str>])> {
+        let label = self.labels.get(slot.0 as usize)?.as_ref()?;
+        Some((
+            &self.specs[label.metric.0 as usize],
+            label.test,
+            &label.values,
+        ))
     }
 
     /// The names of all appliances seen, without `other`.
@@ -197,7 +230,11 @@ impl Table {
         }
         folded.iter_mut().for_each(|value| *value = "other");
         // The overflow series is the one that may exceed the limit; over the metric's limit all appliances share one.
-        let appliance = if count >= self.limits.series_per_metric { OTHER } else { appliance };
+        let appliance = if count >= self.limits.series_per_metric {
+            OTHER
+        } else {
+            appliance
+        };
         match self.find(metric, appliance, test, &folded) {
             Some(slot) => slot,
             None => self.insert(metric, appliance, test, &folded),
@@ -220,7 +257,10 @@ impl Table {
                         && label.appliance == appliance
                         && label.test == test
                         && label.values.len() == values.len() + 1
-                        && label.values[1..].iter().zip(values).all(|(a, b)| **a == **b)
+                        && label.values[1..]
+                            .iter()
+                            .zip(values)
+                            .all(|(a, b)| **a == **b)
                 })
             })
             .copied()
@@ -291,7 +331,9 @@ impl Table {
 
     fn string(&mut self, value: &str) -> Arc<str> {
         let value = cut(value, self.limits.label_bytes);
-        self.strings.get_or_insert_with(value, |value| value.into()).clone()
+        self.strings
+            .get_or_insert_with(value, |value| value.into())
+            .clone()
     }
 
     /// Adds to a counter (or gauge) and marks it as touched.
@@ -346,7 +388,8 @@ impl Table {
         &self.specs[metric.0 as usize]
     }
 
-    /// Makes every series of a counter whose labels are all enumerated, at 0. Nothing happens for other metrics.
+    /// Makes every expected series of a counter, at 0. None is expected of other metrics, nor where a label is wholly
+    /// open.
     pub fn zero(&mut self, metric: MetricId, appliance: ApplianceId) {
         let spec = &self.specs[metric.0 as usize];
         if spec.family.kind != Kind::Counter {
@@ -354,11 +397,10 @@ impl Table {
         }
         let mut rows: Vec<Vec<Arc<str>>> = vec![Vec::new()];
         for domain in &spec.domains {
-            let Domain::OneOf(values) = domain else { return };
             rows = rows
                 .iter()
                 .flat_map(|row| {
-                    values.iter().map(|value| {
+                    domain.known().iter().map(|value| {
                         let mut row = row.clone();
                         row.push(value.clone());
                         row
@@ -376,7 +418,9 @@ impl Table {
     pub fn expire(&mut self) -> usize {
         let mut gone = 0;
         for at in 0..self.labels.len() {
-            let Some(label) = &self.labels[at] else { continue };
+            let Some(label) = &self.labels[at] else {
+                continue;
+            };
             let Some(seconds) = self.specs[label.metric.0 as usize].expire_seconds else {
                 continue;
             };
@@ -427,7 +471,11 @@ impl Table {
             rows[label.metric.0 as usize].push(Series {
                 values: label.values.clone(),
                 test: label.test,
-                value: if zero_first && self.unshown[at] { 0.0 } else { self.values[at] },
+                value: if zero_first && self.unshown[at] {
+                    0.0
+                } else {
+                    self.values[at]
+                },
             });
         }
         Snapshot {
@@ -447,7 +495,11 @@ impl Table {
     pub fn counts(&self) -> impl Iterator<Item = (&Arc<str>, usize, u64)> {
         self.by_name.iter().map(|id| {
             let at = id.0 as usize;
-            (&self.specs[at].family.name, self.counts[at].0, self.counts[at].1)
+            (
+                &self.specs[at].family.name,
+                self.counts[at].0,
+                self.counts[at].1,
+            )
         })
     }
 
@@ -492,7 +544,11 @@ impl Table {
             let restored = metrics.get(&series.metric).and_then(|&metric| {
                 let family = self.specs[metric.0 as usize].family.clone();
                 let same = family.labels.len() == series.labels.len()
-                    && family.labels.iter().zip(&series.labels).all(|(a, (b, _))| **a == **b);
+                    && family
+                        .labels
+                        .iter()
+                        .zip(&series.labels)
+                        .all(|(a, (b, _))| **a == **b);
                 if !same {
                     return None;
                 }
@@ -508,7 +564,10 @@ impl Table {
             };
             let at = slot.0 as usize;
             // Several counters may have become one: the overflow's.
-            match self.labels[at].as_ref().map(|label| self.specs[label.metric.0 as usize].family.kind) {
+            match self.labels[at]
+                .as_ref()
+                .map(|label| self.specs[label.metric.0 as usize].family.kind)
+            {
                 Some(Kind::Counter) => self.values[at] += series.value,
                 _ => self.values[at] = series.value,
             }
@@ -595,7 +654,13 @@ mod tests {
         Table::new(
             vec![
                 spec("drops_total", Kind::Counter, "id", ids, None),
-                spec("state", Kind::Gauge, "code", Domain::Any, Some(60)),
+                spec(
+                    "state",
+                    Kind::Gauge,
+                    "code",
+                    Domain::Any(Vec::new()),
+                    Some(60),
+                ),
             ],
             limits,
             &[],
@@ -609,7 +674,12 @@ mod tests {
             .flat_map(|(family, series)| {
                 series.iter().map(|series| {
                     let test = if series.test { ",test" } else { "" };
-                    format!("{}{{{}{test}}} {}", family.name, series.values.join(","), series.value)
+                    format!(
+                        "{}{{{}{test}}} {}",
+                        family.name,
+                        series.values.join(","),
+                        series.value
+                    )
                 })
             })
             .collect()
@@ -623,8 +693,14 @@ mod tests {
         table.zero(DROPS, a);
         let slot = table.series(DROPS, a, false, &["278"]);
         table.add(slot, 3.0);
-        assert_eq!(shown(&table.scrape()), ["drops_total{a,278} 0", "drops_total{a,282} 0"]);
-        assert_eq!(shown(&table.scrape()), ["drops_total{a,278} 3", "drops_total{a,282} 0"]);
+        assert_eq!(
+            shown(&table.scrape()),
+            ["drops_total{a,278} 0", "drops_total{a,282} 0"]
+        );
+        assert_eq!(
+            shown(&table.scrape()),
+            ["drops_total{a,278} 3", "drops_total{a,282} 0"]
+        );
     }
 
     #[test]
@@ -650,7 +726,10 @@ mod tests {
             let slot = table.series(DROPS, a, false, &[id]);
             table.add(slot, 1.0);
         }
-        assert_eq!(shown(&table.snapshot()), ["drops_total{a,278} 1", "drops_total{a,other} 3"]);
+        assert_eq!(
+            shown(&table.snapshot()),
+            ["drops_total{a,278} 1", "drops_total{a,other} 3"]
+        );
         assert_eq!(table.appliance("b"), ApplianceId(2));
         assert_eq!(table.appliance("c"), OTHER);
         assert_eq!(table.series(STATE, a, false, &["1"]), Slot(2));

@@ -7,13 +7,13 @@ use serde_yaml::{Mapping, Value};
 
 use super::file::{
     ConditionFile, ExampleFile, KindWord, LabelFile, LabelsFile, LayoutWord, LetFile, MetricFile,
-    OneOrMany, PackFile, RuleFile, Scalar, UpdateFile,
+    OneOrMany, OpenFile, PackFile, RuleFile, Scalar, UpdateFile,
 };
 use super::template::is_name;
 use super::{
-    Comparison, Example, Field, From, HeaderField, If, Let, Map, Metric, Pack, PackText,
-    Part, Pattern, Place, Program, Rule, RuleSet, Scope, Settings, Template, Text, Update, Verb,
-    When, Worst,
+    Comparison, Example, Field, From, HeaderField, If, Let, Map, Metric, Pack, PackText, Part,
+    Pattern, Place, Program, Rule, RuleSet, Scope, Settings, Template, Text, Update, Verb, When,
+    Worst,
 };
 use crate::diagnostic::{Diagnostic, Document, Path, Problems, nearest};
 use crate::metric::{Domain, Family, Kind, Spec};
@@ -56,7 +56,11 @@ pub(super) fn build(
             }
             if !names.insert(file.pack.clone()) {
                 let mut problems = Problems::new(&document);
-                problems.value(&Path::root().then("pack"), "another pack has this name", None);
+                problems.value(
+                    &Path::root().then("pack"),
+                    "another pack has this name",
+                    None,
+                );
                 faults.extend(problems.into_diagnostics());
                 continue;
             }
@@ -88,7 +92,11 @@ pub(super) fn build(
         lints.extend(warnings.into_diagnostics());
     }
     set.lints = lints;
-    if faults.is_empty() { Ok(set) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(set)
+    } else {
+        Err(faults)
+    }
 }
 
 type Maps = HashMap<String, Arc<Map>>;
@@ -245,7 +253,11 @@ impl Builder<'_> {
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         };
         if !plain(name) {
-            problems.key(path, "this is no name for a metric", Some("letters, digits and `_`".into()));
+            problems.key(
+                path,
+                "this is no name for a metric",
+                Some("letters, digits and `_`".into()),
+            );
         }
         let kind = match file.kind {
             KindWord::Counter => Kind::Counter,
@@ -253,7 +265,11 @@ impl Builder<'_> {
         };
         match (kind, name.ends_with("_total")) {
             (Kind::Counter, false) => {
-                problems.key(path, "a counter's name ends in `_total`", Some(format!("`{name}_total`")));
+                problems.key(
+                    path,
+                    "a counter's name ends in `_total`",
+                    Some(format!("`{name}_total`")),
+                );
             }
             (Kind::Gauge, true) => {
                 problems.key(path, "only a counter's name ends in `_total`", None);
@@ -271,7 +287,11 @@ impl Builder<'_> {
         .into_iter()
         .find(|(suffix, _)| name.trim_end_matches("_total").ends_with(suffix))
         {
-            problems.key(path, format!("`{suffix}` is not a base unit"), Some(format!("use `{unit}`")));
+            problems.key(
+                path,
+                format!("`{suffix}` is not a base unit"),
+                Some(format!("use `{unit}`")),
+            );
         }
         if file.help.trim().is_empty() {
             problems.value(&path.then("help"), "a metric needs a help text", None);
@@ -290,35 +310,52 @@ impl Builder<'_> {
         let mut labels: Vec<Arc<str>> = vec!["appliance".into()];
         let mut domains = Vec::new();
         for (label, domain) in &file.labels {
-            let Some(label) = label.as_str() else { continue };
+            let Some(label) = label.as_str() else {
+                continue;
+            };
             let at = path.then("labels").then(label);
             if !plain(label) || label.starts_with("__") {
-                problems.key(&at, "this is no name for a label", Some("letters, digits and `_`".into()));
+                problems.key(
+                    &at,
+                    "this is no name for a label",
+                    Some("letters, digits and `_`".into()),
+                );
             }
             if matches!(label, "appliance" | "test") {
                 problems.key(&at, "the exporter sets this label itself", None);
                 continue;
             }
-            if matches!(label, "env" | "cluster" | "dc" | "job" | "instance" | "le" | "quantile") {
-                problems.key(&at, "this label belongs to Prometheus or to the target", None);
+            if matches!(
+                label,
+                "env" | "cluster" | "dc" | "job" | "instance" | "le" | "quantile"
+            ) {
+                problems.key(
+                    &at,
+                    "this label belongs to Prometheus or to the target",
+                    None,
+                );
             }
             let domain = match problems.decode::<LabelFile>(domain, &at) {
-                Some(LabelFile::Word(word)) if word == "any" => Domain::Any,
+                Some(LabelFile::Word(word)) if word == "any" => Domain::Any(Vec::new()),
                 Some(LabelFile::Values(values)) if !values.is_empty() => {
                     Domain::OneOf(values.into_iter().map(|value| value.0.into()).collect())
                 }
-                Some(LabelFile::When { any: true, when }) if when == "remote_address" => {
-                    if !self.settings.remote_address {
+                Some(LabelFile::Open(OpenFile {
+                    any: true,
+                    when,
+                    known,
+                })) if when.as_deref().is_none_or(|when| when == "remote_address") => {
+                    if when.is_some() && !self.settings.remote_address {
                         self.left_out.insert((name.to_owned(), label.to_owned()));
                         continue;
                     }
-                    Domain::Any
+                    Domain::Any(known.into_iter().map(|value| value.0.into()).collect())
                 }
                 Some(_) => {
                     problems.value(
                         &at,
                         "this says nothing about the label's values",
-                        Some("`any`, a list of values, or {any: true, when: remote_address}".into()),
+                        Some("`any`, a list of values, or {any: true, known: […]}".into()),
                     );
                     continue;
                 }
@@ -327,25 +364,27 @@ impl Builder<'_> {
             labels.push(label.into());
             domains.push(domain);
         }
-        let combinations = domains.iter().try_fold(1usize, |product, domain| match domain {
-            Domain::OneOf(values) => product.checked_mul(values.len()),
-            Domain::Any => None,
+        let combinations = domains.iter().fold(1usize, |product, domain| {
+            product.saturating_mul(domain.known().len())
         });
-        if kind == Kind::Counter && combinations.is_some_and(|count| count > ZERO_SERIES_MAX) {
+        if kind == Kind::Counter && combinations > ZERO_SERIES_MAX {
             problems.value(
                 &path.then("labels"),
-                format!(
-                    "{} zero series for every appliance are too many",
-                    combinations.unwrap_or_default()
-                ),
-                Some(format!("at most {ZERO_SERIES_MAX}; declare one of the labels `any`")),
+                format!("{combinations} zero series for every appliance are too many"),
+                Some(format!(
+                    "at most {ZERO_SERIES_MAX}; declare one of the labels `any`"
+                )),
             );
         }
         if let Some(&known) = self.metrics.get(name) {
             let metric = &mut self.set.metrics[known];
             let family = &metric.spec.family;
             if family.kind != kind || *family.labels != *labels {
-                problems.key(path, "another pack declares this metric with another type or other labels", None);
+                problems.key(
+                    path,
+                    "another pack declares this metric with another type or other labels",
+                    None,
+                );
                 return;
             }
             if *family.help != *file.help {
@@ -356,17 +395,18 @@ impl Builder<'_> {
                 );
             }
             for (mine, theirs) in metric.spec.domains.iter_mut().zip(domains) {
-                match (mine, theirs) {
-                    (Domain::OneOf(mine), Domain::OneOf(theirs)) => {
-                        for value in theirs {
-                            if !mine.contains(&value) {
-                                mine.push(value);
-                            }
-                        }
-                    }
-                    (mine, Domain::Any) => *mine = Domain::Any,
-                    (Domain::Any, _) => {}
-                }
+                let mut known = mine.known().to_vec();
+                known.extend(
+                    theirs
+                        .known()
+                        .iter()
+                        .filter(|value| !mine.known().contains(value))
+                        .cloned(),
+                );
+                *mine = match (&*mine, &theirs) {
+                    (Domain::OneOf(_), Domain::OneOf(_)) => Domain::OneOf(known),
+                    _ => Domain::Any(known),
+                };
             }
             if !metric.packs.contains(&pack) {
                 metric.packs.push(pack);
@@ -421,14 +461,18 @@ impl Builder<'_> {
                 );
             }
             for (event, value) in &entries {
-                let Some(event) = event.as_str() else { continue };
+                let Some(event) = event.as_str() else {
+                    continue;
+                };
                 let at = path.then("events").then(event);
                 // `event: template` is short for `event: {match: template}`.
                 let member = if value.is_string() || value.is_sequence() {
-                    problems.decode::<OneOrMany>(value, &at).map(|templates| RuleFile {
-                        templates: Some(templates),
-                        ..RuleFile::default()
-                    })
+                    problems
+                        .decode::<OneOrMany>(value, &at)
+                        .map(|templates| RuleFile {
+                            templates: Some(templates),
+                            ..RuleFile::default()
+                        })
                 } else {
                     problems.decode::<RuleFile>(value, &at)
                 };
@@ -442,7 +486,10 @@ impl Builder<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site; each is a part of one rule's surroundings")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; each is a part of one rule's surroundings"
+    )]
     fn rule(
         &mut self,
         pack: usize,
@@ -463,7 +510,11 @@ impl Builder<'_> {
             );
         }
         if !events.insert(event.to_owned()) {
-            problems.value(path, format!("another rule of this pack has the event `{event}`"), None);
+            problems.value(
+                path,
+                format!("another rule of this pack has the event `{event}`"),
+                None,
+            );
         }
         let scope = self.scope(&parts, pack, problems);
         let mut scene = Scene {
@@ -475,7 +526,11 @@ impl Builder<'_> {
         let patterns = patterns(&parts, &mut scene, problems);
         let mut when = Vec::new();
         for (conditions, at) in &parts.when {
-            when.extend(conditions.iter().filter_map(|entry| condition(entry, at, problems)));
+            when.extend(
+                conditions
+                    .iter()
+                    .filter_map(|entry| condition(entry, at, problems)),
+            );
         }
         let captures = scene.variables.len();
         let mut lets = Vec::new();
@@ -484,7 +539,11 @@ impl Builder<'_> {
                 let Some(name) = name.as_str() else { continue };
                 let at = at.then(name);
                 if !is_name(name) {
-                    problems.key(&at, "this is no name", Some("lower-case letters, digits and `_`".into()));
+                    problems.key(
+                        &at,
+                        "this is no name",
+                        Some("lower-case letters, digits and `_`".into()),
+                    );
                     continue;
                 }
                 if let Some(how) = make(value, &at, &mut scene, problems) {
@@ -521,7 +580,11 @@ impl Builder<'_> {
             }
         }
         if parts.examples.is_empty() {
-            lints.value(path, "a rule without an example", Some("add a line under `examples`".into()));
+            lints.value(
+                path,
+                "a rule without an example",
+                Some("add a line under `examples`".into()),
+            );
         }
         let examples = parts
             .examples
@@ -577,15 +640,20 @@ impl Builder<'_> {
                     }
                 }
                 None => {
-                    let at = if program.is_list() { at.then(index) } else { at.clone() };
+                    let at = if program.is_list() {
+                        at.then(index)
+                    } else {
+                        at.clone()
+                    };
                     problems.value(
                         &at,
                         "no pack names this program",
                         Some(
-                            nearest(name, self.set.programs.iter().map(|p| p.name.as_str())).map_or_else(
-                                || "add it under `programs:`".into(),
-                                |near| format!("did you mean `{near}`?"),
-                            ),
+                            nearest(name, self.set.programs.iter().map(|p| p.name.as_str()))
+                                .map_or_else(
+                                    || "add it under `programs:`".into(),
+                                    |near| format!("did you mean `{near}`?"),
+                                ),
                         ),
                     );
                 }
@@ -640,7 +708,10 @@ impl Builder<'_> {
         if counts != (family.kind == Kind::Counter) {
             problems.value(
                 &path.then(verb),
-                format!("`{verb}` does not go with a {}", if counts { "gauge" } else { "counter" }),
+                format!(
+                    "`{verb}` does not go with a {}",
+                    if counts { "gauge" } else { "counter" }
+                ),
                 None,
             );
             return None;
@@ -670,7 +741,9 @@ impl Builder<'_> {
             None => {}
             Some(LabelsFile::Texts(mapping)) => {
                 for (label, text) in mapping {
-                    let Some(label) = label.as_str() else { continue };
+                    let Some(label) = label.as_str() else {
+                        continue;
+                    };
                     let at = at.then(label);
                     let Some(Scalar(text)) = problems.decode(text, &at) else {
                         continue;
@@ -689,9 +762,20 @@ impl Builder<'_> {
                 }
             }
         }
-        let labels = self.labels(index, texts, file.label.as_deref(), &at, path, scene, problems, lints)?;
+        let labels = self.labels(
+            index,
+            texts,
+            file.label.as_deref(),
+            &at,
+            path,
+            scene,
+            problems,
+            lints,
+        )?;
         let state_label = file.label.as_ref().and_then(|label| {
-            let found = family.labels[1..].iter().position(|known| **known == **label);
+            let found = family.labels[1..]
+                .iter()
+                .position(|known| **known == **label);
             if found.is_none() {
                 problems.value(&path.then("label"), "the metric has no such label", None);
             }
@@ -727,7 +811,11 @@ impl Builder<'_> {
             let Scalar(text) = scalar.as_ref()?;
             let at = path.then(key);
             let text = scene.text(text, &at, problems)?;
-            if key == "value" && text.constant().is_some_and(|text| text.parse::<f64>().is_err()) {
+            if key == "value"
+                && text
+                    .constant()
+                    .is_some_and(|text| text.parse::<f64>().is_err())
+            {
                 problems.value(&at, "this is no number", None);
             }
             Some(text)
@@ -760,7 +848,10 @@ impl Builder<'_> {
     }
 
     /// Puts texts into the order of the metric's labels; `left_out` has none.
-    #[expect(clippy::too_many_arguments, reason = "two call sites, each with its own place for faults")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "two call sites, each with its own place for faults"
+    )]
     fn labels(
         &self,
         metric: usize,
@@ -775,7 +866,10 @@ impl Builder<'_> {
         let metric = &self.set.metrics[metric];
         let mut labels = Vec::new();
         let mut sound = true;
-        for (label, domain) in metric.spec.family.labels[1..].iter().zip(&metric.spec.domains) {
+        for (label, domain) in metric.spec.family.labels[1..]
+            .iter()
+            .zip(&metric.spec.domains)
+        {
             let found = texts.iter().position(|(name, _)| **name == **label);
             let text = found.map(|index| texts.swap_remove(index).1);
             match (&text, left_out == Some(&**label)) {
@@ -789,7 +883,7 @@ impl Builder<'_> {
                 }
                 _ => {}
             }
-            if let (Domain::Any, Some(text)) = (domain, &text) {
+            if let (Domain::Any(_), Some(text)) = (domain, &text) {
                 for part in &text.parts {
                     if let Part::Value(From::Variable(variable), transforms) = part
                         && transforms.is_empty()
@@ -797,7 +891,10 @@ impl Builder<'_> {
                     {
                         lints.value(
                             update,
-                            format!("`{}` can be any text and becomes the label `{label}`", scene.variables[*variable]),
+                            format!(
+                                "`{}` can be any text and becomes the label `{label}`",
+                                scene.variables[*variable]
+                            ),
                             Some("map it, or declare the label's values".into()),
                         );
                     }
@@ -814,8 +911,11 @@ impl Builder<'_> {
             problems.key(
                 &at.then(name.as_str()),
                 "the metric has no such label",
-                nearest(&name, metric.spec.family.labels[1..].iter().map(|label| &**label))
-                    .map(|near| format!("did you mean `{near}`?")),
+                nearest(
+                    &name,
+                    metric.spec.family.labels[1..].iter().map(|label| &**label),
+                )
+                .map(|near| format!("did you mean `{near}`?")),
             );
             sound = false;
         }
@@ -833,13 +933,18 @@ impl Builder<'_> {
         let metric = self.find_metric(&of.metric, &path.then("metric"), problems)?;
         let mut texts = Vec::new();
         for (label, text) in &of.labels {
-            let Some(label) = label.as_str() else { continue };
+            let Some(label) = label.as_str() else {
+                continue;
+            };
             let at = path.then("labels").then(label);
             let Scalar(text) = problems.decode(text, &at)?;
             texts.push((label.to_owned(), scene.text(&text, &at, problems)?));
         }
         let family = self.set.metrics[metric].spec.family.clone();
-        let Some(label) = family.labels[1..].iter().position(|known| **known == *of.label) else {
+        let Some(label) = family.labels[1..]
+            .iter()
+            .position(|known| **known == *of.label)
+        else {
             problems.value(&path.then("label"), "the metric has no such label", None);
             return None;
         };
@@ -899,11 +1004,21 @@ impl Parts {
         Self {
             event,
             program: rule.program.map(|program| (program, path.then("program"))),
-            templates: rule.templates.map(|templates| (templates, path.then("match"))),
+            templates: rule
+                .templates
+                .map(|templates| (templates, path.then("match"))),
             regex: rule.regex.map(|regex| (regex, path.then("regex"))),
             ignore_case: rule.ignore_case.unwrap_or_default(),
-            when: rule.when.into_iter().map(|when| (when, path.then("when"))).collect(),
-            lets: rule.lets.into_iter().map(|lets| (lets, path.then("let"))).collect(),
+            when: rule
+                .when
+                .into_iter()
+                .map(|when| (when, path.then("when")))
+                .collect(),
+            lets: rule
+                .lets
+                .into_iter()
+                .map(|lets| (lets, path.then("let")))
+                .collect(),
             metrics: items(rule.metrics, "metrics"),
             notable: rule.notable.unwrap_or_default(),
             go_on: rule.go_on.unwrap_or_default(),
@@ -955,19 +1070,25 @@ fn patterns(parts: &Parts, scene: &mut Scene<'_>, problems: &mut Problems<'_>) -
             return patterns;
         }
     };
-    let variable = |name: &str, boundless: bool, scene: &mut Scene<'_>| {
-        match scene.variables.iter().position(|known| known == name) {
-            Some(index) => index,
-            None => {
-                scene.variables.push(name.to_owned());
-                scene.used.push(false);
-                scene.boundless.push(boundless);
-                scene.variables.len() - 1
-            }
+    let variable = |name: &str, boundless: bool, scene: &mut Scene<'_>| match scene
+        .variables
+        .iter()
+        .position(|known| known == name)
+    {
+        Some(index) => index,
+        None => {
+            scene.variables.push(name.to_owned());
+            scene.used.push(false);
+            scene.boundless.push(boundless);
+            scene.variables.len() - 1
         }
     };
     for (index, text) in written.texts().into_iter().enumerate() {
-        let at = if written.is_list() { at.then(index) } else { at.clone() };
+        let at = if written.is_list() {
+            at.then(index)
+        } else {
+            at.clone()
+        };
         if regex {
             let source = format!("(?{}s-u){text}", if parts.ignore_case { "i" } else { "" });
             match regex_groups(&source) {
@@ -1008,15 +1129,28 @@ fn patterns(parts: &Parts, scene: &mut Scene<'_>, problems: &mut Problems<'_>) -
 fn regex_groups(source: &str) -> Result<Vec<Option<String>>, String> {
     use regex_automata::nfa::thompson::NFA;
     let nfa = NFA::compiler()
-        .syntax(regex_automata::util::syntax::Config::new().unicode(false).utf8(false))
-        .configure(regex_automata::nfa::thompson::Config::new().utf8(false).nfa_size_limit(Some(1 << 20)))
+        .syntax(
+            regex_automata::util::syntax::Config::new()
+                .unicode(false)
+                .utf8(false),
+        )
+        .configure(
+            regex_automata::nfa::thompson::Config::new()
+                .utf8(false)
+                .nfa_size_limit(Some(1 << 20)),
+        )
         .build(source)
         .map_err(|error| {
             use std::error::Error as _;
             // The cause says what is wrong and where in the expression.
-            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            let cause = error
+                .source()
+                .map_or_else(|| error.to_string(), ToString::to_string);
             let last = cause.lines().last().unwrap_or_default();
-            format!("this is no regular expression: {}", last.trim_start_matches("error: "))
+            format!(
+                "this is no regular expression: {}",
+                last.trim_start_matches("error: ")
+            )
         })?;
     Ok(nfa
         .group_info()
@@ -1045,13 +1179,18 @@ fn condition(
     ];
     let field = FIELDS.iter().find(|(name, _)| *name == key);
     if field.is_none() && key != "severity" {
-        let known = FIELDS.iter().map(|(name, _)| *name).chain(["severity", "test"]);
+        let known = FIELDS
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(["severity", "test"]);
         problems.key(
             &at,
             "no field of the header is called so",
-            nearest(key, known).map(|near| format!("did you mean `{near}`?")).or_else(|| {
-                Some("severity, facility, app_severity, code, tag, host or test".into())
-            }),
+            nearest(key, known)
+                .map(|near| format!("did you mean `{near}`?"))
+                .or_else(|| {
+                    Some("severity, facility, app_severity, code, tag, host or test".into())
+                }),
         );
         return None;
     }
@@ -1061,9 +1200,11 @@ fn condition(
         for word in values.texts() {
             match Severity::parse(word.as_bytes()) {
                 Some(severity) => severities.push(severity),
-                None => problems.value(&at, format!("`{word}` is no severity"), Some(
-                    "emerg, alert, crit, err, warning, notice, info or debug".into(),
-                )),
+                None => problems.value(
+                    &at,
+                    format!("`{word}` is no severity"),
+                    Some("emerg, alert, crit, err, warning, notice, info or debug".into()),
+                ),
             }
         }
         return Some(When::Severity(severities));
@@ -1079,7 +1220,12 @@ fn condition(
     Some(When::Field(*field, values))
 }
 
-fn make(value: &Value, path: &Path, scene: &mut Scene<'_>, problems: &mut Problems<'_>) -> Option<Let> {
+fn make(
+    value: &Value,
+    path: &Path,
+    scene: &mut Scene<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Let> {
     if !value.is_mapping() {
         let Scalar(text) = problems.decode(value, path)?;
         return scene.text(&text, path, problems).map(Let::Text);
@@ -1103,7 +1249,9 @@ fn make(value: &Value, path: &Path, scene: &mut Scene<'_>, problems: &mut Proble
         }
     }
     if let Some(names) = file.param {
-        found.push(Let::Param(names.texts().into_iter().map(str::to_owned).collect()));
+        found.push(Let::Param(
+            names.texts().into_iter().map(str::to_owned).collect(),
+        ));
     }
     if let Some(texts) = file.first {
         let at = path.then("first");
@@ -1142,7 +1290,11 @@ fn example(
         (None, Some(lines), None) if !lines.is_empty() => Some(positive(lines)),
         (None, None, Some(line)) if file.samples.is_empty() => Some(Example::Not { line, at }),
         _ => {
-            problems.value(path, "an example has `line`, `lines` or `not`, one of them", None);
+            problems.value(
+                path,
+                "an example has `line`, `lines` or `not`, one of them",
+                None,
+            );
             None
         }
     }
@@ -1165,5 +1317,8 @@ fn duration(text: &str) -> Option<u32> {
         'd' => 86_400,
         _ => return None,
     };
-    text[..text.len() - 1].parse::<u32>().ok()?.checked_mul(unit)
+    text[..text.len() - 1]
+        .parse::<u32>()
+        .ok()?
+        .checked_mul(unit)
 }

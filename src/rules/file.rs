@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use serde::de::{self, Deserializer, Visitor};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
 use serde_yaml::Mapping;
 
 /// A whole file.
@@ -46,13 +46,26 @@ pub(super) enum KindWord {
     Gauge,
 }
 
-/// `any`, a list of values, or `{any: true, when: setting}`.
+/// `any`, a list of values, or `{any: true, known: […], when: setting}`.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected `any`, a list of values, or {any: true, when: remote_address}")]
+#[serde(
+    untagged,
+    expecting = "expected `any`, a list of values, or {any: true, known: […]}"
+)]
 pub(super) enum LabelFile {
     Word(String),
     Values(Vec<Scalar>),
-    When { any: bool, when: String },
+    Open(OpenFile),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OpenFile {
+    pub any: bool,
+    #[serde(default)]
+    pub when: Option<String>,
+    #[serde(default)]
+    pub known: Vec<Scalar>,
 }
 
 /// An entry of `rules`: one rule, or a family if it has `events`.
@@ -130,7 +143,10 @@ pub(super) struct UpdateFile {
 
 /// A map from label to text, or a list of labels called as their captures.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a map from label to text, or a list of labels")]
+#[serde(
+    untagged,
+    expecting = "expected a map from label to text, or a list of labels"
+)]
 pub(super) enum LabelsFile {
     Texts(Mapping),
     Names(Vec<String>),
@@ -183,7 +199,10 @@ pub(super) struct LetFile {
 
 /// A condition's value: one, several, or none of these.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a value, a list of values, or {not: …}")]
+#[serde(
+    untagged,
+    expecting = "expected a value, a list of values, or {not: …}"
+)]
 pub(super) enum ConditionFile {
     Is(OneOrMany),
     Not { not: OneOrMany },

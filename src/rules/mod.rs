@@ -214,7 +214,7 @@ pub struct Worst {
 /// Lines that show what a rule is for.
 #[derive(Clone, Debug)]
 pub enum Example {
-    /// These lines are matched by this rule, the last one at least, and then these samples are there.
+    /// One of these lines at least is matched by this rule, and after the last these samples are there.
     Lines {
         /// Whole log lines.
         lines: Vec<String>,

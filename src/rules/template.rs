@@ -192,7 +192,10 @@ impl TemplateParser<'_> {
             }
             let Some(next) = self.rest.chars().next() else {
                 if optional {
-                    return Err(fault("an optional part is not closed", Some("write `?}` where it ends")));
+                    return Err(fault(
+                        "an optional part is not closed",
+                        Some("write `?}` where it ends"),
+                    ));
                 }
                 break;
             };
@@ -210,7 +213,10 @@ impl TemplateParser<'_> {
                 text.clear();
                 self.hole(&mut pieces)?;
             } else if next == '}' {
-                return Err(fault("a closing brace without an opening one", Some("write `}}` for a literal brace")));
+                return Err(fault(
+                    "a closing brace without an opening one",
+                    Some("write `}}` for a literal brace"),
+                ));
             } else {
                 text.push(next);
                 self.rest = &self.rest[next.len_utf8()..];
@@ -222,7 +228,10 @@ impl TemplateParser<'_> {
 
     fn hole(&mut self, pieces: &mut Vec<Piece>) -> Result<(), TemplateError> {
         let Some(end) = self.rest.find('}') else {
-            return Err(fault("a hole is not closed", Some("write `{{` for a literal brace")));
+            return Err(fault(
+                "a hole is not closed",
+                Some("write `{{` for a literal brace"),
+            ));
         };
         let body = &self.rest[1..end];
         self.rest = &self.rest[end + 1..];
@@ -233,7 +242,9 @@ impl TemplateParser<'_> {
             _ => {
                 return Err(fault(
                     format!("`{name}` is no name for a hole"),
-                    Some("names are lower-case letters, digits and `_`; `_` alone captures nothing"),
+                    Some(
+                        "names are lower-case letters, digits and `_`; `_` alone captures nothing",
+                    ),
                 ));
             }
         };
@@ -244,7 +255,15 @@ impl TemplateParser<'_> {
         let ip = || {
             let octet = || run(Class::Digit, 1, 3);
             Piece::Choice(vec![
-                vec![octet(), text("."), octet(), text("."), octet(), text("."), octet()],
+                vec![
+                    octet(),
+                    text("."),
+                    octet(),
+                    text("."),
+                    octet(),
+                    text("."),
+                    octet(),
+                ],
                 vec![
                     run(Class::Hex, 0, 4),
                     text(":"),
@@ -285,8 +304,10 @@ impl TemplateParser<'_> {
                 vec![run(Class::Unquoted, 0, usize::MAX)]
             }
             _ if kind.starts_with('(') && kind.ends_with(')') => {
-                let options: Vec<String> =
-                    kind[1..kind.len() - 1].split('|').map(str::to_owned).collect();
+                let options: Vec<String> = kind[1..kind.len() - 1]
+                    .split('|')
+                    .map(str::to_owned)
+                    .collect();
                 let choice = options
                     .iter()
                     .map(|option| {
@@ -301,10 +322,12 @@ impl TemplateParser<'_> {
             _ => {
                 return Err(TemplateError {
                     message: format!("`{kind}` is no type of hole"),
-                    hint: Some(match crate::diagnostic::nearest(kind, HOLE_TYPES.iter().copied()) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("types: {}, (one|of|these)", HOLE_TYPES.join(", ")),
-                    }),
+                    hint: Some(
+                        match crate::diagnostic::nearest(kind, HOLE_TYPES.iter().copied()) {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None => format!("types: {}, (one|of|these)", HOLE_TYPES.join(", ")),
+                        },
+                    ),
                 });
             }
         };
@@ -312,7 +335,10 @@ impl TemplateParser<'_> {
         pieces.extend(around.clone());
         if named {
             if self.captures.iter().any(|capture| capture.name == name) {
-                return Err(fault(format!("the hole `{name}` is there twice"), Some("a name stands for one place")));
+                return Err(fault(
+                    format!("the hole `{name}` is there twice"),
+                    Some("a name stands for one place"),
+                ));
             }
             pieces.push(Piece::Capture(self.captures.len(), inner));
             self.captures.push(Capture {
@@ -393,7 +419,10 @@ fn check_rest(pieces: &[Piece], last: bool) -> Result<(), TemplateError> {
         let last = last && index + 1 == pieces.len();
         match piece {
             Piece::Rest if !last => {
-                return Err(fault("something follows a hole of type `rest`", Some("use `{name}` for text in between")));
+                return Err(fault(
+                    "something follows a hole of type `rest`",
+                    Some("use `{name}` for text in between"),
+                ));
             }
             Piece::Capture(_, inner) => check_rest(inner, last)?,
             Piece::Choice(options) => {
@@ -504,12 +533,24 @@ mod tests {
     #[test]
     fn templates_mean_regular_expressions() {
         for (template, expected) in [
-            ("SEL is {n:int}% full", r"(?-u:SEL[ \t]+is[ \t]+([+-]?[0-9]+)\x25[ \t]+full)\z"),
-            ("from : {who}", r"(?-u:from[ \t]*\x3A[ \t]*([^ \t](?s:.*?)))\z"),
+            (
+                "SEL is {n:int}% full",
+                r"(?-u:SEL[ \t]+is[ \t]+([+-]?[0-9]+)\x25[ \t]+full)\z",
+            ),
+            (
+                "from : {who}",
+                r"(?-u:from[ \t]*\x3A[ \t]*([^ \t](?s:.*?)))\z",
+            ),
             ("from: {_:word}.", r"(?-u:from\x3A[ \t]*[^ \t]+\x2E)\z"),
             ("is up{_:rest}", r"(?-u:is[ \t]+up[ \t]*(?s:.*))\z"),
-            ("a{? b?} {s:(on|off line)}", r"(?-u:a(?:[ \t]+b|)[ \t]+((?:on|off[ \t]+line)))\z"),
-            ("client {c:quoted}", "(?-u:client[ \\t]+\\x22([^\"]*)\\x22)\\z"),
+            (
+                "a{? b?} {s:(on|off line)}",
+                r"(?-u:a(?:[ \t]+b|)[ \t]+((?:on|off[ \t]+line)))\z",
+            ),
+            (
+                "client {c:quoted}",
+                "(?-u:client[ \\t]+\\x22([^\"]*)\\x22)\\z",
+            ),
             ("{{x}}", r"(?-u:\x7Bx\x7D)\z"),
             ("{x:rest} more", "something follows a hole of type `rest`"),
             ("{x:nmuber}", "`nmuber` is no type of hole"),

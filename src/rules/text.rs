@@ -21,7 +21,10 @@ pub enum From {
 
 /// The fields that a text may name besides the rule's own captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each is what its name says; docs/rules.md lists them")]
+#[expect(
+    missing_docs,
+    reason = "each is what its name says; docs/rules.md lists them"
+)]
 pub enum Field {
     Event,
     Pack,
@@ -62,7 +65,10 @@ pub struct Map {
 
 /// One step from a value to another.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each is what its name says; docs/rules.md lists them")]
+#[expect(
+    missing_docs,
+    reason = "each is what its name says; docs/rules.md lists them"
+)]
 pub enum Transform {
     Lower,
     Upper,
@@ -209,7 +215,10 @@ fn value(
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("this rule captures: {}", variables.join(", ")),
         };
-        return Err((format!("`{name}` is captured nowhere in this rule"), Some(hint)));
+        return Err((
+            format!("`{name}` is captured nowhere in this rule"),
+            Some(hint),
+        ));
     };
     let transforms = steps
         .map(|step| transform(step, maps))
@@ -312,7 +321,9 @@ impl Transform {
                 .into(),
             Transform::Int => {
                 let digits = value.trim_start_matches(['+', '0']);
-                if digits.is_empty() { "0" } else { digits }.to_owned().into()
+                if digits.is_empty() { "0" } else { digits }
+                    .to_owned()
+                    .into()
             }
             Transform::Hex => {
                 let digits = value.trim_start_matches("0x").trim_start_matches("0X");
@@ -432,7 +443,10 @@ fn clock_hours(value: &str) -> Option<f64> {
 fn duration_seconds(value: &str) -> Option<f64> {
     let mut total = None;
     let mut number: Option<f64> = None;
-    for word in value.split([' ', '\t', ',']).filter(|word| !word.is_empty()) {
+    for word in value
+        .split([' ', '\t', ','])
+        .filter(|word| !word.is_empty())
+    {
         if word.contains(':') {
             let mut parts = word.split(':').map(|part| part.parse::<f64>().ok());
             let (hours, minutes) = (parts.next()??, parts.next()??);
@@ -462,7 +476,11 @@ fn date_seconds(value: &str) -> Option<i64> {
     }
     let words = value.split_whitespace().collect::<Vec<_>>().join(" ");
     let words = words.trim_end_matches(" GMT").trim_end_matches(" UTC");
-    for format in ["%b %d %H:%M:%S %Y", "%Y-%m-%d %H:%M:%S", "%Y %b %d %H:%M:%S"] {
+    for format in [
+        "%b %d %H:%M:%S %Y",
+        "%Y-%m-%d %H:%M:%S",
+        "%Y %b %d %H:%M:%S",
+    ] {
         if let Ok(time) = DateTime::strptime(format, words) {
             return TimeZone::UTC
                 .to_timestamp(time)
@@ -496,14 +514,30 @@ mod tests {
         for (text, x, expected) in [
             ("{x}", "a", "a"),
             ("{x}/{x|upper}", "a", "a/A"),
-            ("{x|snake}", "Lower Non-recoverable", "lower_non_recoverable"),
+            (
+                "{x|snake}",
+                "Lower Non-recoverable",
+                "lower_non_recoverable",
+            ),
             ("{x|fold}", "Fan3B          .", "Fan3B"),
             ("{x|fold}", "PSU2_+12V_value.", "PSU2_+12V_value"),
             ("{x|device}", "/dev/sda [SAT]", "sda"),
-            ("{x|device}", "/dev/bus/0 [megaraid_disk_21]", "bus_0_megaraid_21"),
-            ("{x|device}", "/dev/sda [megaraid_disk_00] [SAT]", "sda_megaraid_00"),
+            (
+                "{x|device}",
+                "/dev/bus/0 [megaraid_disk_21]",
+                "bus_0_megaraid_21",
+            ),
+            (
+                "{x|device}",
+                "/dev/sda [megaraid_disk_00] [SAT]",
+                "sda_megaraid_00",
+            ),
             ("{x|device}", "/dev/nvme0", "nvme0"),
-            ("{x|device}", "/dev/disk/by-id/wwn-0x5", "disk_by-id_wwn-0x5"),
+            (
+                "{x|device}",
+                "/dev/disk/by-id/wwn-0x5",
+                "disk_by-id_wwn-0x5",
+            ),
             ("{x|cut:RC_|lower}", "RC_SSL_ERROR", "ssl_error"),
             ("{x|words:2}", "my file list", "my file"),
             ("{x|or:none}", "", "none"),
@@ -525,8 +559,16 @@ mod tests {
             ("{x|not}", "1", "0"),
             ("{x|item:30}", "130,30,100", "1"),
             ("{x|item:30}", "130,100", "0"),
-            ("{y}", "", "`y` is captured nowhere in this rule; did you mean `x`?"),
-            ("{x|lowr}", "", "`lowr` is no transform; did you mean `lower`?"),
+            (
+                "{y}",
+                "",
+                "`y` is captured nowhere in this rule; did you mean `x`?",
+            ),
+            (
+                "{x|lowr}",
+                "",
+                "`lowr` is no transform; did you mean `lower`?",
+            ),
             ("{x|map:q}", "", "no map is called `q`; did you mean `m`?"),
         ] {
             assert_eq!(filled(text, x), expected, "{text} of {x}");

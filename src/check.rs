@@ -1,0 +1,218 @@
+//! Are the rules right? Runs the examples that stand beside them, and looks for rules that can never match.
+
+use std::sync::Arc;
+
+use crate::diagnostic::Diagnostic;
+use crate::engine::{Engine, Origin};
+use crate::metric::Limits;
+use crate::record::Clock;
+use crate::rules::{Example, Rule, RuleId, RuleSet};
+
+/// When examples are read, so that stamps without a year always mean the same.
+const EXAMPLE_TIME: i64 = 1_771_500_000;
+
+/// Every example that does not do what it says, and everything that is allowed but not right, in the order of the rules.
+///
+/// # Errors
+/// A rule cannot be compiled.
+pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
+    let mut faults = rules.lints.clone();
+    // Compiling is dear, a table is cheap: one engine, whose table is emptied for each example.
+    let mut engine = Engine::new(rules.clone(), Limits::default(), &[])?;
+    for (index, rule) in rules.rules.iter().enumerate() {
+        for example in &rule.examples {
+            engine.forget();
+            run(
+                &mut engine,
+                RuleId(index as u32),
+                rule,
+                example,
+                &mut faults,
+            );
+        }
+    }
+    faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    faults.dedup();
+    Ok(faults)
+}
+
+/// The clock of examples: UTC, at a fixed time in February 2026.
+pub fn example_clock() -> Clock {
+    Clock {
+        zone: jiff::tz::TimeZone::UTC,
+        now: jiff::Timestamp::from_second(EXAMPLE_TIME).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+    }
+}
+
+fn run(
+    engine: &mut Engine,
+    id: RuleId,
+    rule: &Rule,
+    example: &Example,
+    faults: &mut Vec<Diagnostic>,
+) {
+    let mut origin = Origin::new(example_clock());
+    let mut matched = Vec::new();
+    let (lines, at) = match example {
+        Example::Lines { lines, at, .. } => (lines.as_slice(), at),
+        Example::Not { line, at } => (std::slice::from_ref(line), at),
+    };
+    for line in lines {
+        engine.line_with(
+            &mut origin,
+            line.as_bytes(),
+            |_, _, _| {},
+            |_, outcome| {
+                matched.extend_from_slice(outcome.rules);
+            },
+        );
+    }
+    let names = |matched: &[RuleId]| {
+        let names: Vec<&str> = matched
+            .iter()
+            .map(|id| &*engine.rules().rules[id.0 as usize].id)
+            .collect();
+        names.join(", ")
+    };
+    match example {
+        Example::Not { .. } => {
+            if matched.contains(&id) {
+                faults.push(at.fault(
+                    format!("{} matches this line and should not", rule.id),
+                    None,
+                ));
+            }
+        }
+        Example::Lines { samples, .. } => {
+            if !matched.contains(&id) {
+                let (message, hint) = if matched.is_empty() {
+                    (format!("no rule matches this example of {}", rule.id), None)
+                } else {
+                    (
+                        format!(
+                            "this example of {} is matched by {}",
+                            rule.id,
+                            names(&matched)
+                        ),
+                        Some(
+                            "the first rule that matches wins; put the more particular one first"
+                                .to_owned(),
+                        ),
+                    )
+                };
+                faults.push(at.fault(message, hint));
+                return;
+            }
+            for sample in samples {
+                if let Err(fault) = shows(engine, sample) {
+                    faults.push(at.fault(
+                        format!("the example of {} does not give {sample}: {fault}", rule.id),
+                        None,
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the table shows this sample.
+fn shows(engine: &Engine, sample: &str) -> Result<(), String> {
+    let (name, labels, value) = parse_sample(sample).ok_or("this is no sample")?;
+    let snapshot = engine.table.snapshot();
+    let Some((family, series)) = snapshot
+        .families
+        .iter()
+        .find(|(family, _)| *family.name == *name)
+    else {
+        return if value == 0.0 {
+            Ok(())
+        } else {
+            Err("there is no such series".to_owned())
+        };
+    };
+    let mut others = Vec::new();
+    for series in series {
+        let mut own: Vec<(&str, &str)> = family
+            .labels
+            .iter()
+            .zip(series.values.iter())
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        if series.test {
+            own.push(("test", "true"));
+        }
+        let same = own.len() == labels.len()
+            && labels
+                .iter()
+                .all(|(name, value)| own.contains(&(name.as_str(), value.as_str())));
+        if same {
+            let close = (series.value - value).abs() <= 1e-9 * value.abs().max(1.0);
+            return if close {
+                Ok(())
+            } else {
+                Err(format!("it is {}", series.value))
+            };
+        }
+        // Zero series are not worth mentioning.
+        if series.value != 0.0 && others.len() < 3 {
+            let labels: Vec<String> = own
+                .iter()
+                .map(|(name, value)| format!("{name}={value:?}"))
+                .collect();
+            others.push(format!("{{{}}} {}", labels.join(","), series.value));
+        }
+    }
+    // Nothing was counted, whether the series is there or not.
+    if value == 0.0 {
+        return Ok(());
+    }
+    Err(format!(
+        "there is {}",
+        if others.is_empty() {
+            "none".to_owned()
+        } else {
+            others.join(" and ")
+        }
+    ))
+}
+
+type Sample = (String, Vec<(String, String)>, f64);
+
+/// `name{a="b",…} value`, as in the classic text format.
+fn parse_sample(text: &str) -> Option<Sample> {
+    let text = text.trim();
+    let (name, rest) = match text.find('{') {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => {
+            let (name, value) = text.split_once(' ')?;
+            return Some((name.to_owned(), Vec::new(), value.trim().parse().ok()?));
+        }
+    };
+    let mut labels = Vec::new();
+    let mut rest = rest.trim_start();
+    while !rest.starts_with('}') {
+        let (label, after) = rest.split_once('=')?;
+        let mut value = String::new();
+        let mut chars = after.strip_prefix('"')?.char_indices();
+        let end = loop {
+            match chars.next()? {
+                (_, '\\') => match chars.next()?.1 {
+                    'n' => value.push('\n'),
+                    c => value.push(c),
+                },
+                (at, '"') => break at,
+                (_, c) => value.push(c),
+            }
+        };
+        labels.push((label.trim().to_owned(), value));
+        rest = after[end + 2..]
+            .trim_start()
+            .trim_start_matches(',')
+            .trim_start();
+    }
+    let value = match rest[1..].trim() {
+        "+Inf" => f64::INFINITY,
+        value => value.parse().ok()?,
+    };
+    Some((name.to_owned(), labels, value))
+}

@@ -1,0 +1,211 @@
+//! What one line means, told to a human or to a program.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::engine::{Engine, Origin};
+use crate::matcher::Change;
+use crate::record::Record;
+use crate::rules::RuleSet;
+
+/// One line, explained.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    record: Value,
+    /// `pack/event` of the rule that decided, if any.
+    rule: Option<String>,
+    event: Option<String>,
+    /// All rules that saw the line, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<String>,
+    captures: Map<String, Value>,
+    updates: Vec<Value>,
+}
+
+/// Reads a line with the engine and says what it did.
+pub fn explain(engine: &mut Engine, origin: &mut Origin, line: &[u8]) -> Vec<Explanation> {
+    let rules = engine.rules().clone();
+    let mut updates = Vec::new();
+    let mut told = Vec::new();
+    let clock = origin.clock.clone();
+    let captures = engine.captures(line);
+    // Changes of a frame come before its outcome; `taken` parts the frames.
+    let changes = std::cell::RefCell::new(&mut updates);
+    engine.line_with(
+        origin,
+        line,
+        |table, slot, change| {
+            if let Some((spec, test, values)) = table.describe(slot) {
+                let mut labels: Map<String, Value> = spec
+                    .family
+                    .labels
+                    .iter()
+                    .zip(values)
+                    .map(|(name, value)| (name.to_string(), Value::from(&**value)))
+                    .collect();
+                if test {
+                    labels.insert("test".into(), "true".into());
+                }
+                let (op, value) = match change {
+                    Change::Inc(value) => ("inc", value),
+                    Change::Add(value) => ("add", value),
+                    Change::Set(value) => ("set", value),
+                };
+                changes.borrow_mut().push(json!({
+                    "metric": &*spec.family.name,
+                    "labels": labels,
+                    "op": op,
+                    "value": number(value),
+                }));
+            }
+        },
+        |table, outcome| {
+            let names: Vec<String> = outcome
+                .rules
+                .iter()
+                .map(|id| rules.rules[id.0 as usize].id.to_string())
+                .collect();
+            let decided = outcome
+                .rules
+                .iter()
+                .map(|id| &rules.rules[id.0 as usize])
+                .find(|rule| !rule.go_on)
+                .or_else(|| outcome.rules.first().map(|id| &rules.rules[id.0 as usize]));
+            told.push(Explanation {
+                record: record(
+                    outcome.record,
+                    table.appliance_name(outcome.appliance),
+                    &clock,
+                ),
+                rule: decided.map(|rule| rule.id.to_string()),
+                event: decided.map(|rule| rule.event.to_string()),
+                rules: if names.len() > 1 { names } else { Vec::new() },
+                captures: Map::new(),
+                updates: std::mem::take(*changes.borrow_mut()),
+            });
+        },
+    );
+    for (told, captures) in told.iter_mut().zip(captures) {
+        told.captures = captures
+            .into_iter()
+            .map(|(name, value)| (name, Value::from(value)))
+            .collect();
+    }
+    told
+}
+
+fn record(record: &Record<'_>, appliance: &str, clock: &crate::record::Clock) -> Value {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut fields = Map::new();
+    fields.insert("appliance".into(), appliance.into());
+    fields.insert("program".into(), text(record.program).into());
+    fields.insert(
+        "severity".into(),
+        record.severity.map(|severity| severity.name()).into(),
+    );
+    fields.insert(
+        "timestamp".into(),
+        record.timestamp(clock).map(|time| time.to_string()).into(),
+    );
+    fields.insert("message".into(), text(record.message).into());
+    fields.insert("test".into(), record.test.into());
+    for (name, value) in [
+        ("host", record.host.unwrap_or_default()),
+        ("facility", record.facility),
+        ("tag", record.tag),
+        ("structured_data", record.structured),
+        ("app_severity", record.app_severity),
+        ("code", record.code),
+    ] {
+        if !value.is_empty() {
+            fields.insert(name.into(), text(value).into());
+        }
+    }
+    for (name, count, usual) in [
+        ("repeat", record.repeat, 1),
+        ("repeat_last", record.repeat_last, 0),
+    ] {
+        if count != usual {
+            fields.insert(name.into(), count.into());
+        }
+    }
+    fields.into()
+}
+
+/// Whole numbers without a fraction, as a person would write them.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        Value::from(value as i64)
+    } else {
+        Value::from(value)
+    }
+}
+
+impl Explanation {
+    /// One line of JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// A few lines for a person; `rules` is asked for the nearest rule if none matched.
+    pub fn to_text(&self, rules: &RuleSet) -> String {
+        use std::fmt::Write as _;
+        let mut out = String::new();
+        let fields = self.record.as_object();
+        for (name, value) in fields
+            .into_iter()
+            .flatten()
+            .filter(|(_, value)| !value.is_null())
+        {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            let _ = writeln!(out, "  {name:<16} {value}");
+        }
+        match &self.rule {
+            Some(rule) => {
+                let _ = writeln!(out, "  {:<16} {rule}", "rule");
+                if let Some(rule) = rules.rules.iter().find(|known| *known.id == **rule)
+                    && !rule.help.is_empty()
+                {
+                    let _ = writeln!(out, "  {:<16} {}", "meaning", rule.help);
+                }
+                if !self.rules.is_empty() {
+                    let _ = writeln!(out, "  {:<16} {}", "all rules", self.rules.join(", "));
+                }
+            }
+            None => {
+                let _ = writeln!(out, "  {:<16} none", "rule");
+            }
+        }
+        for (name, value) in &self.captures {
+            let _ = writeln!(
+                out,
+                "  {:<16} {name} = {}",
+                "capture",
+                value.as_str().unwrap_or_default()
+            );
+        }
+        for update in &self.updates {
+            let labels: Vec<String> = update["labels"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            let sign = match update["op"].as_str() {
+                Some("set") => "=",
+                _ => "+=",
+            };
+            let metric = update["metric"].as_str().unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "  {:<16} {metric}{{{}}} {sign} {}",
+                "update",
+                labels.join(","),
+                update["value"]
+            );
+        }
+        out
+    }
+}
