@@ -51,11 +51,12 @@ pub fn read<E>(
                 let program = String::from_utf8_lossy(record.program).into_owned();
                 let key = (program, fold(record.message));
                 if found.kinds.len() < KINDS_MAX || found.kinds.contains_key(&key) {
-                    let kind = found
-                        .kinds
-                        .entry(key)
-                        .or_insert_with(|| (0, line.to_vec(), record.message.to_vec()));
-                    kind.0 += 1;
+                    let kind = found.kinds.entry(key).or_insert_with(|| Kind {
+                        count: 0,
+                        line: line.to_vec(),
+                        message: record.message.to_vec(),
+                    });
+                    kind.count += 1;
                 }
             },
         );

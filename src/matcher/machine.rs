@@ -44,6 +44,8 @@ enum Hint {
     One(u8),
     Two(u8, u8),
     Three(u8, u8, u8),
+    /// A blank of any kind, or this.
+    BlankOr(u8),
     Text(Box<memmem::Finder<'static>>),
     End,
     Anywhere,
@@ -57,6 +59,9 @@ impl Hint {
             Hint::One(a) => memchr(*a, rest)?,
             Hint::Two(a, b) => memchr2(*a, *b, rest)?,
             Hint::Three(a, b, c) => memchr3(*a, *b, *c, rest)?,
+            Hint::BlankOr(a) => rest
+                .iter()
+                .position(|byte| byte == a || matches!(byte, b' ' | b'\t' | 0xC2))?,
             Hint::Text(finder) => finder.find(rest)?,
             Hint::End => rest.len(),
             Hint::Anywhere => 0,
@@ -150,16 +155,20 @@ impl Machine {
                         pos += count;
                     }
                 }
-                Op::Lazy(hint) => match text.get(pos) {
-                    None | Some(b' ' | b'\t') => failed = true,
-                    Some(_) => match hint.find(text, pos + 1) {
+                Op::Lazy(hint) => {
+                    let first = match &text[pos..] {
+                        [] | [b' ' | b'\t', ..] | [0xC2] | [0xC2, 0xA0, ..] => None,
+                        [0xC2, ..] => Some(2),
+                        _ => Some(1),
+                    };
+                    match first.and_then(|first| hint.find(text, pos + first)) {
                         Some(end) => {
                             stack.push(Back::Grow(at, end));
                             pos = end;
                         }
                         None => failed = true,
-                    },
-                },
+                    }
+                }
                 Op::Rest => pos = text.len(),
                 Op::Split(other) => stack.push(Back::Branch(*other, pos)),
                 Op::Jump(to) => {
@@ -216,11 +225,18 @@ impl Machine {
     }
 }
 
+/// The length of the run of blanks that a text starts with. A no-break space is one: web pages, from which lines are
+/// copied, are full of them.
 #[inline]
 pub(super) fn blanks(text: &[u8]) -> usize {
-    text.iter()
-        .position(|byte| !matches!(byte, b' ' | b'\t'))
-        .unwrap_or(text.len())
+    let mut at = 0;
+    loop {
+        match &text[at..] {
+            [b' ' | b'\t', ..] => at += 1,
+            [0xC2, 0xA0, ..] => at += 2,
+            _ => return at,
+        }
+    }
 }
 
 fn compile(pieces: &[Piece], ignore_case: bool, ops: &mut Vec<Op>) {
@@ -273,11 +289,11 @@ fn hint(ops: &[Op], mut at: usize) -> Hint {
             }
             Op::Blanks(0) => {
                 return match ops.get(at + 1) {
-                    Some(Op::Text(text)) => Hint::Three(b' ', b'\t', text[0]),
+                    Some(Op::Text(text)) => Hint::BlankOr(text[0]),
                     _ => Hint::Anywhere,
                 };
             }
-            Op::Blanks(_) => return Hint::Two(b' ', b'\t'),
+            Op::Blanks(_) => return Hint::Three(b' ', b'\t', 0xC2),
             Op::End => return Hint::End,
             _ => return Hint::Anywhere,
         }
@@ -396,7 +412,7 @@ mod tests {
                     "a", "b", " ", ":", " : ", ".", "1", "{_}", "{x}", "{y:word}", "{n:int}", "{m:number}",
                     "{? a?}", "{?b?}", "{i:ip}", "{p:peer}", "{q:quoted}", "{h:hex}", "{e:name}", "{o:(a|a b|1)}",
                 ]), 1..7),
-            message in "[ab1 :.\"/]{0,14}",
+            message in "[ab1 :.\"/\u{a0}é]{0,14}",
         ) {
             let mut seen = std::collections::HashSet::new();
             let text: String = parts.iter().filter(|part| !part.starts_with('{') || part.starts_with("{?") || seen.insert(**part)).copied().collect();

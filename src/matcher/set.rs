@@ -174,7 +174,10 @@ impl Node {
         loop {
             for &byte in &node.common {
                 match (byte, rest.split_first()) {
-                    (b' ', Some((b' ' | b'\t', _))) => rest = &rest[blanks(rest)..],
+                    (b' ', _) => match blanks(rest) {
+                        0 => return,
+                        count => rest = &rest[count..],
+                    },
                     (byte, Some((first, tail))) if byte == *first => rest = tail,
                     _ => return,
                 }
@@ -183,7 +186,10 @@ impl Node {
             let Some((&first, tail)) = rest.split_first() else {
                 return;
             };
-            let byte = if first == b'\t' { b' ' } else { first };
+            let byte = match rest {
+                [b'\t', ..] | [0xC2, 0xA0, ..] => b' ',
+                _ => first,
+            };
             let found = match &node.index {
                 Some(index) => node.next.get(usize::from(index[usize::from(byte)])),
                 None => node.next.iter().find(|(next, _)| *next == byte),

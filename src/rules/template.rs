@@ -77,7 +77,7 @@ pub struct Capture {
 pub enum Piece {
     /// These bytes.
     Text(Vec<u8>),
-    /// A run of blanks and tabs, as long as it is: at least one, or also none. Nothing that may follow starts with one.
+    /// A run of blanks, tabs and no-break spaces (UTF-8), as long as it is: at least one, or also none. Nothing that may follow starts with one.
     Blanks {
         /// One blank must be there.
         required: bool,
@@ -481,8 +481,8 @@ fn write_regex(pieces: &[Piece], out: &mut String) {
                     }
                 }
             }
-            Piece::Blanks { required: true } => out.push_str("[ \\t]+"),
-            Piece::Blanks { required: false } => out.push_str("[ \\t]*"),
+            Piece::Blanks { required: true } => out.push_str("(?:[ \\t]|\\xC2\\xA0)+"),
+            Piece::Blanks { required: false } => out.push_str("(?:[ \\t]|\\xC2\\xA0)*"),
             Piece::Run { class, min, max } => {
                 out.push_str(class.regex());
                 match (min, max) {
@@ -498,7 +498,7 @@ fn write_regex(pieces: &[Piece], out: &mut String) {
                     }
                 }
             }
-            Piece::Lazy => out.push_str("[^ \\t](?s:.*?)"),
+            Piece::Lazy => out.push_str("(?:[^ \\t\\xC2]|\\xC2[^\\xA0])(?s:.*?)"),
             Piece::Rest => out.push_str("(?s:.*)"),
             Piece::Choice(options) => {
                 out.push_str("(?:");
@@ -535,22 +535,16 @@ mod tests {
         for (template, expected) in [
             (
                 "SEL is {n:int}% full",
-                r"(?-u:SEL[ \t]+is[ \t]+([+-]?[0-9]+)\x25[ \t]+full)\z",
+                r"(?-u:SEL_+is_+([+-]?[0-9]+)\x25_+full)\z",
             ),
-            (
-                "from : {who}",
-                r"(?-u:from[ \t]*\x3A[ \t]*([^ \t](?s:.*?)))\z",
-            ),
-            ("from: {_:word}.", r"(?-u:from\x3A[ \t]*[^ \t]+\x2E)\z"),
-            ("is up{_:rest}", r"(?-u:is[ \t]+up[ \t]*(?s:.*))\z"),
+            ("from : {who}", r"(?-u:from_*\x3A_*(LAZY))\z"),
+            ("from: {_:word}.", r"(?-u:from\x3A_*[^ \t]+\x2E)\z"),
+            ("is up{_:rest}", r"(?-u:is_+up_*(?s:.*))\z"),
             (
                 "a{? b?} {s:(on|off line)}",
-                r"(?-u:a(?:[ \t]+b|)[ \t]+((?:on|off[ \t]+line)))\z",
+                r"(?-u:a(?:_+b|)_+((?:on|off_+line)))\z",
             ),
-            (
-                "client {c:quoted}",
-                "(?-u:client[ \\t]+\\x22([^\"]*)\\x22)\\z",
-            ),
+            ("client {c:quoted}", "(?-u:client_+\\x22([^\"]*)\\x22)\\z"),
             ("{{x}}", r"(?-u:\x7Bx\x7D)\z"),
             ("{x:rest} more", "something follows a hole of type `rest`"),
             ("{x:nmuber}", "`nmuber` is no type of hole"),
@@ -558,8 +552,12 @@ mod tests {
             ("{x", "a hole is not closed"),
             ("{?x", "an optional part is not closed"),
             ("a {? b?} c", "blanks meet at the edge of an optional part"),
-            ("a {?b ?}c", r"(?-u:a[ \t]+(?:b[ \t]+|)c)\z"),
+            ("a {?b ?}c", r"(?-u:a_+(?:b_+|)c)\z"),
         ] {
+            let expected = expected
+                .replace("_+", "(?:[ \\t]|\\xC2\\xA0)+")
+                .replace("_*", "(?:[ \\t]|\\xC2\\xA0)*")
+                .replace("LAZY", "(?:[^ \\t\\xC2]|\\xC2[^\\xA0])(?s:.*?)");
             assert_eq!(regex(template), expected, "{template}");
         }
     }
