@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::line::LineBuffer;
 
+mod crash;
+mod logrotate;
 mod model;
 
 /// Who keeps what the tail hands over.
