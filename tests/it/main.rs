@@ -6,5 +6,6 @@ mod dashboards;
 mod deploy;
 mod exposition;
 mod packages;
+mod rules_manual;
 mod server;
 mod support;
