@@ -2,9 +2,11 @@
 
 mod alertmanager;
 mod alerts;
+mod catalogue;
 mod dashboards;
 mod deploy;
 mod exposition;
+mod generated;
 mod packages;
 mod rules_manual;
 mod server;
