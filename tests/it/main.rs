@@ -8,6 +8,7 @@ mod deploy;
 mod exposition;
 mod generated;
 mod packages;
+mod reference;
 mod rules_manual;
 mod server;
 mod support;

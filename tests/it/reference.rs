@@ -1,0 +1,279 @@
+//! `docs/metrics.md`, the reference of all metrics, says what the packs and the code say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use appliance_log_exporter::engine::Engine;
+use appliance_log_exporter::exposition::{self, Format};
+use appliance_log_exporter::metric::{Domain, Family, Kind, Limits, MetricId, Snapshot};
+use appliance_log_exporter::own_metrics::{AtScrape, OwnMetrics, Process};
+use appliance_log_exporter::rules::{self, Example, Metric, RuleSet, Settings};
+
+use crate::generated::{cell, code, compare};
+
+#[test]
+fn the_metric_reference_is_up_to_date() {
+    let rules = load(true);
+    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, metric) in rules.metrics.iter().enumerate() {
+        let group = match metric.packs.as_slice() {
+            [pack] => format!("Pack {}", rules.packs[*pack].name),
+            _ => "Declared by several packs".to_owned(),
+        };
+        groups.entry(group).or_default().push(index);
+    }
+    let always: BTreeSet<(String, String)> = load(false).metrics.iter().flat_map(labels).collect();
+
+    let mut overview = String::new();
+    let mut details = String::new();
+    heading(&mut overview, "Every line");
+    for family in every_line(&rules) {
+        row(&mut overview, &Row::of(&family), false);
+    }
+    for (group, mut metrics) in groups {
+        metrics.sort_by(|a, b| name(&rules.metrics[*a]).cmp(name(&rules.metrics[*b])));
+        heading(&mut overview, &group);
+        for index in metrics {
+            row(
+                &mut overview,
+                &Row::of(&rules.metrics[index].spec.family),
+                true,
+            );
+            section(&mut details, &rules, index, &always);
+        }
+    }
+    heading(&mut overview, "The exporter itself");
+    for own in exporter_itself() {
+        row(&mut overview, &own, false);
+    }
+    let text = format!("{INTRODUCTION}{overview}\n## In detail\n{details}");
+    compare("docs/metrics.md", &text);
+}
+
+fn load(remote_address: bool) -> RuleSet {
+    let settings = Settings { remote_address };
+    rules::load(&[], settings).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+fn name(metric: &Metric) -> &str {
+    &metric.spec.family.name
+}
+
+/// Every label of a metric, with the metric's name.
+fn labels(metric: &Metric) -> Vec<(String, String)> {
+    let family = &metric.spec.family;
+    family
+        .labels
+        .iter()
+        .map(|label| (family.name.to_string(), label.to_string()))
+        .collect()
+}
+
+/// The metrics that the engine feeds whatever the rules say.
+fn every_line(rules: &RuleSet) -> Vec<Arc<Family>> {
+    let engine =
+        Engine::new(Arc::new(rules.clone()), Limits::default(), &[]).expect("the rules compile");
+    let all = engine.table.counts().count();
+    (0..all - rules.metrics.len())
+        .map(|id| engine.table.spec(MetricId(id as u32)).family.clone())
+        .collect()
+}
+
+/// The metrics about the exporter, read from an exposition of them with one series each.
+fn exporter_itself() -> Vec<Row> {
+    let own = OwnMetrics::new("1.0.0", "0123abc", SystemTime::now());
+    for by_source in [
+        &own.lines_read,
+        &own.bytes_read,
+        &own.rotations,
+        &own.truncations,
+    ] {
+        by_source.get(["messages"]);
+    }
+    for by_reason in [&own.lost_bytes, &own.lines_dropped] {
+        by_reason.get(["messages", "too_long"]);
+    }
+    let one = || vec![("one".into(), 1)];
+    let at_scrape = AtScrape {
+        source_lag_bytes: one(),
+        series: one(),
+        series_dropped: one(),
+        rule_hits: one(),
+        rules_loaded: 1,
+        checkpoint_age_seconds: Some(1.0),
+    };
+    let families = at_scrape
+        .families()
+        .into_iter()
+        .chain(Process::read().families())
+        .collect();
+    let text = exposition::encode(&own.registry, Snapshot { families }, Format::Classic);
+    let mut rows: Vec<Row> = Vec::new();
+    for line in text.lines() {
+        if let Some((name, help)) = line
+            .strip_prefix("# HELP ")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            rows.push(Row {
+                name: name.to_owned(),
+                help: help.to_owned(),
+                ..Row::default()
+            });
+        } else if let (Some(rest), Some(row)) = (line.strip_prefix("# TYPE "), rows.last_mut()) {
+            row.kind = rest.rsplit(' ').next().unwrap_or_default().to_owned();
+        } else if let (Some((_, labels)), Some(row)) = (line.split_once('{'), rows.last_mut())
+            && row.labels.is_empty()
+        {
+            let names = labels
+                .split("\",")
+                .filter_map(|label| label.split_once('='));
+            row.labels = names
+                .map(|(name, _)| name.trim_start_matches(',').to_owned())
+                .collect();
+        }
+    }
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    rows
+}
+
+/// What the tables say of a metric.
+#[derive(Default)]
+struct Row {
+    name: String,
+    kind: String,
+    labels: Vec<String>,
+    help: String,
+}
+
+impl Row {
+    fn of(family: &Family) -> Self {
+        Self {
+            name: family.name.to_string(),
+            kind: match family.kind {
+                Kind::Counter => "counter".to_owned(),
+                Kind::Gauge => "gauge".to_owned(),
+            },
+            labels: family.labels.iter().map(ToString::to_string).collect(),
+            help: family.help.trim().to_owned(),
+        }
+    }
+
+    /// By Prometheus' convention the unit stands at the end of the name.
+    fn unit(&self) -> &'static str {
+        let base = self.name.trim_end_matches("_total");
+        let known = [
+            ("_timestamp_seconds", "Unix time in seconds"),
+            ("_start_time_seconds", "Unix time in seconds"),
+            ("_bytes_read", "bytes"),
+            ("_seconds", "seconds"),
+            ("_bytes", "bytes"),
+            ("_celsius", "degrees Celsius"),
+            ("_ratio", "ratio, 0 to 1"),
+        ];
+        match known.iter().find(|(suffix, _)| base.ends_with(suffix)) {
+            Some((_, unit)) => unit,
+            None if self.labels.iter().any(|label| label == "unit") => "as the label `unit` says",
+            None if self.kind == "counter" => "count",
+            None => "none",
+        }
+    }
+}
+
+fn heading(out: &mut String, title: &str) {
+    _ = writeln!(
+        out,
+        "\n## {title}\n\n| metric | type | unit | labels | meaning |\n|---|---|---|---|---|"
+    );
+}
+
+fn row(out: &mut String, row: &Row, has_section: bool) {
+    let name = match has_section {
+        true => format!("[`{0}`](#{0})", row.name),
+        false => code(&row.name),
+    };
+    let labels: Vec<String> = row.labels.iter().map(|label| code(label)).collect();
+    _ = writeln!(
+        out,
+        "| {name} | {} | {} | {} | {} |",
+        row.kind,
+        row.unit(),
+        labels.join(" "),
+        cell(&row.help),
+    );
+}
+
+fn section(out: &mut String, rules: &RuleSet, index: usize, always: &BTreeSet<(String, String)>) {
+    let metric = &rules.metrics[index];
+    let family = &metric.spec.family;
+    _ = writeln!(out, "\n### {}\n\n{}\n", family.name, family.help.trim());
+    for (label, domain) in family.labels.iter().skip(1).zip(&metric.spec.domains) {
+        let values = match domain {
+            Domain::OneOf(values) => format!(
+                "one of {}; another value becomes `other`",
+                list(values.iter())
+            ),
+            Domain::Any(known) if known.is_empty() => "any".to_owned(),
+            Domain::Any(known) => format!("any; known beforehand: {}", list(known.iter())),
+        };
+        let only = match always.contains(&(family.name.to_string(), label.to_string())) {
+            true => "",
+            false => " (only with `labels.remote_address: true`)",
+        };
+        _ = writeln!(out, "- Label `{label}`{only}: {values}.");
+    }
+    if let Some(seconds) = metric.spec.expire_seconds {
+        _ = writeln!(
+            out,
+            "- A series goes after {} days without a line about it.",
+            seconds / 86_400
+        );
+    }
+    let feeding: Vec<_> = rules
+        .rules
+        .iter()
+        .filter(|rule| rule.updates.iter().any(|update| update.metric == index))
+        .collect();
+    _ = writeln!(
+        out,
+        "- Fed by: {}.",
+        list(feeding.iter().map(|rule| &rule.id))
+    );
+    let start = format!("{}{{", family.name);
+    let bare = format!("{} ", family.name);
+    let example =
+        feeding
+            .iter()
+            .flat_map(|rule| &rule.examples)
+            .find_map(|example| match example {
+                Example::Lines { lines, samples, .. } => {
+                    let sample = samples
+                        .iter()
+                        .find(|sample| sample.starts_with(&start) || sample.starts_with(&bare))?;
+                    Some((lines, sample))
+                }
+                Example::Not { .. } => None,
+            });
+    if let Some((lines, sample)) = example {
+        _ = writeln!(out, "\n```\n{}\n{sample}\n```", lines.join("\n"));
+    }
+}
+
+fn list<T: AsRef<str>>(items: impl Iterator<Item = T>) -> String {
+    items
+        .map(|item| code(item.as_ref()))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+const INTRODUCTION: &str = "\
+# Metrics
+
+Made from the rule packs and the code by a test; change those, then run `UPDATE=1 cargo test --test it reference`.
+
+Every series about a device has the label `appliance`: the device that the line is about. Series that are fed by lines
+with the appliance's test marker have `test=\"true\"` besides, and no other series is touched by such lines. Where a
+label's values are listed, a counter exists at 0 for every appliance of the profile before its first event; any other
+counter is shown at 0 once before its first value, so that `increase()` sees it.
+";
