@@ -291,7 +291,9 @@ fn now() -> Origin {
 
 fn check(flags: &Flags) -> Result<ExitCode, Failure> {
     let config = flags.settings().map_err(Failure::Settings)?;
-    let faults = match rule_set(&config) {
+    // Examples are written for the defaults; a setting adds labels to what they show.
+    let defaults = || rules::load(&config.rule_directories, Settings::default()).map(Arc::new);
+    let faults = match rule_set(&config).and_then(|_| defaults()) {
         Ok(rules) => {
             let faults = check::check(&rules).map_err(Failure::Usage)?;
             if faults.is_empty() {

@@ -9,6 +9,7 @@ mod exposition;
 mod generated;
 mod packages;
 mod reference;
+mod remote_address;
 mod rules_manual;
 mod server;
 mod support;
