@@ -20,6 +20,8 @@ needs='
   systemd-analyze:systemd
   shellcheck:shellcheck
   rpm:rpm
+  bash:bash
+  groff:groff-base
 '
 
 missing=

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -353,6 +353,44 @@ fn compose_fits_its_schema_and_mounts_what_is_there() {
             services[name]["networks"]["stack"]["ipv4_address"], entry["index"],
             "{name}"
         );
+    }
+}
+
+/// What the played appliances say is what rules know.
+#[test]
+fn rules_know_every_line_of_the_generator() {
+    let script = read(&deploy("compose/generator/generate.sh"));
+    let mut lines = String::new();
+    for line in script.lines() {
+        let Some((priority, text)) = line
+            .trim()
+            .strip_prefix("line ")
+            .and_then(|rest| rest.split_once(" '"))
+        else {
+            continue;
+        };
+        let text = text.trim_end_matches('\'');
+        lines += &format!("<{priority}>2026-11-20T12:00:00+00:00 hsm1 {text}\n");
+    }
+    let mut explain = Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+        .args(["explain", "--format", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the exporter");
+    // Dropped at once, which ends its input.
+    explain
+        .stdin
+        .take()
+        .expect("its input")
+        .write_all(lines.as_bytes())
+        .expect("written");
+    let output = explain.wait_with_output().expect("its output");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.lines().count() > 10, "{said}");
+    for line in said.lines() {
+        let explained: Value = serde_json::from_str(line).expect("JSON");
+        assert!(explained["rule"].is_string(), "{line}");
     }
 }
 

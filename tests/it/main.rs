@@ -7,6 +7,7 @@ mod dashboards;
 mod deploy;
 mod exposition;
 mod generated;
+mod manual;
 mod packages;
 mod reference;
 mod remote_address;

@@ -33,11 +33,13 @@ fn said(command: &mut Command) -> String {
 fn pack(packager: &str, arguments: &[&str], directory: &Path, name: &str) -> PathBuf {
     let built = directory.join("release");
     std::fs::create_dir_all(&built).expect("a directory");
-    std::fs::copy(
-        env!("CARGO_BIN_EXE_appliance_log_exporter"),
-        built.join("appliance_log_exporter"),
-    )
-    .expect("a copy");
+    // Without its debugging symbols it is packed in seconds instead of minutes.
+    said(
+        Command::new(program("strip"))
+            .arg("-o")
+            .arg(built.join("appliance_log_exporter"))
+            .arg(env!("CARGO_BIN_EXE_appliance_log_exporter")),
+    );
     let package = directory.join(name);
     said(
         Command::new(tool(packager))
@@ -65,6 +67,7 @@ const FILES: &[&str] = &[
     "/usr/lib/tmpfiles.d/appliance_log_exporter.conf",
     "/usr/share/appliance-log-exporter/alerts/hsm.yaml",
     "/usr/share/appliance-log-exporter/dashboards/fleet.json",
+    "/usr/share/bash-completion/completions/appliance_log_exporter",
     "/usr/share/doc/appliance-log-exporter/deploying.md",
     "/usr/share/doc/appliance-log-exporter/examples/logrotate/appliances",
     "/usr/share/doc/appliance-log-exporter/examples/prometheus/prometheus.yml",
