@@ -20,7 +20,8 @@ use crate::exposition::{self, Format};
 use crate::line::LineBuffer;
 use crate::record::Clock;
 use crate::rules::{self, RuleSet, Settings};
-use crate::{check, explain, logfmt};
+use crate::server::{self, WebConfig};
+use crate::{check, demo, explain, logfmt, run};
 
 /// Prometheus exporter for security appliances that can only be watched through their logs: Thales Luna HSMs, Juniper
 /// KMD, Clavister IPsec, NetApp ONTAP kTLS. Without a command it follows the files and serves /metrics.
@@ -425,10 +426,121 @@ fn suggest(flags: &Flags, file: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(_flags: &Flags) -> Result<ExitCode, Failure> {
-    Err(Failure::Usage("not yet".into()))
+fn run(flags: &Flags) -> Result<ExitCode, Failure> {
+    flags.log();
+    let (listeners, options, web) = serving(flags)?;
+    let flags = flags.clone();
+    let load = move || {
+        let config = flags.settings()?;
+        if config.sources.is_empty() {
+            return Err(vec![Diagnostic::bare(
+                "there is nothing to follow",
+                "give --log.file GLOB or --config.file FILE",
+            )]);
+        }
+        load(config)
+    };
+    served(run::run(
+        Box::new(load),
+        run::Serving { listeners, options },
+        web,
+    ))
 }
 
-fn demo(_flags: &Flags) -> Result<ExitCode, Failure> {
-    Err(Failure::Usage("not yet".into()))
+fn demo(flags: &Flags) -> Result<ExitCode, Failure> {
+    flags.log();
+    let (listeners, options, web) = serving(flags)?;
+    let demo = demo::Demo::start()
+        .map_err(|error| Failure::World(format!("the demo cannot write logs: {error}")))?;
+    for listener in &listeners {
+        if let Ok(address) = listener.local_addr() {
+            let scheme = if web.is_some() { "https" } else { "http" };
+            println!("demo: logs in {}", demo.directory().display());
+            println!("demo: status page {scheme}://localhost:{}/", address.port());
+            println!(
+                "demo: metrics     {scheme}://localhost:{}{}",
+                address.port(),
+                flags.telemetry_path
+            );
+            println!("demo: Ctrl-C ends it and removes the logs");
+        }
+    }
+    let flags = flags.clone();
+    let sources = demo.sources();
+    let load = move || {
+        let mut config = flags.settings()?;
+        config.sources.extend(sources.iter().cloned());
+        load(config)
+    };
+    served(run::run(
+        Box::new(load),
+        run::Serving { listeners, options },
+        web,
+    ))
+}
+
+fn load(config: Config) -> Result<(Config, Engine), Vec<Diagnostic>> {
+    let rules = rule_set(&config)?;
+    for source in &config.sources {
+        let Some(profile) = &source.profile else {
+            continue;
+        };
+        let mut profiles = rules.packs.iter().flat_map(|pack| &pack.profiles);
+        if !profiles.any(|known| **known == **profile) {
+            let known: std::collections::BTreeSet<&str> = rules
+                .packs
+                .iter()
+                .flat_map(|pack| &pack.profiles)
+                .map(|profile| &**profile)
+                .collect();
+            let known: Vec<&str> = known.into_iter().collect();
+            return Err(vec![Diagnostic::bare(
+                &format!(
+                    "source `{}`: no rule pack belongs to the profile `{profile}`",
+                    source.name
+                ),
+                &format!("profiles: {}", known.join(", ")),
+            )]);
+        }
+    }
+    let engine = Engine::new(rules, config.limits.table(), &config.appliances)
+        .map_err(|message| vec![Diagnostic::bare(&message, "make the rule smaller")])?;
+    Ok((config, engine))
+}
+
+type ServingParts = (
+    Vec<std::net::TcpListener>,
+    server::Options,
+    Option<WebConfig>,
+);
+
+fn serving(flags: &Flags) -> Result<ServingParts, Failure> {
+    if !flags.telemetry_path.starts_with('/') || flags.telemetry_path == "/" {
+        return Err(Failure::Usage(format!(
+            "--web.telemetry-path: `{}` must begin with a slash and be more than one",
+            flags.telemetry_path
+        )));
+    }
+    let web = match &flags.web_config_file {
+        Some(file) => Some(WebConfig::load(file).map_err(Failure::Settings)?),
+        None => None,
+    };
+    let listeners = match flags.systemd_socket {
+        true => server::systemd_listeners(),
+        false => server::bind(&flags.listen_address),
+    };
+    let listeners = listeners.map_err(|error| Failure::World(error.to_string()))?;
+    let options = server::Options {
+        telemetry_path: flags.telemetry_path.clone(),
+        ..server::Options::default()
+    };
+    Ok((listeners, options, web))
+}
+
+fn served(outcome: Result<(), run::Failure>) -> Result<ExitCode, Failure> {
+    match outcome {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(run::Failure::Settings(faults)) => Err(Failure::Settings(faults)),
+        Err(run::Failure::Other(message)) => Err(Failure::World(message)),
+    }
 }

@@ -44,7 +44,7 @@ pub fn read<E>(
             |_, outcome| {
                 found.lines += 1;
                 let record = outcome.record;
-                if !outcome.rules.is_empty() || record.repeat_last > 0 {
+                if outcome.recognised {
                     found.recognised += 1;
                     return;
                 }

@@ -28,13 +28,31 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
+impl Diagnostic {
+    /// A fault that stands in no file: of flags, or of several files together.
+    pub fn bare(message: &str, hint: &str) -> Self {
+        Self {
+            file: "".into(),
+            line: 0,
+            column: 0,
+            text: String::new(),
+            message: message.to_owned(),
+            hint: Some(hint.to_owned()),
+        }
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}:{}: {}",
-            self.file, self.line, self.column, self.message
-        )?;
+        if self.file.is_empty() {
+            write!(f, "error: {}", self.message)?;
+        } else {
+            write!(
+                f,
+                "{}:{}:{}: {}",
+                self.file, self.line, self.column, self.message
+            )?;
+        }
         if !self.text.is_empty() {
             write!(f, ": `{}`", self.text)?;
         }

@@ -59,6 +59,11 @@ impl Origin {
             last: Last::default(),
         }
     }
+
+    /// The appliance that the last line was about.
+    pub fn last_appliance(&self) -> Option<ApplianceId> {
+        self.last.appliance
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -78,6 +83,8 @@ pub struct Outcome<'r, 'l> {
     pub appliance: ApplianceId,
     /// The rules that matched, in order; several only with `continue`.
     pub rules: &'r [RuleId],
+    /// One of them knows the line, and did not only look at it.
+    pub recognised: bool,
 }
 
 /// A rule set at work.
@@ -169,6 +176,20 @@ impl Engine {
         self.table.set_now(seconds);
     }
 
+    /// Goes on counting where an engine with other rules stopped: a rule is the same if its id is.
+    pub fn keep_hits(&mut self, former: &Engine) {
+        let counts: HashMap<&str, u64> = former
+            .rules
+            .rules
+            .iter()
+            .zip(&former.hits)
+            .map(|(rule, hits)| (&*rule.id, *hits))
+            .collect();
+        for (rule, hits) in self.rules.rules.iter().zip(&mut self.hits) {
+            *hits = counts.get(&*rule.id).copied().unwrap_or(0);
+        }
+    }
+
     /// How often each rule matched, in rule order.
     pub fn hits(&self) -> &[u64] {
         &self.hits
@@ -249,6 +270,11 @@ impl Engine {
                     record: &record,
                     appliance,
                     rules: &self.matched,
+                    recognised: record.repeat_last > 0
+                        || self
+                            .matched
+                            .iter()
+                            .any(|id| !self.rules.rules[id.0 as usize].go_on),
                 },
             );
         }
@@ -291,7 +317,9 @@ impl Engine {
             ..
         } = self;
         let clock = &origin.clock;
-        let recognised = matcher.find(record, scratch, |found| {
+        // A rule that lets later ones see the line does not claim to know it.
+        let mut recognised = false;
+        matcher.find(record, scratch, |found| {
             let at = found.rule.0 as usize;
             let rule = &rules.rules[at];
             hits[at] += u64::from(record.repeat.max(1));
@@ -337,6 +365,7 @@ impl Engine {
                     change(table, slot, done);
                 },
             );
+            recognised |= !rule.go_on;
             rule.go_on
         });
         if !recognised {

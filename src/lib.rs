@@ -26,9 +26,12 @@ pub mod server;
 pub mod check;
 pub mod cli;
 pub mod coverage;
+pub mod demo;
 pub mod engine;
 pub mod explain;
+pub mod pipeline;
 pub mod rules;
+pub mod run;
 
 pub mod config;
 pub mod diagnostic;

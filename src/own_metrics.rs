@@ -138,6 +138,25 @@ impl OwnMetrics {
             config_last_reload_success_timestamp_seconds,
         }
     }
+
+    /// Exposes everything that is counted by source, at 0.
+    pub fn touch_source(&self, source: &str) {
+        for counters in [
+            &self.lines_read,
+            &self.bytes_read,
+            &self.rotations,
+            &self.truncations,
+        ] {
+            counters.get([source]);
+        }
+        for reason in crate::tail::LostReason::ALL {
+            self.lost_bytes.get([source, reason.as_str()]);
+        }
+        self.lost_bytes.get([source, "too_long"]);
+        for reason in ["too_long", "torn"] {
+            self.lines_dropped.get([source, reason]);
+        }
+    }
 }
 
 /// Counters that differ in the values of `N` labels, exposed in the order of these values.

@@ -1,0 +1,762 @@
+//! Builds the rooms and runs them: the thread that reads, the thread that writes checkpoints, the server, reload and
+//! shutdown.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use crate::config::{self, Config};
+use crate::diagnostic::Diagnostic;
+use crate::engine::Engine;
+use crate::exposition::{self, Format};
+use crate::metric::Saved;
+use crate::own_metrics::{AtScrape, OwnMetrics, Process};
+use crate::pipeline::{Pipeline, SharedEngine};
+use crate::server::{self, App, WebConfig};
+use crate::state::{Loaded, Snapshot, State};
+use crate::tail::{self, Pattern, Positions, SourceSpec, Tail, Waker};
+
+/// How long the reading thread sleeps when there is nothing to do.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+/// How often stale series are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How long a scrape waits for fresh figures of the reading thread.
+const FIGURES_WAIT: Duration = Duration::from_millis(100);
+/// Kinds of unrecognised messages that are shown on the status page.
+const UNRECOGNISED_SHOWN: usize = 50;
+
+/// Reads settings and rules anew, as the command line asks for them.
+pub type Load = dyn Fn() -> Result<(Config, Engine), Vec<Diagnostic>> + Send + Sync;
+
+/// How to serve.
+pub struct Serving {
+    /// Sockets that listen.
+    pub listeners: Vec<TcpListener>,
+    /// The server's settings.
+    pub options: server::Options,
+}
+
+/// Why a run did not begin, or ended.
+#[derive(Debug)]
+pub enum Failure {
+    /// Settings or rules are wrong.
+    Settings(Vec<Diagnostic>),
+    /// Anything else: a state directory in use, no descriptors left.
+    Other(String),
+}
+
+/// Follows files and serves until SIGTERM or SIGINT, or until `stop` is ready.
+///
+/// # Errors
+/// Settings are wrong, or the state directory, a thread or the server cannot be had.
+pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<(), Failure> {
+    let started = SystemTime::now();
+    let (config, mut engine) = load().map_err(Failure::Settings)?;
+    let own = Arc::new(OwnMetrics::new(
+        env!("CARGO_PKG_VERSION"),
+        option_env!("GIT_REVISION").unwrap_or("unknown"),
+        started,
+    ));
+    let (state, positions) = open_state(&config, &mut engine)?;
+    let (specs, options) = tail_settings(&config).map_err(Failure::Settings)?;
+    let tail =
+        Tail::new(specs, options, positions).map_err(|error| Failure::Other(error.to_string()))?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        rules = engine.rules().rules.len(),
+        sources = config.sources.len(),
+        "starting"
+    );
+    for source in &config.sources {
+        own.touch_source(&source.name);
+    }
+    let shared = Arc::new(Shared {
+        engine: Arc::new(SharedEngine::new(engine)),
+        own,
+        load,
+        limits: config.limits,
+        state_directory: config.state.directory.clone(),
+        started: Instant::now(),
+        ready: AtomicBool::new(false),
+        stop: AtomicBool::new(false),
+        figures: Mutex::new(Figures::default()),
+        fresh: Condvar::new(),
+        asked: AtomicBool::new(true),
+        scraped: AtomicBool::new(false),
+        next: Mutex::new(None),
+        reload: Mutex::new(ReloadState {
+            at: Instant::now(),
+            error: None,
+        }),
+        reloading: Mutex::new(()),
+        checkpoint: Arc::new(Mutex::new(None)),
+        waker: tail.waker(),
+    });
+    shared.own.config_last_reload_successful.set(1);
+    shared
+        .own
+        .config_last_reload_success_timestamp_seconds
+        .set(unix_seconds(SystemTime::now()));
+
+    let writer = state.map(|state| Writer::start(state, shared.checkpoint.clone()));
+    let reader = {
+        let shared = shared.clone();
+        std::thread::Builder::new()
+            .name("reader".into())
+            .spawn(move || read(&shared, tail, config, writer))
+            .map_err(|error| Failure::Other(error.to_string()))?
+    };
+    let served = serve(&shared, serving, web);
+    shared.stop.store(true, Ordering::SeqCst);
+    shared.waker.wake();
+    if reader.join().is_err() {
+        error!("the reading thread has panicked");
+    }
+    served.map_err(|error| Failure::Other(error.to_string()))
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+fn serve(shared: &Arc<Shared>, serving: Serving, web: Option<WebConfig>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("server")
+        .enable_all()
+        .build()?;
+    let mut options = serving.options;
+    options.web_config = web.map(Arc::new);
+    for listener in &serving.listeners {
+        if let Ok(address) = listener.local_addr() {
+            info!(%address, "listening");
+        }
+    }
+    let app: Arc<dyn App> = shared.clone();
+    let hangups = shared.clone();
+    let done = runtime.block_on(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                let shared = hangups.clone();
+                // What it comes to is in the log and in the metrics.
+                let _ = tokio::task::spawn_blocking(move || App::reload(&*shared)).await;
+            }
+        });
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            info!("stopping");
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        };
+        server::serve(serving.listeners, app, options, shutdown).await
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+fn open_state(
+    config: &Config,
+    engine: &mut Engine,
+) -> Result<(Option<State>, Option<Positions>), Failure> {
+    let Some(directory) = &config.state.directory else {
+        return Ok((None, None));
+    };
+    let state = State::open(directory).map_err(|error| Failure::Other(error.to_string()))?;
+    let loaded = state
+        .load()
+        .map_err(|error| Failure::Other(format!("{}: {error}", state.path().display())))?;
+    let snapshot = match loaded {
+        Loaded::Nothing => return Ok((Some(state), None)),
+        Loaded::Unusable(why) => {
+            warn!(%why, "the snapshot cannot be used; beginning anew");
+            return Ok((Some(state), None));
+        }
+        Loaded::Snapshot(snapshot) => snapshot,
+    };
+    match serde_json::from_slice::<Saved>(&snapshot.table) {
+        Ok(saved) => {
+            let dropped = engine.restore(&saved);
+            info!(
+                series = saved.series.len() - dropped,
+                dropped, "values restored"
+            );
+            Ok((Some(state), Some(snapshot.positions)))
+        }
+        Err(error) => {
+            // Positions without values would lose what the values stood for.
+            warn!(%error, "the snapshot's values cannot be used; beginning anew");
+            Ok((Some(state), None))
+        }
+    }
+}
+
+fn tail_settings(config: &Config) -> Result<(Vec<SourceSpec>, tail::Options), Vec<Diagnostic>> {
+    let mut faults = Vec::new();
+    let mut specs = Vec::new();
+    for source in &config.sources {
+        let mut patterns = |texts: &[String]| -> Vec<Pattern> {
+            texts
+                .iter()
+                .filter_map(|text| match Pattern::parse(text) {
+                    Ok(pattern) => Some(pattern),
+                    Err(error) => {
+                        faults.push(Diagnostic {
+                            file: source.name.as_str().into(),
+                            line: 1,
+                            column: 1,
+                            text: text.clone(),
+                            message: error.to_string(),
+                            hint: None,
+                        });
+                        None
+                    }
+                })
+                .collect()
+        };
+        let mut spec = SourceSpec::new(source.name.clone(), patterns(&source.paths));
+        spec.exclude = patterns(&source.exclude);
+        spec.read_from = match source.read_from {
+            config::ReadFrom::Beginning => tail::ReadFrom::Beginning,
+            config::ReadFrom::End => tail::ReadFrom::End,
+        };
+        specs.push(spec);
+    }
+    let options = tail::Options {
+        watcher: match config.tail.watcher {
+            config::Watcher::Inotify => tail::Watcher::Inotify,
+            config::Watcher::Linemux => tail::Watcher::Linemux,
+            config::Watcher::Poll => tail::Watcher::Poll,
+        },
+        poll: config.tail.poll,
+        rescan: config.tail.rescan,
+        drain_grace: config.tail.drain_grace,
+        files_max: config.limits.files,
+        ..tail::Options::default()
+    };
+    if faults.is_empty() {
+        Ok((specs, options))
+    } else {
+        Err(faults)
+    }
+}
+
+/// What threads share.
+struct Shared {
+    engine: Arc<SharedEngine>,
+    own: Arc<OwnMetrics>,
+    load: Box<Load>,
+    limits: config::Limits,
+    state_directory: Option<PathBuf>,
+    started: Instant,
+    ready: AtomicBool,
+    stop: AtomicBool,
+    /// What the reading thread last said of its files.
+    figures: Mutex<Figures>,
+    fresh: Condvar,
+    /// Somebody wants figures.
+    asked: AtomicBool,
+    /// A scrape has shown series for the first time, which the next checkpoint must know.
+    scraped: AtomicBool,
+    /// Settings that the reading thread is to take over.
+    next: Mutex<Option<Next>>,
+    reload: Mutex<ReloadState>,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+    /// When what is on disk was last known to be all there is.
+    checkpoint: Arc<Mutex<Option<Instant>>>,
+    waker: Waker,
+}
+
+/// Files as the reading thread sees them.
+#[derive(Default)]
+struct Figures {
+    number: u64,
+    files: Vec<server::FileStatus>,
+    lag: Vec<(Arc<str>, u64)>,
+}
+
+struct ReloadState {
+    at: Instant,
+    error: Option<String>,
+}
+
+/// A reload on its way.
+struct Next {
+    config: Config,
+    specs: Vec<SourceSpec>,
+    options: tail::Options,
+    engine: Engine,
+    done: SyncSender<()>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these hold is replaced whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The reading thread.
+fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option<Writer>) {
+    let mut pipeline = Pipeline::new(
+        shared.engine.clone(),
+        shared.own.clone(),
+        config.sources.clone(),
+        config.limits.line_bytes,
+    );
+    let backlog: u64 = tail.status().map(|file| file.lag_bytes).sum();
+    let mut read_bytes = 0;
+    let mut expire_at = Instant::now() + EXPIRE_EVERY;
+    let mut checkpoint_at = Instant::now() + config.state.interval;
+    let mut dirty = false;
+    let mut rates = Rates::default();
+    let watchdog = sd_notify::watchdog_enabled().map(|interval| interval / 2);
+    let mut watchdog_at = Instant::now();
+    let mut fallback_told = false;
+    loop {
+        let now = Instant::now();
+        pipeline.set_now(Timestamp::now());
+        let progress = tail.read(now, &mut pipeline);
+        read_bytes += progress.bytes;
+        if !shared.ready.load(Ordering::Relaxed)
+            && (!progress.more || read_bytes > backlog.max(1 << 20))
+        {
+            shared.engine.look().table.caught_up();
+            shared.ready.store(true, Ordering::SeqCst);
+            info!(bytes = read_bytes, "caught up; ready");
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        }
+        if !fallback_told && let Some(reason) = &tail.watching().fallback {
+            warn!(%reason, "files are polled, because the watcher cannot be had");
+            fallback_told = true;
+        }
+        if now >= expire_at {
+            expire_at = now + EXPIRE_EVERY;
+            shared.engine.look().table.expire();
+        }
+        if watchdog.is_some() && now >= watchdog_at {
+            watchdog_at = now + watchdog.unwrap_or(WAIT_MAX);
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+        if let Some(next) = lock(&shared.next).take() {
+            tail = swap(shared, next, tail, &mut pipeline, &mut config);
+            dirty = true;
+        }
+        let stopping = shared.stop.load(Ordering::SeqCst);
+        dirty |= pipeline.take_dirty() | shared.scraped.swap(false, Ordering::SeqCst);
+        if let Some(writer) = &writer
+            && (stopping || now >= checkpoint_at)
+        {
+            checkpoint_at = now + config.state.interval;
+            if dirty {
+                let positions = tail.positions(|file| pipeline.held_bytes(file));
+                let saved = shared.engine.look().table.save();
+                if writer.write(positions, saved, stopping) {
+                    dirty = false;
+                }
+            } else {
+                writer.unchanged();
+            }
+        }
+        if stopping {
+            break;
+        }
+        if shared.asked.swap(false, Ordering::SeqCst) {
+            publish(shared, &tail, &pipeline, &config, &mut rates);
+        }
+        if !progress.more {
+            tail.wait(WAIT_MAX.min(watchdog.unwrap_or(WAIT_MAX)));
+        }
+    }
+    if let Some(writer) = writer {
+        writer.finish();
+    }
+}
+
+/// Takes over new settings: values, hits and positions stay.
+fn swap(
+    shared: &Arc<Shared>,
+    next: Next,
+    tail: Tail,
+    pipeline: &mut Pipeline,
+    config: &mut Config,
+) -> Tail {
+    let Next {
+        config: new,
+        specs,
+        options,
+        mut engine,
+        done,
+    } = next;
+    let tail = if config.sources == new.sources
+        && config.tail == new.tail
+        && config.limits == new.limits
+    {
+        tail
+    } else {
+        // Unfinished lines are read again; what stands in a pipe's is lost, and only there.
+        let positions = tail.positions(|file| pipeline.held_bytes(file));
+        drop(tail);
+        *pipeline = Pipeline::new(
+            shared.engine.clone(),
+            shared.own.clone(),
+            new.sources.clone(),
+            new.limits.line_bytes,
+        );
+        for source in &new.sources {
+            shared.own.touch_source(&source.name);
+        }
+        match Tail::new(specs.clone(), options, Some(positions.clone())) {
+            Ok(tail) => tail,
+            Err(error) => {
+                error!(%error, "files cannot be followed; trying again");
+                loop {
+                    std::thread::sleep(WAIT_MAX);
+                    if let Ok(tail) = Tail::new(specs.clone(), options, Some(positions.clone())) {
+                        break tail;
+                    }
+                }
+            }
+        }
+    };
+    let mut former = shared.engine.look();
+    let dropped = engine.restore(&former.table.save());
+    engine.keep_hits(&former);
+    engine.table.caught_up();
+    *former = engine;
+    drop(former);
+    if dropped > 0 {
+        info!(
+            dropped,
+            "series that the new rules do not know were dropped"
+        );
+    }
+    *config = new;
+    // Nobody waits any more if the request was given up.
+    let _ = done.send(());
+    tail
+}
+
+/// Lines per second of each path, between two looks.
+#[derive(Default)]
+struct Rates {
+    at: Option<Instant>,
+    lines: HashMap<PathBuf, u64>,
+}
+
+fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, rates: &mut Rates) {
+    let now = Instant::now();
+    let seconds = rates
+        .at
+        .map_or(0.0, |at| now.duration_since(at).as_secs_f64());
+    let mut lag: Vec<(Arc<str>, u64)> = config
+        .sources
+        .iter()
+        .map(|source| (source.name.as_str().into(), 0))
+        .collect();
+    let mut files = Vec::new();
+    for status in tail.status() {
+        let path = &status.info.path;
+        if let Some(source) = lag.get_mut(status.info.source) {
+            source.1 += status.lag_bytes;
+        }
+        let counts = pipeline.paths().get(path).cloned().unwrap_or_default();
+        let before = rates.lines.insert(path.clone(), counts.lines).unwrap_or(0);
+        let lines_per_second = if seconds > 0.0 {
+            counts.lines.saturating_sub(before) as f64 / seconds
+        } else {
+            0.0
+        };
+        files.push(server::FileStatus {
+            path: path.display().to_string(),
+            source: config
+                .sources
+                .get(status.info.source)
+                .map_or_else(String::new, |source| source.name.clone()),
+            appliances: counts.appliances.into_iter().collect(),
+            lag_bytes: status.lag_bytes,
+            lines_per_second,
+            lines: counts.lines,
+            rotations: counts.rotations,
+            lost_bytes: counts.lost_bytes,
+            error: match status.state {
+                tail::FileState::Unreadable(trouble) => Some(trouble.to_string()),
+                tail::FileState::Absent => Some("not there".to_owned()),
+                tail::FileState::SameAsAnother => {
+                    Some("another name of a file that is followed".to_owned())
+                }
+                tail::FileState::Following | tail::FileState::Draining => None,
+            },
+        });
+    }
+    rates.at = Some(now);
+    let mut figures = lock(&shared.figures);
+    figures.number += 1;
+    figures.files = files;
+    figures.lag = lag;
+    shared.fresh.notify_all();
+}
+
+impl Shared {
+    /// What the reading thread says of its files, fresh if it answers in time.
+    fn figures(&self) -> MutexGuard<'_, Figures> {
+        let figures = lock(&self.figures);
+        let number = figures.number;
+        self.asked.store(true, Ordering::SeqCst);
+        self.waker.wake();
+        let waited = self
+            .fresh
+            .wait_timeout_while(figures, FIGURES_WAIT, |figures| figures.number == number);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn checkpoint_age(&self) -> Option<Duration> {
+        lock(&self.checkpoint).map(|at| at.elapsed())
+    }
+
+    fn try_reload(&self) -> Result<(), String> {
+        let _one = lock(&self.reloading);
+        let describe = |faults: Vec<Diagnostic>| {
+            let lines: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
+            lines.join("\n")
+        };
+        let (config, engine) = (self.load)().map_err(describe)?;
+        let (specs, options) = tail_settings(&config).map_err(describe)?;
+        let (done, finished) = sync_channel(1);
+        *lock(&self.next) = Some(Next {
+            config,
+            specs,
+            options,
+            engine,
+            done,
+        });
+        self.waker.wake();
+        finished
+            .recv_timeout(Duration::from_secs(30))
+            .map_err(|_| "the reading thread does not answer".to_owned())
+    }
+}
+
+impl App for Shared {
+    fn exposition(&self, format: Format) -> String {
+        let source_lag_bytes = self.figures().lag.clone();
+        let mut engine = self.engine.look();
+        let mut snapshot = engine.table.scrape();
+        let at_scrape = AtScrape {
+            source_lag_bytes,
+            series: engine
+                .table
+                .counts()
+                .map(|(metric, series, _)| (metric.clone(), series as u64))
+                .collect(),
+            series_dropped: engine
+                .table
+                .counts()
+                .map(|(metric, _, refused)| (metric.clone(), refused))
+                .collect(),
+            rule_hits: engine
+                .rules()
+                .rules
+                .iter()
+                .zip(engine.hits())
+                .map(|(rule, hits)| (rule.id.clone(), *hits))
+                .collect(),
+            rules_loaded: engine.rules().rules.len() as u64,
+            checkpoint_age_seconds: self.checkpoint_age().map(|age| age.as_secs_f64()),
+        };
+        drop(engine);
+        self.scraped.store(true, Ordering::SeqCst);
+        snapshot.families.extend(at_scrape.families());
+        snapshot.families.extend(Process::read().families());
+        exposition::encode(&self.own.registry, snapshot, format)
+    }
+
+    fn status(&self) -> server::Status {
+        let files = self.figures().files.clone();
+        let engine = self.engine.look();
+        let unrecognised = engine.unrecognised().most_frequent(UNRECOGNISED_SHOWN);
+        let status = server::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: self.started.elapsed(),
+            ready: self.ready.load(Ordering::SeqCst),
+            files,
+            rules: engine
+                .rules()
+                .rules
+                .iter()
+                .zip(engine.hits())
+                .map(|(rule, hits)| server::RuleStatus {
+                    name: rule.id.to_string(),
+                    hits: *hits,
+                })
+                .collect(),
+            unrecognised,
+            series: engine
+                .table
+                .counts()
+                .filter(|(_, series, refused)| *series > 0 || *refused > 0)
+                .map(|(metric, series, dropped)| server::SeriesStatus {
+                    metric: metric.to_string(),
+                    series,
+                    series_max: self.limits.series_per_metric,
+                    dropped,
+                })
+                .collect(),
+            appliances: engine.table.appliances().len(),
+            appliances_max: self.limits.appliances,
+            reload: {
+                let reload = lock(&self.reload);
+                server::Reload {
+                    age: reload.at.elapsed(),
+                    error: reload.error.clone(),
+                }
+            },
+            checkpoint: self
+                .state_directory
+                .as_ref()
+                .map(|directory| server::Checkpoint {
+                    directory: directory.display().to_string(),
+                    age: self.checkpoint_age(),
+                }),
+        };
+        drop(engine);
+        status
+    }
+
+    fn ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        let outcome = self.try_reload();
+        let own = &self.own;
+        own.config_last_reload_successful
+            .set(i64::from(outcome.is_ok()));
+        match &outcome {
+            Ok(()) => {
+                own.config_last_reload_success_timestamp_seconds
+                    .set(unix_seconds(SystemTime::now()));
+                info!("settings and rules reloaded");
+            }
+            Err(fault) => error!(%fault, "the reload failed; the former settings and rules stay"),
+        }
+        let mut reload = lock(&self.reload);
+        reload.at = Instant::now();
+        reload.error = outcome.clone().err();
+        outcome
+    }
+
+    fn appliances(&self) -> Vec<String> {
+        let engine = self.engine.look();
+        let mut names: Vec<String> = engine
+            .table
+            .appliances()
+            .iter()
+            .filter(|name| ***name != *"unknown")
+            .map(ToString::to_string)
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn scraped(&self, code: u16) {
+        self.own.scrapes.get([&code.to_string()]).inc();
+    }
+}
+
+/// The thread that writes checkpoints, so that a slow disk does not hold up reading.
+struct Writer {
+    jobs: SyncSender<(Positions, Saved)>,
+    thread: std::thread::JoinHandle<()>,
+    checkpoint: Arc<Mutex<Option<Instant>>>,
+    failing: Arc<AtomicBool>,
+}
+
+impl Writer {
+    fn start(state: State, checkpoint: Arc<Mutex<Option<Instant>>>) -> Self {
+        let (jobs, queue) = sync_channel(1);
+        let failing = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (checkpoint, failing) = (checkpoint.clone(), failing.clone());
+            std::thread::spawn(move || write(state, &queue, &checkpoint, &failing))
+        };
+        Self {
+            jobs,
+            thread,
+            checkpoint,
+            failing,
+        }
+    }
+
+    /// Has a checkpoint written. Returns false if the last one is not on disk yet; `wait` waits for it.
+    fn write(&self, positions: Positions, saved: Saved, wait: bool) -> bool {
+        if wait {
+            return self.jobs.send((positions, saved)).is_ok();
+        }
+        match self.jobs.try_send((positions, saved)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Nothing has changed: what is on disk is as good as new.
+    fn unchanged(&self) {
+        if !self.failing.load(Ordering::SeqCst) {
+            let mut checkpoint = lock(&self.checkpoint);
+            if checkpoint.is_some() {
+                *checkpoint = Some(Instant::now());
+            }
+        }
+    }
+
+    fn finish(self) {
+        drop(self.jobs);
+        if self.thread.join().is_err() {
+            error!("the checkpoint thread has panicked");
+        }
+    }
+}
+
+fn write(
+    mut state: State,
+    queue: &Receiver<(Positions, Saved)>,
+    checkpoint: &Mutex<Option<Instant>>,
+    failing: &AtomicBool,
+) {
+    while let Ok((positions, saved)) = queue.recv() {
+        let taken = Instant::now();
+        let table = match serde_json::to_vec(&saved) {
+            Ok(table) => table,
+            Err(error) => {
+                error!(%error, "values cannot be written");
+                continue;
+            }
+        };
+        match state.save(&Snapshot { positions, table }.encode()) {
+            Ok(()) => {
+                if failing.swap(false, Ordering::SeqCst) {
+                    info!("checkpoints are written again");
+                }
+                *lock(checkpoint) = Some(taken);
+            }
+            Err(error) => {
+                // Said once; the age of the last checkpoint shows in the metrics.
+                if !failing.swap(true, Ordering::SeqCst) {
+                    warn!(%error, path = %state.path().display(), "a checkpoint could not be written; going on");
+                }
+            }
+        }
+    }
+}
