@@ -4,24 +4,25 @@ use std::io::Write as _;
 use std::process::{Command, Output};
 
 const LINE: &str =
-    "<13>Feb 29 12:05:01 [node-01:ktls.failed:notice]: peer=\"192.0.2.9\", ipsname=\"Default\"";
+    r#"<13>Feb 29 12:05:01 [node-01:ktls.failed:notice]: peer="192.0.2.9", ipsname="Default""#;
 
-fn run(settings: &str, command: &[&str]) -> Output {
+fn with_settings(settings: &str, arguments: &[&str]) -> Output {
     let mut config = tempfile::NamedTempFile::new().expect("a temporary file");
-    let mut log = tempfile::NamedTempFile::new().expect("a temporary file");
     write!(config, "{settings}").expect("room for it");
-    writeln!(log, "{LINE}").expect("room for it");
     Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
         .arg("--config.file")
         .arg(config.path())
-        .args(command)
-        .arg(log.path())
+        .args(arguments)
         .output()
         .expect("the binary starts")
 }
 
 fn shown(settings: &str) -> String {
-    let text = String::from_utf8(run(settings, &["replay"]).stdout).expect("metrics are UTF-8");
+    let mut log = tempfile::NamedTempFile::new().expect("a temporary file");
+    writeln!(log, "{LINE}").expect("room for it");
+    let path = log.path().to_string_lossy().into_owned();
+    let text = String::from_utf8(with_settings(settings, &["replay", &path]).stdout)
+        .expect("metrics are UTF-8");
     let mut samples = text
         .lines()
         .filter(|line| line.starts_with("ktls_connection_failures_total"));
@@ -43,14 +44,7 @@ fn the_peer_is_a_label_only_when_asked_for() {
 /// The examples of the packs are written without the label.
 #[test]
 fn check_passes_with_the_label_too() {
-    let mut config = tempfile::NamedTempFile::new().expect("a temporary file");
-    write!(config, "labels: {{remote_address: true}}").expect("room for it");
-    let output = Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
-        .arg("--config.file")
-        .arg(config.path())
-        .arg("check")
-        .output()
-        .expect("the binary starts");
+    let output = with_settings("labels: {remote_address: true}", &["check"]);
     assert!(
         output.status.success(),
         "{}",
