@@ -263,7 +263,7 @@
         {
           "alert": "ApplianceExporterLostBytes",
           "annotations": {
-            "description": "The exporter {{ $labels.instance }} lost {{ $value | humanize1024 }}B of {{ $labels.source }}; reason: {{ $labels.reason }}.",
+            "description": "The exporter {{ $labels.instance }} lost {{ printf \"%.0f\" $value }} bytes of {{ $labels.source }}; reason: {{ $labels.reason }}.",
             "runbook_url": "https://github.com/appliance-log-exporter/appliance_log_exporter/blob/main/docs/runbooks/ApplianceExporterLostBytes.md",
             "summary": "Log lines were lost before the exporter could read them."
           },

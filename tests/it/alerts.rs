@@ -14,39 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::{program, root};
 
-/// The series that every line has, and those of the exporter itself: no pack declares them. Name, labels.
-const OWN_METRICS: &[(&str, &[&str])] = &[
-    (
-        "log_messages_total",
-        &["appliance", "program", "severity", "test"],
-    ),
-    (
-        "log_events_total",
-        &["appliance", "program", "event", "test"],
-    ),
-    (
-        "log_unmatched_messages_total",
-        &["appliance", "program", "test"],
-    ),
-    (
-        "log_last_message_timestamp_seconds",
-        &["appliance", "program", "test"],
-    ),
-    ("appliance_log_exporter_source_lag_bytes", &["source"]),
-    (
-        "appliance_log_exporter_lost_bytes_total",
-        &["source", "reason"],
-    ),
-    (
-        "appliance_log_exporter_lines_dropped_total",
-        &["source", "reason"],
-    ),
-    ("appliance_log_exporter_series_dropped_total", &["metric"]),
-    ("appliance_log_exporter_config_last_reload_successful", &[]),
-    ("appliance_log_exporter_checkpoint_age_seconds", &[]),
-    ("up", &[]),
-];
-
 /// A Prometheus rule file. Unknown keys are refused, as Prometheus refuses them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -333,7 +300,7 @@ fn alerts_look_only_at_metrics_and_labels_that_exist() {
         for selector in selectors(&rule.expr) {
             let name = selector.name.clone().unwrap_or_default();
             let Some(labels) = known.get(&name) else {
-                panic!("{what}: no pack defines {name}")
+                panic!("{what}: docs/metrics.md has no {name}")
             };
             for matcher in &selector.matchers.matchers {
                 let target_label = matches!(matcher.name.as_str(), "job" | "instance");
@@ -545,32 +512,35 @@ fn compare(path: &str, wanted: &str) {
     );
 }
 
-/// Every metric that a rule may look at, with its labels.
+/// Every metric that a rule may look at, with its labels: what docs/metrics.md lists, which is made from packs and code,
+/// what the rules record, and what Prometheus says about its targets.
 fn known_metrics() -> BTreeMap<String, BTreeSet<String>> {
-    let mut known: BTreeMap<String, BTreeSet<String>> = OWN_METRICS
-        .iter()
-        .map(|(name, labels)| {
-            (
-                (*name).to_owned(),
-                labels.iter().map(|label| (*label).to_owned()).collect(),
-            )
-        })
-        .collect();
-    for path in files("rules/packs", ".yaml") {
-        let pack: serde_yaml::Value = read(&path);
-        for (name, metric) in pack["metrics"].as_mapping().into_iter().flatten() {
-            let labels = known
-                .entry(name.as_str().unwrap_or_default().to_owned())
-                .or_default();
-            labels.extend(["appliance".to_owned(), "test".to_owned()]);
-            for (label, _) in metric["labels"].as_mapping().into_iter().flatten() {
-                labels.insert(label.as_str().unwrap_or_default().to_owned());
+    let reference =
+        std::fs::read_to_string(root().join("docs/metrics.md")).expect("it can be read");
+    let mut known = BTreeMap::from([("up".to_owned(), BTreeSet::new())]);
+    for row in reference.lines() {
+        // | [`name`](#name) | type | unit | `label` `label` | meaning |
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let quoted = |cell: &str| -> Vec<String> {
+            cell.split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect()
+        };
+        if let [name, _type, _unit, labels, _meaning, ..] = cells[..]
+            && let [name] = &quoted(name)[..]
+        {
+            let mut labels: BTreeSet<String> = quoted(labels).into_iter().collect();
+            if labels.contains("appliance") {
+                labels.insert("test".to_owned());
             }
+            known.insert(name.clone(), labels);
         }
     }
     for rule in rules() {
         let Some(name) = rule.record else { continue };
-        let labels = known.entry(name).or_default();
+        let labels: &mut BTreeSet<String> = known.entry(name).or_default();
         labels.extend(rule.labels.into_keys());
         labels.extend(grouping(&rule.expr));
     }
