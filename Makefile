@@ -16,6 +16,7 @@ test: deps
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --no-deps --document-private-items
 	cargo test --locked --no-fail-fast
 	cargo run --locked --quiet -- check
+	tests/.tools/bin/cargo-deny --locked check bans licenses sources
 
 deps:
 	tests/install-deps.sh

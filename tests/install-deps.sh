@@ -61,9 +61,11 @@ cmp -s requirements.txt .venv/installed.txt || {
   cp requirements.txt .venv/installed.txt
 }
 
-# The packagers. A debug build takes a third of the time, and the tests do not ask for small packages.
-tools=.tools/cargo-deb-3.8.0-cargo-generate-rpm-0.21.1
+# The packagers and the judge of dependencies. A debug build takes a third of the time, and the tests do not ask for
+# small packages.
+tools=.tools/cargo-deb-3.8.0-cargo-generate-rpm-0.21.1-cargo-deny-0.20.2
 [ -e "$tools" ] || {
-  cargo install --quiet --locked --debug --root .tools cargo-deb@3.8.0 cargo-generate-rpm@0.21.1
+  cargo install --quiet --locked --debug --root .tools cargo-deb@3.8.0 cargo-generate-rpm@0.21.1 \
+    cargo-deny@0.20.2
   touch "$tools"
 }

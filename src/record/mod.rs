@@ -3,7 +3,7 @@
 //!
 //! Which program means what is left to the packs: a record knows programs by name alone. The header families have a
 //! file each: [`syslog`] for the header that most lines have, with its short cut [`ordinary`], [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and
-//! [`luna`] for what stands before its messages. [`frames`] takes apart lines that hold several messages, and [`time`]
+//! [`luna`] for what stands before its messages. [`mod@frames`] takes apart lines that hold several messages, and [`time`]
 //! reads a stamp when somebody asks.
 
 mod bytes;
