@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::{Engine, Origin};
 use crate::metric::Limits;
 use crate::record::Clock;
-use crate::rules::{Example, Rule, RuleId, RuleSet};
+use crate::rules::{Class, Example, Pattern, Piece, Rule, RuleId, RuleSet, Scope};
 
 /// When examples are read, so that stamps without a year always mean the same.
 const EXAMPLE_TIME: i64 = 1_771_500_000;
@@ -31,6 +31,7 @@ pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
             );
         }
     }
+    faults.extend(shadowed(rules, &engine));
     faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     faults.dedup();
     Ok(faults)
@@ -113,6 +114,81 @@ fn run(
             }
         }
     }
+}
+
+/// Rules that an earlier one always wins from: every message made from their templates goes to the other.
+fn shadowed(rules: &RuleSet, engine: &Engine) -> Vec<Diagnostic> {
+    let mut faults = Vec::new();
+    for (rule, id) in rules.rules.iter().zip(0..) {
+        let Some(winner) = rule.shadow(RuleId(id), rules, engine) else {
+            continue;
+        };
+        faults.push(rule.at.fault(
+            format!(
+                "{} never matches: {winner} comes first and matches all that it does",
+                rule.id
+            ),
+            Some("put the more particular rule first, or take one away".to_owned()),
+        ));
+    }
+    faults
+}
+
+impl Rule {
+    /// The earlier rule that takes all messages made from this rule's templates.
+    fn shadow(&self, id: RuleId, rules: &RuleSet, engine: &Engine) -> Option<Arc<str>> {
+        let program = match &self.scope {
+            Scope::Programs(programs) => rules.programs.get(*programs.first()?)?.name.as_str(),
+            Scope::Every => "unheard-of",
+            Scope::Nameless => "",
+        };
+        let mut winner = None;
+        for pattern in &self.patterns {
+            let Pattern::Template { template, .. } = pattern else {
+                return None;
+            };
+            for fill in 0..4 {
+                let message = sample(&template.pieces, fill);
+                let matched = engine.winner(program, message.as_bytes(), &self.when)?;
+                if matched >= id {
+                    return None;
+                }
+                winner = Some(matched);
+            }
+        }
+        winner.map(|winner| rules.rules[winner.0 as usize].id.clone())
+    }
+}
+
+/// A message that a template matches; `fill` chooses among several ways to fill its holes.
+fn sample(pieces: &[Piece], fill: usize) -> String {
+    let mut out = String::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => out.push_str(&String::from_utf8_lossy(text)),
+            Piece::Blanks { .. } => out.push(' '),
+            Piece::Run { class, min, max } => {
+                let byte = match class {
+                    Class::Digit => ["7", "42", "190", "3"][fill],
+                    Class::Hex => ["7", "ab", "1f", "e"][fill],
+                    Class::Ip6 => ["2", "fe80", "a1", "f"][fill],
+                    Class::Name => ["q", "x-ray", "N.1", "zz_9"][fill],
+                    Class::Word => ["q", "x-ray", "N.1", "(zz)"][fill],
+                    Class::Unquoted => ["q", "x ray", "", "(zz)"][fill],
+                    Class::Sign => ["", "-", "+", ""][fill],
+                    Class::PortMark => ["/", ":", "/", ":"][fill],
+                    Class::X => "x",
+                };
+                let text: String = byte.chars().take((*max).max(*min)).collect();
+                out.push_str(&text);
+            }
+            Piece::Lazy => out.push_str(["qqq", "some other text", "X-1 (z)", "17 of them"][fill]),
+            Piece::Rest => out.push_str(["", "and so on", "17", "(end)"][fill]),
+            Piece::Choice(options) => out.push_str(&sample(&options[fill % options.len()], fill)),
+            Piece::Capture(_, inner) => out.push_str(&sample(inner, fill)),
+        }
+    }
+    out
 }
 
 /// Whether the table shows this sample.

@@ -13,7 +13,7 @@ use crate::metric::{
     ApplianceId, Domain, Family, Kind, Limits, MetricId, OTHER, Saved, Slot, Spec, Table,
 };
 use crate::record::{self, Clock, ProgramId, Programs, Record};
-use crate::rules::{RuleId, RuleSet};
+use crate::rules::{HeaderField, RuleId, RuleSet, When};
 use crate::unrecognised::Unrecognised;
 
 const MESSAGES: MetricId = MetricId(0);
@@ -208,6 +208,68 @@ impl Engine {
         self.epoch = self.table.epoch();
         self.hits.fill(0);
         self.unrecognised = Unrecognised::default();
+    }
+
+    /// The first rule that would decide on a message of this program under a header that fulfils `when`.
+    pub(crate) fn winner(&self, program: &str, message: &[u8], when: &[When]) -> Option<RuleId> {
+        let mut record = Record {
+            program: program.as_bytes(),
+            program_id: self.programs.lookup(program.as_bytes()),
+            message,
+            repeat: 1,
+            ..Record::default()
+        };
+        for when in when {
+            match when {
+                When::Severity(severities) => record.severity = severities.first().copied(),
+                When::Test(test) => record.test = *test,
+                When::Field(field, values) => {
+                    let value = values
+                        .first()
+                        .map_or(&b""[..], |(value, _)| value.as_bytes());
+                    match field {
+                        HeaderField::Facility => record.facility = value,
+                        HeaderField::AppSeverity => record.app_severity = value,
+                        HeaderField::Code => record.code = value,
+                        HeaderField::Tag => record.tag = value,
+                        HeaderField::Host => record.host = Some(value),
+                    }
+                }
+            }
+        }
+        let mut winner = None;
+        self.matcher
+            .find(&record, &mut self.matcher.scratch(), |found| {
+                let go_on = self.rules.rules[found.rule.0 as usize].go_on;
+                if !go_on {
+                    winner = Some(found.rule);
+                }
+                go_on
+            });
+        winner
+    }
+
+    /// For each record in a line that no rule knows, the rule that came nearest and why it did not match.
+    pub fn nearest(&self, line: &[u8]) -> Vec<Option<String>> {
+        record::frames(line)
+            .map(|frame| {
+                let record = record::parse(frame, &self.programs);
+                let nearest = self.matcher.nearest(&self.rules, &record)?;
+                let rule = &self.rules.rules[nearest.rule.0 as usize].id;
+                let rest =
+                    String::from_utf8_lossy(record.message.get(nearest.at..).unwrap_or_default());
+                let rest: String = rest.chars().take(40).collect();
+                Some(match nearest.expected {
+                    Some(expected) => format!(
+                        "{rule} wants {expected} at byte {} of the message, where `{rest}` stands",
+                        nearest.at
+                    ),
+                    None => format!(
+                        "{rule} matches the message, but its conditions on the header do not hold"
+                    ),
+                })
+            })
+            .collect()
     }
 
     /// For each record in a line the names and values that the first matching rule captures.

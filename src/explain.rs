@@ -19,6 +19,9 @@ pub struct Explanation {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rules: Vec<String>,
     captures: Map<String, Value>,
+    /// If no rule knows the line, the one that came nearest, and why it did not match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest: Option<String>,
     updates: Vec<Value>,
 }
 
@@ -81,6 +84,7 @@ pub fn explain(engine: &mut Engine, origin: &mut Origin, line: &[u8]) -> Vec<Exp
                 event: decided.map(|rule| rule.event.to_string()),
                 rules: if names.len() > 1 { names } else { Vec::new() },
                 captures: Map::new(),
+                nearest: None,
                 updates: std::mem::take(*changes.borrow_mut()),
             });
         },
@@ -90,6 +94,11 @@ pub fn explain(engine: &mut Engine, origin: &mut Origin, line: &[u8]) -> Vec<Exp
             .into_iter()
             .map(|(name, value)| (name, Value::from(value)))
             .collect();
+    }
+    if told.iter().any(|told| told.rule.is_none()) {
+        for (told, nearest) in told.iter_mut().zip(engine.nearest(line)) {
+            told.nearest = nearest.filter(|_| told.rule.is_none());
+        }
     }
     told
 }
@@ -147,7 +156,7 @@ impl Explanation {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// A few lines for a person; `rules` is asked for the nearest rule if none matched.
+    /// A few lines for a person; `rules` are those that explained.
     pub fn to_text(&self, rules: &RuleSet) -> String {
         use std::fmt::Write as _;
         let mut out = String::new();
@@ -176,6 +185,9 @@ impl Explanation {
             }
             None => {
                 let _ = writeln!(out, "  {:<16} none", "rule");
+                if let Some(nearest) = &self.nearest {
+                    let _ = writeln!(out, "  {:<16} {nearest}", "nearest");
+                }
             }
         }
         for (name, value) in &self.captures {

@@ -5,6 +5,7 @@
 //! and costs time linear in the message, whatever it holds.
 
 mod machine;
+mod nearest;
 mod set;
 mod update;
 
@@ -13,6 +14,7 @@ use regex_automata::util::captures::Captures;
 use regex_automata::util::syntax;
 
 use machine::{Machine, NOWHERE, Outcome, Scratch as MachineScratch, Span};
+pub use nearest::Nearest;
 use set::{Member, Set, SetScratch};
 pub use update::{Change, Updater};
 

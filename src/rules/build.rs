@@ -259,6 +259,27 @@ impl Builder<'_> {
                 Some("letters, digits and `_`".into()),
             );
         }
+        const RESERVED: [&str; 4] = [
+            "process_",
+            "promhttp_",
+            "appliance_log_exporter_",
+            "log_messages_",
+        ];
+        if RESERVED.iter().any(|prefix| name.starts_with(prefix)) {
+            problems.key(path, "the exporter's own metrics have such names", None);
+        }
+        let twin = match name.strip_suffix("_total") {
+            Some(stem) => stem.to_owned(),
+            None => format!("{name}_total"),
+        };
+        if self.metrics.contains_key(&twin) {
+            // OpenMetrics names a counter's family without the suffix.
+            problems.key(
+                path,
+                format!("`{twin}` is the same family in OpenMetrics"),
+                None,
+            );
+        }
         let kind = match file.kind {
             KindWord::Counter => Kind::Counter,
             KindWord::Gauge => Kind::Gauge,
