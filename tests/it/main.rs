@@ -9,6 +9,7 @@ mod exposition;
 mod generated;
 mod manual;
 mod packages;
+mod paging;
 mod reference;
 mod remote_address;
 mod rules_manual;

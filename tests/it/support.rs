@@ -14,10 +14,11 @@
 #![allow(dead_code)] // each test uses some of it
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often [`wait_for`] looks again.
@@ -181,6 +182,78 @@ impl Drop for Child {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// A web server on loopback that takes every POST, answers 200 and remembers path, JSON body and time.
+pub struct Webhook {
+    /// Where it listens.
+    pub port: u16,
+    received: Arc<Mutex<Vec<Post>>>,
+}
+
+/// A POST that a [`Webhook`] took.
+#[derive(Debug, Clone)]
+pub struct Post {
+    /// The path that was posted to.
+    pub path: String,
+    /// The body; null when it was no JSON.
+    pub body: serde_json::Value,
+    /// When it had arrived whole.
+    pub at: Instant,
+}
+
+impl Webhook {
+    /// Starts one. It listens until the test binary ends; a connection that says nothing is dropped.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port");
+        let port = listener.local_addr().expect("its address").port();
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let posts = Arc::clone(&received);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A connection that breaks is the sender's to repeat.
+                if let Ok(post) = take_post(stream) {
+                    posts.lock().expect("no one panicked").push(post);
+                }
+            }
+        });
+        Webhook { port, received }
+    }
+
+    /// What has arrived so far, in order.
+    pub fn posts(&self) -> Vec<Post> {
+        self.received.lock().expect("no one panicked").clone()
+    }
+}
+
+fn take_post(stream: TcpStream) -> io::Result<Post> {
+    stream.set_read_timeout(Some(HTTP_TIMEOUT))?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut length = 0;
+    loop {
+        line.clear();
+        reader.read_line(&mut line)?;
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().map_err(io::Error::other)?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    reader.get_mut().write_all(answer.as_bytes())?;
+    Ok(Post {
+        path,
+        body: serde_json::from_slice(&body).unwrap_or_default(),
+        at: Instant::now(),
+    })
 }
 
 /// An HTTP answer.

@@ -1,0 +1,365 @@
+//! From a line in a log to a page: the exporter follows a file, the real Prometheus scrapes it and evaluates the shipped
+//! rules, the real Alertmanager notifies a webhook of this test with the shipped configuration. Only addresses and the
+//! intervals of waiting are changed.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::alertmanager::start_alertmanager;
+use crate::support::{
+    Child, Post, Webhook, free_port, http_get, program, prometheus_query, root, wait_for,
+};
+
+/// How long a line may take to become a notification here; the intervals below add up to a few seconds.
+const NOTIFIED: Duration = Duration::from_secs(60);
+
+/// The exporter, Prometheus and Alertmanager at work.
+struct Chain {
+    log: File,
+    webhook: Webhook,
+    prometheus: u16,
+    /// Dropped before the directory that they write to.
+    _programs: [Child; 3],
+    _directory: tempfile::TempDir,
+}
+
+impl Chain {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| directory.path().join(name);
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path("messages"))
+            .expect("a log file");
+        let webhook = Webhook::start();
+        let [exporter, prometheus, alertmanager] = [free_port(), free_port(), free_port()];
+
+        let mut follows = Child::start(
+            Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+                .arg(format!("--log.file={}", path("messages").display()))
+                .arg(format!("--state.dir={}", path("state").display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{exporter}")),
+        );
+        follows.wait_for("readiness", Duration::from_secs(30), || {
+            http_get(exporter, "/-/ready").filter(|answer| answer.status == 200)
+        });
+
+        let config = changed(
+            "deploy/alertmanager/alertmanager.yml",
+            &[
+                (
+                    "http://localhost:9095",
+                    &format!("http://127.0.0.1:{}", webhook.port),
+                ),
+                ("group_wait: 15s", "group_wait: 1s"),
+                ("group_interval: 5m", "group_interval: 2s"),
+            ],
+        );
+        std::fs::write(path("alertmanager.yml"), config).expect("it can be written");
+        std::fs::copy(
+            root().join("deploy/alertmanager/appliance.tmpl"),
+            path("appliance.tmpl"),
+        )
+        .expect("a copy");
+        let notifies = start_alertmanager(
+            &path("alertmanager.yml"),
+            &path("alertmanager"),
+            alertmanager,
+        );
+
+        let rules = format!("{}/*.yaml", root().join("rules/alerts").display());
+        let config = changed(
+            "deploy/prometheus/prometheus.yml",
+            &[
+                ("scrape_interval: 15s", "scrape_interval: 1s"),
+                ("evaluation_interval: 15s", "evaluation_interval: 1s"),
+                ("/etc/prometheus/rules/*.yaml", &rules),
+                ("localhost:9093", &format!("127.0.0.1:{alertmanager}")),
+                ("localhost:10067", &format!("127.0.0.1:{exporter}")),
+            ],
+        );
+        std::fs::write(path("prometheus.yml"), config).expect("it can be written");
+        let mut evaluates = Child::start(
+            Command::new(program("prometheus"))
+                .arg(format!(
+                    "--config.file={}",
+                    path("prometheus.yml").display()
+                ))
+                .arg(format!(
+                    "--storage.tsdb.path={}",
+                    path("prometheus").display()
+                ))
+                .arg(format!("--web.listen-address=127.0.0.1:{prometheus}"))
+                // What fires before Alertmanager is discovered, after five seconds, would be sent again a minute later.
+                .arg("--rules.alert.resend-delay=1s"),
+        );
+        evaluates.wait_for("the Watchdog", NOTIFIED, || {
+            let up = prometheus_query(prometheus, "appliance:exporter:up == 1")?;
+            (!up.is_empty() && webhook.posts().iter().any(|post| post.path == "/deadman"))
+                .then_some(())
+        });
+        Chain {
+            log,
+            webhook,
+            prometheus,
+            _programs: [follows, notifies, evaluates],
+            _directory: directory,
+        }
+    }
+
+    /// Appends a line as the appliance's own log file has it.
+    fn log(&mut self, appliance: &str, line: &str) {
+        let now = jiff::Timestamp::now().strftime("%Y %b %e %H:%M:%S");
+        writeln!(self.log, "{now} {appliance}  {line}").expect("it can be written");
+    }
+
+    /// Names of the alerts that fire for an appliance, sorted.
+    fn firing(&self, appliance: &str) -> Vec<String> {
+        let query = format!("ALERTS{{alertstate=\"firing\",appliance=\"{appliance}\"}}");
+        let mut names: Vec<String> = prometheus_query(self.prometheus, &query)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|alert| Some(alert["metric"]["alertname"].as_str()?.to_owned()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Notifications about an appliance that came to this path, in order.
+    fn notifications(&self, path: &str, appliance: &str) -> Vec<Post> {
+        let of =
+            |post: &Post| post.path == path && post.body["commonLabels"]["appliance"] == appliance;
+        self.webhook.posts().into_iter().filter(of).collect()
+    }
+
+    /// Waits until Prometheus has evaluated the rules on data that it scraped after this call.
+    fn wait_for_evaluation(&self) {
+        let newest = || -> Option<f64> {
+            let rounds = prometheus_query(self.prometheus, "timestamp(appliance:exporter:up)")?;
+            rounds.first()?["value"][1].as_str()?.parse().ok()
+        };
+        let before = wait_for("an evaluation", NOTIFIED, newest);
+        wait_for("three more evaluations", NOTIFIED, || {
+            newest().filter(|now| *now >= before + 3.0)
+        });
+    }
+}
+
+/// A shipped file with parts replaced, each of which must be there.
+fn changed(path: &str, replacements: &[(&str, &str)]) -> String {
+    let mut text = std::fs::read_to_string(root().join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"));
+    for (from, to) in replacements {
+        assert!(text.contains(from), "{path} has no {from}");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+#[test]
+fn a_line_becomes_one_page_and_its_recovery_ends_it() {
+    let mut chain = Chain::start();
+
+    // A fan stops: exactly one page for that appliance, with the runbook.
+    chain.log("hsm1", "local4 notice ipmievd: Fan sensor Fan3B          . Lower Critical going low  (Reading 0 < Threshold 2000 RPM)");
+    let written = Instant::now();
+    let page = wait_for("a page", NOTIFIED, || {
+        chain.notifications("/page", "hsm1").into_iter().next()
+    });
+    eprintln!(
+        "from line to notification: {:.1} s",
+        page.at.duration_since(written).as_secs_f64()
+    );
+    assert_eq!(page.body["status"], "firing");
+    let alerts = page.body["alerts"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    assert_eq!(
+        alerts
+            .iter()
+            .map(|alert| &alert["labels"]["alertname"])
+            .collect::<Vec<_>>(),
+        ["ApplianceFanFailed"]
+    );
+    let runbook = alerts[0]["annotations"]["runbook_url"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(
+        runbook.ends_with("/docs/runbooks/ApplianceFanFailed.md"),
+        "{runbook}"
+    );
+    chain.wait_for_evaluation();
+
+    // It recovers: resolved, and nothing in between.
+    chain.log("hsm1", "local4 notice ipmievd: Fan sensor Fan3B          . Lower Critical going low  (Reading 5600 < Threshold 2000 RPM)");
+    let pages = wait_for("the end of the page", NOTIFIED, || {
+        let pages = chain.notifications("/page", "hsm1");
+        (pages.last()?.body["status"] == "resolved").then_some(pages)
+    });
+    let statuses: Vec<&Value> = pages.iter().map(|page| &page.body["status"]).collect();
+    assert_eq!(statuses, ["firing", "resolved"]);
+
+    // The first line ever of an appliance is an alarm of its HSM: a counter that was not there before must page.
+    chain.log(
+        "hsm2",
+        "kern info kernel: k7pf0: [HSM] ALM2007: HSM zeroized",
+    );
+    let page = wait_for("a page for the alarm", NOTIFIED, || {
+        chain.notifications("/page", "hsm2").into_iter().next()
+    });
+    assert_eq!(page.body["alerts"][0]["labels"]["appliance"], "hsm2");
+    assert!(
+        chain
+            .firing("hsm2")
+            .contains(&"ApplianceHsmZeroized".to_owned()),
+        "{:?}",
+        chain.firing("hsm2")
+    );
+
+    // A line of the appliance's trap test: the test alert and no other.
+    chain.log("hsm3", "local4 notice ipmievd[1234]: ***TEST : Power Supply sensor PSU2_Status . - Failure detected Asserted");
+    wait_for("the test event", NOTIFIED, || {
+        chain.notifications("/test", "hsm3").into_iter().next()
+    });
+    chain.wait_for_evaluation();
+    assert_eq!(chain.firing("hsm3"), ["ApplianceTestEvent"]);
+    assert!(chain.notifications("/page", "hsm3").is_empty());
+}
+
+#[test]
+fn each_condition_of_the_trap_agent_raises_its_alert_and_resolves_it_where_it_can() {
+    let mut chain = Chain::start();
+    // Subsystem, the line that asserts it, the alert, and the line that ends it, if there is one.
+    let conditions = [
+        (
+            "fan",
+            "local4 notice ipmievd: Fan sensor Fan3B . Lower Non-recoverable going low (Reading 500 < Threshold 1000 RPM)",
+            "ApplianceFanFailed",
+            Some(
+                "local4 notice ipmievd: Fan sensor Fan3B . Lower Non-recoverable going low (Reading 5100 < Threshold 1000 RPM)",
+            ),
+        ),
+        (
+            "power_supply",
+            "local4 notice ipmievd: Power Supply sensor PSU2_Status . - Failure detected Asserted",
+            "AppliancePowerSupplyFailed",
+            Some(
+                "local4 notice ipmievd: Power Supply sensor PSU2_Status . - Failure detected Deasserted",
+            ),
+        ),
+        (
+            "motherboard",
+            "local4 notice ipmievd: Temperature sensor CPU . Upper Critical going high (Reading 75 > Threshold 72 degrees C)",
+            "ApplianceTemperatureCritical",
+            Some(
+                "local4 notice ipmievd: Temperature sensor CPU . Upper Critical going high (Reading 70 > Threshold 72 degrees C)",
+            ),
+        ),
+        (
+            "disk_drive",
+            "daemon crit smartd[1234]: Device: /dev/sda, Temperature 45 Celsius reached limit of 44 Celsius (Min/Max 31/49)",
+            "ApplianceNeedsAttention",
+            None,
+        ),
+        (
+            "ntls",
+            "local5 crit  NTLS [1234]: error : 0xc0000002 : Unable to create a new connection.",
+            "ApplianceNtlsErrors",
+            None,
+        ),
+        (
+            "crypto",
+            "kern info kernel: k7pf0: [HSM] ALM2007: HSM zeroized",
+            "ApplianceHsmAlarm",
+            None,
+        ),
+    ];
+    for (subsystem, line, _, _) in conditions {
+        chain.log(subsystem, line);
+    }
+    for (subsystem, _, alert, _) in conditions {
+        wait_for(alert, NOTIFIED, || {
+            chain
+                .firing(subsystem)
+                .contains(&alert.to_owned())
+                .then_some(())
+        });
+        wait_for("the trap agent's own condition", NOTIFIED, || {
+            chain
+                .firing(subsystem)
+                .contains(&"ApplianceNeedsAttention".to_owned())
+                .then_some(())
+        });
+    }
+    for (subsystem, _, alert, over) in conditions {
+        let Some(over) = over else { continue };
+        chain.log(subsystem, over);
+        wait_for("the end", NOTIFIED, || {
+            (!chain.firing(subsystem).contains(&alert.to_owned())).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_long_healthy_log_raises_nothing_but_the_watchdog() {
+    // A day of an appliance that is well: what its documents call expected, said again and again.
+    const HEALTHY: &[&str] = &[
+        "local5 info  NTLS [1234]: info : 0 : NTLS is online and operational.",
+        "local5 info  NTLS [1234]: info : 0 : Incoming connection request... : 192.0.2.100/40847",
+        "local5 info  NTLS [1234]: info :  0xc0000002 : Connection accepted from: 192.0.2.100/40847",
+        "local5 info  NTLS [1234]: info :  0xc0000002 : Handshake result from: 192.0.2.100/40847, result: Success",
+        "local5 info  NTLS [1234]: info :  0xc0000002 : NTLS Client \"192.0.2.100\" connected and authenticated : 192.0.2.100/40847.",
+        "local5 info  NTLS [1234]: info :  0xc0000002 : Connection terminating:  192.0.2.100/40847",
+        "local4 notice ipmievd: Fan sensor Fan3B          . Lower Critical going low  (Reading 5600 < Threshold 2000 RPM)",
+        "local4 notice ipmievd: Power Supply sensor PSU2_Status . - Presence detected Asserted",
+        "daemon info smartd[1234]: Device: /dev/sda, SMART Usage Attribute: 194 Temperature_Celsius changed from 112 to 111",
+        "daemon info smartd[1234]: Device: /dev/sda, Temperature changed +5 Celsius to 37 Celsius (Min/Max 26/37)",
+        "daemon info smartd[1234]: Device: /dev/sda, previous self-test completed without error",
+        "authpriv info  sshd[1234]: Accepted publickey for monitor from 192.0.2.100 port 2299 ssh2",
+        "authpriv info  sshd[1234]: Received disconnect from 192.0.2.100: 11: disconnected by user",
+        "local5 info lunash [1234]: info : 0 : Lush user login : monitor : 192.0.2.100/4084",
+        "local5 info lunash [1234]: info : 0 : Command: hsm show : monitor : 192.0.2.100/4084",
+        "cron notice anacron[1234]: Updated timestamp for job `cron.monthly' to 2026-02-28",
+        "syslog info logger: uptime: 04:02:01 up 6:50, 2 users, load average: 0.38, 0.14, 0.04",
+        "local5 info certmonitord[1234]: info : 0 : New NTLS certificate detected and the expiry date of this new certificate is Jul 26 16:32:48 2093 GMT",
+        "local5 info AdminAPI[1234]: info : 0 : 192.0.2.120 successfully logged in as admin with session id of 413ef8fe-3667-4083-ae2f-44e66e1ac70e",
+    ];
+    const ROUNDS: usize = 1_000;
+    let mut chain = Chain::start();
+    for round in 0..ROUNDS {
+        for line in HEALTHY {
+            chain.log("hsm1", line);
+        }
+        // Lines must also arrive between scrapes, so that counters are seen to grow.
+        if round % (ROUNDS / 4) == 0 {
+            chain.wait_for_evaluation();
+        }
+    }
+    let read = format!(
+        "sum(log_messages_total{{appliance=\"hsm1\"}}) == {}",
+        ROUNDS * HEALTHY.len()
+    );
+    wait_for("every line", NOTIFIED, || {
+        prometheus_query(chain.prometheus, &read).filter(|found| !found.is_empty())
+    });
+    chain.wait_for_evaluation();
+    let fired = prometheus_query(
+        chain.prometheus,
+        "count by (alertname) (count_over_time(ALERTS{alertstate=\"firing\"}[1h]))",
+    );
+    let names: Vec<Value> = fired
+        .expect("an answer")
+        .iter()
+        .map(|alert| alert["metric"]["alertname"].clone())
+        .collect();
+    assert_eq!(names, ["ApplianceWatchdog"]);
+    let unmatched =
+        prometheus_query(chain.prometheus, "log_unmatched_messages_total > 0").expect("an answer");
+    assert!(unmatched.is_empty(), "{unmatched:?}");
+}
