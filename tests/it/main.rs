@@ -10,6 +10,7 @@ mod generated;
 mod manual;
 mod packages;
 mod paging;
+mod panels;
 mod reference;
 mod remote_address;
 mod rules_manual;

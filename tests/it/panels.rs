@@ -1,0 +1,257 @@
+//! Every query of every dashboard, asked of a real Prometheus that scrapes the real exporter while it follows the
+//! vendors' documented lines. A query that Prometheus refuses fails, and so does an empty answer that nobody explains.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Child, free_port, http_get, program, prometheus_query, root};
+
+/// How long the whole dialogue may take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Panels that may be empty here, and why. One that is not empty after all fails too.
+const EMPTY: &[(&str, &str)] = &[(
+    "exporter: Series refused: A",
+    "no limit is reached by so few appliances",
+)];
+
+/// What the vendors' documents have no line for, or only as a trap test, in two rounds: the second undoes the first.
+const FIELD_LINES: [&[&str]; 2] = [
+    &[
+        "2026 Nov 20 12:05:01 hsm1 local4 notice ipmievd: Temperature sensor CPU1 Temp . Upper Non-recoverable going high Asserted (Reading 96 > Threshold 95 degrees C)",
+        "2026 Nov 20 12:05:01 hsm1 local4 notice ipmievd: Temperature sensor CPU1 Temp . Upper Critical going high Asserted (Reading 88 > Threshold 85 degrees C)",
+        "2026 Nov 20 12:05:01 hsm1 local4 notice ipmievd: Temperature sensor CPU1 Temp . Upper Non-critical going high Asserted (Reading 76 > Threshold 75 degrees C)",
+        "2026 Nov 20 12:05:01 hsm1 local4 notice ipmievd: Voltage sensor VBAT . Lower Non-critical going low Asserted (Reading 2.90 < Threshold 2.95 Volts)",
+        "2026 Nov 20 12:05:01 hsm1 daemon info smartd[1]: Device: /dev/sda [SAT], SMART Usage Attribute: 194 Temperature_Celsius changed from 181 [Raw 33 (Min/Max 18/48)] to 176 [Raw 34 (Min/Max 18/48)]",
+        "2026 Nov 20 12:05:01 hsm1 daemon crit smartd[1]: Device: /dev/nvme0, Critical Warning (0x04): Reliability",
+        "2026 Nov 20 12:05:01 hsm1 daemon crit smartd[1]: Device: /dev/nvme0, NVMe error count increased from 943413 to 943415 (2 new, 0 ignored, 0 unknown)",
+        "2026 Nov 20 12:05:01 hsm1 daemon info smartd[1]: Device: /dev/nvme0, SMART/Health value: Available Spare changed from 100 to 99",
+        "2026 Nov 20 12:05:01 hsm1 daemon info smartd[1]: Device: /dev/nvme0, SMART/Health value: Percentage Used changed from 1 to 2",
+        "2026 Nov 20 12:05:01 hsm1 daemon info smartd[1]: Device: /dev/nvme0, SMART/Health value: Media and Data Integrity Errors changed from 0 to 1",
+        "2026 Nov 20 12:05:01 hsm1 kern info kernel: k7pf0: [HSM] ALM0014: Low Battery",
+        "2026 Nov 20 12:05:01 hsm1 authpriv info sshd[1]: Failed password for invalid user oracle from 203.0.113.9 port 4711 ssh2",
+        "Nov 20 12:05:01  srx1 kmd[1]: KMD_VPN_DOWN_ALARM_USER: VPN office from 198.51.100.2 is down. Local-ip: 192.0.2.1, gateway name: gw, vpn name: office, tunnel-id: 131073, local tunnel-if: st0.0",
+    ],
+    &[
+        "2026 Nov 20 12:06:01 hsm1 daemon crit smartd[1]: Device: /dev/nvme0, NVMe error count increased from 943415 to 943416 (1 new, 0 ignored, 0 unknown)",
+        "2026 Nov 20 12:06:01 hsm1 kern info kernel: k7pf0: [HSM] ALM0014: Low Battery",
+        "2026 Nov 20 12:06:01 hsm1 authpriv info sshd[1]: Failed password for invalid user oracle from 203.0.113.9 port 4712 ssh2",
+        "Nov 20 12:06:01  srx1 kmd[1]: KMD_VPN_UP_ALARM_USER: VPN office from 198.51.100.2 is up. Local-ip: 192.0.2.1, gateway name: gw, vpn name: office, tunnel-id: 131073, local tunnel-if: st0.0",
+    ],
+];
+
+/// A line longer than the exporter takes.
+const LONG_LINE_BYTES: usize = 100_000;
+
+struct Query {
+    /// Dashboard, panel and letter.
+    place: String,
+    expression: String,
+}
+
+fn queries() -> Vec<Query> {
+    let mut queries = Vec::new();
+    for entry in std::fs::read_dir(root().join("grafana/dashboards")).expect("dashboards") {
+        let path = entry.expect("an entry").path();
+        let dashboard: Value =
+            serde_json::from_str(&std::fs::read_to_string(&path).expect("a file")).expect("JSON");
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        for panel in list(&dashboard["panels"]) {
+            for target in list(&panel["targets"]) {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+                queries.push(Query {
+                    place: format!(
+                        "{name}: {}: {}",
+                        text(&panel["title"]),
+                        text(&target["refId"])
+                    ),
+                    expression: as_grafana_asks(&text(&target["expr"])),
+                });
+            }
+        }
+        for variable in list(&dashboard["templating"]["list"]) {
+            let Some(query) = variable["query"]
+                .as_str()
+                .and_then(|query| query.strip_prefix("label_values("))
+            else {
+                continue;
+            };
+            let (selector, label) = query
+                .trim_end_matches(')')
+                .rsplit_once(", ")
+                .expect("a selector and a label");
+            queries.push(Query {
+                place: format!("{name}: variable {label}"),
+                expression: as_grafana_asks(&format!("count by ({label}) ({selector}) > 0")),
+            });
+        }
+    }
+    queries
+}
+
+/// The expression with everything chosen, over a minute.
+fn as_grafana_asks(expression: &str) -> String {
+    expression
+        .replace("$__rate_interval", "1m")
+        .replace("$__range", "1m")
+        .replace("$job", ".+")
+        .replace("$appliance", ".+")
+        .replace("$instance", ".+")
+}
+
+/// Appends to a log.
+fn write(log: &Path, text: &[u8]) {
+    std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .and_then(|mut log| log.write_all(text))
+        .expect("written");
+}
+
+/// One round of what a collector's files go through: the documented lines, those from the field, a rotation, a file
+/// that is cut, a line that is too long.
+fn live(logs: &Path, round: usize) {
+    for fixture in ["luna.log", "kmd.log", "clavister.log", "ktls.log"] {
+        let lines = root().join("tests/fixtures/catalogue").join(fixture);
+        write(
+            &logs.join(fixture),
+            &std::fs::read(lines).expect("the fixture"),
+        );
+    }
+    let field = logs.join("field.log");
+    write(&field, FIELD_LINES[round].join("\n").as_bytes());
+    write(&field, b"\n");
+
+    let long = logs.join("long.log");
+    write(&long, &vec![b'x'; LONG_LINE_BYTES]);
+    write(&long, b"\n");
+
+    if round == 1 {
+        std::fs::rename(logs.join("ktls.log"), logs.join("ktls.log.1")).expect("rotated");
+        write(&logs.join("ktls.log"), b"");
+        std::fs::write(logs.join("cut.log"), b"").expect("cut");
+    } else {
+        write(&logs.join("cut.log"), b"a line before the cut\n");
+    }
+}
+
+#[test]
+fn every_panel_has_an_answer() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let logs = directory.path().join("logs");
+    std::fs::create_dir(&logs).expect("a directory");
+
+    let port = free_port();
+    let mut exporter = Child::start(
+        Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+            .arg(format!("--log.file={}/*.log", logs.display()))
+            .arg(format!(
+                "--state.dir={}",
+                directory.path().join("state").display()
+            ))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}")),
+    );
+    let metrics = |port| http_get(port, "/metrics").filter(|answer| answer.status == 200);
+    exporter.wait_for("metrics", Duration::from_secs(20), || metrics(port));
+
+    // The demo is a fleet of its own, and a second exporter.
+    let demo_port = free_port();
+    let mut demo = Child::start(
+        Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+            .arg("demo")
+            .arg(format!("--web.listen-address=127.0.0.1:{demo_port}")),
+    );
+    demo.wait_for("metrics", Duration::from_secs(20), || metrics(demo_port));
+
+    let prometheus_port = free_port();
+    let config = directory.path().join("prometheus.yml");
+    let rules = root().join("rules/alerts/*.yaml");
+    std::fs::write(
+        &config,
+        format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
+             rule_files: ['{}']\n\
+             scrape_configs:\n\
+             - job_name: appliance_logs\n  \
+               static_configs: [{{targets: ['127.0.0.1:{port}', '127.0.0.1:{demo_port}']}}]\n",
+            rules.display()
+        ),
+    )
+    .expect("a configuration");
+    let mut prometheus = Child::start(
+        Command::new(program("prometheus"))
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                directory.path().join("data").display()
+            ))
+            .arg(format!("--web.listen-address=127.0.0.1:{prometheus_port}")),
+    );
+    let ask = |expression: &str| prometheus_query(prometheus_port, expression);
+    let scraped = |least: usize| {
+        move || {
+            ask(&format!(
+                "min(count_over_time(appliance_log_exporter_rules_loaded[1m])) >= {least}"
+            ))
+            .filter(|answer| !answer.is_empty())
+        }
+    };
+
+    // Twice, so that something happens between two scrapes for certain.
+    prometheus.wait_for("scrapes", Duration::from_secs(30), scraped(2));
+    for round in 0..2 {
+        live(&logs, round);
+        prometheus.wait_for(
+            "further scrapes",
+            Duration::from_secs(30),
+            scraped(4 * (round + 1) + 2),
+        );
+    }
+
+    let mut waiting: BTreeMap<String, String> = queries()
+        .into_iter()
+        .map(|query| (query.place, query.expression))
+        .collect();
+    assert!(waiting.len() > 100);
+    let all = waiting.clone();
+    let deadline = Instant::now() + LIMIT;
+    while !waiting.is_empty() && Instant::now() < deadline {
+        waiting.retain(|place, expression| {
+            ask(expression)
+                .unwrap_or_else(|| panic!("{place}: Prometheus refuses {expression}"))
+                .is_empty()
+        });
+        if waiting.keys().all(|place| explained(place)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let unexplained: Vec<String> = waiting
+        .iter()
+        .filter(|(place, _)| !explained(place))
+        .map(|(place, expression)| format!("{place}: {expression}"))
+        .collect();
+    assert!(
+        unexplained.is_empty(),
+        "no data for\n{}",
+        unexplained.join("\n")
+    );
+    for (place, reason) in EMPTY {
+        assert!(all.contains_key(*place), "{place} is no panel ({reason})");
+        assert!(
+            waiting.contains_key(*place),
+            "{place} has data after all ({reason})"
+        );
+    }
+}
+
+fn explained(place: &str) -> bool {
+    EMPTY.iter().any(|(empty, _)| *empty == place)
+}
