@@ -92,7 +92,7 @@ const cos = (name) => ({
 
 const ontap = (name) => ({
   name,
-  past: () => write(name, 'user.notice', `[${name}:ktls.cnxnHandshakeLimit:notice]: ONTAP reached the maximum limit of 256 concurrent TLS connection handshakes. If this limit is reached, subsequent TLS connections will fail.`),
+  past: () => {},
   often: () => {},
 });
 
@@ -135,6 +135,9 @@ const faults = {
     write('hsm2', 'local5.crit', 'oamp[1240]: info : 0 : HSM critical event detected. Dual port dump generated : hsm_dump_20261120');
     write('hsm2', 'local5.info', 'NTLS[1234]: info : 0 : NTLS terminated');
     write('hsm2', 'user.info', 'sysstatd: Luna System State Server - OOS Errors: 30,100!');
+  },
+  210: () => {
+    write('ontap-01', 'user.notice', '[ontap-01:ktls.cnxnHandshakeLimit:notice]: ONTAP reached the maximum limit of 256 concurrent TLS connection handshakes. If this limit is reached, subsequent TLS connections will fail.');
   },
   220: () => {
     write('hsm3', 'local5.info', `certmonitord[1235]: info : 0 : NTLS certificate will be expire on ${certificateDate(day(12))}`);

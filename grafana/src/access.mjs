@@ -56,7 +56,7 @@ export default kit.dashboard(
       title: 'ssh logins by method',
       about: 'Accepted lines of sshd.',
       queries: [
-        kit.range(events('appliance, method', of('sshd_logins_accepted_total')) + ' > 0', '{{appliance}} {{method}}'),
+        kit.range(kit.happened(events('appliance, method', of('sshd_logins_accepted_total'))), '{{appliance}} {{method}}'),
       ],
     }),
     kit.bars({
@@ -64,11 +64,11 @@ export default kit.dashboard(
       about: 'Failed lines of sshd, one per attempt; “invalid user” where the account does not exist.',
       queries: [
         kit.range(
-          events('appliance, method', of('sshd_login_failures_total', 'invalid_user!="true"')) + ' > 0',
+          kit.happened(events('appliance, method', of('sshd_login_failures_total', 'invalid_user!="true"'))),
           '{{appliance}} {{method}}',
         ),
         kit.range(
-          events('appliance, method', of('sshd_login_failures_total', 'invalid_user="true"')) + ' > 0',
+          kit.happened(events('appliance, method', of('sshd_login_failures_total', 'invalid_user="true"'))),
           '{{appliance}} {{method}} invalid user',
         ),
       ],
@@ -76,7 +76,7 @@ export default kit.dashboard(
     kit.table({
       title: 'sshd events',
       about: 'What else sshd has logged in the time range: scans, protocol errors, throttling, refused users.',
-      queries: [kit.rows(total('appliance, event', of('sshd_events_total')) + ' > 0')],
+      queries: [kit.rows(kit.happened(total('appliance, event', of('sshd_events_total'))))],
       columns: [
         { from: 'appliance', as: 'Appliance' },
         { from: 'event', as: 'Event' },
@@ -90,17 +90,17 @@ export default kit.dashboard(
       height: 9,
       queries: [
         kit.range(
-          events('appliance, service', of('pam_authentication_failures_total')) + ' > 0',
+          kit.happened(events('appliance, service', of('pam_authentication_failures_total'))),
           '{{appliance}} PAM {{service}}',
         ),
-        kit.range(events('appliance', of('login_failures_total')) + ' > 0', '{{appliance}} console'),
+        kit.range(kit.happened(events('appliance', of('login_failures_total'))), '{{appliance}} console'),
       ],
     }),
     kit.row('The appliance’s own shell and API'),
     kit.table({
       title: 'lunash commands by account',
       about: 'Commands in the time range, by their first two words, from lunash.',
-      queries: [kit.rows(total('appliance, account, command', of('lunash_commands_total')) + ' > 0')],
+      queries: [kit.rows(kit.happened(total('appliance, account, command', of('lunash_commands_total'))))],
       columns: [
         { from: 'appliance', as: 'Appliance' },
         { from: 'account', as: 'Account' },
@@ -115,11 +115,11 @@ export default kit.dashboard(
       height: 9,
       queries: [
         kit.range(
-          events('appliance, account', of('lunash_logins_total')) + ' > 0',
+          kit.happened(events('appliance, account', of('lunash_logins_total'))),
           '{{appliance}} {{account}}',
         ),
         kit.range(
-          events('appliance, role', of('hsm_login_failures_total')) + ' > 0',
+          kit.happened(events('appliance, role', of('hsm_login_failures_total'))),
           '{{appliance}} {{role}} failed',
         ),
       ],
@@ -128,14 +128,14 @@ export default kit.dashboard(
       title: 'Admin API logins',
       about: 'Logins at the Admin API, by result.',
       queries: [
-        kit.range(events('appliance, result', of('adminapi_logins_total')) + ' > 0', '{{appliance}} {{result}}'),
+        kit.range(kit.happened(events('appliance, result', of('adminapi_logins_total'))), '{{appliance}} {{result}}'),
       ],
     }),
     kit.bars({
       title: 'Admin API events',
       about: 'Other messages of the Admin API, by event.',
       queries: [
-        kit.range(events('appliance, event', of('adminapi_events_total')) + ' > 0', '{{appliance}} {{event}}'),
+        kit.range(kit.happened(events('appliance, event', of('adminapi_events_total'))), '{{appliance}} {{event}}'),
       ],
     }),
     kit.row('Accounts'),
@@ -143,7 +143,7 @@ export default kit.dashboard(
       title: 'Account changes by program',
       about: 'What useradd, usermod, passwd and others have done in the time range.',
       width: 24,
-      queries: [kit.rows(total('appliance, program, event', of('account_changes_total')) + ' > 0')],
+      queries: [kit.rows(kit.happened(total('appliance, program, event', of('account_changes_total'))))],
       columns: [
         { from: 'appliance', as: 'Appliance' },
         { from: 'program', as: 'Program' },

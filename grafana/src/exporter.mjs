@@ -5,7 +5,8 @@ import { DASHBOARDS, own } from './kit.mjs';
 
 const process = (metric) => `process_${metric}{job=~"$job", instance=~"$instance"}`;
 const rate = (by, series) => `sum by (${by}) (rate(${series}[$__rate_interval]))`;
-const lost = (by, series) => `sum by (${by}) (increase(${series}[$__rate_interval])) > 0`;
+const lost = (by, series) =>
+  kit.happened(`sum by (${by}) (increase(${series}[$__rate_interval]))`, by.split(',')[0]);
 // The lines themselves: they carry the exporter's job, but their instance may have been relabelled to the appliance.
 const linesOf = (metric) => `${metric}{job=~"$job"}`;
 

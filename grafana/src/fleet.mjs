@@ -6,9 +6,10 @@ import { DASHBOARDS, alerts, applianceLink, conditions, events, gauge, of, servi
 const heard = gauge('appliance', of('log_last_message_timestamp_seconds'));
 // One row per appliance that was ever heard: NaN, shown as "no data", where a query has nothing to say about it.
 const everyAppliance = (expr) => `(${expr})\nor on (appliance)\n(0 / 0) * ${heard}`;
+const WATCHDOG = 'ALERTS{alertname=~".*Watchdog", alertstate="firing"}';
 // No alert firing is 0 only if rules are evaluated at all, which the watchdog alert, always firing, proves.
 const firing = (matchers, by) =>
-  `count ${by} (${alerts(matchers)})\nor ${by && 'on (appliance) '}(0 * ${by ? heard : `count(${heard})`} and on () ALERTS{alertname=~".*Watchdog", alertstate="firing"})`;
+  `count ${by} (${alerts(matchers)})\nor ${by && 'on (appliance) '}(0 * ${by ? heard : `count(${heard})`} and on () ${WATCHDOG})`;
 
 const stats = [
   kit.stat({
@@ -117,9 +118,9 @@ const open = kit.table({
   title: 'Open conditions',
   about:
     'What a log message has opened and none has closed: sensors, SEL, disks, NTLS, certificate, service state and ' +
-    'codes, log disk, tunnels. Empty is shown as no data: look at the table above to see whether anything is known.',
+    'codes, log disk, tunnels.',
   width: 12,
-  queries: [kit.rows(`(${conditions}) > 0`)],
+  queries: [kit.rows(kit.happened(conditions, 'condition', 'nothing is open'))],
   columns: [
     { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] },
     { from: 'condition', as: 'Condition' },
@@ -131,9 +132,12 @@ const open = kit.table({
 
 const firingTable = kit.table({
   title: 'Firing alerts',
-  about: 'Alerts of the shipped rules that fire now, for the chosen appliances. Empty is shown as no data.',
+  about: 'Alerts of the shipped rules that fire now, for the chosen appliances. No data if no rule is evaluated.',
   width: 12,
-  queries: [kit.rows(`count by (alertname, appliance, severity) (${alerts()})`)],
+  queries: [kit.rows(
+      `count by (alertname, appliance, severity) (${alerts()})\nor on ()\n` +
+        `label_replace(0 * count(${WATCHDOG}), "alertname", "no alert fires", "", "")`,
+    )],
   columns: [
     { from: 'severity', as: 'Severity' },
     { from: 'alertname', as: 'Alert' },
@@ -157,7 +161,7 @@ const history = [
       'sysstatd and kernel messages.',
     queries: [
       kit.range(
-        events('appliance, subsystem, state', of('appliance_attention_total')) + ' > 0',
+        kit.happened(events('appliance, subsystem, state', of('appliance_attention_total'))),
         '{{appliance}} {{subsystem}} {{state}}',
       ),
     ],
@@ -166,7 +170,7 @@ const history = [
     title: 'Crashes',
     about: 'Programs on an appliance that logged CRASH AND BURN.',
     queries: [
-      kit.range(events('appliance, program', of('log_crashes_total')) + ' > 0', '{{appliance}} {{program}}'),
+      kit.range(kit.happened(events('appliance, program', of('log_crashes_total'))), '{{appliance}} {{program}}'),
     ],
   }),
   kit.lines({
@@ -180,12 +184,22 @@ const history = [
     ],
     unit: 'cps',
   }),
+  kit.bars({
+    title: 'Lines by severity',
+    about: 'Log lines of severity warning and worse. Severity is the sender’s opinion; Luna logs failures as info.',
+    queries: [
+      kit.range(
+        kit.happened(events('severity', of('log_messages_total', 'severity=~"warning|err|crit|alert|emerg"'))),
+        '{{severity}}',
+      ),
+    ],
+  }),
   kit.table({
     title: 'Events',
     about:
       'What rules have recognised in the time range, most frequent first. Every message that a vendor documents is an ' +
       'event with a name of its own.',
-    width: 12,
+    width: 24,
     queries: [kit.rows(`topk(200, ${kit.total('appliance, program, event', of('log_events_total'))} > 0)`)],
     columns: [
       { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] },
@@ -194,17 +208,6 @@ const history = [
       { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
     ],
     sort: 'Times',
-  }),
-  kit.bars({
-    title: 'Lines by severity',
-    about: 'Log lines of severity warning and worse. Severity is the sender’s opinion; Luna logs failures as info.',
-    height: 9,
-    queries: [
-      kit.range(
-        events('severity', of('log_messages_total', 'severity=~"warning|err|crit|alert|emerg"')) + ' > 0',
-        '{{severity}}',
-      ),
-    ],
   }),
 ];
 

@@ -33,7 +33,7 @@ const overview = [
   kit.stateTimeline({
     title: 'Service state',
     about: 'State in the status lines of sysstatd: in service, in service with trouble, out of service, off line.',
-    width: 12,
+    width: 8,
     height: 6,
     queries: [kit.range(serviceState, '{{appliance}}')],
     mappings: kit.SERVICE,
@@ -41,7 +41,7 @@ const overview = [
   kit.stat({
     title: 'Worst sensor',
     about: 'Worst state of any IPMI sensor, from ipmievd messages.',
-    width: 3,
+    width: 4,
     height: 6,
     queries: [kit.instant(gauge('appliance', of('ipmi_sensor_state')), '{{appliance}}')],
     mappings: kit.STATE,
@@ -49,7 +49,7 @@ const overview = [
   kit.stat({
     title: 'Service errors',
     about: 'Error codes in the latest status line of sysstatd.',
-    width: 3,
+    width: 4,
     height: 6,
     queries: [
       kit.instant(
@@ -63,7 +63,7 @@ const overview = [
   kit.stat({
     title: 'Log disk used',
     about: 'Fill level in the DISK FULL lines of crontab, which appear at 75, 90 and 95 %.',
-    width: 3,
+    width: 4,
     height: 6,
     queries: [kit.instant(gauge('appliance', of('appliance_log_disk_used_ratio')), '{{appliance}}')],
     unit: 'percentunit',
@@ -72,7 +72,7 @@ const overview = [
   kit.stat({
     title: 'Uptime',
     about: 'Uptime in the lines of logger and lush.',
-    width: 3,
+    width: 4,
     height: 6,
     queries: [kit.instant(gauge('appliance', of('appliance_uptime_seconds')), '{{appliance}}')],
     unit: 's',
@@ -142,7 +142,7 @@ const sensors = [
     height: 9,
     queries: [
       kit.range(
-        events('appliance, name, state', of('ipmi_sensor_events_total')) + ' > 0',
+        kit.happened(events('appliance, name, state', of('ipmi_sensor_events_total'))),
         '{{appliance}} {{name}} {{state}}',
       ),
     ],
@@ -289,7 +289,7 @@ const disks = [
     height: 9,
     queries: [
       kit.range(
-        events('appliance, device, result', of('smart_self_tests_total')) + ' > 0',
+        kit.happened(events('appliance, device, result', of('smart_self_tests_total'))),
         '{{appliance}} {{device}} {{result}}',
       ),
     ],

@@ -120,7 +120,7 @@ const clients = [
       'TLS handshakes with a client that failed: “Fail to establish a secure channel” and “Failed handshake”, by RC_ name.',
     queries: [
       kit.range(
-        events('appliance, reason', of('ntls_handshake_failures_total')) + ' > 0',
+        kit.happened(events('appliance, reason', of('ntls_handshake_failures_total'))),
         '{{appliance}} {{reason}}',
       ),
     ],
@@ -129,7 +129,7 @@ const clients = [
     title: 'Refused and broken connections',
     about: 'Client connections that NTLS refused or lost for another reason than the handshake, in the time range.',
     queries: [
-      kit.rows(total('appliance, event, reason', of('ntls_connection_failures_total')) + ' > 0'),
+      kit.rows(kit.happened(total('appliance, event, reason', of('ntls_connection_failures_total')))),
     ],
     columns: [
       { from: 'appliance', as: 'Appliance' },
@@ -142,7 +142,7 @@ const clients = [
   kit.table({
     title: 'NTLS errors by code',
     about: 'Messages of NTLS of severity err or crit that are not about one client, in the time range.',
-    queries: [kit.rows(total('appliance, event, code, reason', of('ntls_errors_total')) + ' > 0')],
+    queries: [kit.rows(kit.happened(total('appliance, event, code, reason', of('ntls_errors_total'))))],
     columns: [
       { from: 'appliance', as: 'Appliance' },
       { from: 'event', as: 'Event' },
@@ -160,7 +160,7 @@ const hsm = [
     about: 'ALM messages in kernel lines, in the time range, with the meaning of the number.',
     queries: [
       kit.rows(
-        `label_replace(${total('appliance, alarm', of('hsm_alarms_total'))} > 0, "meaning", "$1", "alarm", "(.*)")`,
+        `label_replace(${kit.happened(total('appliance, alarm', of('hsm_alarms_total')))}, "meaning", "$1", "alarm", "(.*)")`,
       ),
     ],
     columns: [
@@ -175,22 +175,22 @@ const hsm = [
     title: 'Zeroizations by cause',
     about: 'bad_login: lunash; firmware: ALM2007; decommission: ALM2006 and oamp; power_loss and unknown: oamp.',
     height: 9,
-    queries: [kit.range(events('appliance, cause', of('hsm_zeroizations_total')) + ' > 0', '{{appliance}} {{cause}}')],
+    queries: [kit.range(kit.happened(events('appliance, cause', of('hsm_zeroizations_total'))), '{{appliance}} {{cause}}')],
   }),
   kit.bars({
     title: 'HSM login failures',
     about: 'Wrong password or PED key, by role, from lunash messages. Three in a row zeroize the HSM.',
     width: 8,
-    queries: [kit.range(events('appliance, role', of('hsm_login_failures_total')) + ' > 0', '{{appliance}} {{role}}')],
+    queries: [kit.range(kit.happened(events('appliance, role', of('hsm_login_failures_total'))), '{{appliance}} {{role}}')],
   }),
   kit.bars({
     title: 'HSM events',
     about: 'Critical and non-critical events of the HSM, from oamp messages.',
     width: 8,
     queries: [
-      kit.range(events('appliance', of('hsm_critical_events_total')) + ' > 0', '{{appliance}} critical'),
+      kit.range(kit.happened(events('appliance', of('hsm_critical_events_total'))), '{{appliance}} critical'),
       kit.range(
-        events('appliance, level', of('hsm_noncritical_events_total')) + ' > 0',
+        kit.happened(events('appliance, level', of('hsm_noncritical_events_total'))),
         '{{appliance}} non-critical {{level}}',
       ),
     ],

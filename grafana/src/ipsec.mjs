@@ -80,7 +80,9 @@ const tunnels = [
     about: 'Changes of each tunnel. A tunnel that changes again and again is worse than one that is down.',
     queries: [
       kit.range(
-        `max by (appliance, vpn, remote_address) (changes(${of('ipsec_vpn_up')}[$__rate_interval])) > 0`,
+        kit.happened(
+          `max by (appliance, vpn, remote_address) (changes(${of('ipsec_vpn_up')}[$__rate_interval]))`,
+        ),
         LEGEND,
       ),
     ],
@@ -90,7 +92,7 @@ const tunnels = [
     about: 'IKE phase 1 and phase 2 negotiations that failed, from kmd messages.',
     queries: [
       kit.range(
-        events('appliance, phase, reason', of('ike_negotiation_failures_total')) + ' > 0',
+        kit.happened(events('appliance, phase, reason', of('ike_negotiation_failures_total'))),
         '{{appliance}} phase {{phase}}: {{reason}}',
       ),
     ],
@@ -102,14 +104,14 @@ const drops = [
     title: 'Drops by message',
     about: 'Clavister messages whose action is Drop, by id. The table beside says what an id means.',
     height: 9,
-    queries: [kit.range(events('appliance, id', of('ipsec_drops_total')) + ' > 0', '{{appliance}} {{id}}')],
+    queries: [kit.range(kit.happened(events('appliance, id', of('ipsec_drops_total'))), '{{appliance}} {{id}}')],
   }),
   kit.table({
     title: 'Drops by meaning',
     about: 'The same in the time range, with the meaning of cOS Stream ids. Eight-digit ids are from cOS Core.',
     queries: [
       kit.rows(
-        `label_replace(${total('appliance, id', of('ipsec_drops_total'))} > 0, "meaning", "$1", "id", "(.*)")`,
+        `label_replace(${kit.happened(total('appliance, id', of('ipsec_drops_total')))}, "meaning", "$1", "id", "(.*)")`,
       ),
     ],
     columns: [
@@ -126,7 +128,7 @@ const messages = [
   kit.table({
     title: 'KMD messages by id',
     about: 'Messages of the key management daemon in the time range, by message id.',
-    queries: [kit.rows(total('appliance, id', of('kmd_messages_total')) + ' > 0')],
+    queries: [kit.rows(kit.happened(total('appliance, id', of('kmd_messages_total'))))],
     columns: [
       { from: 'appliance', as: 'Appliance' },
       { from: 'id', as: 'Message' },
@@ -137,7 +139,7 @@ const messages = [
   kit.table({
     title: 'Clavister messages by id and action',
     about: 'IPsec messages in the time range, drops included. Action none means that only a log line was written.',
-    queries: [kit.rows(total('appliance, id, action', of('ipsec_messages_total')) + ' > 0')],
+    queries: [kit.rows(kit.happened(total('appliance, id, action', of('ipsec_messages_total'))))],
     columns: [
       { from: 'appliance', as: 'Appliance' },
       { from: 'id', as: 'Id' },

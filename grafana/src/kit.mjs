@@ -87,6 +87,13 @@ export const events = (by, series) =>
 /** Events in the time range shown, for numbers and tables. */
 export const total = (by, series) => `max by (${by}) (sum by (${by}, instance) (increase(${series}[$__range])))`;
 
+/**
+ * Series above zero; where all are zero, a single one that says so. A reader can then tell "nothing happened" (somebody
+ * counts, and counted nothing) from "no data" (nobody has told). `label` is one that the legend or a column shows.
+ */
+export const happened = (expr, label = 'appliance', word = 'nothing') =>
+  `(${expr}) > 0\nor on ()\nlabel_replace(0 * count(${expr}), "${label}", "${word}", "", "")`;
+
 /** Firing alerts. Alerts about the exporter have no appliance and are shown where that is what one looks at. */
 export const alerts = (matchers = '') =>
   `ALERTS{alertstate="firing", appliance=~"$appliance"${matchers && ', ' + matchers}}`;

@@ -45,7 +45,7 @@ export default kit.dashboard(
       title: 'Bad authentications by IPspace',
       about: 'ktls.badAuth events: TLS messages whose authentication was wrong.',
       queries: [
-        kit.range(events('appliance, ipspace', of('ktls_bad_auth_total')) + ' > 0', '{{appliance}} {{ipspace}}'),
+        kit.range(kit.happened(events('appliance, ipspace', of('ktls_bad_auth_total'))), '{{appliance}} {{ipspace}}'),
       ],
     }),
     kit.bars({
@@ -53,7 +53,7 @@ export default kit.dashboard(
       about: 'ktls.failed events: TLS with a remote host failed several times.',
       queries: [
         kit.range(
-          events('appliance, ipspace', of('ktls_connection_failures_total')) + ' > 0',
+          kit.happened(events('appliance, ipspace', of('ktls_connection_failures_total'))),
           '{{appliance}} {{ipspace}}',
         ),
       ],
@@ -62,7 +62,7 @@ export default kit.dashboard(
       title: 'Handshake limit reached over time',
       about: 'ktls.cnxnHandshakeLimit events: further connections failed.',
       width: 24,
-      queries: [kit.range(events('appliance', of('ktls_handshake_limit_reached_total')) + ' > 0', '{{appliance}}')],
+      queries: [kit.range(kit.happened(events('appliance', of('ktls_handshake_limit_reached_total'))), '{{appliance}}')],
     }),
   ],
 );
