@@ -186,13 +186,21 @@ impl Stream {
         file.metadata().ok().map(|metadata| modified_ns(&metadata))
     }
 
-    /// The mark of someone who has read no more than the head of this plain file, if there is one.
-    pub(super) fn head_now(&self) -> Option<Mark> {
+    /// All of `other` is in this stream's file too, which is open: it is a copy of it (perhaps in the making), or was
+    /// compressed from it.
+    pub(super) fn contains(&self, other: &Opened) -> bool {
         let Body::Plain(file) = &self.body else {
-            return None;
+            return false;
         };
-        let len = file.metadata().ok()?.len().min(HEAD_BYTES as u64);
-        mark_at(file, len).ok().filter(|mark| mark.offset > 0)
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let found = if other.compressed {
+            mark_at(file, size).map(|mark| mark.offset > 0 && other.continues(&mark))
+        } else {
+            other
+                .mark_at(other.size)
+                .and_then(|mark| Ok(mark.offset > 0 && has(file, size, &mark)?))
+        };
+        found.unwrap_or(false)
     }
 
     /// The descriptor to wait on for a pipe.
@@ -387,21 +395,29 @@ fn mark_at(file: &File, offset: u64) -> io::Result<Mark> {
 }
 
 fn plain_at(file: File, size: u64, mark: &Mark, offset: u64) -> io::Result<Option<(Body, Mark)>> {
-    if size < mark.offset {
+    if !has(&file, size, mark)? {
         return Ok(None);
+    }
+    let mark = mark_at(&file, offset.min(mark.offset))?;
+    Ok(Some((Body::Plain(file), mark)))
+}
+
+/// The file of this size has what `mark` was read from.
+fn has(file: &File, size: u64, mark: &Mark) -> io::Result<bool> {
+    if size < mark.offset {
+        return Ok(false);
     }
     let mut run = [0; HEAD_BYTES];
     for (fingerprint, at) in [(mark.head, 0), (mark.seam, mark.read_from())] {
         let run = run.get_mut(..fingerprint.len()).unwrap_or_default();
         match file.read_exact_at(run, at) {
             Ok(()) if fingerprint.begins(run) => {}
-            Ok(()) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Ok(()) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
             Err(error) => return Err(error),
         }
     }
-    let mark = mark_at(&file, offset.min(mark.offset))?;
-    Ok(Some((Body::Plain(file), mark)))
+    Ok(true)
 }
 
 fn gzip_at(file: File, mark: &Mark, offset: u64) -> io::Result<Option<(Body, Mark)>> {

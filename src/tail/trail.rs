@@ -463,14 +463,14 @@ impl Trail {
         }
         for opened in unknown {
             let (key, size, modified_ns) = (opened.key, opened.size, opened.modified_ns);
-            let is_open = |stream: &Stream| {
-                stream
-                    .head_now()
-                    .is_some_and(|head| opened.continues(&head))
-            };
-            if opened.is_compressed() && self.streams.iter().any(is_open) {
-                // Compressed while we still have the original open.
+            if self.streams.iter().any(|stream| stream.contains(&opened)) {
+                // What it says is read from the original.
                 continue;
+            }
+            if let Some(stream) = self.streams.iter_mut().find(|stream| stream.is_truncated()) {
+                // Only now: this may be the copy that was made for it. Its next read leads here again.
+                stream.ready = true;
+                return;
             }
             if let Some(mark) = self.read_before(&opened, shared) {
                 // A late writer went on in it after we had finished, or it was compressed.

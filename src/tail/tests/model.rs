@@ -96,6 +96,8 @@ struct Model {
     rotated: usize,
     /// Lines in files without a name: whoever starts anew cannot have them.
     unlinked: Vec<usize>,
+    /// Some rotated file was compressed.
+    compressed: bool,
     checkpoint: (Positions, HashMap<PathBuf, Vec<String>>),
 }
 
@@ -110,6 +112,7 @@ impl Model {
             files: 1,
             rotated: 0,
             unlinked: Vec::new(),
+            compressed: false,
             checkpoint: Default::default(),
         };
         // What was rotated before a path is first seen is history, which is a matter of its own.
@@ -210,6 +213,7 @@ impl Model {
                     .find(|name| key(name).is_some_and(|key| key != self.writer.key));
                 if let Some(name) = name {
                     self.scene.compress(&name);
+                    self.compressed = true;
                 }
             }
             Op::Look => {
@@ -231,6 +235,13 @@ impl Model {
                     self.lines[id].losable = true;
                     // What the checkpoint knows of is told; see `gone_while_stopped_is_told`.
                     self.lines[id].unknowable = true;
+                }
+                if self.compressed {
+                    // A compressed file that has the content may come from the file itself: that it was truncated shows
+                    // only if it is still there.
+                    for line in self.lines.iter_mut().filter(|line| line.losable) {
+                        line.unknowable = true;
+                    }
                 }
                 self.scene.log.lines.clone_from(&self.checkpoint.1);
                 self.scene.restart(self.checkpoint.0.clone());
