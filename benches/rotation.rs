@@ -1,5 +1,6 @@
 //! What readers lose when a busy log is rotated ten times a second: this crate's tail over each watcher, linemux's line
-//! reader, and mtail if it is installed. `cargo bench --bench rotation [-- SECONDS]`
+//! reader, and mtail if it is installed. `cargo bench --bench rotation [-- SECONDS]`;
+//! `ROTATION_CASE='| Rename | MuxedLines |'` runs one case.
 //!
 //! One thread writes 200,000 numbered lines a second in batches of half a millisecond, each batch in one `write`, and
 //! rotates every 100 ms. A reader is told of no line; what it delivers is compared with what was written.
@@ -53,6 +54,23 @@ struct Tally {
 }
 
 impl Tally {
+    /// The runs of lines that did not come.
+    fn gaps(&self, written: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
+        let came = |number: u64| {
+            self.times
+                .get(number as usize)
+                .is_some_and(|times| *times > 0)
+        };
+        let ends = move |from: u64| {
+            (from..written)
+                .find(|number| came(*number))
+                .unwrap_or(written)
+        };
+        let starts =
+            (0..written).filter(move |number| !came(*number) && (*number == 0 || came(number - 1)));
+        starts.map(move |start| start..ends(start))
+    }
+
     fn line(&mut self, line: &[u8]) {
         let number = line
             .strip_prefix(b"line ")
@@ -90,8 +108,11 @@ fn main() {
     if mtail.is_ok_and(|status| status.success()) {
         readers.push(Reader::Mtail);
     }
-    println!("| rotation | reader | written | lost | torn | twice | told |");
-    println!("|---|---|---|---|---|---|---|");
+    let only = std::env::var("ROTATION_CASE").ok();
+    if only.is_none() {
+        println!("| rotation | reader | written | lost | torn | twice | told |");
+        println!("|---|---|---|---|---|---|---|");
+    }
     for mode in [
         Mode::Rename,
         Mode::LateWriter,
@@ -99,8 +120,32 @@ fn main() {
         Mode::CopyTruncate,
     ] {
         for reader in &readers {
-            run(mode, *reader, Duration::from_secs(seconds));
+            let case = format!("| {mode:?} | {reader:?} |");
+            match &only {
+                // Each case is a process of its own: linemux may never give its thread back.
+                None => run_alone(&case, seconds),
+                Some(only) if *only == case => run(mode, *reader, Duration::from_secs(seconds)),
+                Some(_) => {}
+            }
         }
+    }
+}
+
+fn run_alone(case: &str, seconds: u64) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .arg(seconds.to_string())
+        .env("ROTATION_CASE", case)
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(seconds + 30);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            println!("{case} | did not come to an end | | | |");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -113,7 +158,8 @@ fn run(mode: Mode, reader: Reader, duration: Duration) {
     }
     .unwrap();
     let path = dir.path().join("messages");
-    File::create(&path).unwrap();
+    // What is truncated before it was ever read is nobody's to know.
+    fs::write(&path, format!("line 0{PADDING}\n")).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let begin = Arc::new(AtomicBool::new(false));
     let thread = std::thread::spawn({
@@ -139,6 +185,12 @@ fn run(mode: Mode, reader: Reader, duration: Duration) {
         .write_all(b"\n")
         .unwrap();
     let tally = thread.join().unwrap();
+    for gap in tally
+        .gaps(written)
+        .filter(|_| std::env::var_os("ROTATION_GAPS").is_some())
+    {
+        eprintln!("lost {gap:?}");
+    }
     let delivered = tally
         .counted
         .unwrap_or_else(|| tally.times.iter().filter(|times| **times > 0).count() as u64);
@@ -173,7 +225,7 @@ fn write(path: &Path, mode: Mode, duration: Duration) -> u64 {
     let start = Instant::now();
     let mut rotate_at = start + ROTATE_EVERY;
     let mut reopen_at = None;
-    let mut written = 0;
+    let mut written = 1;
     let mut batch = Vec::new();
     for number in 0.. {
         let due = start + BATCH_EVERY * number;

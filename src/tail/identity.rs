@@ -14,8 +14,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// How much of a file's beginning the head covers at most, in bytes.
 pub(super) const HEAD_BYTES: usize = 1024;
 
-/// How much the seam covers once the head is complete, in bytes.
-const SEAM_BYTES: usize = 64;
+/// How much the seam covers once the head is complete, in bytes. Some lines: the end of one line alone is often the same
+/// text for months, and lines of one length end at the same places.
+const SEAM_BYTES: usize = 1024;
 
 /// A file on this machine for as long as it has a name or is held open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

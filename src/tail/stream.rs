@@ -36,12 +36,14 @@ pub(super) struct Stream {
     pub body: Body,
     /// How far it was read.
     pub mark: Mark,
-    /// Its size when it was last looked at, in bytes; never less than what was read.
+    /// The size that its content is known to have had, in bytes; never less than what was read.
     pub size: u64,
     /// The time of its last change when it was last seen at its path, with the content that was read from it.
     pub modified_ns: i64,
     /// The time of its last change when the path was last looked at. Nothing is known of its content then.
     pub looked_ns: i64,
+    /// Its size then, in bytes.
+    pub looked_size: u64,
     /// It is the file at the path; otherwise it was rotated away.
     pub current: bool,
     /// There may be something to read.
@@ -100,6 +102,7 @@ impl Stream {
             size: 0,
             modified_ns: i64::MIN,
             looked_ns: i64::MIN,
+            looked_size: 0,
             current: true,
             ready: true,
             quiet_since: None,

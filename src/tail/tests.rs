@@ -333,6 +333,23 @@ fn truncated_and_regrown_past_the_old_offset() {
 }
 
 #[test]
+fn regrown_with_lines_that_differ_only_in_their_stamp() {
+    let mut scene = Scene::new();
+    let text = "and a long text that is the same in every line of this log, ".repeat(4);
+    let lines = |from: u32, to: u32| {
+        (from..to)
+            .map(|i| format!("{i:08} {text}"))
+            .collect::<Vec<_>>()
+    };
+    scene.write("messages", &(lines(0, 100).join("\n") + "\n"));
+    scene.look();
+    scene.truncate("messages");
+    scene.write("messages", &(lines(100, 300).join("\n") + "\n"));
+    scene.look();
+    assert_eq!(scene.lines("messages"), lines(0, 300));
+}
+
+#[test]
 fn a_writer_without_append_leaves_a_hole() {
     let mut scene = Scene::new();
     let mut writer = File::create(scene.path("messages")).unwrap();

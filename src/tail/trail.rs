@@ -178,7 +178,7 @@ impl Trail {
         {
             let modified_ns = modified_ns(&metadata);
             let changed = metadata.len() != current.mark.offset || modified_ns != current.looked_ns;
-            current.size = metadata.len();
+            current.looked_size = metadata.len();
             current.looked_ns = modified_ns;
             current.ready |= changed;
             let known = current.is_open() || !changed;
@@ -607,6 +607,7 @@ impl Trail {
             if stream.current && matches!(step, Step::Bytes { .. } | Step::Quiet) {
                 // What was read before is still there, so it was when the path was looked at.
                 stream.modified_ns = stream.modified_ns.max(stream.looked_ns);
+                stream.size = stream.size.max(stream.looked_size);
                 self.modified_ns = self.modified_ns.max(stream.modified_ns);
             }
             match step {
