@@ -20,6 +20,8 @@ needs='
   systemd-analyze:systemd
   shellcheck:shellcheck
   rpm:rpm
+  strip:binutils
+  unshare:util-linux
   bash:bash
   groff:groff-base
 '

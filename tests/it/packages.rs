@@ -3,8 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use crate::support::{program, root};
+use crate::support::{Child, free_port, http_get, program, root};
+
+/// How long the installation, and the removal, may take.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A packager that tests/install-deps.sh puts among the tools of the tests.
 fn tool(name: &str) -> PathBuf {
@@ -130,4 +134,31 @@ fn the_rpm_package_holds_everything() {
     }
     let config = said(Command::new(program("rpm")).arg("-qpc").arg(&package));
     assert_eq!(config.trim(), "/etc/default/appliance_log_exporter");
+}
+
+/// The package's whole life, on a copy of this system that is gone afterwards: see tests/fixtures/package.sh. The
+/// service starts as its unit says, on a socket that it is handed, without any network of its own.
+#[test]
+fn the_debian_package_is_installed_started_and_removed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let package = deb(directory.path());
+    let copy = directory.path().join("copy");
+    std::fs::create_dir(&copy).expect("a directory");
+    let port = free_port();
+    let mut life = Child::start(
+        Command::new(program("unshare"))
+            .args(["--mount", "sh"])
+            .arg(root().join("tests/fixtures/package.sh"))
+            .arg(&package)
+            .arg(port.to_string())
+            .arg(&copy),
+    );
+    let fan = r#"ipmi_sensor_state{appliance="hsm1",name="Fan2A",type="Fan"} 2"#;
+    life.wait_for("metrics of the installed service", LIMIT, || {
+        http_get(port, "/metrics").filter(|answer| answer.text().contains(fan))
+    });
+    life.signal("TERM");
+    let status = life.wait_for_end(LIMIT);
+    let said = life.output();
+    assert!(status.success() && said.contains("purged"), "{said}");
 }
