@@ -736,8 +736,8 @@ impl Tail {
         for trail in &mut self.trails {
             trail.look = true;
             for stream in &mut trail.streams {
-                // What a look does not tell: a file that was written anew to just the old size, in the same instant.
-                stream.ready |= stream.is_open();
+                // A look at the path tells nothing of a pipe, nor of what was rotated away.
+                stream.ready |= stream.is_pipe() || !stream.current;
             }
             enqueue(trail, &mut self.queue);
         }

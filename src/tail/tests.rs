@@ -809,3 +809,33 @@ fn a_path_beyond_the_sources_keeps_its_position() {
     scene.look();
     assert_eq!(scene.lines("messages"), ["1", "2"]);
 }
+
+/// `cargo test --release idle_cost -- --ignored --nocapture` prints the figures of docs/tailing.md.
+#[test]
+#[ignore = "takes 20 s for each number of files"]
+fn idle_cost() {
+    for count in [100, 1000, 10_000] {
+        let mut scene = Scene::with(Watcher::Inotify, &["**/*.log"]);
+        for file in 0..count {
+            fs::create_dir_all(scene.path(&(file / 100).to_string())).unwrap();
+            scene.write(&format!("{}/{file}.log", file / 100), "one line\n");
+        }
+        scene.look();
+        assert_eq!(scene.log.lines.len(), count);
+        let on_cpu_ns = || {
+            let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+            stat.split(' ')
+                .next()
+                .and_then(|ns| ns.parse::<f64>().ok())
+                .unwrap()
+        };
+        let (start, before) = (Instant::now(), on_cpu_ns());
+        let tail = scene.tail.as_mut().unwrap();
+        while start.elapsed() < Duration::from_secs(20) {
+            tail.wait(Duration::from_secs(1));
+            tail.read(Instant::now(), &mut scene.log);
+        }
+        let share = (on_cpu_ns() - before) / start.elapsed().as_nanos() as f64;
+        println!("{count} quiet files: {:.3} % of a core", share * 100.0);
+    }
+}
