@@ -139,9 +139,9 @@ const firingTable = kit.table({
         `label_replace(0 * count(${WATCHDOG}), "alertname", "no alert fires", "", "")`,
     )],
   columns: [
-    { from: 'severity', as: 'Severity' },
+    { from: 'severity', as: 'Severity', width: 80 },
     { from: 'alertname', as: 'Alert' },
-    { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] },
+    { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)], width: 120 },
     { from: 'Value', as: 'Instances', decimals: 0, unit: 'short' },
   ],
   sortAscending: 'Severity',
@@ -189,7 +189,7 @@ const history = [
     about: 'Log lines of severity warning and worse. Severity is the sender’s opinion; Luna logs failures as info.',
     queries: [
       kit.range(
-        kit.happened(events('severity', of('log_messages_total', 'severity=~"warning|err|crit|alert|emerg"'))),
+        kit.happened(events('severity', of('log_messages_total', 'severity=~"warning|err|crit|alert|emerg"')), 'severity'),
         '{{severity}}',
       ),
     ],

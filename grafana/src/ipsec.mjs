@@ -89,11 +89,11 @@ const tunnels = [
   }),
   kit.bars({
     title: 'Negotiation failures by reason',
-    about: 'IKE phase 1 and phase 2 negotiations that failed, from kmd messages.',
+    about: 'IKE negotiations that failed, by reason and phase (1 or 2), from kmd messages.',
     queries: [
       kit.range(
         kit.happened(events('appliance, phase, reason', of('ike_negotiation_failures_total'))),
-        '{{appliance}} phase {{phase}}: {{reason}}',
+        '{{appliance}} {{reason}} {{phase}}',
       ),
     ],
   }),
