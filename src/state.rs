@@ -8,7 +8,7 @@
 //! Nothing here is fatal after [`State::open`]: a full or read-only disk makes [`State::save`] fail, the last good
 //! snapshot stays, and the caller counts, tells and goes on.
 //!
-//! The file is a header ([`MAGIC`], version, the length of each part, the xxh3 of everything else) and two parts. The
+//! The file is a header (a magic number, version, the length of each part, the xxh3 of everything else) and two parts. The
 //! positions are JSON: it needs no schema to be read by a version that knows more or fewer fields, or by an operator
 //! (`tail -c +37 snapshot | head -c …`). The table is bytes that only the metric room understands.
 
