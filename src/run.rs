@@ -316,7 +316,8 @@ fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option
         config.sources.clone(),
         config.limits.line_bytes,
     );
-    let backlog: u64 = tail.status().map(|file| file.lag_bytes).sum();
+    // What was there when we started; more may be written all the time, so the end alone is no sign.
+    let mut backlog = None;
     let mut read_bytes = 0;
     let mut expire_at = Instant::now() + EXPIRE_EVERY;
     let mut checkpoint_at = Instant::now() + config.state.interval;
@@ -330,9 +331,11 @@ fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option
         pipeline.set_now(Timestamp::now());
         let progress = tail.read(now, &mut pipeline);
         read_bytes += progress.bytes;
-        if !shared.ready.load(Ordering::Relaxed)
-            && (!progress.more || read_bytes > backlog.max(1 << 20))
-        {
+        let backlog = *backlog.get_or_insert_with(|| {
+            let waiting: u64 = tail.status().map(|file| file.lag_bytes).sum();
+            read_bytes + waiting
+        });
+        if !shared.ready.load(Ordering::Relaxed) && (!progress.more || read_bytes > backlog) {
             shared.engine.look().table.caught_up();
             shared.ready.store(true, Ordering::SeqCst);
             info!(bytes = read_bytes, "caught up; ready");
