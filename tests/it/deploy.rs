@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -250,6 +251,41 @@ fn the_service_is_locked_in() {
     ] {
         assert!(unit.lines().any(|it| it == line), "no {line}");
     }
+}
+
+/// `Type=notify` and `WatchdogSec=` hold the service to this.
+#[test]
+fn the_service_tells_systemd_that_it_is_ready_and_alive() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("notify");
+    let notify = UnixDatagram::bind(&path).expect("a socket");
+    notify
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("a deadline");
+    let service = Child::start(
+        Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+            .arg(format!("--log.file={}/*.log", directory.path().display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{}", free_port()))
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "1000000"),
+    );
+    let told = |what: &str| {
+        let mut bytes = [0; 4096];
+        loop {
+            let length = notify
+                .recv(&mut bytes)
+                .unwrap_or_else(|error| panic!("no {what}: {error}\n{}", service.output()));
+            let text = String::from_utf8_lossy(&bytes[..length]);
+            if text.lines().any(|line| line == what) {
+                return;
+            }
+        }
+    };
+    told("READY=1");
+    told("WATCHDOG=1");
+    told("WATCHDOG=1");
+    service.signal("TERM");
+    told("STOPPING=1");
 }
 
 #[test]
