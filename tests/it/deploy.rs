@@ -161,6 +161,20 @@ fn rsyslog_names_appliances_by_address_and_keeps_the_priority() {
         "{}",
         lines[1]
     );
+
+    // And the exporter reads what rsyslog writes.
+    let metrics = accepts(
+        Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+            .arg("replay")
+            .arg(&file),
+    );
+    for sample in [
+        r#"ipmi_sensor_state{appliance="hsm1",name="Fan2A",type="Fan"} 2"#,
+        r#"log_messages_total{appliance="hsm1",program="ipmievd",severity="notice"} 1"#,
+        r#"log_messages_total{appliance="hsm1",program="NTLS",severity="info"} 1"#,
+    ] {
+        assert!(metrics.contains(sample), "no {sample} in\n{metrics}");
+    }
 }
 
 #[test]
