@@ -529,7 +529,10 @@ fn serving(flags: &Flags) -> Result<ServingParts, Failure> {
         true => server::systemd_listeners(),
         false => server::bind(&flags.listen_address),
     };
-    let listeners = listeners.map_err(|error| Failure::World(error.to_string()))?;
+    let listeners = listeners.map_err(|error| match error.is_nonsense() {
+        true => Failure::Usage(error.to_string()),
+        false => Failure::World(error.to_string()),
+    })?;
     let options = server::Options {
         telemetry_path: flags.telemetry_path.clone(),
         ..server::Options::default()

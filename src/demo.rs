@@ -225,7 +225,7 @@ impl Fleet {
         for vpn in ["branch-17", "branch-42", "dc-north"] {
             self.vpn(vpn, true)?;
         }
-        Ok(())
+        self.late_packet()
     }
 
     fn tick(&mut self, seconds: u64) -> io::Result<()> {
@@ -245,7 +245,7 @@ impl Fleet {
         let client = format!("192.168.0.{}", 100 + self.below(12));
         let port = 30_000 + self.below(20_000);
         let peer = format!("{client}/{port}");
-        match self.below(10) {
+        match self.below(11) {
             0..=3 => {
                 self.ntls(
                     luna,
@@ -282,7 +282,8 @@ impl Fleet {
                 let text = format!("Accepted publickey for monitor from {client} port {port} ssh2");
                 self.secure(luna, &text)?;
             }
-            8 => {
+            8 if self.below(60) == 0 => self.late_packet()?,
+            9 => {
                 let (from, to) = (180 + self.below(20), 180 + self.below(20));
                 self.smart(luna, &format!("Device: /dev/sda [SAT], SMART Usage Attribute: 194 Temperature_Celsius changed from {from} to {to}"))?;
             }
@@ -333,10 +334,7 @@ impl Fleet {
                     (611, "Integrity check failed.", "spi=3735928559"),
                     (282, "Decryption failed.", "datalen=1390"),
                 ][self.below(3) as usize];
-                self.sequence += 1;
-                let stamp = junos_stamp(&Zoned::now());
-                let line = format!("{stamp} cos1 IPSEC: id={id} severity=Notice action=Drop msg=\"{text}\" seqno={} {more} matchkey=7", self.sequence);
-                self.clavister.line(&line)?;
+                self.drop(id, text, more)?;
             }
             _ => {}
         }
@@ -412,6 +410,24 @@ impl Fleet {
         let (tag, state) = if up { ("UP", "up") } else { ("DOWN", "down") };
         let peer = 40 + vpn.len();
         self.junos.line(&format!("{stamp}  srx1 kmd[14162]: KMD_VPN_{tag}_ALARM_USER: VPN {vpn} from 203.0.113.{peer} is {state}. Local-ip: 192.0.2.1, gateway name: {vpn}, vpn name: {vpn}, tunnel-id: 131073, local tunnel-if: st0.0, remote tunnel-ip: 10.1.0.1, Local IKE-ID: 192.0.2.1, Remote IKE-ID: 203.0.113.{peer}, AAA username: Not-Applicable, VR id: 0, Traffic-selector: , Traffic-selector local ID: ipv4_subnet(any:0,[0..7]=0.0.0.0/0), Traffic-selector remote ID: ipv4_subnet(any:0,[0..7]=0.0.0.0/0), SA Type: Static"))
+    }
+
+    /// Networks reorder packets: now and then one is too late for the window, though nobody replays any.
+    fn late_packet(&mut self) -> io::Result<()> {
+        self.drop(
+            278,
+            "Anti-replay check failed.",
+            "windowbase=99200 windowsize=64",
+        )
+    }
+
+    fn drop(&mut self, id: u32, text: &str, more: &str) -> io::Result<()> {
+        self.sequence += 1;
+        let stamp = junos_stamp(&Zoned::now());
+        let sequence = self.sequence;
+        self.clavister.line(&format!(
+            "{stamp} cos1 IPSEC: id={id} severity=Notice action=Drop msg=\"{text}\" seqno={sequence} {more} matchkey=7"
+        ))
     }
 
     fn ontap(&mut self, event: &str, text: &str) -> io::Result<()> {

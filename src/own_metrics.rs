@@ -215,6 +215,8 @@ impl<const N: usize> EncodeMetric for Counters<N> {
 pub struct AtScrape {
     /// Bytes that wait to be read, by source.
     pub source_lag_bytes: Vec<(Arc<str>, u64)>,
+    /// Files that are there and cannot be read, by source.
+    pub unreadable_files: Vec<(Arc<str>, u64)>,
     /// Series held, by metric.
     pub series: Vec<(Arc<str>, u64)>,
     /// Updates that found no room for a series of their own, by metric.
@@ -250,6 +252,12 @@ impl AtScrape {
             .by("metric", &self.series_dropped),
             family("source_lag_bytes", "Bytes that wait to be read.", Gauge)
                 .by("source", &self.source_lag_bytes),
+            family(
+                "unreadable_files",
+                "Files that are there and cannot be read: a missing permission, a directory, no descriptor left.",
+                Gauge,
+            )
+            .by("source", &self.unreadable_files),
         ]
         .into_iter()
         .filter(|(_, series)| !series.is_empty())
@@ -435,6 +443,7 @@ mod tests {
         own.config_last_reload_success_timestamp_seconds.set(1.5);
         let at_scrape = AtScrape {
             source_lag_bytes: vec![("luna".into(), 10)],
+            unreadable_files: vec![("luna".into(), 0)],
             series: vec![("ipsec_drops_total".into(), 2)],
             series_dropped: vec![("ipsec_drops_total".into(), 0)],
             rule_hits: vec![("ntls/started".into(), 1)],
@@ -462,6 +471,7 @@ mod tests {
                 r#"appliance_log_exporter_series{metric="ipsec_drops_total"} 2"#,
                 r#"appliance_log_exporter_series_dropped_total{metric="ipsec_drops_total"} 0"#,
                 r#"appliance_log_exporter_source_lag_bytes{source="luna"} 10"#,
+                r#"appliance_log_exporter_unreadable_files{source="luna"} 0"#,
             ]
         );
     }

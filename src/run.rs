@@ -287,6 +287,7 @@ struct Figures {
     number: u64,
     files: Vec<server::FileStatus>,
     lag: Vec<(Arc<str>, u64)>,
+    unreadable: Vec<(Arc<str>, u64)>,
 }
 
 struct ReloadState {
@@ -469,11 +470,17 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
         .iter()
         .map(|source| (source.name.as_str().into(), 0))
         .collect();
+    let mut unreadable = lag.clone();
     let mut files = Vec::new();
     for status in tail.status() {
         let path = &status.info.path;
         if let Some(source) = lag.get_mut(status.info.source) {
             source.1 += status.lag_bytes;
+        }
+        if let tail::FileState::Unreadable(_) = status.state
+            && let Some(source) = unreadable.get_mut(status.info.source)
+        {
+            source.1 += 1;
         }
         let counts = pipeline.paths().get(path).cloned().unwrap_or_default();
         let before = rates.lines.insert(path.clone(), counts.lines).unwrap_or(0);
@@ -509,6 +516,7 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
     figures.number += 1;
     figures.files = files;
     figures.lag = lag;
+    figures.unreadable = unreadable;
     shared.fresh.notify_all();
 }
 
@@ -554,11 +562,15 @@ impl Shared {
 
 impl App for Shared {
     fn exposition(&self, format: Format) -> String {
-        let source_lag_bytes = self.figures().lag.clone();
+        let (source_lag_bytes, unreadable_files) = {
+            let figures = self.figures();
+            (figures.lag.clone(), figures.unreadable.clone())
+        };
         let mut engine = self.engine.look();
         let mut snapshot = engine.table.scrape();
         let at_scrape = AtScrape {
             source_lag_bytes,
+            unreadable_files,
             series: engine
                 .table
                 .counts()

@@ -14,6 +14,13 @@ pub struct BindError {
     error: io::Error,
 }
 
+impl BindError {
+    /// Whether what the user wrote is no address at all, rather than one that cannot be had.
+    pub fn is_nonsense(&self) -> bool {
+        self.error.kind() == ErrorKind::InvalidInput
+    }
+}
+
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, error } = self;

@@ -98,6 +98,7 @@ fn exporter_itself() -> Vec<Row> {
     let one = || vec![("one".into(), 1)];
     let at_scrape = AtScrape {
         source_lag_bytes: one(),
+        unreadable_files: one(),
         series: one(),
         series_dropped: one(),
         rule_hits: one(),

@@ -1,0 +1,121 @@
+//! The binary as a test runs it: started with flags on a free loopback port, scraped, stopped.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{Child, free_port, http_get};
+
+/// Far more than a start takes, on a machine that builds something else meanwhile.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// The binary that this build made.
+pub fn binary() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+}
+
+/// A running exporter; dropping it kills it.
+pub struct Exporter {
+    /// The process.
+    pub child: Child,
+    /// Where it serves.
+    pub port: u16,
+}
+
+impl Exporter {
+    /// Starts the exporter with these flags, and waits until it has read what was there.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::start_command(binary().args(arguments))
+    }
+
+    /// The same with a command that the test has made.
+    pub fn start_command(command: &mut Command) -> Self {
+        let port = free_port();
+        let child = Child::start(command.arg(format!("--web.listen-address=127.0.0.1:{port}")));
+        let mut exporter = Self { child, port };
+        exporter.wait_for("readiness", || {
+            http_get(port, "/-/ready").filter(|answer| answer.status == 200)
+        });
+        exporter
+    }
+
+    /// Polls until `condition` gives something.
+    pub fn wait_for<T>(&mut self, what: &str, condition: impl FnMut() -> Option<T>) -> T {
+        self.child.wait_for(what, LONG, condition)
+    }
+
+    /// One scrape in the classic format.
+    pub fn scrape(&self) -> Samples {
+        scrape(self.port).unwrap_or_else(|| panic!("no answer:\n{}", self.child.output()))
+    }
+
+    /// Scrapes until a sample has this value.
+    pub fn wait_for_value(&mut self, series: &str, value: f64) -> Samples {
+        let port = self.port;
+        self.wait_for(&format!("{series} {value}"), || {
+            scrape(port).filter(|samples| samples.value(series) == Some(value))
+        })
+    }
+}
+
+/// What a scrape gave, or nothing if there is no answer.
+pub fn scrape(port: u16) -> Option<Samples> {
+    http_get(port, "/metrics")
+        .filter(|answer| answer.status == 200)
+        .map(|answer| Samples::parse(&answer.text()))
+}
+
+/// Samples by series, written as in the exposition: `name{label="value",…}`.
+#[derive(Debug)]
+pub struct Samples(BTreeMap<String, f64>);
+
+impl Samples {
+    /// Reads the classic text format.
+    ///
+    /// # Panics
+    /// If a line is no sample, or if a series is there twice.
+    pub fn parse(text: &str) -> Self {
+        let mut samples = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+            let value = value.parse().unwrap_or_else(|_| panic!("{line}"));
+            let twice = samples.insert(series.to_owned(), value);
+            assert!(twice.is_none(), "{series} is there twice");
+        }
+        Self(samples)
+    }
+
+    /// The value of one series.
+    pub fn value(&self, series: &str) -> Option<f64> {
+        self.0.get(series).copied()
+    }
+
+    /// The sum over the series of a metric that have all these labels.
+    pub fn sum(&self, metric: &str, labels: &[&str]) -> f64 {
+        self.0
+            .iter()
+            .filter(|(series, _)| series.split('{').next() == Some(metric))
+            .filter(|(series, _)| labels.iter().all(|label| series.contains(label)))
+            .map(|(_, value)| value)
+            .sum()
+    }
+
+    /// Every series with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.0
+            .iter()
+            .map(|(series, value)| (series.as_str(), *value))
+    }
+}
+
+/// Appends to a log, in one write.
+pub fn append(path: &Path, bytes: &[u8]) {
+    use std::io::Write as _;
+    std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}

@@ -1,0 +1,553 @@
+//! The exporter as an operator meets it: what it says when it is started wrongly, how it reloads and stops, that bad
+//! input stops nothing, and that a kill at any moment costs no line and counts none twice.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::exporter::{Exporter, LONG, append, binary, scrape};
+use crate::support::{http_get, http_post, program, root};
+
+fn handshake_failure(appliance: &str) -> String {
+    format!(
+        "2024 Feb 29 12:05:01 {appliance}  local5 info  NTLS[77]: info : 0xc0000711 : Fail to establish a secure \
+         channel with client : 192.0.2.7/40847 : RC_SSL_FAILED_HANDSHAKE\n"
+    )
+}
+
+fn handshake_failures(appliance: &str) -> String {
+    format!(
+        r#"ntls_handshake_failures_total{{appliance="{appliance}",reason="ssl_failed_handshake"}}"#
+    )
+}
+
+/// Runs the binary to its end.
+fn run(arguments: &[&str]) -> Output {
+    let mut child = binary()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // What is refused is refused at once; a server that came up instead must not hang the test.
+    let deadline = Instant::now() + LONG;
+    while child.try_wait().expect("its state").is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{arguments:?} does not end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().expect("its output")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn wrong_flags_and_settings_end_with_2_and_one_message() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).expect("it can be written");
+        path.display().to_string()
+    };
+    let unknown_key = write("unknown.yml", "sources: []\nsoruces: []\n");
+    let wrong_value = write("value.yml", "limits: {appliances: many}\n");
+    let bad_rules = directory.path().join("rules");
+    std::fs::create_dir(&bad_rules).expect("a directory");
+    std::fs::write(
+        bad_rules.join("bad.yaml"),
+        "pack: bad\nprograms: {bad: []}\nrules:\n  - event: x\n    mtach: y\n",
+    )
+    .expect("it can be written");
+    let bad_rules = bad_rules.display().to_string();
+
+    let log = "--log.file=/nonexistent/log";
+    let table: &[(&[&str], &[&str])] = &[
+        (&[], &["there is nothing to follow", "--log.file"]),
+        (&["--no-such-flag"], &["--no-such-flag"]),
+        (&["nonsense"], &["nonsense"]),
+        (&[log, "--log.level=loud"], &["loud", "debug"]),
+        (&[log, "--tail.watcher=cat"], &["cat", "inotify"]),
+        (&["--log.file=/var/log/[a"], &["/var/log/[a", "]"]),
+        (&[log, "--web.listen-address=nonsense"], &["`nonsense`"]),
+        (&[log, "--web.listen-address=:100000"], &["`:100000`"]),
+        (
+            &[log, "--web.telemetry-path=metrics"],
+            &["--web.telemetry-path", "`metrics`"],
+        ),
+        (
+            &["--config.file=/nonexistent.yml"],
+            &["/nonexistent.yml", "No such file"],
+        ),
+        (
+            &["--config.file", &unknown_key],
+            &["unknown.yml:2:1", "soruces", "sources"],
+        ),
+        (
+            &["--config.file", &wrong_value],
+            &["value.yml:1:22", "many"],
+        ),
+        (
+            &[log, "--rules.dir", &bad_rules],
+            &["bad.yaml:5:5", "mtach", "match"],
+        ),
+        (
+            &[log, "--web.config.file=/nonexistent.yml"],
+            &["/nonexistent.yml"],
+        ),
+    ];
+    for (arguments, expected) in table {
+        let output = run(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        for part in *expected {
+            assert!(said.contains(part), "{arguments:?}: no `{part}` in\n{said}");
+        }
+        assert!(!said.contains("panicked"), "{said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_port_in_use_ends_with_1_and_one_message() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    for command in [&["--log.file=/nonexistent/log"][..], &["demo"]] {
+        let flag = format!("--web.listen-address={address}");
+        let output = run(&[command, &[&flag]].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(said.matches("error").count(), 1, "{said}");
+        assert!(
+            said.contains(&address) && said.contains("another program"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn files_are_found_by_glob_and_read_from_the_beginning_and_sigterm_ends_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let deep = directory.path().join("site/hsm1");
+    std::fs::create_dir_all(&deep).expect("a directory");
+    append(
+        &deep.join("lunalog"),
+        handshake_failure("hsm1").repeat(3).as_bytes(),
+    );
+    let glob = format!("--log.file={}/**/lunalog", directory.path().display());
+    let mut exporter = Exporter::start(&[&glob]);
+    // All that was there is in the first scrape.
+    assert_eq!(
+        exporter.scrape().value(&handshake_failures("hsm1")),
+        Some(3.0)
+    );
+
+    // A directory that comes later belongs to the glob too, as does half a line when its other half comes.
+    let later = directory.path().join("site/hsm2");
+    std::fs::create_dir_all(&later).expect("a directory");
+    let line = handshake_failure("hsm2");
+    let (first, second) = line.split_at(60);
+    append(&later.join("lunalog"), first.as_bytes());
+    append(&deep.join("lunalog"), handshake_failure("hsm1").as_bytes());
+    exporter.wait_for_value(&handshake_failures("hsm1"), 4.0);
+    append(&later.join("lunalog"), second.as_bytes());
+    exporter.wait_for_value(&handshake_failures("hsm2"), 1.0);
+
+    exporter.child.signal("TERM");
+    let asked = Instant::now();
+    let status = exporter.child.wait_for_end(LONG);
+    assert_eq!(status.code(), Some(0), "{}", exporter.child.output());
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+}
+
+/// A pack that counts one message under a name that the test chooses.
+fn site_pack(event: &str) -> String {
+    format!(
+        "pack: site\nprograms: {{sited: []}}\nrules:\n  - event: {event}\n    match: 'door {{_:rest}}'\n    \
+         help: A door.\n    examples:\n      - line: 'Feb 29 12:05:01 hsm1 sited: door open'\n        samples: []\n"
+    )
+}
+
+#[test]
+fn a_reload_keeps_values_and_a_failed_one_the_rules() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("messages");
+    let rules = directory.path().join("rules");
+    std::fs::create_dir(&rules).expect("a directory");
+    let pack = rules.join("site.yaml");
+    std::fs::write(&pack, site_pack("door_before")).expect("it can be written");
+    let door = || append(&log, b"Feb 29 12:05:01 hsm1 sited: door open\n");
+    let doors = |event: &str| {
+        format!(r#"log_events_total{{appliance="hsm1",program="sited",event="{event}"}}"#)
+    };
+    append(&log, handshake_failure("hsm1").repeat(2).as_bytes());
+    door();
+
+    let mut exporter = Exporter::start(&[
+        &format!("--log.file={}", log.display()),
+        &format!("--rules.dir={}", rules.display()),
+    ]);
+    exporter.wait_for_value(&doors("door_before"), 1.0);
+
+    // By HTTP.
+    std::fs::write(&pack, site_pack("door_after")).expect("it can be written");
+    let answer = http_post(exporter.port, "/-/reload", "text/plain", b"").expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    door();
+    append(&log, handshake_failure("hsm1").as_bytes());
+    exporter.wait_for_value(&handshake_failures("hsm1"), 3.0);
+    let samples = exporter.wait_for_value(&doors("door_after"), 1.0);
+    assert_eq!(
+        samples.value("appliance_log_exporter_config_last_reload_successful"),
+        Some(1.0)
+    );
+    let reloaded = samples
+        .value("appliance_log_exporter_config_last_reload_success_timestamp_seconds")
+        .expect("the time of the reload");
+
+    // A failure is told to whoever asked, and in the metrics; what was in force stays.
+    std::fs::write(
+        &pack,
+        "pack: site\nprograms: {sited: []}\nrules: nonsense\n",
+    )
+    .expect("it can be written");
+    let answer = http_post(exporter.port, "/-/reload", "text/plain", b"").expect("an answer");
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains("site.yaml:3:"), "{}", answer.text());
+    door();
+    let samples = exporter.wait_for_value(&doors("door_after"), 2.0);
+    assert_eq!(
+        samples.value("appliance_log_exporter_config_last_reload_successful"),
+        Some(0.0)
+    );
+    assert_eq!(
+        samples.value("appliance_log_exporter_config_last_reload_success_timestamp_seconds"),
+        Some(reloaded)
+    );
+    assert_eq!(samples.value(&handshake_failures("hsm1")), Some(3.0));
+
+    // By signal.
+    std::fs::write(&pack, site_pack("door_at_last")).expect("it can be written");
+    exporter.child.signal("HUP");
+    exporter.wait_for_value("appliance_log_exporter_config_last_reload_successful", 1.0);
+    door();
+    let samples = exporter.wait_for_value(&doors("door_at_last"), 1.0);
+    assert_eq!(samples.value(&handshake_failures("hsm1")), Some(3.0));
+}
+
+#[test]
+fn bad_input_is_counted_and_stops_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    // A long line, between two good ones.
+    append(&path("long.log"), handshake_failure("long").as_bytes());
+    append(&path("long.log"), &vec![b'x'; 10 << 20]);
+    append(
+        &path("long.log"),
+        format!("\n{}", handshake_failure("long")).as_bytes(),
+    );
+    // Bytes that are no text, within lines and between them.
+    append(&path("bytes.log"), b"\0\0\0\n\xff\xfe\xc3\x28\n");
+    append(&path("bytes.log"), handshake_failure("bytes").as_bytes());
+    append(
+        &path("bytes.log"),
+        b"2024 Feb 29 12:05:01 bytes  local5 info  NTLS[77]: info : 0 : \0\xff\xfe is no message\n",
+    );
+    append(&path("bytes.log"), handshake_failure("bytes").as_bytes());
+    // Noise: a linear congruential generator's high bytes.
+    let mut state = 7u64;
+    let noise: Vec<u8> = (0..1 << 20)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .collect();
+    append(&path("noise.log"), &noise);
+    append(
+        &path("noise.log"),
+        format!("\n{}", handshake_failure("noise")).as_bytes(),
+    );
+    std::fs::create_dir(path("directory.log")).expect("a directory");
+    append(&path("secret.log"), handshake_failure("secret").as_bytes());
+    let permit = |mode| {
+        std::fs::set_permissions(path("secret.log"), std::fs::Permissions::from_mode(mode))
+            .expect("its mode");
+    };
+    permit(0o000);
+
+    let flags: Vec<String> = ["long", "bytes", "noise", "directory", "secret"]
+        .iter()
+        .map(|name| format!("--log.file={}", path(&format!("{name}.log")).display()))
+        .collect();
+    let mut exporter = Exporter::start_command(unprivileged(directory.path()).args(&flags));
+    let source = r#"{source="log.file"}"#;
+    let unreadable = format!("appliance_log_exporter_unreadable_files{source}");
+    exporter.wait_for_value(&handshake_failures("long"), 2.0);
+    exporter.wait_for_value(&handshake_failures("bytes"), 2.0);
+    exporter.wait_for_value(&handshake_failures("noise"), 1.0);
+    let samples = exporter.wait_for_value(&unreadable, 2.0);
+    assert_eq!(
+        samples.value(
+            r#"appliance_log_exporter_lines_dropped_total{source="log.file",reason="too_long"}"#
+        ),
+        Some(1.0)
+    );
+    assert_eq!(
+        samples.value(
+            r#"appliance_log_exporter_lost_bytes_total{source="log.file",reason="too_long"}"#
+        ),
+        Some((10 << 20) as f64 - 65_536.0)
+    );
+    assert_eq!(
+        samples.sum("log_unmatched_messages_total", &[r#"appliance="bytes""#]),
+        1.0
+    );
+    assert_eq!(
+        http_get(exporter.port, "/").map(|answer| answer.status),
+        Some(200)
+    );
+    // Well-formed, whatever the lines held.
+    accepted_by_promtool(&exporter);
+
+    // What was missing a permission is read once it has it.
+    permit(0o644);
+    exporter.wait_for_value(&handshake_failures("secret"), 1.0);
+    exporter.wait_for_value(&unreadable, 1.0);
+}
+
+/// The exporter without root's right to read everything, in a directory that it may enter.
+fn unprivileged(directory: &Path) -> Command {
+    let root = text(
+        &Command::new(program("id"))
+            .arg("-u")
+            .output()
+            .expect("id")
+            .stdout,
+    )
+    .trim()
+        == "0";
+    if !root {
+        return binary();
+    }
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+    // The build may lie where nobody else may look.
+    let copy = directory.join("exporter");
+    std::fs::copy(env!("CARGO_BIN_EXE_appliance_log_exporter"), &copy).expect("a copy");
+    let mut command = Command::new(program("setpriv"));
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(copy);
+    command
+}
+
+fn accepted_by_promtool(exporter: &Exporter) {
+    let metrics = http_get(exporter.port, "/metrics").expect("an answer");
+    promtool(&metrics.body);
+}
+
+fn promtool(metrics: &[u8]) {
+    let mut child = Command::new(program("promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool starts");
+    child
+        .stdin
+        .take()
+        .expect("its input")
+        .write_all(metrics)
+        .expect("room for them");
+    let output = child.wait_with_output().expect("its output");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+}
+
+fn catalogue() -> Vec<String> {
+    ["luna", "kmd", "clavister", "ktls"]
+        .map(|name| {
+            root()
+                .join(format!("tests/fixtures/catalogue/{name}.log"))
+                .display()
+                .to_string()
+        })
+        .to_vec()
+}
+
+#[test]
+fn the_documented_lines_give_sound_metrics_as_promtool_sees_them() {
+    let files = catalogue();
+    let mut arguments = vec!["replay"];
+    arguments.extend(files.iter().map(String::as_str));
+    let output = run_with_output(&arguments);
+    promtool(&output);
+    let samples = crate::exporter::Samples::parse(&text(&output));
+    for (series, value) in samples.iter() {
+        assert!(value.is_finite(), "{series} {value}");
+        let counts = series
+            .split('{')
+            .next()
+            .is_some_and(|name| name.ends_with("_total"));
+        assert!(
+            !counts || (value >= 0.0 && value.fract() == 0.0),
+            "{series} {value}"
+        );
+    }
+    for metric in [
+        "ipmi_sensor_reading",
+        "smart_attribute_value",
+        "ntls_handshake_failures_total",
+        "ipsec_drops_total",
+        "ktls_bad_auth_total",
+    ] {
+        assert!(samples.sum(metric, &[]) > 0.0, "{metric}");
+    }
+    // Every line is recognised: so the metrics say as well.
+    assert_eq!(samples.sum("log_unmatched_messages_total", &[]), 0.0);
+    let lines: usize = files
+        .iter()
+        .map(|file| {
+            std::fs::read_to_string(file)
+                .expect("a fixture")
+                .lines()
+                .count()
+        })
+        .sum();
+    assert!(samples.sum("log_messages_total", &[]) >= lines as f64);
+
+    // The same lines, followed instead of replayed.
+    let flags: Vec<String> = files
+        .iter()
+        .map(|file| format!("--log.file={file}"))
+        .collect();
+    let exporter = Exporter::start_command(binary().args(&flags));
+    let followed = exporter.scrape();
+    for (series, value) in samples.iter() {
+        if !series.starts_with("log_last_message_timestamp_seconds") {
+            assert_eq!(followed.value(series), Some(value), "{series}");
+        }
+    }
+    accepted_by_promtool(&exporter);
+}
+
+/// The output of a command that succeeds and may print more than a pipe holds.
+fn run_with_output(arguments: &[&str]) -> Vec<u8> {
+    let output = binary()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    output.stdout
+}
+
+#[test]
+fn explain_as_json_has_the_documented_keys() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("log");
+    append(&log, handshake_failure("hsm1").as_bytes());
+    append(
+        &log,
+        b"2024 Feb 29 12:05:01 hsm1  local5 info  NTLS[77]: info : 0 : Never heard of this\n",
+    );
+    append(&log, b"2024 Feb 29 12:05:01 hsm1  local4 notice  ipmievd: ***TEST : Fan sensor Fan3B . Lower Critical going low (Reading 0 < Threshold 2000 RPM)\n");
+    let output = run_with_output(&["explain", "--format", "json", &log.display().to_string()]);
+    let told: Vec<serde_json::Value> = text(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    assert_eq!(told.len(), 3);
+    for one in &told {
+        for key in [
+            "appliance",
+            "program",
+            "severity",
+            "timestamp",
+            "message",
+            "test",
+        ] {
+            assert!(one["record"].get(key).is_some(), "no record.{key} in {one}");
+        }
+        for key in ["rule", "event", "updates"] {
+            assert!(one.get(key).is_some(), "no {key} in {one}");
+        }
+    }
+    let [failure, unknown, test] = [&told[0], &told[1], &told[2]];
+    assert_eq!(failure["record"]["appliance"], "hsm1");
+    assert_eq!(failure["record"]["program"], "NTLS");
+    assert_eq!(failure["record"]["severity"], "info");
+    assert_eq!(failure["record"]["test"], false);
+    assert!(
+        failure["rule"]
+            .as_str()
+            .is_some_and(|rule| rule.starts_with("ntls/")),
+        "{failure}"
+    );
+    let expected = serde_json::json!({
+        "metric": "ntls_handshake_failures_total",
+        "labels": {"appliance": "hsm1", "reason": "ssl_failed_handshake"},
+        "op": "inc",
+        "value": 1,
+    });
+    let updates = failure["updates"].as_array().expect("a list");
+    assert!(
+        updates
+            .iter()
+            .any(|update| update["metric"] == expected["metric"]
+                && update["labels"] == expected["labels"]
+                && update["op"] == expected["op"]
+                && update["value"].as_f64() == Some(1.0)),
+        "{failure}"
+    );
+    assert!(unknown["rule"].is_null() && unknown["event"].is_null());
+    assert_eq!(unknown["updates"], serde_json::json!([]));
+    assert_eq!(test["record"]["test"], true);
+    for update in test["updates"].as_array().expect("a list") {
+        assert_eq!(update["labels"]["test"], "true", "{test}");
+    }
+}
+
+#[test]
+fn the_demo_shows_the_four_metrics_and_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut demo = Exporter::start_command(binary().arg("demo").env("TMPDIR", directory.path()));
+    let port = demo.port;
+    demo.wait_for("the four metrics", || {
+        let samples = scrape(port)?;
+        let there = |metric: &str| samples.iter().any(|(series, _)| series.starts_with(metric));
+        let all = there("ipmi_sensor_reading{")
+            && there("smart_attribute_value{")
+            && there("ntls_handshake_failures_total{")
+            && samples.sum("ipsec_drops_total", &[r#"id="278""#]) > 0.0;
+        all.then_some(())
+    });
+    let said = demo.child.output();
+    assert!(
+        said.contains(&format!("http://localhost:{port}/")),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_dir(directory.path()).expect("it").count(), 1);
+    demo.child.signal("INT");
+    let status = demo.child.wait_for_end(LONG);
+    assert_eq!(status.code(), Some(0), "{}", demo.child.output());
+    assert_eq!(std::fs::read_dir(directory.path()).expect("it").count(), 0);
+}
