@@ -321,6 +321,23 @@ fn panels_stand_beside_each_other_and_say_no_data() {
     }
 }
 
+/// docs/dashboards.md and README show them; take.mjs draws them.
+#[test]
+fn pictures_are_there_and_small() {
+    for dashboard in dashboards() {
+        let name = dashboard.file.trim_end_matches(".json");
+        for fleet in ["healthy", "broken"] {
+            let path = root().join(format!("docs/images/{fleet}-{name}.png"));
+            let bytes = path.metadata().map_or(0, |file| file.len());
+            assert!(
+                (1_000..300_000).contains(&bytes),
+                "{}: {bytes} bytes",
+                path.display()
+            );
+        }
+    }
+}
+
 /// Test lines of an appliance must not look like faults: every series of an appliance is asked for without them.
 #[test]
 fn series_of_appliances_leave_test_lines_out() {
