@@ -182,6 +182,9 @@ fn sample(pieces: &[Piece], fill: usize) -> String {
                 let text: String = byte.chars().take((*max).max(*min)).collect();
                 out.push_str(&text);
             }
+            Piece::Quad => {
+                out.push_str(["10.0.0.7", "1.2.3.4", "192.168.255.255", "0.0.0.0"][fill])
+            }
             Piece::Lazy => out.push_str(["qqq", "some other text", "X-1 (z)", "17 of them"][fill]),
             Piece::Rest => out.push_str(["", "and so on", "17", "(end)"][fill]),
             Piece::Choice(options) => out.push_str(&sample(&options[fill % options.len()], fill)),

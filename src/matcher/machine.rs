@@ -15,8 +15,10 @@ pub(super) type Span = (u32, u32);
 /// A hole that has no place in this message.
 pub(super) const NOWHERE: Span = (u32::MAX, u32::MAX);
 
+/// What the machine does at one place. All but [`Op::Run`] with `firm` unset, [`Op::Lazy`] and [`Op::Split`] leave nothing
+/// to come back to, so that most templates run straight through, without touching the stack.
 #[derive(Clone, Debug)]
-enum Op {
+pub(super) enum Op {
     /// These bytes.
     Text(Box<[u8]>),
     /// These bytes, ASCII case ignored.
@@ -24,23 +26,124 @@ enum Op {
     /// All blanks there are, at least so many.
     Blanks(usize),
     /// Bytes of a class, greedy.
-    Run(&'static [bool; 256], usize, usize),
+    Run(Run),
+    /// A dotted quad; its last run of digits is `firm` or not, as in [`Run`]. If there is none, go on there.
+    Quad {
+        firm: bool,
+        otherwise: Option<usize>,
+    },
     /// One byte that is no blank, then as few as possible; the hint finds where what follows may start.
     Lazy(Hint),
     /// Everything that is left.
     Rest,
     /// Go on here; if that fails, there.
     Split(usize),
+    /// Go on here if the next byte is one of these, else there. The other way could not match.
+    Unless(Box<First>, usize),
     Jump(usize),
-    Open(usize),
+    /// A capture opens. If it may have been open before and closed by a failure, its old place is kept.
+    Open {
+        variable: usize,
+        keep: bool,
+    },
     Close(usize),
     /// The message must end here.
     End,
 }
 
+/// A run of bytes of a class.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub class: &'static [bool; 256],
+    pub min: usize,
+    max: usize,
+    /// Nothing that may follow begins with a byte of the class, so that a shorter run could not match.
+    firm: bool,
+}
+
+/// With which bytes a match may begin, or that it may be empty. Too many rather than too few.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct First {
+    bytes: [u64; 4],
+    /// At the end of the message, too.
+    end: bool,
+}
+
+impl First {
+    const END: First = First {
+        bytes: [0; 4],
+        end: true,
+    };
+
+    fn of(holds: impl Fn(u8) -> bool) -> First {
+        let mut first = First::default();
+        for byte in (0..=u8::MAX).filter(|byte| holds(*byte)) {
+            first.bytes[usize::from(byte >> 6)] |= 1 << (byte & 63);
+        }
+        first
+    }
+
+    fn one(byte: u8) -> First {
+        let mut first = First::default();
+        first.bytes[usize::from(byte >> 6)] |= 1 << (byte & 63);
+        first
+    }
+
+    fn or(self, other: First) -> First {
+        First {
+            bytes: std::array::from_fn(|at| self.bytes[at] | other.bytes[at]),
+            end: self.end || other.end,
+        }
+    }
+
+    fn meets(self, other: First) -> bool {
+        let bytes = (0..4).any(|at| self.bytes[at] & other.bytes[at] != 0);
+        bytes || (self.end && other.end)
+    }
+
+    #[inline]
+    fn holds(&self, next: Option<&u8>) -> bool {
+        match next {
+            Some(byte) => self.bytes[usize::from(byte >> 6)] >> (byte & 63) & 1 != 0,
+            None => self.end,
+        }
+    }
+
+    /// What may stand at the start of `pieces`, if `after` follows them.
+    fn before(pieces: &[Piece], ignore_case: bool, after: First) -> First {
+        let before = |after, piece| First::before_one(piece, ignore_case, after);
+        pieces.iter().rfold(after, before)
+    }
+
+    fn before_one(piece: &Piece, ignore_case: bool, after: First) -> First {
+        match piece {
+            Piece::Text(text) if ignore_case => First::one(text[0].to_ascii_lowercase())
+                .or(First::one(text[0].to_ascii_uppercase())),
+            Piece::Text(text) => First::one(text[0]),
+            Piece::Blanks { required } => {
+                let blanks = [b' ', b'\t', 0xC2].map(First::one);
+                let blanks = blanks.into_iter().fold(First::default(), First::or);
+                if *required { blanks } else { blanks.or(after) }
+            }
+            Piece::Run { class, min, .. } => {
+                let run = First::of(|byte| class.holds(byte));
+                if *min > 0 { run } else { run.or(after) }
+            }
+            Piece::Quad => First::of(|byte| byte.is_ascii_digit()),
+            Piece::Lazy => First::of(|byte| !matches!(byte, b' ' | b'\t')),
+            Piece::Rest => First::of(|_| true).or(First::END),
+            Piece::Choice(options) => options
+                .iter()
+                .map(|option| First::before(option, ignore_case, after))
+                .fold(First::default(), First::or),
+            Piece::Capture(_, inner) => First::before(inner, ignore_case, after),
+        }
+    }
+}
+
 /// Where the piece after a lazy hole may start.
 #[derive(Clone, Debug)]
-enum Hint {
+pub(super) enum Hint {
     One(u8),
     Two(u8, u8),
     Three(u8, u8, u8),
@@ -48,7 +151,8 @@ enum Hint {
     BlankOr(u8),
     Text(Box<memmem::Finder<'static>>),
     End,
-    Anywhere,
+    /// One of these.
+    Any(Box<First>),
 }
 
 impl Hint {
@@ -64,7 +168,11 @@ impl Hint {
                 .position(|byte| byte == a || matches!(byte, b' ' | b'\t' | 0xC2))?,
             Hint::Text(finder) => finder.find(rest)?,
             Hint::End => rest.len(),
-            Hint::Anywhere => 0,
+            Hint::Any(first) => match rest.iter().position(|byte| first.holds(Some(byte))) {
+                Some(at) => at,
+                None if first.end => rest.len(),
+                None => return None,
+            },
         };
         Some(from + found)
     }
@@ -104,29 +212,42 @@ pub(super) struct Scratch {
 }
 
 impl Machine {
-    pub(super) fn new(template: &Template, ignore_case: bool) -> Self {
-        let mut ops = Vec::new();
-        compile(&template.pieces, ignore_case, &mut ops);
+    /// `variables` says for every capture of the template which of the spans it fills.
+    pub(super) fn new(template: &Template, ignore_case: bool, variables: &[usize]) -> Self {
+        let mut compiler = Compiler {
+            ignore_case,
+            variables,
+            ops: Vec::new(),
+        };
+        compiler.sequence(&template.pieces, First::END, false);
+        let mut ops = compiler.ops;
         ops.push(Op::End);
         for at in 0..ops.len() {
-            if matches!(ops[at], Op::Lazy(_)) {
-                ops[at] = Op::Lazy(hint(&ops, at + 1));
+            if matches!(ops[at], Op::Lazy(_))
+                && let Some(hint) = hint(&ops, at + 1)
+            {
+                ops[at] = Op::Lazy(hint);
             }
         }
         Self { ops: ops.into() }
     }
 
-    /// Runs over a whole message. `spans` holds a place for every capture and is meaningful only after a match.
+    /// The steps, for the set that tells which machines to try.
+    pub(super) fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Runs over a whole message. `spans`, all of them [`NOWHERE`], are meaningful only after a match.
+    #[inline]
     pub(super) fn run(&self, text: &[u8], spans: &mut [Span], scratch: &mut Scratch) -> Outcome {
         let stack = &mut scratch.stack;
         stack.clear();
-        spans.fill(NOWHERE);
         let mut budget = 256 + 16 * text.len();
         let (mut at, mut pos) = (0, 0);
         loop {
             let mut failed = false;
             match &self.ops[at] {
-                Op::Text(literal) => match text[pos..].starts_with(literal) {
+                Op::Text(literal) => match starts_with(&text[pos..], literal) {
                     true => pos += literal.len(),
                     false => failed = true,
                 },
@@ -139,22 +260,32 @@ impl Machine {
                     pos += count;
                     failed = count < *min;
                 }
-                Op::Run(class, min, max) => {
-                    let rest = &text[pos..];
-                    let longest = rest.len().min(*max);
-                    let mut count = 0;
-                    while count < longest && class[usize::from(rest[count])] {
-                        count += 1;
-                    }
-                    if count < *min {
+                Op::Run(run) => {
+                    let count = run.longest(&text[pos..]);
+                    if count < run.min {
                         failed = true;
                     } else {
-                        if count > *min {
-                            stack.push(Back::Shrink(at + 1, pos + min, pos + count));
+                        if count > run.min && !run.firm {
+                            stack.push(Back::Shrink(at + 1, pos + run.min, pos + count));
                         }
                         pos += count;
                     }
                 }
+                Op::Quad { firm, otherwise } => match quad(&text[pos..]) {
+                    Some((least, longest)) => {
+                        if longest > least && !firm {
+                            stack.push(Back::Shrink(at + 1, pos + least, pos + longest));
+                        }
+                        pos += longest;
+                    }
+                    None => match otherwise {
+                        Some(to) => {
+                            at = *to;
+                            continue;
+                        }
+                        None => failed = true,
+                    },
+                },
                 Op::Lazy(hint) => {
                     let first = match &text[pos..] {
                         [] | [b' ' | b'\t', ..] | [0xC2] | [0xC2, 0xA0, ..] => None,
@@ -163,7 +294,9 @@ impl Machine {
                     };
                     match first.and_then(|first| hint.find(text, pos + first)) {
                         Some(end) => {
-                            stack.push(Back::Grow(at, end));
+                            if !matches!(hint, Hint::End) {
+                                stack.push(Back::Grow(at, end));
+                            }
                             pos = end;
                         }
                         None => failed = true,
@@ -175,11 +308,19 @@ impl Machine {
                     at = *to;
                     continue;
                 }
-                Op::Open(capture) => {
-                    stack.push(Back::Restore(*capture, spans[*capture]));
-                    spans[*capture] = (pos as u32, u32::MAX);
+                Op::Unless(first, to) => {
+                    if !first.holds(text.get(pos)) {
+                        at = *to;
+                        continue;
+                    }
                 }
-                Op::Close(capture) => spans[*capture].1 = pos as u32,
+                Op::Open { variable, keep } => {
+                    if *keep {
+                        stack.push(Back::Restore(*variable, spans[*variable]));
+                    }
+                    spans[*variable] = (pos as u32, u32::MAX);
+                }
+                Op::Close(variable) => spans[*variable].1 = pos as u32,
                 Op::End => match pos == text.len() {
                     true => return Outcome::Matched,
                     false => failed = true,
@@ -239,64 +380,181 @@ pub(super) fn blanks(text: &[u8]) -> usize {
     }
 }
 
-fn compile(pieces: &[Piece], ignore_case: bool, ops: &mut Vec<Op>) {
-    for piece in pieces {
-        match piece {
-            Piece::Text(text) if ignore_case => ops.push(Op::TextAnyCase(text.as_slice().into())),
-            Piece::Text(text) => ops.push(Op::Text(text.as_slice().into())),
-            Piece::Blanks { required } => ops.push(Op::Blanks(usize::from(*required))),
-            Piece::Run { class, min, max } => ops.push(Op::Run(table(*class), *min, *max)),
-            // The hint depends on what follows and is filled in when all is there.
-            Piece::Lazy => ops.push(Op::Lazy(Hint::Anywhere)),
-            Piece::Rest => ops.push(Op::Rest),
-            Piece::Choice(options) => {
-                let mut ends = Vec::new();
-                for (index, option) in options.iter().enumerate() {
-                    let last = index + 1 == options.len();
-                    let split = ops.len();
-                    if !last {
-                        ops.push(Op::Split(0));
-                    }
-                    compile(option, ignore_case, ops);
-                    if !last {
-                        ends.push(ops.len());
-                        ops.push(Op::Jump(0));
-                        ops[split] = Op::Split(ops.len());
-                    }
+impl Run {
+    /// The most bytes of the class that a text starts with.
+    #[inline]
+    fn longest(&self, text: &[u8]) -> usize {
+        let text = text.get(..self.max).unwrap_or(text);
+        text.iter()
+            .position(|&byte| !self.class[usize::from(byte)])
+            .unwrap_or(text.len())
+    }
+}
+
+/// The least and the greatest length of a dotted quad at the start of a text. Only the last number may end earlier: a
+/// dot must follow the others.
+#[inline]
+fn quad(text: &[u8]) -> Option<(usize, usize)> {
+    let mut pos = 0;
+    for number in 0..4 {
+        let digits = text
+            .get(pos..)?
+            .iter()
+            .take(3)
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        if digits == 0 {
+            return None;
+        }
+        if number == 3 {
+            return Some((pos + 1, pos + digits));
+        }
+        pos += digits;
+        if text.get(pos) != Some(&b'.') {
+            return None;
+        }
+        pos += 1;
+    }
+    None
+}
+
+/// `text.starts_with(literal)` in place: the literals are short, and a call of `memcmp` costs more than to compare.
+#[inline]
+fn starts_with(text: &[u8], literal: &[u8]) -> bool {
+    let Some(text) = text.get(..literal.len()) else {
+        return false;
+    };
+    if let (Some(text_tail), Some(literal_tail)) =
+        (text.last_chunk::<8>(), literal.last_chunk::<8>())
+    {
+        // Eight at a time; the last eight may overlap those before.
+        let (chunks, _) = text.as_chunks::<8>();
+        let (others, _) = literal.as_chunks::<8>();
+        return chunks.iter().zip(others).all(|(a, b)| a == b) && text_tail == literal_tail;
+    }
+    if let (Some(head), Some(tail), Some(other_head), Some(other_tail)) = (
+        text.first_chunk::<4>(),
+        text.last_chunk::<4>(),
+        literal.first_chunk::<4>(),
+        literal.last_chunk::<4>(),
+    ) {
+        return head == other_head && tail == other_tail;
+    }
+    text.iter().zip(literal).all(|(a, b)| a == b)
+}
+
+fn quad_op(after: First) -> Op {
+    Op::Quad {
+        firm: !First::of(|byte| byte.is_ascii_digit()).meets(after),
+        otherwise: None,
+    }
+}
+
+struct Compiler<'t> {
+    ignore_case: bool,
+    variables: &'t [usize],
+    ops: Vec<Op>,
+}
+
+impl Compiler<'_> {
+    /// Appends the steps for `pieces`; `after` is what may follow them. `again` if these pieces may be entered, left by a
+    /// failure and passed by another way, so that their captures must be undone.
+    fn sequence(&mut self, pieces: &[Piece], after: First, again: bool) {
+        // By piece what may stand behind it, from the last.
+        let mut behind = vec![after; pieces.len()];
+        for at in (1..pieces.len()).rev() {
+            behind[at - 1] = First::before_one(&pieces[at], self.ignore_case, behind[at]);
+        }
+        for (piece, next) in pieces.iter().zip(behind) {
+            match piece {
+                Piece::Text(text) if self.ignore_case => {
+                    self.ops.push(Op::TextAnyCase(text.as_slice().into()));
                 }
-                for end in ends {
-                    ops[end] = Op::Jump(ops.len());
+                Piece::Text(text) => self.ops.push(Op::Text(text.as_slice().into())),
+                Piece::Blanks { required } => self.ops.push(Op::Blanks(usize::from(*required))),
+                Piece::Run { class, min, max } => self.ops.push(Op::Run(Run {
+                    class: table(*class),
+                    min: *min,
+                    max: *max,
+                    firm: !First::of(|byte| class.holds(byte)).meets(next),
+                })),
+                Piece::Quad => self.ops.push(quad_op(next)),
+                // Where one step follows, there is a better hint; it is filled in when all is there.
+                Piece::Lazy => self.ops.push(Op::Lazy(Hint::Any(Box::new(next)))),
+                Piece::Rest => self.ops.push(Op::Rest),
+                Piece::Choice(options) => self.choice(options, next),
+                Piece::Capture(capture, inner) => {
+                    let variable = self.variables[*capture];
+                    self.ops.push(Op::Open {
+                        variable,
+                        keep: again,
+                    });
+                    self.sequence(inner, next, again);
+                    self.ops.push(Op::Close(variable));
                 }
             }
-            Piece::Capture(index, inner) => {
-                ops.push(Op::Open(*index));
-                compile(inner, ignore_case, ops);
-                ops.push(Op::Close(*index));
+        }
+    }
+
+    fn choice(&mut self, options: &[Vec<Piece>], after: First) {
+        let firsts: Vec<First> = options
+            .iter()
+            .map(|option| First::before(option, self.ignore_case, after))
+            .collect();
+        let mut ends = Vec::new();
+        for (index, option) in options.iter().enumerate() {
+            let Some(others) = firsts[index + 1..].iter().copied().reduce(First::or) else {
+                self.sequence(option, after, true);
+                break;
+            };
+            let fork = self.ops.len();
+            match option.as_slice() {
+                // See there: no other option matches where a quad does.
+                [Piece::Quad] => self.ops.push(quad_op(after)),
+                _ => {
+                    self.ops.push(Op::Split(0));
+                    self.sequence(option, after, true);
+                }
             }
+            ends.push(self.ops.len());
+            self.ops.push(Op::Jump(0));
+            let there = self.ops.len();
+            self.ops[fork] = match &self.ops[fork] {
+                Op::Quad { firm, .. } => Op::Quad {
+                    firm: *firm,
+                    otherwise: Some(there),
+                },
+                _ if firsts[index].meets(others) => Op::Split(there),
+                _ => Op::Unless(Box::new(firsts[index]), there),
+            };
+        }
+        for end in ends {
+            self.ops[end] = Op::Jump(self.ops.len());
         }
     }
 }
 
-fn hint(ops: &[Op], mut at: usize) -> Hint {
+/// A hint that finds the step at `at`, if it is one that can be searched for.
+fn hint(ops: &[Op], mut at: usize) -> Option<Hint> {
     loop {
-        match &ops[at] {
-            Op::Open(_) | Op::Close(_) => at += 1,
-            Op::Text(text) if text.len() == 1 => return Hint::One(text[0]),
-            Op::Text(text) => return Hint::Text(Box::new(memmem::Finder::new(text).into_owned())),
+        return Some(match ops.get(at)? {
+            Op::Open { .. } | Op::Close(_) => {
+                at += 1;
+                continue;
+            }
+            Op::Text(text) if text.len() == 1 => Hint::One(text[0]),
+            Op::Text(text) => Hint::Text(Box::new(memmem::Finder::new(text).into_owned())),
             Op::TextAnyCase(text) => {
-                let (lower, upper) = (text[0].to_ascii_lowercase(), text[0].to_ascii_uppercase());
-                return Hint::Two(lower, upper);
+                Hint::Two(text[0].to_ascii_lowercase(), text[0].to_ascii_uppercase())
             }
-            Op::Blanks(0) => {
-                return match ops.get(at + 1) {
-                    Some(Op::Text(text)) => Hint::BlankOr(text[0]),
-                    _ => Hint::Anywhere,
-                };
-            }
-            Op::Blanks(_) => return Hint::Three(b' ', b'\t', 0xC2),
-            Op::End => return Hint::End,
-            _ => return Hint::Anywhere,
-        }
+            Op::Blanks(0) => match ops.get(at + 1)? {
+                Op::Text(text) => Hint::BlankOr(text[0]),
+                _ => return None,
+            },
+            Op::Blanks(_) => Hint::Three(b' ', b'\t', 0xC2),
+            Op::End => Hint::End,
+            _ => return None,
+        });
     }
 }
 
@@ -329,16 +587,18 @@ mod tests {
     use regex_automata::meta::Regex;
     use regex_automata::util::syntax;
 
-    fn both(template: &str, message: &str) -> Option<Vec<Option<String>>> {
+    fn both(template: &str, message: &str) -> Option<Vec<Option<Vec<u8>>>> {
         let parsed = Template::parse(template).unwrap();
-        let machine = Machine::new(&parsed, false);
+        let variables: Vec<usize> = (0..parsed.captures.len()).collect();
+        let machine = Machine::new(&parsed, false, &variables);
         let mut spans = vec![NOWHERE; parsed.captures.len()];
         let outcome = machine.run(message.as_bytes(), &mut spans, &mut Scratch::default());
         let found = (outcome == Outcome::Matched).then(|| {
             spans
                 .iter()
                 .map(|span| {
-                    (*span != NOWHERE).then(|| message[span.0 as usize..span.1 as usize].to_owned())
+                    (*span != NOWHERE)
+                        .then(|| message.as_bytes()[span.0 as usize..span.1 as usize].to_vec())
                 })
                 .collect::<Vec<_>>()
         });
@@ -353,7 +613,7 @@ mod tests {
                 .map(|group| {
                     captures
                         .get_group(group)
-                        .map(|span| message[span.range()].to_owned())
+                        .map(|span| message.as_bytes()[span.range()].to_vec())
                 })
                 .collect::<Vec<_>>()
         });
@@ -397,7 +657,7 @@ mod tests {
             let found = both(template, message).map(|captures| captures[0].clone());
             assert_eq!(
                 found,
-                expected.map(|text| Some(text.to_owned())),
+                expected.map(|text| Some(text.as_bytes().to_vec())),
                 "{template}"
             );
         }

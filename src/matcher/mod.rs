@@ -9,13 +9,15 @@ mod nearest;
 mod set;
 mod update;
 
+use std::sync::OnceLock;
+
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 use regex_automata::util::syntax;
 
 use machine::{Machine, NOWHERE, Outcome, Scratch as MachineScratch, Span};
 pub use nearest::Nearest;
-use set::{Member, Set, SetScratch};
+use set::{Beginning, Member, Set, SetScratch};
 pub use update::{Change, Updater};
 
 use crate::record::Record;
@@ -31,8 +33,8 @@ pub struct Matcher {
     /// For lines without a program.
     nameless: Group,
     patterns: Vec<Compiled>,
-    /// By rule.
-    when: Vec<Box<[When]>>,
+    /// By rule, what the header must say, and how many variables there are.
+    rules: Vec<(Box<[When]>, usize)>,
     /// The largest number of variables a rule has.
     variables: usize,
 }
@@ -40,7 +42,8 @@ pub struct Matcher {
 /// The patterns that one program's messages meet, in order.
 #[derive(Debug)]
 struct Group {
-    set: Set,
+    /// Made when the first message comes.
+    set: OnceLock<Set>,
     /// By member of the set: the rule, and the index into [`Matcher::patterns`].
     members: Box<[(RuleId, u32)]>,
     /// The group's place among the scratch memories.
@@ -51,12 +54,14 @@ struct Group {
 enum Compiled {
     Template {
         machine: Machine,
-        /// For messages that the machine leaves undecided.
         regex: String,
         variables: Box<[usize]>,
+        /// For messages that the machine leaves undecided; made when there is one.
+        fallback: OnceLock<Option<Regex>>,
     },
     Regex {
         regex: Regex,
+        source: String,
         variables: Box<[Option<usize>]>,
     },
 }
@@ -66,7 +71,6 @@ enum Compiled {
 pub struct Scratch {
     sets: Vec<SetScratch>,
     machine: MachineScratch,
-    spans: Vec<Span>,
     captures: Captures,
     found: Found,
 }
@@ -95,16 +99,13 @@ impl Matcher {
     /// The id of a rule whose regular expression exceeds the size limit (1 MiB).
     pub fn compile(rules: &RuleSet) -> Result<Self, String> {
         let mut patterns = Vec::new();
-        let mut members = Vec::new();
         // By rule the range of its patterns.
         let mut ranges = Vec::new();
         for rule in &rules.rules {
             let first = patterns.len();
             for pattern in &rule.patterns {
-                let (compiled, member) =
-                    compile(pattern).map_err(|error| format!("{}: {error}", rule.id))?;
+                let compiled = compile(pattern).map_err(|error| format!("{}: {error}", rule.id))?;
                 patterns.push(compiled);
-                members.push(member);
             }
             ranges.push(first..patterns.len());
         }
@@ -121,16 +122,9 @@ impl Matcher {
                     }
                 }
             }
-            let own: Vec<Member> = chosen
-                .iter()
-                .map(|(_, at)| Member {
-                    prefix: members[*at as usize].prefix.clone(),
-                    regex: members[*at as usize].regex.clone(),
-                })
-                .collect();
             number += 1;
             Group {
-                set: Set::new(&own),
+                set: OnceLock::new(),
                 members: chosen.into(),
                 number: number - 1,
             }
@@ -147,10 +141,10 @@ impl Matcher {
             unknown,
             nameless,
             patterns,
-            when: rules
+            rules: rules
                 .rules
                 .iter()
-                .map(|rule| rule.when.clone().into())
+                .map(|rule| (rule.when.clone().into(), rule.variables.len()))
                 .collect(),
             variables: rules
                 .rules
@@ -169,7 +163,6 @@ impl Matcher {
                 .take(sets)
                 .collect(),
             machine: MachineScratch::default(),
-            spans: Vec::new(),
             captures: Captures::empty(regex_automata::util::captures::GroupInfo::empty()),
             found: Found {
                 rule: RuleId(0),
@@ -201,29 +194,27 @@ impl Matcher {
         let Scratch {
             sets,
             machine,
-            spans,
             captures,
             found,
         } = scratch;
-        let Some(set) = sets.get_mut(group.number) else {
+        let Some(scratch) = sets.get_mut(group.number) else {
             return false;
         };
-        group.set.search(record.message, set);
+        let set = group.set.get_or_init(|| self.set(group));
         let mut any = false;
         let mut last = None;
-        for &candidate in &set.candidates {
+        for &candidate in set.search(record.message, scratch) {
             let (rule, pattern) = group.members[candidate as usize];
             if last == Some(rule) {
                 continue;
             }
-            if !self.when[rule.0 as usize]
-                .iter()
-                .all(|when| holds(when, record))
-            {
+            let (when, variables) = &self.rules[rule.0 as usize];
+            if !when.iter().all(|when| holds(when, record)) {
                 continue;
             }
-            let compiled = &self.patterns[pattern as usize];
-            if compiled.captures(record.message, found, machine, spans, captures) {
+            let spans = &mut found.spans[..*variables];
+            spans.fill(NOWHERE);
+            if self.patterns[pattern as usize].captures(record.message, spans, machine, captures) {
                 found.rule = rule;
                 any = true;
                 last = Some(rule);
@@ -234,16 +225,35 @@ impl Matcher {
         }
         any
     }
+
+    #[cold]
+    fn set(&self, group: &Group) -> Set {
+        Set::new(
+            group
+                .members
+                .iter()
+                .map(|(_, pattern)| match &self.patterns[*pattern as usize] {
+                    Compiled::Template { machine, regex, .. } => Member {
+                        beginning: Beginning::Ops(machine.ops()),
+                        regex,
+                    },
+                    Compiled::Regex { source, .. } => Member {
+                        beginning: Beginning::Regex,
+                        regex: source,
+                    },
+                }),
+        )
+    }
 }
 
 impl Compiled {
+    /// `spans`, by variable and all of them [`NOWHERE`], are meaningful only after a match.
     #[inline]
     fn captures(
         &self,
         message: &[u8],
-        found: &mut Found,
+        spans: &mut [Span],
         scratch: &mut MachineScratch,
-        spans: &mut Vec<Span>,
         captures: &mut Captures,
     ) -> bool {
         match self {
@@ -251,30 +261,24 @@ impl Compiled {
                 machine,
                 regex,
                 variables,
-            } => {
-                spans.resize(variables.len(), NOWHERE);
-                match machine.run(message, spans, scratch) {
-                    Outcome::NotMatched => false,
-                    Outcome::Matched => {
-                        found.spans.fill(NOWHERE);
-                        for (variable, span) in variables.iter().zip(spans.iter()) {
-                            found.spans[*variable] = *span;
-                        }
-                        true
-                    }
-                    // Rare and dear, and still linear: a message made to spend the machine's budget.
-                    Outcome::Undecided => {
-                        let Ok(regex) = linear(&format!("^{regex}")) else {
-                            return false;
-                        };
-                        let named = variables.iter().map(|variable| Some(*variable));
-                        from_regex(&regex, message, named, found, captures)
-                    }
+                fallback,
+            } => match machine.run(message, spans, scratch) {
+                Outcome::NotMatched => false,
+                Outcome::Matched => true,
+                // Rare, and still linear: a message made to spend the machine's budget.
+                Outcome::Undecided => {
+                    let linear = || linear(&format!("^{regex}")).ok();
+                    let Some(regex) = fallback.get_or_init(linear) else {
+                        return false;
+                    };
+                    let named = variables.iter().map(|variable| Some(*variable));
+                    spans.fill(NOWHERE);
+                    from_regex(regex, message, named, spans, captures)
                 }
-            }
-            Compiled::Regex { regex, variables } => {
-                from_regex(regex, message, variables.iter().copied(), found, captures)
-            }
+            },
+            Compiled::Regex {
+                regex, variables, ..
+            } => from_regex(regex, message, variables.iter().copied(), spans, captures),
         }
     }
 }
@@ -283,7 +287,7 @@ fn from_regex(
     regex: &Regex,
     message: &[u8],
     variables: impl Iterator<Item = Option<usize>>,
-    found: &mut Found,
+    spans: &mut [Span],
     captures: &mut Captures,
 ) -> bool {
     *captures = regex.create_captures();
@@ -291,47 +295,32 @@ fn from_regex(
     if !captures.is_match() {
         return false;
     }
-    found.spans.fill(NOWHERE);
     for (variable, group) in variables.zip(1..) {
         if let (Some(variable), Some(span)) = (variable, captures.get_group(group)) {
             // The same name may be in several alternatives; the one that took part counts.
-            found.spans[variable] = (span.start as u32, span.end as u32);
+            spans[variable] = (span.start as u32, span.end as u32);
         }
     }
     true
 }
 
-fn compile(pattern: &Pattern) -> Result<(Compiled, Member), String> {
+fn compile(pattern: &Pattern) -> Result<Compiled, String> {
     Ok(match pattern {
         Pattern::Template {
             template,
             ignore_case,
             variables,
-        } => {
-            let regex = template.to_regex(*ignore_case);
-            let prefix = if *ignore_case {
-                Vec::new()
-            } else {
-                template.prefix()
-            };
-            let compiled = Compiled::Template {
-                machine: Machine::new(template, *ignore_case),
-                regex: regex.clone(),
-                variables: variables.as_slice().into(),
-            };
-            (compiled, Member { prefix, regex })
-        }
-        Pattern::Regex { source, variables } => {
-            let compiled = Compiled::Regex {
-                regex: linear(&format!("^(?:{source})"))?,
-                variables: variables.as_slice().into(),
-            };
-            let member = Member {
-                prefix: Vec::new(),
-                regex: source.clone(),
-            };
-            (compiled, member)
-        }
+        } => Compiled::Template {
+            machine: Machine::new(template, *ignore_case, variables),
+            regex: template.to_regex(*ignore_case),
+            variables: variables.as_slice().into(),
+            fallback: OnceLock::new(),
+        },
+        Pattern::Regex { source, variables } => Compiled::Regex {
+            regex: linear(&format!("^(?:{source})"))?,
+            source: source.clone(),
+            variables: variables.as_slice().into(),
+        },
     })
 }
 

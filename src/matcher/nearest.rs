@@ -79,7 +79,8 @@ fn reach(template: &Template, ignore_case: bool, message: &[u8]) -> (usize, usiz
         });
         let mut spans = vec![NOWHERE; captures.len()];
         let part = Template { pieces, captures };
-        let machine = Machine::new(&part, ignore_case);
+        let variables: Vec<usize> = (0..spans.len()).collect();
+        let machine = Machine::new(&part, ignore_case, &variables);
         if machine.run(message, &mut spans, &mut Scratch::default()) == Outcome::Matched {
             let weight = template.pieces[..count].iter().map(weight).sum();
             let at = match spans[number] {
@@ -116,6 +117,7 @@ fn describe(piece: &Piece) -> String {
             Class::PortMark => "a port",
         }
         .to_owned(),
+        Piece::Quad => "an address".to_owned(),
         Piece::Lazy => "a text".to_owned(),
         Piece::Rest => "the end".to_owned(),
         Piece::Choice(options) => {

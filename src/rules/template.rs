@@ -91,6 +91,9 @@ pub enum Piece {
         /// At most so many.
         max: usize,
     },
+    /// Four numbers of at most three digits with dots between them. Stands alone in an option of a [`Piece::Choice`], and
+    /// no other option there matches a text that begins so.
+    Quad,
     /// A byte that is not a blank, then anything, as little as the rest allows.
     Lazy,
     /// Anything up to the end of the message.
@@ -253,17 +256,9 @@ impl TemplateParser<'_> {
         let maybe = |pieces: Vec<Piece>| Piece::Choice(vec![pieces, Vec::new()]);
         let text = |text: &str| Piece::Text(text.as_bytes().to_vec());
         let ip = || {
-            let octet = || run(Class::Digit, 1, 3);
+            // The second has a colon where a quad has its first dot.
             Piece::Choice(vec![
-                vec![
-                    octet(),
-                    text("."),
-                    octet(),
-                    text("."),
-                    octet(),
-                    text("."),
-                    octet(),
-                ],
+                vec![Piece::Quad],
                 vec![
                     run(Class::Hex, 0, 4),
                     text(":"),
@@ -443,7 +438,7 @@ fn edges(pieces: &[Piece]) -> Result<(bool, bool, bool), TemplateError> {
     for piece in pieces {
         let (s, e, n) = match piece {
             Piece::Blanks { .. } => (true, true, false),
-            Piece::Text(_) | Piece::Lazy | Piece::Rest => (false, false, false),
+            Piece::Text(_) | Piece::Quad | Piece::Lazy | Piece::Rest => (false, false, false),
             Piece::Run { min, .. } => (false, false, *min == 0),
             Piece::Capture(_, inner) => edges(inner)?,
             Piece::Choice(options) => {
@@ -498,6 +493,7 @@ fn write_regex(pieces: &[Piece], out: &mut String) {
                     }
                 }
             }
+            Piece::Quad => out.push_str(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"),
             Piece::Lazy => out.push_str("(?:[^ \\t\\xC2]|\\xC2[^\\xA0])(?s:.*?)"),
             Piece::Rest => out.push_str("(?s:.*)"),
             Piece::Choice(options) => {
