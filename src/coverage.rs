@@ -1,6 +1,6 @@
 //! Which lines of a log no rule recognises: a list for a person, or draft rules to start from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::engine::{Engine, Origin};
@@ -86,12 +86,36 @@ impl Coverage {
         out
     }
 
-    /// A draft rule for each kind of line: template, event and example, ready to edit.
+    /// A pack with a draft rule for each kind of line: template, event and example, ready to edit.
     pub fn drafts(&self) -> String {
-        let mut out = String::from("rules:\n");
+        let mut out = String::from("pack: site\n");
+        let programs: BTreeSet<&str> = self
+            .kinds
+            .keys()
+            .map(|(program, _)| program.as_str())
+            .filter(|program| !program.is_empty())
+            .collect();
+        if !programs.is_empty() {
+            out.push_str("programs:\n");
+        }
+        for program in programs {
+            let _ = writeln!(out, "  {}: []", quote(program));
+        }
+        out.push_str("rules:\n");
+        let mut events = BTreeMap::new();
         for ((program, _), Kind { line, message, .. }) in self.most_first() {
             let message = String::from_utf8_lossy(message);
-            let _ = writeln!(out, "  - event: {}", event(&message));
+            let event = event(&message);
+            let count = events.entry(event.clone()).or_insert(0);
+            *count += 1;
+            match count {
+                1 => {
+                    let _ = writeln!(out, "  - event: {event}");
+                }
+                count => {
+                    let _ = writeln!(out, "  - event: {event}_{count}");
+                }
+            }
             let program = if program.is_empty() { "-" } else { program };
             let _ = writeln!(out, "    program: {}", quote(program));
             let _ = writeln!(out, "    match: {}", quote(&template(&message)));

@@ -7,6 +7,7 @@ mod dashboards;
 mod deploy;
 mod exporter;
 mod exposition;
+mod fuzz;
 mod generated;
 mod manual;
 mod packages;

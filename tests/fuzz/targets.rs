@@ -1,0 +1,148 @@
+//! What is fuzzed, as plain functions of bytes: the fuzzer calls them with its inventions, `tests/it/fuzz.rs` with the
+//! corpora that it left behind.
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use appliance_log_exporter::engine::{Engine, Origin};
+use appliance_log_exporter::line::LineBuffer;
+use appliance_log_exporter::metric::Limits;
+use appliance_log_exporter::record::{Clock, Programs, frames, parse};
+use appliance_log_exporter::rules::{self, PackText, Settings, Template};
+use appliance_log_exporter::state::Snapshot;
+
+fn clock() -> Clock {
+    Clock {
+        zone: jiff::tz::TimeZone::UTC,
+        now: jiff::Timestamp::from_second(1_771_500_000).expect("a time in 2026"),
+    }
+}
+
+/// Bytes cut into lines: the same whether they come at once or in pieces, whose lengths the first bytes tell.
+pub fn line(data: &[u8]) {
+    let Some((&size, data)) = data.split_first() else {
+        return;
+    };
+    let collect = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut buffer = LineBuffer::new(64);
+        let mut lines = Vec::new();
+        for piece in pieces {
+            buffer.push(piece, |line| {
+                lines.push((line.bytes.to_vec(), line.skipped_bytes))
+            });
+            assert!(buffer.held_bytes() <= data.len() as u64);
+        }
+        buffer.finish(|line| lines.push((line.bytes.to_vec(), line.skipped_bytes)));
+        lines
+    };
+    let whole = collect(&mut std::iter::once(data).filter(|data| !data.is_empty()));
+    let pieces = collect(&mut data.chunks(usize::from(size % 32) + 1));
+    assert_eq!(whole, pieces);
+    assert!(
+        whole
+            .iter()
+            .all(|(line, _)| line.len() <= 64 && !line.contains(&b'\n'))
+    );
+}
+
+/// A header is read whatever is in it, and nothing is made up: every field lies within the line.
+pub fn record(data: &[u8]) {
+    static PROGRAMS: LazyLock<Programs> = LazyLock::new(|| {
+        Programs::new(
+            [
+                "NTLS", "sshd", "kernel", "kmd", "ems", "EFW", "IPSEC", "smartd",
+            ]
+            .map(|name| (name.to_owned(), Vec::new())),
+        )
+    });
+    for frame in frames(data) {
+        let record = parse(frame, &PROGRAMS);
+        // Some programs and tags are the exporter's own words.
+        for field in [
+            record.message,
+            record.stamp,
+            record.structured,
+            record.code,
+            record.app_severity,
+        ] {
+            let (outer, inner) = (data.as_ptr_range(), field.as_ptr_range());
+            assert!(field.is_empty() || (outer.start <= inner.start && inner.end <= outer.end));
+        }
+        let _ = record.timestamp(&clock());
+    }
+}
+
+/// A pack, sound or not, is read or refused, and what is read can run.
+pub fn pack(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let _ = Template::parse(text);
+    let packs = vec![PackText {
+        file: "fuzz.yaml".to_owned(),
+        text: text.to_owned(),
+    }];
+    match rules::parse(packs, Settings::default()) {
+        Ok(rules) => {
+            if let Ok(mut engine) = Engine::new(Arc::new(rules), Limits::default(), &[]) {
+                engine.line(&mut Origin::new(clock()), data);
+            }
+        }
+        Err(faults) => {
+            for fault in faults {
+                assert!(fault.line >= 1 && fault.column >= 1, "{fault}");
+            }
+        }
+    }
+}
+
+/// A snapshot is used whole or not at all.
+pub fn snapshot(data: &[u8]) {
+    if let Ok(snapshot) = Snapshot::decode(data) {
+        let again = Snapshot::decode(&snapshot.encode());
+        assert_eq!(again.ok(), Some(snapshot));
+    }
+}
+
+/// Lines go through all shipped packs; each is counted once.
+pub fn lines(data: &[u8]) {
+    static ENGINE: LazyLock<Mutex<Engine>> = LazyLock::new(|| {
+        let rules = rules::load(&[], Settings::default()).expect("the shipped packs are sound");
+        Mutex::new(
+            Engine::new(Arc::new(rules), Limits::default(), &[])
+                .expect("the shipped packs compile"),
+        )
+    });
+    let mut engine = ENGINE.lock().expect("the fuzzer stops at the first panic");
+    engine.forget();
+    let mut origin = Origin::new(clock());
+    let mut expected = 0.0;
+    for line in data.split(|byte| *byte == b'\n') {
+        let mut repeated = 0;
+        engine.line_with(
+            &mut origin,
+            line,
+            |_, _, _| {},
+            |_, outcome| {
+                repeated = outcome.record.repeat_last;
+                if repeated == 0 {
+                    expected += f64::from(outcome.record.repeat);
+                }
+            },
+        );
+        if repeated > 0 {
+            // What is repeated counts again only if it was about the same device.
+            return;
+        }
+    }
+    let snapshot = engine.table.snapshot();
+    let mut messages = 0.0;
+    for (family, series) in &snapshot.families {
+        for series in series {
+            assert!(series.value.is_finite());
+            if &*family.name == "log_messages_total" {
+                messages += series.value;
+            }
+        }
+    }
+    assert_eq!(messages, expected);
+}
