@@ -4,12 +4,13 @@
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::exporter::{Exporter, LONG, append, binary, scrape};
-use crate::support::{http_get, http_post, program, root};
+use crate::support::{Child, http_get, http_post, program, root, wait_for};
 
 fn handshake_failure(appliance: &str) -> String {
     format!(
@@ -550,4 +551,148 @@ fn the_demo_shows_the_four_metrics_and_leaves_nothing_behind() {
     let status = demo.child.wait_for_end(LONG);
     assert_eq!(status.code(), Some(0), "{}", demo.child.output());
     assert_eq!(std::fs::read_dir(directory.path()).expect("it").count(), 0);
+}
+
+/// Renames as logrotate does, without a limit: `log.1` becomes `log.2`, and `log` becomes `log.1`.
+fn rotate(log: &Path) {
+    let numbered = |number: usize| match number {
+        0 => log.to_owned(),
+        _ => Path::new(&format!("{}.{number}", log.display())).to_owned(),
+    };
+    let newest_free = (1..)
+        .find(|number| !numbered(*number).exists())
+        .expect("a number");
+    for number in (1..=newest_free).rev() {
+        std::fs::rename(numbered(number - 1), numbered(number)).expect("it can be renamed");
+    }
+}
+
+/// Kills of one run; more with `KILLS=1000 cargo test kill`.
+const KILLS: usize = 50;
+
+#[test]
+fn a_kill_at_any_moment_loses_no_line_and_counts_none_twice() {
+    let kills = std::env::var("KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(KILLS);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let config = path("config.yml");
+    std::fs::write(
+        &config,
+        format!(
+            "sources:\n  - name: luna\n    paths: ['{0}/*.log']\nstate:\n  directory: {0}/state\n  interval: 20ms\n",
+            directory.path().display()
+        ),
+    )
+    .expect("it can be written");
+    let flag = format!("--config.file={}", config.display());
+
+    // A clock's low digits are random enough, and are printed when something fails.
+    let seed = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .subsec_nanos() as u64;
+    let mut state = seed;
+    let mut below = move |bound: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % bound
+    };
+    // No two lines are the same: a file that begins and ends as another does is taken for a copy of it.
+    let mut serial = 0;
+    let mut lines = move |appliance: &str, count: u64| -> String {
+        let more = serial..serial + count;
+        serial += count;
+        more.map(|port| handshake_failure(appliance).replace("/40847", &format!("/{port}")))
+            .collect()
+    };
+    let (steady, rotating) = (path("steady.log"), path("rotating.log"));
+    // Without any checkpoint there is no past: what was rotated before the first one is not looked for.
+    append(&steady, lines("steady", 1).as_bytes());
+    append(&rotating, lines("rotating0", 1).as_bytes());
+    let mut steady_lines = 1;
+    // Lines of each file that had the name.
+    let mut generations = vec![1];
+    let mut exporter = Exporter::start(&[&flag]);
+    exporter.wait_for_value(&handshake_failures("rotating0"), 1.0);
+    exporter.child.signal("TERM");
+    exporter.child.wait_for_end(LONG);
+
+    for _ in 0..kills {
+        let mut exporter = Child::start(binary().args([&flag, "--web.listen-address=127.0.0.1:0"]));
+        if below(2) == 0 {
+            wait_for("readiness", LONG, || {
+                exporter.output().contains("ready").then_some(())
+            });
+        }
+        // From before it is ready until after several checkpoints, while lines come and a file is rotated.
+        let end = Instant::now() + Duration::from_millis(below(400));
+        let rotate_at = below(8);
+        let mut step = 0;
+        while Instant::now() < end {
+            let count = 1 + below(20);
+            append(&steady, lines("steady", count).as_bytes());
+            steady_lines += count;
+            if step == rotate_at {
+                rotate(&rotating);
+                generations.push(0);
+            }
+            let count = 1 + below(20);
+            let name = format!("rotating{}", generations.len() - 1);
+            append(&rotating, lines(&name, count).as_bytes());
+            *generations.last_mut().expect("one") += count;
+            step += 1;
+            std::thread::sleep(Duration::from_millis(below(30)));
+        }
+        exporter.signal("KILL");
+        let status = exporter.wait_for_end(LONG);
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "it ended by itself:\n{}",
+            exporter.output()
+        );
+    }
+
+    let mut exporter = Exporter::start(&[&flag]);
+    let last = format!("rotating{}", generations.len() - 1);
+    let expected: Vec<(String, u64)> = generations
+        .iter()
+        .enumerate()
+        .map(|(generation, lines)| (format!("rotating{generation}"), *lines))
+        .chain([("steady".to_owned(), steady_lines)])
+        .collect();
+    // The newest file is read last.
+    for name in ["steady", &last] {
+        let (_, lines) = expected
+            .iter()
+            .find(|(of, _)| of == name)
+            .expect("it is there");
+        let port = exporter.port;
+        exporter.wait_for(&format!("{lines} lines of {name}, seed {seed}"), || {
+            scrape(port)?
+                .value(&handshake_failures(name))
+                .filter(|count| *count >= *lines as f64)
+        });
+    }
+    let samples = exporter.scrape();
+    for metric in ["ntls_handshake_failures_total", "log_messages_total"] {
+        let wrong: Vec<String> = expected
+            .iter()
+            .map(|(of, lines)| {
+                let label = format!("appliance=\"{of}\"");
+                (of, *lines as f64, samples.sum(metric, &[&label]))
+            })
+            .filter(|(_, lines, counted)| lines != counted)
+            .map(|(of, lines, counted)| format!("{of}: {lines} lines, {counted} counted"))
+            .collect();
+        assert!(
+            wrong.is_empty(),
+            "seed {seed}: {wrong:?}\n{}",
+            exporter.child.output()
+        );
+    }
 }
