@@ -28,7 +28,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// How often stale series are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// How long a scrape waits for fresh figures of the reading thread.
-const FIGURES_WAIT: Duration = Duration::from_millis(100);
+const FIGURES_WAIT: Duration = Duration::from_millis(50);
 /// Kinds of unrecognised messages that are shown on the status page.
 const UNRECOGNISED_SHOWN: usize = 50;
 

@@ -13,6 +13,7 @@ mod manual;
 mod packages;
 mod paging;
 mod panels;
+mod pipes;
 mod reference;
 mod remote_address;
 mod rules_manual;
