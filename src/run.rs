@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Engine;
 use crate::exposition::{self, Format};
-use crate::metric::Saved;
+use crate::metric::{Mirror, Saved};
 use crate::own_metrics::{AtScrape, OwnMetrics, Process};
 use crate::pipeline::{Pipeline, SharedEngine};
 use crate::server::{self, App, WebConfig};
@@ -89,6 +89,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         figures: Mutex::new(Figures::default()),
         fresh: Condvar::new(),
         asked: AtomicBool::new(true),
+        mirror: Mutex::default(),
         scraped: AtomicBool::new(false),
         next: Mutex::new(None),
         reload: Mutex::new(ReloadState {
@@ -269,6 +270,8 @@ struct Shared {
     fresh: Condvar,
     /// Somebody wants figures.
     asked: AtomicBool,
+    /// What scrapes see; locked before the engine.
+    mirror: Mutex<Mirror>,
     /// A scrape has shown series for the first time, which the next checkpoint must know.
     scraped: AtomicBool,
     /// Settings that the reading thread is to take over.
@@ -566,8 +569,9 @@ impl App for Shared {
             let figures = self.figures();
             (figures.lag.clone(), figures.unreadable.clone())
         };
+        let mut mirror = lock(&self.mirror);
         let mut engine = self.engine.look();
-        let mut snapshot = engine.table.scrape();
+        engine.table.mirror(&mut mirror);
         let at_scrape = AtScrape {
             source_lag_bytes,
             unreadable_files,
@@ -593,6 +597,8 @@ impl App for Shared {
         };
         drop(engine);
         self.scraped.store(true, Ordering::SeqCst);
+        let mut snapshot = mirror.snapshot();
+        drop(mirror);
         snapshot.families.extend(at_scrape.families());
         snapshot.families.extend(Process::read().families());
         exposition::encode(&self.own.registry, snapshot, format)

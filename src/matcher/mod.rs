@@ -362,3 +362,148 @@ fn holds(when: &When, record: &Record<'_>) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::{self, Programs};
+    use crate::rules::{self, Example, Settings};
+
+    /// The rules of a program tried one after the other, each as a regular expression.
+    struct OneByOne {
+        rules: RuleSet,
+        programs: Programs,
+        matcher: Matcher,
+        regexes: Vec<Regex>,
+    }
+
+    type Hit = (RuleId, Vec<Option<Vec<u8>>>);
+
+    impl OneByOne {
+        fn new() -> Self {
+            let rules = rules::load(&[], Settings::default()).expect("the packs are in order");
+            let names = |program: &rules::Program| (program.name.clone(), program.aliases.clone());
+            let programs = Programs::new(rules.programs.iter().map(names));
+            let matcher = Matcher::compile(&rules).expect("the packs compile");
+            let regex = |pattern: &Compiled| match pattern {
+                Compiled::Template { regex, .. } => linear(&format!("^{regex}")),
+                Compiled::Regex { source, .. } => linear(&format!("^(?:{source})")),
+            };
+            let regexes = matcher
+                .patterns
+                .iter()
+                .map(|pattern| regex(pattern).unwrap());
+            Self {
+                regexes: regexes.collect(),
+                rules,
+                programs,
+                matcher,
+            }
+        }
+
+        /// All rules that match, in order, with their captures by variable.
+        fn expected(&self, record: &Record<'_>) -> Vec<Hit> {
+            let group = match record.program_id {
+                Some(id) => &self.matcher.programs[usize::from(id.0)],
+                None if record.program.is_empty() => &self.matcher.nameless,
+                None => &self.matcher.unknown,
+            };
+            let mut hits: Vec<Hit> = Vec::new();
+            for (rule, pattern) in &group.members {
+                let known = &self.rules.rules[rule.0 as usize];
+                if hits.last().is_some_and(|(last, _)| last == rule)
+                    || !known.when.iter().all(|when| holds(when, record))
+                {
+                    continue;
+                }
+                let regex = &self.regexes[*pattern as usize];
+                let mut captures = regex.create_captures();
+                regex.captures(record.message, &mut captures);
+                if !captures.is_match() {
+                    continue;
+                }
+                let mut values = vec![None; known.variables.len()];
+                for group in 1..captures.group_len() {
+                    let variable = match &self.matcher.patterns[*pattern as usize] {
+                        Compiled::Template { variables, .. } => Some(variables[group - 1]),
+                        Compiled::Regex { variables, .. } => variables[group - 1],
+                    };
+                    if let (Some(variable), Some(span)) = (variable, captures.get_group(group)) {
+                        values[variable] = Some(record.message[span.range()].to_vec());
+                    }
+                }
+                hits.push((*rule, values));
+            }
+            hits
+        }
+
+        fn check(&self, line: &[u8], scratch: &mut Scratch) {
+            for frame in record::frames(line) {
+                let record = record::parse(frame, &self.programs);
+                let mut hits: Vec<Hit> = Vec::new();
+                self.matcher.find(&record, scratch, |found| {
+                    let count = self.rules.rules[found.rule.0 as usize].variables.len();
+                    let value = |at| Some(found.capture(at, record.message)?.to_vec());
+                    hits.push((found.rule, (0..count).map(value).collect()));
+                    true
+                });
+                let line = String::from_utf8_lossy(line);
+                assert_eq!(hits, self.expected(&record), "{line}");
+            }
+        }
+    }
+
+    /// The packs' examples as they are, with a byte changed, cut short, and with a message behind another header.
+    #[test]
+    fn the_matcher_and_one_rule_after_the_other_agree() {
+        let model = OneByOne::new();
+        let mut scratch = model.matcher.scratch();
+        let examples = model.rules.rules.iter().flat_map(|rule| &rule.examples);
+        let lines: Vec<Vec<u8>> = examples
+            .flat_map(|example| match example {
+                Example::Lines { lines, .. } => lines.clone(),
+                Example::Not { line, .. } => vec![line.clone()],
+            })
+            .map(String::into_bytes)
+            .collect();
+        for line in &lines {
+            model.check(line, &mut scratch);
+        }
+        let line = (0..lines.len(), any::<prop::sample::Index>());
+        let change = (0u8..5, any::<u8>(), any::<prop::sample::Index>());
+        let changes = (
+            line,
+            prop::collection::vec(change, 1..3),
+            any::<prop::sample::Index>(),
+        );
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+            cases: 3_000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        });
+        let outcome = runner.run(&changes, |((line, at), changes, other)| {
+            let mut line = lines[line].clone();
+            for (kind, byte, place) in changes {
+                let place = place.index(line.len().max(1));
+                match kind {
+                    _ if line.is_empty() => {}
+                    0 => line[place] = byte,
+                    1 => drop(line.remove(place)),
+                    2 => line.truncate(place.max(line.len() / 2)),
+                    3 => line.insert(place, b" :.\"1"[usize::from(byte) % 5]),
+                    // The end of another line.
+                    _ => {
+                        let other = &lines[other.index(lines.len())];
+                        line.truncate(place.max(line.len() / 2));
+                        line.extend_from_slice(&other[at.index(other.len().max(1))..]);
+                    }
+                }
+            }
+            model.check(&line, &mut model.matcher.scratch());
+            Ok(())
+        });
+        outcome.unwrap();
+    }
+}

@@ -55,6 +55,8 @@ struct Compiled {
     rule: Rule,
     pack: String,
     updates: Vec<Ready>,
+    /// Some update wants the line's own time.
+    needs_time: bool,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,10 @@ impl Updater {
             .iter()
             .map(|rule| Compiled {
                 pack: rules.packs[rule.pack].name.to_string(),
+                needs_time: rule
+                    .updates
+                    .iter()
+                    .any(|update| matches!(update.verb, Verb::Time)),
                 updates: rule
                     .updates
                     .iter()
@@ -177,16 +183,12 @@ impl Updater {
         if rule.updates.is_empty() {
             return;
         }
-        let needs_time = rule
-            .updates
-            .iter()
-            .any(|ready| matches!(ready.update.verb, Verb::Time));
         let line = Line {
             rule,
             record,
             found,
             programs,
-            timestamp: if needs_time { timestamp() } else { None },
+            timestamp: if rule.needs_time { timestamp() } else { None },
             lets: OnceCell::new(),
         };
         let times = f64::from(record.repeat.max(1));
@@ -230,16 +232,18 @@ impl Updater {
                 }
                 Depends::On(sources) => {
                     key.clear();
+                    key.extend_from_slice(&ready.number.to_le_bytes());
+                    key.extend_from_slice(&appliance.0.to_le_bytes());
                     for from in sources {
                         let value = line.raw(*from);
                         key.extend_from_slice(&(value.len() as u32).to_le_bytes());
                         key.extend_from_slice(value);
                     }
-                    match memory.get(ready.number, appliance, key) {
+                    match memory.get(key) {
                         Some(slot) => slot,
                         None => {
                             let slot = resolve(ready, &line, appliance, table);
-                            memory.put(ready.number, appliance, key, slot);
+                            memory.put(key, slot);
                             slot
                         }
                     }
@@ -316,21 +320,36 @@ fn several(
                     .collect(),
                 None => vec![active.as_ref()],
             };
-            let known: Vec<std::sync::Arc<str>> = match &table.spec(ready.metric).domains[*label] {
-                Domain::OneOf(values) => values.clone(),
-                Domain::Any(_) => table
-                    .siblings(ready.metric, appliance, test, &labels, *label)
-                    .map(|(_, value)| value.into())
-                    .collect(),
-            };
-            for value in known.iter().filter(|value| !active.contains(&&***value)) {
-                labels[*label] = value;
-                let slot = table.series(ready.metric, appliance, test, &labels);
-                set(table, slot, 0.0);
+            // What is there goes by its slot, which is most of what is known after the first line.
+            let there: Vec<(Slot, Option<usize>)> = table
+                .siblings(ready.metric, appliance, test, &labels, *label)
+                .map(|(slot, value)| (slot, active.iter().position(|active| *active == value)))
+                .collect();
+            for (slot, _) in there.iter().filter(|(_, active)| active.is_none()) {
+                set(table, *slot, 0.0);
             }
-            for value in active {
-                labels[*label] = value;
-                let slot = table.series(ready.metric, appliance, test, &labels);
+            if let Domain::OneOf(values) = &table.spec(ready.metric).domains[*label]
+                && there.len() < values.len()
+            {
+                let values = values.clone();
+                let mut labels = labels.clone();
+                for value in values.iter().filter(|value| !active.contains(&&***value)) {
+                    labels[*label] = value;
+                    let slot = table.series(ready.metric, appliance, test, &labels);
+                    if there.iter().all(|(known, _)| *known != slot) {
+                        set(table, slot, 0.0);
+                    }
+                }
+            }
+            for (index, value) in active.into_iter().enumerate() {
+                let known = there.iter().find(|(_, active)| *active == Some(index));
+                let slot = match known {
+                    Some((slot, _)) => *slot,
+                    None => {
+                        labels[*label] = value;
+                        table.series(ready.metric, appliance, test, &labels)
+                    }
+                };
                 set(table, slot, 1.0);
             }
         }
@@ -615,8 +634,6 @@ struct Memory {
 #[derive(Debug)]
 struct Remembered {
     hash: u64,
-    update: u32,
-    appliance: ApplianceId,
     start: u32,
     len: u32,
     slot: Slot,
@@ -629,21 +646,17 @@ impl Memory {
     }
 
     #[inline]
-    fn get(&self, update: u32, appliance: ApplianceId, key: &[u8]) -> Option<Slot> {
-        let hash = self.hasher.hash_one((update, appliance, key));
+    fn get(&self, key: &[u8]) -> Option<Slot> {
+        let hash = self.hasher.hash_one(key);
         self.table
             .find(hash, |entry| {
-                entry.update == update
-                    && entry.appliance == appliance
-                    && self
-                        .keys
-                        .get(entry.start as usize..(entry.start + entry.len) as usize)
-                        == Some(key)
+                let (start, len) = (entry.start as usize, entry.len as usize);
+                self.keys.get(start..start + len) == Some(key)
             })
             .map(|entry| entry.slot)
     }
 
-    fn put(&mut self, update: u32, appliance: ApplianceId, key: &[u8], slot: Slot) {
+    fn put(&mut self, key: &[u8], slot: Slot) {
         if self.table.len() >= REMEMBERED_MAX || self.keys.len() + key.len() > REMEMBERED_BYTES_MAX
         {
             self.clear();
@@ -651,13 +664,11 @@ impl Memory {
         if key.len() > REMEMBERED_BYTES_MAX {
             return;
         }
-        let hash = self.hasher.hash_one((update, appliance, key));
+        let hash = self.hasher.hash_one(key);
         let start = self.keys.len() as u32;
         self.keys.extend_from_slice(key);
         let entry = Remembered {
             hash,
-            update,
-            appliance,
             start,
             len: key.len() as u32,
             slot,

@@ -7,7 +7,7 @@ mod table;
 
 use std::sync::Arc;
 
-pub use table::{Limits, Saved, SavedSeries, Table};
+pub use table::{Limits, Mirror, Saved, SavedSeries, Table};
 
 /// A metric, as an index into the specs that the table was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
