@@ -23,6 +23,9 @@ use crate::tail::{End, Event, FileId, FileInfo, Sink};
 /// Appliances remembered for one file, to be shown.
 const APPLIANCES_SHOWN_MAX: usize = 8;
 
+/// Paths whose counts are remembered to be shown; names with dates in them would grow without end.
+const PATHS_MAX: usize = 20_000;
+
 /// An engine that one thread feeds and others look at.
 #[derive(Debug)]
 pub struct SharedEngine {
@@ -179,6 +182,9 @@ impl Sink for Pipeline {
             too_long: self.own.lines_dropped.get([name, "too_long"]),
             too_long_bytes: self.own.lost_bytes.get([name, "too_long"]),
         };
+        if self.paths.len() >= PATHS_MAX {
+            self.paths.clear();
+        }
         info!(path = %info.path.display(), source = name, "following a file");
         self.files.insert(file, open);
     }

@@ -312,8 +312,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Ends the process if the thread that holds it panics: an exporter that serves and does not read would look healthy.
+/// A supervisor starts it again, and with a state directory nothing is lost.
+struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!("a thread has panicked; ending");
+            std::process::abort();
+        }
+    }
+}
+
 /// The reading thread.
 fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option<Writer>) {
+    let _end = EndOnPanic;
     let mut pipeline = Pipeline::new(
         shared.engine.clone(),
         shared.own.clone(),
@@ -475,6 +489,7 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
         .collect();
     let mut unreadable = lag.clone();
     let mut files = Vec::new();
+    let mut lines = HashMap::new();
     for status in tail.status() {
         let path = &status.info.path;
         if let Some(source) = lag.get_mut(status.info.source) {
@@ -486,7 +501,8 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
             source.1 += 1;
         }
         let counts = pipeline.paths().get(path).cloned().unwrap_or_default();
-        let before = rates.lines.insert(path.clone(), counts.lines).unwrap_or(0);
+        let before = rates.lines.get(path).copied().unwrap_or(0);
+        lines.insert(path.clone(), counts.lines);
         let lines_per_second = if seconds > 0.0 {
             counts.lines.saturating_sub(before) as f64 / seconds
         } else {
@@ -515,6 +531,7 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
         });
     }
     rates.at = Some(now);
+    rates.lines = lines;
     let mut figures = lock(&shared.figures);
     figures.number += 1;
     figures.files = files;
@@ -756,6 +773,7 @@ fn write(
     checkpoint: &Mutex<Option<Instant>>,
     failing: &AtomicBool,
 ) {
+    let _end = EndOnPanic;
     while let Ok((positions, saved)) = queue.recv() {
         let taken = Instant::now();
         let table = match serde_json::to_vec(&saved) {

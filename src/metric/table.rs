@@ -464,6 +464,8 @@ impl Table {
         }
         if gone > 0 {
             self.epoch += 1;
+            // Texts that only this set knows are no series' any more.
+            self.strings.retain(|text| Arc::strong_count(text) > 1);
         }
         gone
     }
