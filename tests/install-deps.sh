@@ -7,6 +7,8 @@ set -eu
 # program:package. One list; add what a new test needs.
 needs='
   kill:procps
+  logger:bsdutils
+  setpriv:util-linux
   curl:curl
   openssl:openssl
   promtool:prometheus

