@@ -2,6 +2,7 @@
 //! shutdown.
 
 use std::collections::HashMap;
+use std::io::{BufWriter, Read};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use tracing::{error, info, warn};
 
@@ -188,7 +192,7 @@ fn open_state(
         }
         Loaded::Snapshot(snapshot) => snapshot,
     };
-    match serde_json::from_slice::<Saved>(&snapshot.table) {
+    match unpack(&snapshot.table) {
         Ok(saved) => {
             let dropped = engine.restore(&saved);
             info!(
@@ -338,7 +342,8 @@ fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option
     let mut backlog = None;
     let mut read_bytes = 0;
     let mut expire_at = Instant::now() + EXPIRE_EVERY;
-    let mut checkpoint_at = Instant::now() + config.state.interval;
+    // The first one is taken at once: from then on a rotation while we are stopped is noticed.
+    let mut checkpoint_at = Instant::now();
     let mut dirty = false;
     let mut rates = Rates::default();
     let watchdog = sd_notify::watchdog_enabled().map(|interval| interval / 2);
@@ -767,6 +772,24 @@ impl Writer {
     }
 }
 
+/// The table as it is stored: JSON, so that it can be read by other versions and by an operator, and compressed on the
+/// way, since names repeat in every series and the whole would be larger than the table itself.
+fn pack(saved: &Saved) -> std::io::Result<Vec<u8>> {
+    let compressed = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut buffered = BufWriter::with_capacity(64 << 10, compressed);
+    serde_json::to_writer(&mut buffered, saved)?;
+    buffered
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)?
+        .finish()
+}
+
+fn unpack(table: &[u8]) -> std::io::Result<Saved> {
+    let mut json = Vec::new();
+    GzDecoder::new(table).read_to_end(&mut json)?;
+    Ok(serde_json::from_slice(&json)?)
+}
+
 fn write(
     mut state: State,
     queue: &Receiver<(Positions, Saved)>,
@@ -776,7 +799,7 @@ fn write(
     let _end = EndOnPanic;
     while let Ok((positions, saved)) = queue.recv() {
         let taken = Instant::now();
-        let table = match serde_json::to_vec(&saved) {
+        let table = match pack(&saved) {
             Ok(table) => table,
             Err(error) => {
                 error!(%error, "values cannot be written");
