@@ -1,6 +1,7 @@
 # The two commands of README are `make demo` and `make test`; on a machine with Rust and make they need nothing more.
 
-# What takes long is asked for by name: more random cases for `make fuzz`.
+# `make fuzz`: seconds for each target, and cases for each property.
+FUZZ_SECONDS ?= 60
 CASES ?= 20000
 
 .PHONY: demo test deps bench fuzz
@@ -25,6 +26,12 @@ deps:
 bench:
 	cargo bench --locked
 
-# The property tests and the tests with random kills, with far more cases than `make test` has time for.
+# What `make test` has little time for: inventions of a fuzzer, far more random cases, far more kills. What the fuzzer
+# finds belongs into tests/fuzz/corpus.
 fuzz:
-	PROPTEST_CASES=$(CASES) TAIL_SEQUENCES=$(CASES) KILLS=1000 cargo test --release --locked
+	cargo install --quiet --locked --root tests/.tools cargo-fuzz@0.13.2
+	for target in $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs))); do \
+		RUSTC_BOOTSTRAP=1 tests/.tools/bin/cargo-fuzz run --fuzz-dir tests/fuzz $$target \
+			-- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+	PROPTEST_CASES=$(CASES) TAIL_SEQUENCES=$(CASES) CRASHES=1000 KILLS=1000 cargo test --release --locked

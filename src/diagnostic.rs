@@ -459,7 +459,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code)]
+    #[expect(dead_code, reason = "only the faults are looked at")]
     struct Rule {
         event: String,
         #[serde(rename = "match", default)]

@@ -9,6 +9,17 @@
 //!
 //! See `ARCHITECTURE.md` for what each room promises and what it may know.
 
+// No input may end in a panic. A test may.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 pub mod tail;
 
 pub mod line;

@@ -11,7 +11,7 @@
 //! });
 //! ```
 
-#![allow(dead_code)] // each test uses some of it
+#![allow(dead_code, reason = "each test uses some of it")]
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
