@@ -26,6 +26,7 @@ needs='
   unshare:util-linux
   bash:bash
   groff:groff-base
+  valgrind:valgrind
 '
 
 missing=
