@@ -77,8 +77,7 @@ fn links_in_the_documents_lead_to_files() {
             .filter_map(|rest| rest.split(')').next())
         {
             let path = target.split('#').next().unwrap_or_default();
-            // The figures are still being measured.
-            if path.is_empty() || path.contains("://") || path == "docs/performance.md" {
+            if path.is_empty() || path.contains("://") {
                 continue;
             }
             let directory = Path::new(&document).parent().unwrap_or(Path::new(""));
