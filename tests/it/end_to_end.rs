@@ -188,6 +188,14 @@ fn logrotate_under_load_loses_no_message() {
     )
     .expect("it can be written");
 
+    // Until rsyslogd has taken note of a rotation it writes to the old file, and it makes a new one only for a message.
+    let file_there = || {
+        let ready = "info : 0 : NTLS is online and operational.";
+        lunalog.exists().then_some(()).or_else(|| {
+            log(port, "local5.info", "NTLS[1234]", ready);
+            None
+        })
+    };
     // One sender, since `logger` for each message would be no load.
     let mut sender = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
     for round in 0..ROTATIONS {
@@ -201,7 +209,7 @@ fn logrotate_under_load_loses_no_message() {
         }
         sender.write_all(text.as_bytes()).expect("sent");
         // rsyslogd is still writing these.
-        exporter.wait_for("a file to rotate", || lunalog.exists().then_some(()));
+        exporter.wait_for("a file to rotate", file_there);
         let status = Command::new(program("logrotate"))
             .args(["--force", "--state"])
             .arg(path("logrotate.state"))
@@ -211,9 +219,15 @@ fn logrotate_under_load_loses_no_message() {
         assert!(status.success(), "logrotate: {status}");
     }
     drop(sender);
+    // A file that came and went between two looks is found when its successor comes, so there must be one.
+    exporter.wait_for("a file after the last rotation", file_there);
 
     let failures =
         r#"ntls_handshake_failures_total{appliance="hsm1",reason="ssl_failed_handshake"}"#;
+    // What is on disk, whoever may have lost the rest: first all of it must be there.
+    exporter.wait_for("all messages on disk", || {
+        (messages_on_disk(directory.path()) == MESSAGES as usize).then_some(())
+    });
     let at = exporter.port;
     exporter.wait_for("all messages", || {
         scrape(at)?
@@ -227,11 +241,27 @@ fn logrotate_under_load_loses_no_message() {
     );
     let samples = exporter.scrape();
     assert_eq!(samples.value(failures), Some(f64::from(MESSAGES)));
-    assert_eq!(samples.sum("log_messages_total", &[]), f64::from(MESSAGES));
+    assert_eq!(
+        samples.sum("log_messages_total", &[r#"appliance="hsm1""#]),
+        f64::from(MESSAGES)
+    );
     assert_eq!(
         samples.sum("appliance_log_exporter_lost_bytes_total", &[]),
         0.0
     );
     let rotations = samples.sum("appliance_log_exporter_rotations_total", &[]);
     assert!(rotations >= f64::from(ROTATIONS - 1), "{rotations}");
+}
+
+/// Lines in the log and in all that was rotated.
+fn messages_on_disk(directory: &Path) -> usize {
+    let output = Command::new("sh")
+        .args(["-c", "zcat --force lunalog* | grep -c ' hsm1 '"])
+        .current_dir(directory)
+        .output()
+        .expect("sh starts");
+    String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .parse()
+        .unwrap_or(0)
 }
