@@ -32,7 +32,7 @@ pub fn explain(engine: &mut Engine, origin: &mut Origin, line: &[u8]) -> Vec<Exp
     let mut told = Vec::new();
     let clock = origin.clock.clone();
     let captures = engine.captures(line);
-    // Changes of a frame come before its outcome; `taken` parts the frames.
+    // Changes of a frame come before its outcome, which takes them.
     let changes = std::cell::RefCell::new(&mut updates);
     engine.line_with(
         origin,
