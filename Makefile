@@ -4,7 +4,7 @@
 FUZZ_SECONDS ?= 60
 CASES ?= 20000
 
-.PHONY: demo test deps bench fuzz
+.PHONY: demo test deps bench goals fuzz
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -25,6 +25,13 @@ deps:
 # Figures for docs/performance.md.
 bench:
 	cargo bench --locked
+
+# The table of docs/performance.md. `make goals GOALS='--quick --only replay,start'` measures less; install mtail,
+# ripgrep and libvectorscan-dev to be compared with them.
+goals:
+	cargo build --release --locked
+	benches/goals/goals.py "$$(cargo metadata --format-version 1 --no-deps --locked | \
+		sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/appliance_log_exporter" $(GOALS)
 
 # What `make test` has little time for: inventions of a fuzzer, far more random cases, far more kills. What the fuzzer
 # finds belongs into tests/fuzz/corpus.

@@ -1,0 +1,538 @@
+#!/usr/bin/env python3
+"""Measures every goal of docs/performance.md and prints the table: one command, `make goals`.
+
+usage: goals.py BINARY [--quick] [--only NAME,…] [--runs N] [--lines N] [--corpus FILE]
+
+Runs of what is compared are interleaved, the first of each is thrown away, and the median counts, so that a busy minute
+meets all of them. Work is measured in CPU seconds; a wall clock is used only where the goal is a wait. The log lines are
+those of mixes.rs, made anew in a temporary directory. mtail, ripgrep and vectorscan (libvectorscan-dev) take part if they
+are installed. `--corpus` adds a log of yours to the mixes.
+
+What one prints here is for one machine at one time: compare ratios.
+"""
+import argparse
+import collections
+import contextlib
+import http.client
+import os
+import pathlib
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+MIXES = ["hsm", "mixed", "sshd", "catalogue", "unmatched"]
+DEADLINE = 120  # seconds that anything may take to come about
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def until(what, condition, wait=0.01):
+    """Polls until `condition` gives something, and returns that."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(wait)
+    raise TimeoutError(what)
+
+
+def cpu_of(pid):
+    """CPU seconds of a live process, all of its threads, also those that ended."""
+    return time.clock_gettime((~pid << 3) | 2)  # the kernel's number for the scheduler's clock of a process
+
+
+def memory_of(pid, field):
+    """MiB of `VmRSS` (now) or `VmHWM` (the most so far)."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(rf"{field}:\s+(\d+)", text)[1]) / 1024
+
+
+class NotReady(OSError):
+    """A scrape that was refused."""
+
+
+Run = collections.namedtuple("Run", "cpu wall")
+
+
+def run(command):
+    started = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    # ripgrep says by 1 that nothing matched.
+    if process.returncode not in (0, 1 if command[0] == "rg" else 0):
+        raise RuntimeError(f"{command} ended with {process.returncode}")
+    return Run(usage.ru_utime + usage.ru_stime, time.monotonic() - started)
+
+
+def interleaved(jobs, runs):
+    """The median of each job's runs, by its name. A job is a command, or a function that gives a `Run`."""
+    seen = {name: [] for name in jobs}
+    for number in range(runs + 1):
+        for name, job in jobs.items():
+            one = job() if callable(job) else run(job)
+            if number:
+                seen[name].append(one)
+    return {
+        name: Run(*(statistics.median(column) for column in zip(*those))) for name, those in seen.items()
+    }
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Exporter:
+    """A running exporter."""
+
+    def __init__(self, binary, *arguments):
+        self.port = free_port()
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [binary, f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=error", *arguments],
+            stdout=subprocess.DEVNULL,
+        )
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        try:
+            until("a first scrape", self._answers, wait=0.0005)
+        except BaseException:
+            self.process.kill()
+            raise
+        self.ready = time.monotonic() - self.started
+
+    def _answers(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the exporter ended with {self.process.returncode}")
+        try:
+            return self.scrape()
+        except OSError:
+            self.connection.close()
+
+    def scrape(self, **headers):
+        self.connection.request("GET", "/metrics", headers=headers)
+        answer = self.connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise NotReady(f"a scrape was answered with {answer.status}")
+        return body
+
+    def lines_read(self):
+        found = re.findall(rb"^appliance_log_exporter_lines_read_total\{[^}]*\} (\S+)", self.scrape(), re.M)
+        return sum(map(float, found))
+
+    def cpu(self):
+        return cpu_of(self.process.pid)
+
+    def memory(self, field="VmRSS"):
+        return memory_of(self.process.pid, field)
+
+    def settled(self):
+        """CPU seconds once there is nothing more to do: no scrape disturbs what is measured."""
+        quiet = 0.4
+        before, since = self.cpu(), time.monotonic()
+        deadline = since + DEADLINE
+        at = before
+        while time.monotonic() - since < quiet:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the exporter does not come to rest")
+            time.sleep(0.02)
+            now = self.cpu()
+            if now - before > 0.002:
+                before, since = now, time.monotonic()
+            at = now
+        return at
+
+    def read(self, lines):
+        """Waits until that many lines are read."""
+        until(f"{lines} lines read", lambda: self.lines_read() >= lines, wait=0.2)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.connection.close()
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Goals:
+    def __init__(self, options, directory):
+        self.binary = os.path.abspath(options.binary)
+        self.runs = options.runs or (3 if options.quick else 5)
+        self.lines = options.lines or (200_000 if options.quick else 1_000_000)
+        self.quick = options.quick
+        self.corpus = options.corpus
+        self.directory = pathlib.Path(directory)
+        self.rows = []
+        self.maker = self.directory / "mixes"
+        subprocess.run(["rustc", "--edition=2024", "-O", "-o", self.maker, HERE / "mixes.rs"], check=True)
+
+    def row(self, measure, goal, measured, reached=None):
+        word = "–" if reached is None else "yes" if reached else "no"
+        self.rows.append((measure, goal, measured, word))
+        say(f"  {measure}: {measured} ({goal}: {word})")
+
+    def log(self, mix, lines, seed=1):
+        path = self.directory / f"{mix}-{lines}-{seed}.log"
+        if not path.exists():
+            with open(path, "wb") as out:
+                subprocess.run([self.maker, mix, str(lines), str(seed)], stdout=out, check=True)
+        return path
+
+    def own(self, name):
+        path = self.directory / name
+        path.mkdir()
+        return path
+
+    def replayed(self, *files):
+        return [self.binary, "replay", *map(str, files)]
+
+    # Each of the following is a measure that `--only` can name.
+
+    def replay(self):
+        """The whole job on each mix, and beside it what others do."""
+        logs = {mix: self.log(mix, self.lines) for mix in MIXES}
+        counts = {mix: self.lines for mix in MIXES}
+        if self.corpus:
+            logs["yours"] = self.corpus
+            with open(self.corpus, "rb") as text:
+                counts["yours"] = sum(1 for _ in text)
+        others = {}
+        if shutil.which("mtail"):
+            # A tenth: it takes as long for that as all others for the whole.
+            programs = str(HERE / "mtail")
+            others["mtail"] = lambda log: ["mtail", "--one_shot", "--one_shot_format=prometheus", "--progs", programs, "--logs", log]
+        if shutil.which("rg"):
+            others["ripgrep"] = lambda log: ["rg", "-c", "-f", str(HERE / "patterns.txt"), log]
+        if pathlib.Path("/usr/include/hs/hs.h").exists() and shutil.which("cc"):
+            scanner = self.directory / "vectorscan"
+            subprocess.run(["cc", "-O2", "-o", scanner, HERE / "vectorscan.c", "-lhs"], check=True)
+            others["vectorscan"] = lambda log: [str(scanner), str(HERE / "patterns.txt"), log]
+        for absent in {"mtail", "ripgrep", "vectorscan"} - set(others):
+            say(f"  {absent} is not installed: not compared")
+        empty = self.directory / "empty.log"
+        empty.touch()
+        jobs = {("start", "ours"): self.replayed("/dev/null")}
+        lines = {}
+        for mix, log in logs.items():
+            jobs[mix, "ours"] = self.replayed(log)
+            for other, command in others.items() if mix in ("hsm", "mixed", "yours") else ():
+                short = log
+                if other == "mtail":
+                    short = self.directory / f"tenth-of-{mix}.log"
+                    with open(log, "rb") as whole, open(short, "wb") as tenth:
+                        lines[mix] = counts[mix] // 10
+                        tenth.writelines(line for line, _ in zip(whole, range(lines[mix])))
+                jobs[mix, other] = command(str(short))
+        # Their starts are deducted like ours.
+        for other, command in others.items():
+            one = self.log("mixed", 1)
+            jobs["start", other] = command(str(one))
+        seen = interleaved(jobs, self.runs)
+        start = seen["start", "ours"].cpu
+        self.row("start: `replay /dev/null`", "", f"{start * 1000:.0f} ms of CPU")
+        for mix in logs:
+            with_start = seen[mix, "ours"].cpu
+            cpu = with_start - start
+            rate = counts[mix] / cpu
+            goal = 10e6 if mix == "unmatched" else 6e6
+            text = f"{rate / 1e6:.2f} M lines/s of CPU, start deducted ({counts[mix] / with_start / 1e6:.2f} M with it)"
+            name = "lines of which none matches" if mix == "unmatched" else f"replay of {mix}"
+            self.row(f"{name}, {counts[mix]:,} lines", f"≥ {goal / 1e6:.0f} M lines/s", text, rate >= goal)
+            for other, least in (("mtail", 60), ("vectorscan", 1.5), ("ripgrep", None)):
+                if (mix, other) not in seen:
+                    continue
+                those = lines[mix] if other == "mtail" else counts[mix]
+                theirs = those / (seen[mix, other].cpu - seen["start", other].cpu)
+                ratio = rate / theirs
+                self.row(
+                    f"{mix}: beside {other}, starts deducted",
+                    f"≥ {least} ×" if least else "",
+                    f"{ratio:.2f} × ({theirs / 1e6:.2f} M lines/s)",
+                    ratio >= least if least else None,
+                )
+
+    def rules(self):
+        """What a number of rules costs, on lines of all rules in turn and on lines of the same 100 rules."""
+        jobs, memory = {}, {}
+        sizes = {100: 2, 1_000: 20, 10_000: 200}
+        lines = 2 * self.lines  # many, for a load of a second is deducted
+        few, short = self.log("made-2", lines), {}
+        goals = {100: (None, 0.2, 16), 1_000: (10, 0.5, 48), 10_000: (40, 2, 256)}
+        jobs["bare"] = self.replayed("/dev/null")
+        for rules, packs in sizes.items():
+            directory = self.own(f"packs-{rules}")
+            subprocess.run([self.maker, "packs", str(packs), directory], check=True)
+            flag = f"--rules.dir={directory}"
+            all_of = self.log(f"made-{packs}", lines)
+            # Each rule twice: afterwards everything that is made at first sight is there.
+            short[rules] = self.log(f"made-{packs}", 2 * rules)
+            jobs[rules, "load"] = [*self.replayed("/dev/null"), flag]
+            jobs[rules, "short"] = [*self.replayed(short[rules]), flag]
+            jobs[rules, "all"] = [*self.replayed(short[rules], all_of), flag]
+            jobs[rules, "same"] = [*self.replayed(short[rules], few), flag]
+            with Exporter(self.binary, f"--log.file={all_of}", flag) as exporter:
+                exporter.read(lines)
+                memory[rules] = exporter.memory("VmHWM")
+        with Exporter(self.binary, f"--log.file={self.log('made-2', lines)}") as exporter:
+            exporter.read(lines)
+            bare_memory = exporter.memory("VmHWM")
+        seen = interleaved(jobs, self.runs)
+        self.row("memory with the shipped packs alone", "", f"{bare_memory:.1f} MiB")
+        first = None
+        for rules in sizes:
+            falls, seconds, most = goals[rules]
+            load = seen[rules, "load"].cpu - seen["bare"].cpu
+            self.row(f"{rules:,} rules: load, beyond the shipped packs", f"< {seconds} s", f"{load:.3f} s of CPU", load < seconds)
+            self.row(f"{rules:,} rules: memory, whole process", f"< {most} MiB", f"{memory[rules]:.1f} MiB", memory[rules] < most)
+            rate = {
+                kind: lines / (seen[rules, kind].cpu - seen[rules, "short"].cpu) for kind in ("all", "same")
+            }
+            first = first or rate
+            for kind, name in (("all", "all rules in turn"), ("same", "the same 100 rules")):
+                fall = 100 * (1 - rate[kind] / first[kind])
+                self.row(
+                    f"{rules:,} rules: lines of {name}",
+                    f"falls < {falls} %" if falls else "",
+                    f"{rate[kind] / 1e6:.2f} M lines/s of CPU" + (f", falls by {fall:.0f} %" if falls else ""),
+                    fall < falls if falls else None,
+                )
+
+    def cores(self):
+        """Eight files on one core and on two."""
+        if os.cpu_count() < 2:
+            return say("  one core only: not measured")
+        files = [self.log("mixed", self.lines // 4, seed) for seed in range(1, 9)]
+        seen = interleaved(
+            {
+                "one": ["taskset", "-c", "0", *self.replayed(*files)],
+                "two": ["taskset", "-c", "0,1", *self.replayed(*files)],
+            },
+            self.runs,
+        )
+        ratio = seen["one"].wall / seen["two"].wall
+        self.row(
+            "two cores, 8 files (`replay`), wall clock",
+            "≥ 1.8 × one core",
+            f"{ratio:.2f} × ({seen['one'].wall:.2f} s and {seen['two'].wall:.2f} s; {seen['one'].cpu:.2f} and {seen['two'].cpu:.2f} s of CPU)",
+            ratio >= 1.8,
+        )
+
+    def follow(self):
+        """A file that is followed while it is written as fast as a disk takes it."""
+        log = self.log("mixed", self.lines)
+        live = self.directory / "live.log"
+
+        def followed():
+            live.write_bytes(b"")
+            with Exporter(self.binary, f"--log.file={live}") as exporter:
+                before = exporter.settled()
+                with open(log, "rb") as source, open(live, "ab") as out:
+                    while piece := source.read(1 << 20):
+                        out.write(piece)
+                after = exporter.settled()
+                if exporter.lines_read() != self.lines:
+                    raise RuntimeError("came to rest before all was read")
+            live.unlink()
+            return Run(after - before, 0)
+
+        seen = interleaved(
+            {"follow": followed, "replay": self.replayed(log), "start": self.replayed("/dev/null")}, self.runs
+        )
+        replay = self.lines / (seen["replay"].cpu - seen["start"].cpu)
+        follow = self.lines / seen["follow"].cpu
+        self.row(
+            "following a live file (mixed)",
+            "≥ 0.9 × replay",
+            f"{follow / replay:.2f} × ({follow / 1e6:.2f} and {replay / 1e6:.2f} M lines/s of CPU)",
+            follow >= 0.9 * replay,
+        )
+
+    def visible(self):
+        """From the write of a reading to the end of the first scrape that has it, at 10,000 lines a second."""
+        seconds, each, every = (5 if self.quick else 20), 100, 0.01
+        filler = self.log("mixed", 50_000).read_bytes().splitlines(keepends=True)
+        live = self.directory / "visible.log"
+        live.touch()
+        written, seen = {}, {}
+        pattern = re.compile(rb'^ipmi_sensor_reading\{appliance="clock",[^}]*\} (\d+)', re.M)
+        stop = threading.Event()
+
+        def write(out):
+            at = time.monotonic()
+            for number in range(1, int(seconds / every) + 1):
+                batch = [filler[(number * each + line) % len(filler)] for line in range(each - 1)]
+                batch.append(b"2025 Jan  2 12:05:01 clock  local4 notice  ipmievd: Fan sensor Fan1A . Lower Critical going low (Reading %d < Threshold 2000 RPM)\n" % number)
+                written[number] = time.monotonic()
+                out.write(b"".join(batch))
+                at += every
+                time.sleep(max(0, at - time.monotonic()))
+            stop.set()
+
+        with Exporter(self.binary, f"--log.file={live}") as exporter, open(live, "ab", buffering=0) as out:
+            writer = threading.Thread(target=write, args=(out,))
+            writer.start()
+            began, last = time.monotonic(), 0
+            scrapes = 0
+            quiet_since = None
+            while True:
+                found = pattern.search(exporter.scrape())
+                now = time.monotonic()
+                scrapes += 1
+                newest = int(found[1]) if found else 0
+                for number in range(last + 1, newest + 1):
+                    seen[number] = now
+                last = max(last, newest)
+                if stop.is_set():
+                    quiet_since = quiet_since or now
+                    if last == len(written) or now - quiet_since > 5:
+                        break
+                # A pause, so that the scraper does not take the core from what it measures.
+                time.sleep(0.001)
+            writer.join()
+            took = max(written.values()) - began
+        if last != len(written):
+            raise RuntimeError("not all readings became visible")
+        delays = sorted(1000 * (seen[number] - written[number]) for number in written)
+        at = lambda share: delays[min(len(delays) - 1, int(share * len(delays)))]
+        rate = each * len(written) / took
+        self.row(
+            f"write to visible in /metrics, at {rate:,.0f} lines/s, {scrapes / took:.0f} scrapes/s",
+            "p99 < 20 ms",
+            f"p50 {at(0.5):.1f} ms, p99 {at(0.99):.1f} ms, most {delays[-1]:.1f} ms",
+            at(0.99) < 20,
+        )
+
+    def start(self):
+        """From the start of the process to the end of the first scrape."""
+        log = self.log("mixed", 1_000)
+        waits, cpus = [], []
+        for _ in range(2 * self.runs + 1):
+            with Exporter(self.binary, f"--log.file={log}") as exporter:
+                waits.append(1000 * exporter.ready)
+                cpus.append(1000 * exporter.cpu())
+        middle = statistics.median(waits)
+        self.row(
+            "start to first scrape, a file of 1,000 lines",
+            "< 100 ms",
+            f"{middle:.0f} ms ({min(waits):.0f} to {max(waits):.0f}), {statistics.median(cpus):.0f} ms of CPU",
+            middle < 100,
+        )
+
+    def fleet(self):
+        """A scrape of 100,000 series, and the memory of 1,000 appliances."""
+        series = lambda body: sum(1 for line in body.splitlines() if line and not line.startswith(b"#"))
+        with Exporter(self.binary, f"--log.file={self.log('fleet-10', 0)}") as exporter:
+            exporter.read(400)
+            for_each = exporter.scrape().count(b'appliance="appliance-') / 10
+        for appliances in (round(100_000 / for_each), 1_000):
+            log = self.log(f"fleet-{appliances}", 0)
+            with Exporter(self.binary, f"--log.file={log}") as exporter:
+                exporter.read(40 * appliances)
+                count = series(exporter.scrape())
+                if appliances == 1_000:
+                    rss = exporter.memory()
+                    self.row(
+                        f"RSS, 1,000 appliances × {count / 1000:.0f} series, after scrapes",
+                        "< 128 MiB with 300 series each",
+                        f"{rss:.0f} MiB, {1024 * rss / count:.2f} KiB a series",
+                        rss < 128,
+                    )
+                    continue
+                kinds = {
+                    "classic text": {},
+                    "OpenMetrics": {"Accept": "application/openmetrics-text"},
+                    "OpenMetrics, gzip": {"Accept": "application/openmetrics-text", "Accept-Encoding": "gzip"},
+                }
+
+                def scraped(headers):
+                    before, began = exporter.cpu(), time.monotonic()
+                    exporter.scrape(**headers)
+                    return Run(exporter.cpu() - before, time.monotonic() - began)
+
+                seen = interleaved({kind: lambda of=headers: scraped(of) for kind, headers in kinds.items()}, 2 * self.runs)
+                for kind, one in seen.items():
+                    plain = "gzip" not in kind
+                    self.row(
+                        f"scrape of {count:,} series, {kind}",
+                        "< 20 ms of CPU" if plain else "",
+                        f"{1000 * one.cpu:.1f} ms of CPU",
+                        one.cpu < 0.02 if plain else None,
+                    )
+
+    def demo(self):
+        """Memory of the demo after a while."""
+        seconds = 5 if self.quick else 20
+        with Exporter(self.binary, "demo") as exporter:
+            time.sleep(seconds)
+            exporter.scrape()
+            rss = exporter.memory()
+        self.row(f"RSS of the demo after {seconds} s", "< 16 MiB", f"{rss:.1f} MiB", rss < 16)
+
+    def idle(self):
+        """A thousand files that nobody writes to."""
+        quiet = self.own("quiet")
+        line = self.log("mixed", 1).read_bytes()
+        for number in range(1_000):
+            (quiet / f"{number}.log").write_bytes(line)
+        seconds = 10 if self.quick else 40
+        with Exporter(self.binary, f"--log.file={quiet}/*.log") as exporter:
+            exporter.read(1_000)
+            exporter.settled()
+            before = exporter.cpu()
+            time.sleep(seconds)
+            share = 100 * (exporter.cpu() - before) / seconds
+        self.row("idle, 1,000 quiet files", "< 0.1 % of a core", f"{share:.3f} %", share < 0.1)
+
+
+MEASURES = ["replay", "rules", "cores", "follow", "visible", "start", "fleet", "demo", "idle"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Measures the goals of docs/performance.md.")
+    parser.add_argument("binary")
+    parser.add_argument("--quick", action="store_true", help="fewer lines, runs and seconds: to see that it works")
+    parser.add_argument("--only", default=",".join(MEASURES), help="of " + ", ".join(MEASURES))
+    parser.add_argument("--runs", type=int, help="runs of each, beside the first")
+    parser.add_argument("--lines", type=int, help="lines of each mix")
+    parser.add_argument("--corpus", help="a log of yours, replayed beside the mixes")
+    options = parser.parse_args()
+    names = options.only.split(",")
+    if unknown := set(names) - set(MEASURES):
+        parser.error(f"no such measure: {', '.join(sorted(unknown))}")
+    with contextlib.ExitStack() as stack:
+        goals = Goals(options, stack.enter_context(tempfile.TemporaryDirectory(prefix="appliance_log_exporter-goals-")))
+        failed = []
+        for name in names:
+            say(f"{name}: {getattr(goals, name).__doc__}")
+            try:
+                getattr(goals, name)()
+            except (RuntimeError, TimeoutError, OSError) as error:
+                # The others still say something.
+                say(f"  not measured: {error}")
+                failed.append(name)
+    print("| measure | goal | measured | reached |")
+    print("|---|---|---|---|")
+    for row in goals.rows:
+        print("| " + " | ".join(row) + " |")
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
+
+
+main()
