@@ -259,11 +259,19 @@ pub enum LostReason {
     Gone,
     /// A compressed file is damaged; the bytes are counted as compressed.
     Damaged,
+    /// A rotated file says byte for byte what was read from another. It may be a copy of that, which is why it is not
+    /// read, or a file of its own, and nobody can tell. They are few: what is longer than the head is unique.
+    Doubtful,
 }
 
 impl LostReason {
     /// Every reason.
-    pub const ALL: [LostReason; 3] = [LostReason::Truncated, LostReason::Gone, LostReason::Damaged];
+    pub const ALL: [LostReason; 4] = [
+        LostReason::Truncated,
+        LostReason::Gone,
+        LostReason::Damaged,
+        LostReason::Doubtful,
+    ];
 
     /// The value of the label `reason`.
     pub fn as_str(self) -> &'static str {
@@ -271,6 +279,7 @@ impl LostReason {
             LostReason::Truncated => "truncated",
             LostReason::Gone => "gone",
             LostReason::Damaged => "damaged",
+            LostReason::Doubtful => "doubtful",
         }
     }
 }

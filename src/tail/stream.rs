@@ -4,14 +4,14 @@
 //! on where the last one ended. A file that was truncated, or truncated and written anew past the old offset, is found
 //! out before a byte of it is taken for a continuation. It costs no call more.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use flate2::read::MultiGzDecoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,6 +24,9 @@ pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Room for one chunk and what is read again before it.
 pub(super) const BUFFER_BYTES: usize = CHUNK_BYTES + HEAD_BYTES;
+
+/// How much of two files is compared at a time, in bytes.
+const COMPARED_BYTES: usize = 64 * 1024;
 
 /// One file (or pipe) on its way from its first byte to its last.
 #[derive(Debug)]
@@ -183,27 +186,39 @@ impl Stream {
 
     /// When this plain file was last changed, in nanoseconds since 1970.
     pub(super) fn modified_now_ns(&self) -> Option<i64> {
+        self.metadata().map(|metadata| modified_ns(&metadata))
+    }
+
+    /// What the file system says of this plain file now.
+    pub(super) fn metadata(&self) -> Option<Metadata> {
+        match &self.body {
+            Body::Plain(file) => file.metadata().ok(),
+            _ => None,
+        }
+    }
+
+    /// All of `other` (uncompressed) is in this stream's file too, which is open: it is a copy of it (perhaps in the
+    /// making), was compressed from it, or happens to say the same. Its length if so. Files that begin or end differently
+    /// cost two short reads, or one if compressed; others are read to their end.
+    pub(super) fn contains(&self, other: &Opened) -> Option<u64> {
         let Body::Plain(file) = &self.body else {
             return None;
         };
-        file.metadata().ok().map(|metadata| modified_ns(&metadata))
-    }
-
-    /// All of `other` is in this stream's file too, which is open: it is a copy of it (perhaps in the making), or was
-    /// compressed from it.
-    pub(super) fn contains(&self, other: &Opened) -> bool {
-        let Body::Plain(file) = &self.body else {
-            return false;
+        let same = || -> io::Result<Option<u64>> {
+            if other.compressed {
+                return begins_with(file, &mut decoder(&other.body)?);
+            }
+            let mark = other.mark_at(other.size)?;
+            if !has(file, file.metadata()?.len(), &mark)? {
+                return Ok(None);
+            }
+            let from = FileAt {
+                file: &other.body,
+                at: 0,
+            };
+            begins_with(file, &mut from.take(other.size))
         };
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        let found = if other.compressed {
-            mark_at(file, size).map(|mark| mark.offset > 0 && other.continues(&mark))
-        } else {
-            other
-                .mark_at(other.size)
-                .and_then(|mark| Ok(mark.offset > 0 && has(file, size, &mark)?))
-        };
-        found.unwrap_or(false)
+        same().ok().flatten().filter(|len| *len > 0)
     }
 
     /// The descriptor to wait on for a pipe.
@@ -292,6 +307,8 @@ pub(super) struct Opened {
     /// Size as stored, in bytes.
     pub size: u64,
     pub modified_ns: i64,
+    /// When the file itself was made, where the file system keeps that.
+    pub born: Option<SystemTime>,
     body: File,
     compressed: bool,
 }
@@ -321,6 +338,7 @@ impl Opened {
             key: FileKey::of(&metadata),
             size: metadata.len(),
             modified_ns: modified_ns(&metadata),
+            born: metadata.created().ok(),
             body,
             compressed,
         })
@@ -345,15 +363,11 @@ impl Opened {
 
     /// The body from its first byte.
     pub(super) fn body(&self) -> io::Result<Body> {
-        let mut file = self.body.try_clone()?;
-        if !self.compressed {
-            return Ok(Body::Plain(file));
+        if self.compressed {
+            Ok(Body::Gzip(Box::new(decoder(&self.body)?)))
+        } else {
+            Ok(Body::Plain(self.body.try_clone()?))
         }
-        // An earlier comparison may have read from it.
-        io::Seek::rewind(&mut file)?;
-        Ok(Body::Gzip(Box::new(MultiGzDecoder::new(BufReader::new(
-            file,
-        )))))
     }
 
     pub(super) fn is_compressed(&self) -> bool {
@@ -424,27 +438,21 @@ fn has(file: &File, size: u64, mark: &Mark) -> io::Result<bool> {
 }
 
 fn gzip_at(file: File, mark: &Mark, offset: u64) -> io::Result<Option<(Body, Mark)>> {
-    let open = || -> io::Result<_> {
-        // The position is shared with every other clone of the descriptor, so it is set each time.
-        let mut file = file.try_clone()?;
-        io::Seek::rewind(&mut file)?;
-        Ok(MultiGzDecoder::new(BufReader::new(file)))
-    };
-    let mut decoder = open()?;
+    let mut checked = decoder(&file)?;
     let mut run = [0; HEAD_BYTES];
     let head = run.get_mut(..mark.head.len()).unwrap_or_default();
-    if !fill(&mut decoder, head)? || !mark.head.begins(head) {
+    if !fill(&mut checked, head)? || !mark.head.begins(head) {
         return Ok(None);
     }
     // The seam may overlap the head; then it lies within the head, which was just checked.
     if mark.read_from() >= u64::from(mark.head.len) {
         let between = mark.read_from() - u64::from(mark.head.len);
         let seam = run.get_mut(..mark.seam.len()).unwrap_or_default();
-        if !skip(&mut decoder, between)? || !fill(&mut decoder, seam)? || !mark.seam.begins(seam) {
+        if !skip(&mut checked, between)? || !fill(&mut checked, seam)? || !mark.seam.begins(seam) {
             return Ok(None);
         }
     }
-    let mut decoder = open()?;
+    let mut decoder = decoder(&file)?;
     let offset = offset.min(mark.offset);
     skip(&mut decoder, offset)?;
     let head = if offset >= u64::from(mark.head.len) {
@@ -460,6 +468,49 @@ fn gzip_at(file: File, mark: &Mark, offset: u64) -> io::Result<Option<(Body, Mar
             seam: Default::default(),
         },
     )))
+}
+
+/// A decoder at the beginning of a compressed file.
+fn decoder(file: &File) -> io::Result<MultiGzDecoder<BufReader<File>>> {
+    // The position is shared with every other clone of the descriptor, so it is set each time.
+    let mut file = file.try_clone()?;
+    io::Seek::rewind(&mut file)?;
+    Ok(MultiGzDecoder::new(BufReader::new(file)))
+}
+
+/// `file` begins with all that `other` has; how much that is.
+fn begins_with(file: &File, other: &mut impl Read) -> io::Result<Option<u64>> {
+    let (mut ours, mut theirs) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
+    let mut at = 0;
+    loop {
+        let len = other.read(&mut theirs)?;
+        let (Some(ours), Some(theirs)) = (ours.get_mut(..len), theirs.get(..len)) else {
+            return Ok(None);
+        };
+        if len == 0 {
+            return Ok(Some(at));
+        }
+        match file.read_exact_at(ours, at) {
+            Ok(()) if *ours == *theirs => at += len as u64,
+            Ok(()) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads a file by position: the descriptor's own is shared with its clones.
+struct FileAt<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for FileAt<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read_at(buffer, self.at)?;
+        self.at += len as u64;
+        Ok(len)
+    }
 }
 
 /// Fills `run`; `false` if the end comes before.

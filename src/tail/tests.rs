@@ -628,6 +628,224 @@ fn rotated_twice_between_two_looks() {
     assert_eq!(scene.events().len(), 2);
 }
 
+const WATCHERS: [Watcher; 3] = [Watcher::Inotify, Watcher::Linemux, Watcher::Poll];
+
+/// Longer than the clock of a file system stands still.
+fn next_tick() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+#[test]
+fn nocreate_and_gone_between_two_looks() {
+    for watcher in WATCHERS {
+        let mut scene = Scene::with(watcher, &["messages"]);
+        scene.write("messages", "1\n");
+        scene.look();
+        scene.rename("messages", "messages.1");
+        for (line, generation) in [("2\n", 1), ("3\n", 2), ("4\n", 3)] {
+            // The path is empty before, is empty after, and no successor ever comes.
+            for old in (1..=generation).rev() {
+                scene.rename(&format!("messages.{old}"), &format!("messages.{}", old + 1));
+            }
+            scene.write("messages", line);
+            scene.rename("messages", "messages.1");
+            scene.later(1);
+        }
+        assert_eq!(scene.lines("messages"), ["1", "2", "3", "4"], "{watcher:?}");
+        assert_eq!(scene.events(), [Rotated; 3], "{watcher:?}");
+        scene.later(10);
+        let positions = scene.stop();
+        scene.restart(positions);
+        scene.look().later(10);
+        assert_eq!(scene.lines("messages").len(), 4, "{watcher:?}, read twice");
+    }
+}
+
+#[test]
+fn came_and_was_rotated_before_it_was_first_seen() {
+    for watcher in WATCHERS {
+        let mut scene = Scene::with(watcher, &["messages"]);
+        scene.write("messages.1", "history\n");
+        scene.look();
+        next_tick();
+        scene.rename("messages.1", "messages.2");
+        scene.write("messages", "1\n");
+        scene.rename("messages", "messages.1");
+        scene.later(1);
+        assert_eq!(scene.lines("messages"), ["1"], "{watcher:?}");
+        scene.compress("messages.2");
+        scene.write("messages", "2\n");
+        scene.later(10);
+        assert_eq!(scene.lines("messages"), ["1", "2"], "{watcher:?}");
+        assert_eq!(scene.events(), [Rotated], "{watcher:?}");
+    }
+}
+
+#[test]
+fn a_late_writer_in_what_was_rotated_before_we_came() {
+    let mut scene = Scene::new();
+    scene.write("messages.1", "history\n");
+    scene.write("messages", "1\n");
+    scene.look();
+    next_tick();
+    scene.write("messages.1", "late\n");
+    scene.rename("messages.1", "messages.2");
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "2\n");
+    scene.look().later(5);
+    let mut lines = scene.lines("messages");
+    lines.sort_unstable();
+    assert_eq!(lines, ["1", "2", "late"]);
+}
+
+/// Text of many lines, the same at both ends for more than a head and a seam.
+fn alike(middle: &str) -> String {
+    let end = "the same line again\n".repeat(100);
+    format!("{end}{middle}\n{end}")
+}
+
+#[test]
+fn a_rotated_file_that_begins_and_ends_like_another_is_read() {
+    for middle in [["a", "b", "c"], ["a", "b", "b"]] {
+        let mut scene = Scene::new();
+        scene.write("messages", &alike(middle[0]));
+        scene.look();
+        scene.rename("messages", "messages.1");
+        // It comes and goes between two looks, once beside its predecessor, once beside its successor.
+        scene.write("messages", &alike(middle[1]));
+        scene.rename("messages.1", "messages.2");
+        scene.rename("messages", "messages.1");
+        next_tick();
+        scene.write("messages", &alike(middle[2]));
+        scene.look().later(5);
+        let lines = scene.lines("messages");
+        assert_eq!(lines.len(), 3 * 201, "{middle:?}");
+        let middles: Vec<_> = lines.iter().filter(|line| line.len() == 1).collect();
+        assert_eq!(middles, middle.iter().collect::<Vec<_>>());
+        assert_eq!(scene.events(), [Rotated, Rotated], "{middle:?}");
+    }
+}
+
+#[test]
+fn a_rotated_file_that_says_the_same_as_another_is_read() {
+    let mut scene = Scene::new();
+    scene.write("messages", "started\n");
+    scene.look();
+    for _ in 0..2 {
+        next_tick();
+        for old in (1..4).rev() {
+            if scene.path(&format!("messages.{old}")).exists() {
+                scene.rename(&format!("messages.{old}"), &format!("messages.{}", old + 1));
+            }
+        }
+        scene.rename("messages", "messages.1");
+        scene.write("messages", "started\n");
+    }
+    scene.look().later(5);
+    assert_eq!(scene.lines("messages"), ["started"; 3]);
+    assert_eq!(scene.events(), [Rotated, Rotated]);
+}
+
+#[test]
+fn a_rotated_file_that_may_be_what_another_was_compressed_to_is_told() {
+    // Its predecessor is gone, either while it is open or after it was finished.
+    for finished in [false, true] {
+        let mut scene = Scene::new();
+        scene.write("messages", "started\n");
+        scene.look();
+        scene.rename("messages", "messages.1");
+        if finished {
+            scene.look().later(3);
+        }
+        scene.write("messages", "started\n");
+        next_tick();
+        scene.remove("messages.1");
+        scene.rename("messages", "messages.1");
+        scene.compress("messages.1");
+        scene.write("messages", "started\n");
+        scene.look().later(5);
+        assert_eq!(scene.lines("messages"), ["started"; 2]);
+        let reason = LostReason::Doubtful;
+        let mut events = scene.events();
+        events.retain(|event| *event != Rotated);
+        assert_eq!(events, [Lost { bytes: 8, reason }], "{finished}");
+    }
+}
+
+#[test]
+fn a_copy_is_not_read_twice() {
+    // By a tool that copies and keeps the time, by one that does not and more than a head, and what remains in doubt.
+    for (text, keeps_time, doubtful) in [
+        ("short\n".to_owned(), true, false),
+        (alike("long"), false, false),
+        ("short\n".to_owned(), false, true),
+    ] {
+        let mut scene = Scene::new();
+        scene.write("messages", &text);
+        let file = File::options().append(true).open(scene.path("messages"));
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        file.unwrap().set_modified(long_ago).unwrap();
+        scene.look();
+        fs::copy(scene.path("messages"), scene.path("messages.1")).unwrap();
+        if keeps_time {
+            let copy = File::options().append(true).open(scene.path("messages.1"));
+            copy.unwrap().set_modified(long_ago).unwrap();
+        }
+        scene.remove("messages");
+        scene.write("messages", "2\n");
+        scene.look().later(5);
+        assert_eq!(scene.lines("messages").len(), text.lines().count() + 1);
+        let told = scene.events().contains(&Lost {
+            bytes: text.len() as u64,
+            reason: LostReason::Doubtful,
+        });
+        assert_eq!(told, doubtful, "{:?}", scene.events());
+        assert!(
+            scene.events().len() <= 2,
+            "told again: {:?}",
+            scene.events()
+        );
+    }
+}
+
+#[test]
+fn a_copy_that_is_seen_before_the_truncation() {
+    for text in ["short\n".to_owned(), alike("long")] {
+        let mut scene = Scene::new();
+        scene.write("messages", &text);
+        scene.look();
+        let positions = scene.stop();
+        next_tick();
+        scene.write("messages", "2\n");
+        fs::copy(scene.path("messages"), scene.path("messages.1")).unwrap();
+        scene.restart(positions);
+        scene.look();
+        scene.truncate("messages");
+        scene.write("messages", "3\n");
+        scene.look().later(10);
+        let lines = scene.lines("messages");
+        assert_eq!(lines.len(), text.lines().count() + 2);
+        assert!(lines.ends_with(&["2", "3"]), "{lines:?}");
+        assert_eq!(scene.events(), [Truncated]);
+    }
+}
+
+#[test]
+fn killed_before_the_first_checkpoint_is_a_first_start() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    scene.look();
+    next_tick();
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "2\n");
+    scene.look();
+    // Nothing was kept: neither positions nor what was counted.
+    scene.log = Log::default();
+    scene.restart(Positions::default());
+    scene.look().later(5);
+    assert_eq!(scene.lines("messages"), ["2"]);
+}
+
 #[test]
 fn what_was_rotated_before_we_came_is_not_read() {
     let mut scene = Scene::new();

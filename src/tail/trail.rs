@@ -7,11 +7,12 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
-use super::identity::{FileKey, Mark, modified_ns};
+use super::identity::{FileKey, HEAD_BYTES, Mark, modified_ns};
 use super::positions::{Position, PositionState};
 use super::registry::Known;
 use super::rotated;
@@ -23,6 +24,9 @@ const DONE_MAX: usize = 64;
 
 /// Rotated files of one path that are kept open for late writers. Beyond, the oldest are finished early.
 const DRAINING_MAX: usize = 64;
+
+/// The longest that the clock of a file system stands still, in nanoseconds, and more.
+const TICK_NS: i64 = 100_000_000;
 
 /// A followed path.
 #[derive(Debug)]
@@ -50,6 +54,12 @@ pub(super) struct Trail {
     alias: Option<FileKey>,
     /// Where to begin with a file that was never seen.
     read_from: ReadFrom,
+    /// The path was looked at while there was nothing: what is rotated from then on came in between.
+    awaited: bool,
+    /// When the directories of the path had last changed when they were last searched, if a later change would show.
+    searched_ns: Option<Vec<i64>>,
+    /// Files that were told to be doubtful. At most [`DONE_MAX`].
+    doubted: VecDeque<FileKey>,
 }
 
 impl Trail {
@@ -67,6 +77,9 @@ impl Trail {
             modified_ns: i64::MIN,
             alias: None,
             read_from,
+            awaited: false,
+            searched_ns: None,
+            doubted: VecDeque::new(),
         }
     }
 
@@ -146,7 +159,15 @@ impl Trail {
             {
                 self.trouble = None;
                 self.retire_current();
-                if self.streams.iter().any(|stream| !stream.is_open()) {
+                if !self.seen && !std::mem::replace(&mut self.awaited, true) {
+                    // What is changed from now on is no history. (Nor is what was changed in this tick of the clock.)
+                    let youngest_ns = self.first_sight(shared);
+                    self.modified_ns = now_ns()
+                        .saturating_sub(TICK_NS)
+                        .max(youngest_ns.saturating_add(1));
+                } else if self.streams.iter().any(|stream| !stream.is_open())
+                    || self.directories_changed()
+                {
                     self.settle(shared, sink);
                 }
                 return;
@@ -207,6 +228,24 @@ impl Trail {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.look = true,
             Err(error) => self.report(Trouble::of(&error), sink),
         }
+    }
+
+    /// Some name came or went beside the path since this was last asked, as far as one can tell: where nothing is at the
+    /// path, a file may have come and been rotated between two looks.
+    fn directories_changed(&mut self) -> bool {
+        let directories = [Some(&self.info.path), self.target.as_ref()].map(|path| path?.parent());
+        let changed_ns: Vec<i64> = directories
+            .into_iter()
+            .flatten()
+            .filter_map(|directory| directory.metadata().ok())
+            .map(|metadata| modified_ns(&metadata))
+            .collect();
+        let changed = self.searched_ns.as_ref() != Some(&changed_ns);
+        let now_ns = now_ns();
+        // The file system's clock ticks: what happens in the same tick leaves the same time.
+        let settled = |changed_ns: &i64| changed_ns.saturating_add(TICK_NS) < now_ns;
+        self.searched_ns = Some(changed_ns).filter(|changed| changed.iter().all(settled));
+        changed
     }
 
     /// Another path of the same files leads to a file that this trail has lost sight of.
@@ -334,15 +373,19 @@ impl Trail {
             self.settle(shared, sink);
         } else {
             self.seen = true;
-            self.first_sight(shared);
+            if self.awaited {
+                self.settle(shared, sink);
+            } else {
+                self.first_sight(shared);
+            }
         }
         self.modified_ns = modified_ns;
         Ok(())
     }
 
     /// What lies beside a path that was never seen: generations that the source means too are read first, the others
-    /// are history.
-    fn first_sight(&mut self, shared: &mut Shared) {
+    /// are history. Returns when the youngest of them was last changed.
+    fn first_sight(&mut self, shared: &mut Shared) -> i64 {
         let mut siblings: Vec<_> = self
             .sibling_paths()
             .into_iter()
@@ -357,6 +400,9 @@ impl Trail {
         siblings.sort_by_cached_key(|(metadata, path)| {
             (modified_ns(metadata), rotated::age_by_name(path))
         });
+        let youngest_ns = siblings
+            .last()
+            .map_or(i64::MIN, |(metadata, _)| modified_ns(metadata));
         for (metadata, path) in siblings {
             let meant =
                 self.read_from == ReadFrom::Beginning && shared.means(self.info.source, &path);
@@ -380,6 +426,7 @@ impl Trail {
                 }
             }
         }
+        youngest_ns
     }
 
     /// Adds a file that was rotated away, behind those that are older: not before any that was begun.
@@ -463,8 +510,23 @@ impl Trail {
         }
         for opened in unknown {
             let (key, size, modified_ns) = (opened.key, opened.size, opened.modified_ns);
-            if self.streams.iter().any(|stream| stream.contains(&opened)) {
+            let mut doubtful = None;
+            let is_copy = self.streams.iter().any(|stream| {
+                let Some(len) = stream.contains(&opened) else {
+                    return false;
+                };
+                let is_copy = is_copy(stream, &opened, len);
+                if is_copy.is_none() {
+                    doubtful = Some(len);
+                }
+                is_copy == Some(true)
+            });
+            if is_copy {
                 // What it says is read from the original.
+                continue;
+            }
+            if let Some(len) = doubtful {
+                self.doubt(&opened, len, sink);
                 continue;
             }
             if let Some(stream) = self.streams.iter_mut().find(|stream| stream.is_truncated()) {
@@ -472,7 +534,7 @@ impl Trail {
                 stream.ready = true;
                 return;
             }
-            if let Some(mark) = self.read_before(&opened, shared) {
+            if let Some(mark) = self.read_before(&opened, shared, sink) {
                 // A late writer went on in it after we had finished, or it was compressed.
                 match opened.body_at(&mark, mark.offset) {
                     Ok(Some((body, mark))) => self.push_old(&opened, body, mark, shared),
@@ -480,6 +542,12 @@ impl Trail {
                 }
             } else if modified_ns < self.modified_ns {
                 self.keep(key, Mark::default(), size, modified_ns, shared);
+            } else if let Some(mark) = history_end(&opened, shared) {
+                // A late writer goes on in what was not to be read: that alone is new.
+                match opened.body_at(&mark, mark.offset) {
+                    Ok(Some((body, mark))) => self.push_old(&opened, body, mark, shared),
+                    _ => self.keep(key, Mark::default(), size, modified_ns, shared),
+                }
             } else if let Ok(body) = opened.body() {
                 sink.event(&self.info, Event::Rotated);
                 self.push_old(&opened, body, Mark::default(), shared);
@@ -509,18 +577,50 @@ impl Trail {
         }
     }
 
+    /// Tells once that a file may or may not be a copy of one that was read.
+    fn doubt(&mut self, opened: &Opened, bytes: u64, sink: &mut impl Sink) {
+        if self.doubted.contains(&opened.key) {
+            return;
+        }
+        self.doubted.push_back(opened.key);
+        if self.doubted.len() > DONE_MAX {
+            self.doubted.pop_front();
+        }
+        let reason = LostReason::Doubtful;
+        sink.event(&self.info, Event::Lost { bytes, reason });
+    }
+
     /// How far a file that was found under a rotated name was read before: by its key, or by its content if it was
     /// compressed since. (By content alone, a young file that begins like an old short one would be taken for it.)
-    fn read_before(&self, opened: &Opened, shared: &Shared) -> Option<Mark> {
-        self.done
+    fn read_before(
+        &mut self,
+        opened: &Opened,
+        shared: &Shared,
+        sink: &mut impl Sink,
+    ) -> Option<Mark> {
+        let (key, done) = self
+            .done
             .iter()
             .find_map(|key| match shared.registry.get(*key) {
                 Some(Known::Done(_, done)) if done.mark.head.len > 0 => {
                     ((*key == opened.key || opened.is_compressed()) && opened.continues(&done.mark))
-                        .then_some(done.mark)
+                        .then_some((*key, done))
                 }
                 _ => None,
-            })
+            })?;
+        if key != opened.key && done.mark.offset < HEAD_BYTES as u64 {
+            let is_key = |path: &PathBuf| path.metadata().is_ok_and(|m| FileKey::of(&m) == key);
+            if self.sibling_paths().iter().any(is_key) {
+                // It is not what was compressed.
+                return None;
+            }
+            if !keeps_time(opened, done.modified_ns) {
+                let mark = done.mark;
+                self.doubt(opened, mark.offset, sink);
+                return Some(mark);
+            }
+        }
+        Some(done.mark)
     }
 
     /// The files beside the path that may be rotated forms of it, that nobody reads, and that are not known to need no
@@ -777,4 +877,59 @@ impl Trail {
 /// A compressed file whose uncompressed form is still there is being made, or says the same.
 fn twin_exists(opened: &Opened, path: &Path) -> bool {
     opened.is_compressed() && path.with_extension("").exists()
+}
+
+/// Whether `opened`, whose `len` bytes all are in the stream's file too, is a copy of that or was compressed from it, or a
+/// file of its own that says the same; `None` if nobody can tell.
+fn is_copy(stream: &Stream, opened: &Opened, len: u64) -> Option<bool> {
+    let metadata = stream.metadata()?;
+    if stream.current
+        && let Ok(born) = metadata.created()
+    {
+        // What was rotated before this file came is older than it, and a copy of it younger.
+        let other = match opened.is_compressed() {
+            // Compressing keeps the time of the last change.
+            true => SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(
+                opened.modified_ns.try_into().unwrap_or(0),
+            )),
+            false => opened.born,
+        };
+        if let Some(other) = other.filter(|other| *other != born) {
+            return Some(other > born);
+        }
+    }
+    // No two logs say the same for so long.
+    if len >= HEAD_BYTES as u64 {
+        return Some(true);
+    }
+    let same_time = keeps_time(opened, modified_ns(&metadata));
+    match (stream.current, opened.is_compressed()) {
+        (true, _) => None,
+        // What was renamed is not copied, and the original goes when it is compressed.
+        (false, _) if metadata.nlink() > 0 && !(opened.is_compressed() && same_time) => Some(false),
+        (false, _) if metadata.nlink() == 0 && same_time => Some(true),
+        (false, _) => None,
+    }
+}
+
+/// The mark at the end of what was history when its path was first seen, if the file has grown since.
+fn history_end(opened: &Opened, shared: &Shared) -> Option<Mark> {
+    let Some(Known::Done(_, done)) = shared.registry.get(opened.key) else {
+        return None;
+    };
+    let grown = done.mark.head.len == 0 && done.size < opened.size && !opened.is_compressed();
+    opened.mark_at(done.size).ok().filter(|_| grown)
+}
+
+/// The file has the time of the last change of another, as a copy or compressed form is given it. Some tools give it no
+/// fraction.
+fn keeps_time(opened: &Opened, original_ns: i64) -> bool {
+    let whole = original_ns - original_ns.rem_euclid(1_000_000_000);
+    opened.modified_ns == original_ns || opened.modified_ns == whole
+}
+
+/// The clock that file systems stamp with, in nanoseconds since 1970.
+fn now_ns() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_nanos().try_into().unwrap_or(i64::MAX))
 }

@@ -5,10 +5,11 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use appliance_log_exporter::engine::{Engine, Origin};
 use appliance_log_exporter::line::LineBuffer;
-use appliance_log_exporter::metric::Limits;
+use appliance_log_exporter::metric::{Limits, Saved};
 use appliance_log_exporter::record::{Clock, Programs, frames, parse};
 use appliance_log_exporter::rules::{self, PackText, Settings, Template};
-use appliance_log_exporter::state::Snapshot;
+use appliance_log_exporter::state::{Snapshot, Unusable};
+use xxhash_rust::xxh3::xxh3_64;
 
 fn clock() -> Clock {
     Clock {
@@ -95,16 +96,52 @@ pub fn pack(data: &[u8]) {
     }
 }
 
-/// A snapshot is used whole or not at all.
+/// A snapshot is used whole or not at all. So that the fuzzer need not guess a checksum, the bytes are also taken for the
+/// positions of a sound snapshot, and for its values.
 pub fn snapshot(data: &[u8]) {
-    if let Ok(snapshot) = Snapshot::decode(data) {
-        let again = Snapshot::decode(&snapshot.encode());
-        assert_eq!(again.ok(), Some(snapshot));
+    let mut sealed = b"applogex\x01\0\0\0".to_vec();
+    sealed.extend_from_slice(&(data.len() as u64).to_le_bytes());
+    sealed.extend_from_slice(&0u64.to_le_bytes());
+    let checksum = xxh3_64(&[&sealed, data].concat());
+    sealed.extend_from_slice(&checksum.to_le_bytes());
+    sealed.extend_from_slice(data);
+    for file in [data, &sealed] {
+        match Snapshot::decode(file) {
+            Ok(snapshot) => {
+                let again = Snapshot::decode(&snapshot.encode());
+                assert_eq!(again.ok(), Some(snapshot));
+            }
+            Err(unusable) => assert!(
+                file == data || matches!(unusable, Unusable::Positions(_)),
+                "{unusable}"
+            ),
+        }
+    }
+    if let Ok(saved) = serde_json::from_slice::<Saved>(data) {
+        let mut engine = shipped()
+            .lock()
+            .expect("the fuzzer stops at the first panic");
+        engine.forget();
+        engine.restore(&saved);
+        // What was taken over is what is saved next, and no more.
+        let first = engine.table.save();
+        engine.forget();
+        assert_eq!(engine.restore(&first), 0);
+        assert_eq!(sorted(&engine.table.save()), sorted(&first));
     }
 }
 
-/// Lines go through all shipped packs; each is counted once.
-pub fn lines(data: &[u8]) {
+fn sorted(saved: &Saved) -> Vec<String> {
+    let mut series: Vec<String> = saved
+        .series
+        .iter()
+        .map(|series| format!("{series:?}"))
+        .collect();
+    series.sort_unstable();
+    series
+}
+
+fn shipped() -> &'static Mutex<Engine> {
     static ENGINE: LazyLock<Mutex<Engine>> = LazyLock::new(|| {
         let rules = rules::load(&[], Settings::default()).expect("the shipped packs are sound");
         Mutex::new(
@@ -112,7 +149,14 @@ pub fn lines(data: &[u8]) {
                 .expect("the shipped packs compile"),
         )
     });
-    let mut engine = ENGINE.lock().expect("the fuzzer stops at the first panic");
+    &ENGINE
+}
+
+/// Lines go through all shipped packs; each is counted once.
+pub fn lines(data: &[u8]) {
+    let mut engine = shipped()
+        .lock()
+        .expect("the fuzzer stops at the first panic");
     engine.forget();
     let mut origin = Origin::new(clock());
     let mut expected = 0.0;
