@@ -1,11 +1,14 @@
-//! How long a line takes to become a record: the documented lines of each product, and each header family alone.
+//! How long a line takes to become a record: each header family alone, and the packs' examples by program.
 //! `cargo bench --bench record`
 
 use std::hint::black_box;
-use std::path::Path;
 
-use appliance_log_exporter::record::{Programs, frames, parse};
+use appliance_log_exporter::record::{frames, parse};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use examples::Examples;
+
+#[path = "common/examples.rs"]
+mod examples;
 
 const FAMILIES: [(&str, &[u8]); 6] = [
     (
@@ -34,36 +37,21 @@ const FAMILIES: [(&str, &[u8]); 6] = [
     ),
 ];
 
-fn programs() -> Programs {
-    let names = [
-        "NTLS", "ipmievd", "smartd", "sshd", "kmd", "EFW", "IPSEC", "ems", "lunash", "oamp",
-        "AdminAPI", "kernel",
-    ];
-    Programs::new(names.map(|name| (name.to_owned(), Vec::new())))
-}
-
 fn records(criterion: &mut Criterion) {
-    let programs = programs();
+    let examples = Examples::load();
     let mut group = criterion.benchmark_group("record");
     group.throughput(Throughput::Elements(1));
     for (name, line) in FAMILIES {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| parse(black_box(line), &programs))
+            bencher.iter(|| parse(black_box(line), &examples.programs))
         });
     }
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/catalogue");
-    for product in ["luna", "kmd", "clavister", "ktls"] {
-        let text = std::fs::read(fixtures.join(product).with_extension("log"))
-            .expect("the catalogue is in the repository");
-        let lines: Vec<&[u8]> = text
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .collect();
+    for (program, lines) in &examples.lines {
         group.throughput(Throughput::Elements(lines.len() as u64));
-        group.bench_function(format!("catalogue of {product}"), |bencher| {
+        group.bench_function(program, |bencher| {
             bencher.iter(|| {
-                for frame in lines.iter().flat_map(|line| frames(line)) {
-                    black_box(parse(black_box(frame), &programs));
+                for frame in lines.iter().flat_map(|line| frames(line.as_bytes())) {
+                    black_box(parse(black_box(frame), &examples.programs));
                 }
             });
         });
