@@ -4,7 +4,11 @@
 FUZZ_SECONDS ?= 60
 CASES ?= 20000
 
-.PHONY: demo test deps bench goals fuzz
+# Where a release build puts the program.
+released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
+	sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/appliance_log_exporter
+
+.PHONY: demo test deps instructions bench goals fuzz
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -18,9 +22,15 @@ test: deps
 	cargo test --locked --no-fail-fast
 	cargo run --locked --quiet -- check
 	tests/.tools/bin/cargo-deny --locked check bans licenses sources
+	$(MAKE) instructions
 
 deps:
 	tests/install-deps.sh
+
+# Whether a line costs more instructions than it did; `UPDATE=1 make instructions` takes what it costs now for good.
+instructions:
+	cargo build --release --locked
+	tests/instructions.sh $(released)
 
 # Figures for docs/performance.md.
 bench:
@@ -30,8 +40,7 @@ bench:
 # ripgrep and libvectorscan-dev to be compared with them.
 goals:
 	cargo build --release --locked
-	benches/goals/goals.py "$$(cargo metadata --format-version 1 --no-deps --locked | \
-		sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/appliance_log_exporter" $(GOALS)
+	benches/goals/goals.py $(released) $(GOALS)
 
 # What `make test` has little time for: inventions of a fuzzer, far more random cases, far more kills. What the fuzzer
 # finds belongs into tests/fuzz/corpus.
