@@ -100,6 +100,7 @@ struct Open {
     bytes_read: Counter,
     too_long: Counter,
     too_long_bytes: Counter,
+    too_long_told: bool,
 }
 
 impl Pipeline {
@@ -181,6 +182,7 @@ impl Sink for Pipeline {
             bytes_read: self.own.bytes_read.get([name]),
             too_long: self.own.lines_dropped.get([name, "too_long"]),
             too_long_bytes: self.own.lost_bytes.get([name, "too_long"]),
+            too_long_told: false,
         };
         if self.paths.len() >= PATHS_MAX {
             self.paths.clear();
@@ -195,11 +197,12 @@ impl Sink for Pipeline {
         };
         let mut engine = self.engine.feed();
         open.origin.clock.now = self.now;
-        let mut count = 0;
+        let (mut count, mut skipped) = (0, 0);
         let (origin, too_long, too_long_bytes) =
             (&mut open.origin, &open.too_long, &open.too_long_bytes);
         open.lines.push(bytes, |line| {
             count += 1;
+            skipped += line.skipped_bytes;
             feed(&mut engine, origin, line, too_long, too_long_bytes);
         });
         let seen = open
@@ -211,6 +214,10 @@ impl Sink for Pipeline {
         open.lines_read.inc_by(count);
         let counts = self.paths.entry(open.path.clone()).or_default();
         counts.lines += count;
+        counts.lost_bytes += skipped;
+        if skipped > 0 && !std::mem::replace(&mut open.too_long_told, true) {
+            warn!(path = %open.path.display(), limit = self.line_bytes_max, "bytes were lost: a line is too long; further ones of this file are only counted");
+        }
         if let Some(seen) = seen
             && counts.appliances.len() < APPLIANCES_SHOWN_MAX
         {
@@ -230,18 +237,25 @@ impl Sink for Pipeline {
                 let (origin, too_long, too_long_bytes) =
                     (&mut open.origin, &open.too_long, &open.too_long_bytes);
                 let lines_read = &open.lines_read;
+                let counts = self.paths.entry(open.path.clone()).or_default();
                 open.lines.finish(|line| {
                     lines_read.inc();
+                    counts.lines += 1;
+                    counts.lost_bytes += line.skipped_bytes;
                     feed(&mut engine, origin, line, too_long, too_long_bytes);
                 });
             }
-            End::Cut => {
+            End::Cut(reason) => {
                 let held = open.lines.held_bytes();
                 if held > 0 {
                     let source = open.source.as_str();
-                    self.own.lost_bytes.get([source, "truncated"]).inc_by(held);
+                    self.own
+                        .lost_bytes
+                        .get([source, reason.as_str()])
+                        .inc_by(held);
                     self.own.lines_dropped.get([source, "torn"]).inc();
-                    warn!(path = %open.path.display(), bytes = held, "an unfinished line was lost with its file");
+                    self.paths.entry(open.path.clone()).or_default().lost_bytes += held;
+                    warn!(path = %open.path.display(), bytes = held, reason = reason.as_str(), "an unfinished line was lost with its file");
                 }
             }
         }

@@ -83,6 +83,16 @@ const READ_BYTES: usize = 4 * 1024 * 1024;
 /// How often rotated files are looked at until they are quiet for long enough.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
+/// Where the watcher alone is not to be relied upon: how often files are looked at that had something to read in the last
+/// [`BUSY_FOR`]. What is unlinked and made anew more often than a file is looked at is never seen.
+const BUSY_POLL: Duration = Duration::from_millis(10);
+
+/// See [`BUSY_POLL`].
+const BUSY_FOR: Duration = Duration::from_secs(2);
+
+/// How many files are looked at that often, so that it costs next to nothing.
+const BUSY_MAX: usize = 64;
+
 /// After the first event of a burst, how long its followers are waited for.
 const COALESCE: Duration = Duration::from_millis(2);
 
@@ -148,7 +158,8 @@ pub struct Options {
     /// The mechanism that wakes us up.
     pub watcher: Watcher,
     /// How often every file is looked at where the watcher alone is not to be relied upon: always for
-    /// [`Watcher::Poll`] and [`Watcher::Linemux`], never for [`Watcher::Inotify`].
+    /// [`Watcher::Poll`] and [`Watcher::Linemux`], never for [`Watcher::Inotify`]. A few files that change all the time
+    /// are looked at every 10 ms then.
     pub poll: Duration,
     /// How often the directories are searched and every file is looked at, whatever the watcher said.
     pub rescan: Duration,
@@ -225,9 +236,9 @@ pub trait Sink {
 pub enum End {
     /// The writer has finished the file: an unfinished line is all there is of it, and counts.
     Whole,
-    /// The file was truncated, or is gone: the rest of an unfinished line is lost. It must not be taken for a line,
-    /// since a torn number is a wrong number.
-    Cut,
+    /// The rest of an unfinished line is lost, for this reason. It must not be taken for a line, since a torn number is a
+    /// wrong number.
+    Cut(LostReason),
 }
 
 /// What happened at a path.
@@ -427,6 +438,9 @@ pub struct Tail {
     full: bool,
     next_rescan: Option<Instant>,
     next_poll: Option<Instant>,
+    /// Trails to be looked at every [`BUSY_POLL`], and until when.
+    busy: Vec<(usize, Instant)>,
+    next_busy: Option<Instant>,
     next_drain: Option<Instant>,
     /// Where the search for a quiet file to close goes on.
     hand: usize,
@@ -479,6 +493,8 @@ impl Tail {
             full: false,
             next_rescan: None,
             next_poll: None,
+            busy: Vec::new(),
+            next_busy: None,
             next_drain: None,
             hand: 0,
         };
@@ -525,6 +541,9 @@ impl Tail {
             self.next_poll = Some(now + self.shared.options.poll);
             self.mark_all();
         }
+        if self.next_busy.is_some_and(|next| next <= now) {
+            self.mark_busy(now);
+        }
         if std::mem::take(&mut self.search) {
             self.search(sink);
         }
@@ -567,6 +586,15 @@ impl Tail {
             }
         }
         let bytes = trail.read(now, &mut self.shared, sink);
+        if bytes > 0 && self.watch.kind() != Watcher::Inotify {
+            let until = now + BUSY_FOR;
+            if let Some((_, known)) = self.busy.iter_mut().find(|(busy, _)| *busy == index) {
+                *known = until;
+            } else if self.busy.len() < BUSY_MAX {
+                self.busy.push((index, until));
+            }
+            self.next_busy.get_or_insert(now + BUSY_POLL);
+        }
         if trail.is_draining() && self.next_drain.is_none() {
             self.next_drain = Some(now + DRAIN_POLL);
         }
@@ -591,7 +619,7 @@ impl Tail {
         let next_poll = self
             .next_poll
             .filter(|_| self.watch.kind() != Watcher::Inotify);
-        let next = [self.next_rescan, next_poll, self.next_drain]
+        let next = [self.next_rescan, next_poll, self.next_busy, self.next_drain]
             .into_iter()
             .flatten()
             .min();
@@ -749,6 +777,17 @@ impl Tail {
                 stream.ready |= stream.is_pipe() || !stream.current;
             }
             enqueue(trail, &mut self.queue);
+        }
+    }
+
+    fn mark_busy(&mut self, now: Instant) {
+        self.busy.retain(|(_, until)| *until > now);
+        self.next_busy = (!self.busy.is_empty()).then_some(now + BUSY_POLL);
+        for (index, _) in &self.busy {
+            if let Some(trail) = self.trails.get_mut(*index) {
+                trail.look = true;
+                enqueue(trail, &mut self.queue);
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! out before a byte of it is taken for a continuation. It costs no call more.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -16,6 +16,7 @@ use std::time::{Instant, SystemTime};
 use flate2::read::MultiGzDecoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::LostReason;
 use super::identity::{FileKey, HEAD_BYTES, Mark, modified_ns};
 use super::rotated::COMPRESSED;
 
@@ -57,8 +58,8 @@ pub(super) struct Stream {
     pub resume_at: Option<u64>,
     /// The sink has heard of it.
     pub announced: bool,
-    /// Its content was truncated away: if it ends within a line, the rest of that line is lost.
-    pub cut: bool,
+    /// Why its end is not the end of its last line: its content was truncated away, or is damaged.
+    pub cut: Option<LostReason>,
     /// A writer without `O_APPEND` goes on at its old offset after a truncation, which leaves a hole: NUL bytes before
     /// the first line, which nobody wrote.
     pub skip_nul: bool,
@@ -111,7 +112,7 @@ impl Stream {
             quiet_since: None,
             resume_at: None,
             announced: false,
-            cut: false,
+            cut: None,
             skip_nul: false,
         }
     }
@@ -219,6 +220,18 @@ impl Stream {
             begins_with(file, &mut from.take(other.size))
         };
         same().ok().flatten().filter(|len| *len > 0)
+    }
+
+    /// How many bytes of a compressed file, as stored, were not decoded yet.
+    pub(super) fn stored_rest(&self) -> u64 {
+        let Body::Gzip(decoder) = &self.body else {
+            return 0;
+        };
+        let reader = decoder.get_ref();
+        let mut file = reader.get_ref();
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let taken = file.stream_position().unwrap_or(0);
+        size.saturating_sub(taken) + reader.buffer().len() as u64
     }
 
     /// The descriptor to wait on for a pipe.

@@ -323,7 +323,7 @@ impl Trail {
             }
             // The inode has another content: truncated, or another file.
             stream.key = None;
-            stream.cut = true;
+            stream.cut = Some(LostReason::Truncated);
             stream.current = false;
             truncated = true;
         }
@@ -483,7 +483,7 @@ impl Trail {
                         shared.registry.forget(key, self.index);
                         // A plain copy is made to truncate the original. (A compressed one may come from a renamed file.)
                         if by_key.is_some() || !opened.is_compressed() {
-                            stream.cut = true;
+                            stream.cut = Some(LostReason::Truncated);
                             sink.event(&self.info, Event::Truncated);
                         }
                     }
@@ -496,7 +496,7 @@ impl Trail {
                     if by_key.is_some() {
                         // The file is there and has another content.
                         stream.key = None;
-                        stream.cut = true;
+                        stream.cut = Some(LostReason::Truncated);
                         sink.event(&self.info, Event::Truncated);
                     }
                     // Otherwise the whole directory may be away. It may come back.
@@ -570,7 +570,7 @@ impl Trail {
             new.modified_ns = old.modified_ns;
             new.skip_nul = true;
             old.current = false;
-            old.cut = true;
+            old.cut = Some(LostReason::Truncated);
             self.streams.insert(at, new);
             at += 1;
             sink.event(&self.info, Event::Truncated);
@@ -676,17 +676,13 @@ impl Trail {
             shared.registry.forget(key, self.index);
         }
         let bytes = stream.size.saturating_sub(stream.next_offset());
-        let reason = if stream.cut {
-            LostReason::Truncated
-        } else {
-            LostReason::Gone
-        };
+        let reason = stream.cut.unwrap_or(LostReason::Gone);
         // A truncation that took nothing we know of is told by its own event.
-        if bytes > 0 || !stream.cut {
+        if bytes > 0 || stream.cut.is_none() {
             sink.event(&self.info, Event::Lost { bytes, reason });
         }
         if stream.announced {
-            sink.ended(stream.id, End::Cut);
+            sink.ended(stream.id, End::Cut(reason));
         }
     }
 
@@ -714,7 +710,7 @@ impl Trail {
                 Step::Bytes { range, more } => {
                     let len = range.len();
                     // A copy is finished as soon as its end is seen.
-                    stream.ready = more || stream.cut;
+                    stream.ready = more || stream.cut.is_some();
                     stream.quiet_since = None;
                     stream.size = stream.size.max(stream.mark.offset);
                     let mut bytes = shared.buffer.get(range).unwrap_or_default();
@@ -739,7 +735,9 @@ impl Trail {
                     let current = stream.current;
                     let grace_over =
                         now.saturating_duration_since(since) >= shared.options.drain_grace;
-                    let over = stream.cut || grace_over || self.streams.len() - at > DRAINING_MAX;
+                    let over = stream.cut.is_some()
+                        || grace_over
+                        || self.streams.len() - at > DRAINING_MAX;
                     if current && !open {
                         // Closed to save a descriptor, and written since.
                         self.look = true;
@@ -755,15 +753,11 @@ impl Trail {
                 Step::Failed(error) => {
                     stream.ready = false;
                     if matches!(stream.body, Body::Gzip(_)) {
-                        let bytes = stream.size.saturating_sub(stream.mark.offset);
-                        sink.event(
-                            &self.info,
-                            Event::Lost {
-                                bytes,
-                                reason: LostReason::Damaged,
-                            },
-                        );
-                        stream.cut = true;
+                        // If the file ends too early, nobody knows what is missing.
+                        let bytes = stream.stored_rest().max(1);
+                        let reason = LostReason::Damaged;
+                        sink.event(&self.info, Event::Lost { bytes, reason });
+                        stream.cut = Some(reason);
                         self.finish(at, shared, sink);
                     } else {
                         self.report(Trouble::of(&error), sink);
@@ -779,7 +773,7 @@ impl Trail {
     fn finish(&mut self, at: usize, shared: &mut Shared, sink: &mut impl Sink) {
         let stream = self.streams.remove(at);
         if stream.announced {
-            sink.ended(stream.id, if stream.cut { End::Cut } else { End::Whole });
+            sink.ended(stream.id, stream.cut.map_or(End::Whole, End::Cut));
         }
         if let Some(key) = stream.key {
             let stored = match &stream.body {

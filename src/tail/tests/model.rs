@@ -98,6 +98,8 @@ struct Model {
     unlinked: Vec<usize>,
     /// Some rotated file was compressed.
     compressed: bool,
+    /// The process was started and has not looked yet.
+    blind: bool,
     checkpoint: (Positions, HashMap<PathBuf, Vec<String>>),
 }
 
@@ -113,6 +115,7 @@ impl Model {
             rotated: 0,
             unlinked: Vec::new(),
             compressed: false,
+            blind: false,
             checkpoint: Default::default(),
         };
         // What was rotated before a path is first seen is history, which is a matter of its own.
@@ -214,13 +217,18 @@ impl Model {
                 if let Some(name) = name {
                     self.scene.compress(&name);
                     self.compressed = true;
+                    if self.blind {
+                        self.forget_truncations();
+                    }
                 }
             }
             Op::Look => {
+                self.blind = false;
                 self.scene.now += Duration::from_millis(300);
                 self.scene.look();
             }
             Op::Later(seconds) => {
+                self.blind = false;
                 self.scene.later(seconds.into());
             }
             Op::Checkpoint => {
@@ -236,12 +244,9 @@ impl Model {
                     // What the checkpoint knows of is told; see `gone_while_stopped_is_told`.
                     self.lines[id].unknowable = true;
                 }
+                self.blind = true;
                 if self.compressed {
-                    // A compressed file that has the content may come from the file itself: that it was truncated shows
-                    // only if it is still there.
-                    for line in self.lines.iter_mut().filter(|line| line.losable) {
-                        line.unknowable = true;
-                    }
+                    self.forget_truncations();
                 }
                 self.scene.log.lines.clone_from(&self.checkpoint.1);
                 self.scene.restart(self.checkpoint.0.clone());
@@ -347,6 +352,14 @@ impl Model {
         for id in &self.writer.lines {
             self.lines[*id].losable = true;
             self.lines[*id].unknowable |= unknowable;
+        }
+    }
+
+    /// A compressed file that has the content of another may come from that itself: that it was truncated shows to a new
+    /// process only if it is still there.
+    fn forget_truncations(&mut self) {
+        for line in self.lines.iter_mut().filter(|line| line.losable) {
+            line.unknowable = true;
         }
     }
 
