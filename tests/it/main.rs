@@ -22,3 +22,4 @@ mod rules_manual;
 mod running;
 mod server;
 mod support;
+mod tailing;
