@@ -601,7 +601,7 @@ fn a_kill_at_any_moment_loses_no_line_and_counts_none_twice() {
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % bound
     };
-    // No two lines are the same: a file that begins and ends as another does is taken for a copy of it.
+    // No two lines are the same: a short file that says what another does may be a copy of it, and is not read then.
     let mut serial = 0;
     let mut lines = move |appliance: &str, count: u64| -> String {
         let more = serial..serial + count;
