@@ -2,6 +2,7 @@
 //! running them, Compose and Kubernetes by their schemas. What cannot be had here (Docker, HAProxy 2.9, snmp_exporter,
 //! a cluster) is named in docs/deploying.md.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
@@ -461,7 +462,10 @@ fn grafana_provisioning_finds_the_data_source_and_the_dashboards() {
 #[test]
 fn kubernetes_manifests_fit_their_schemas() {
     let kustomization = yaml("deploy/kubernetes/kustomization.yaml").remove(0);
+    let mut listed = BTreeSet::new();
     for resource in kustomization["resources"].as_array().expect("resources") {
+        // kustomize refuses what it is given twice.
+        assert!(listed.insert(resource.as_str()), "{resource} twice");
         let path = deploy("kubernetes").join(resource.as_str().expect("a path"));
         assert!(path.exists(), "{resource}");
         if path.is_dir() {

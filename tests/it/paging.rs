@@ -78,7 +78,7 @@ impl Chain {
             &[
                 ("scrape_interval: 15s", "scrape_interval: 1s"),
                 ("evaluation_interval: 15s", "evaluation_interval: 1s"),
-                ("/etc/prometheus/rules/*.yaml", &rules),
+                ("/etc/prometheus/appliance/*.yaml", &rules),
                 ("localhost:9093", &format!("127.0.0.1:{alertmanager}")),
                 ("localhost:10067", &format!("127.0.0.1:{exporter}")),
             ],
