@@ -1,4 +1,5 @@
-# The two commands of README are `make demo` and `make test`; on a machine with Rust and make they need nothing more.
+# The two commands of README are `make demo` and `make test`; on a machine with Rust, make and a C compiler they need
+# nothing more.
 
 # `make fuzz`: seconds for each target, and cases for each property.
 FUZZ_SECONDS ?= 60
@@ -8,11 +9,31 @@ CASES ?= 20000
 released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 	sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/appliance_log_exporter
 
-.PHONY: demo test deps instructions bench goals fuzz
+# `make install`: what is installed, and below which directory (none: the machine itself). It asks no cargo: sudo may
+# not find one.
+BINARY ?= target/release/appliance_log_exporter
+DESTDIR ?=
+
+.PHONY: demo install test deps instructions bench goals fuzz
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
-	cargo run --release --locked --quiet -- demo
+	cargo run --release --locked -- demo
+
+# The program as a service, where no package does it; a release build comes first. Settings that are there stay. What
+# the service reads, its group and its directory, are as in the packages.
+install:
+	install -D -m 755 $(BINARY) $(DESTDIR)/usr/bin/appliance_log_exporter
+	install -D -m 644 -t $(DESTDIR)/etc/systemd/system deploy/systemd/*.service deploy/systemd/*.socket
+	[ -e $(DESTDIR)/etc/default/appliance_log_exporter ] || \
+		install -D -m 644 deploy/systemd/appliance_log_exporter.default $(DESTDIR)/etc/default/appliance_log_exporter
+	install -D -m 644 deploy/systemd/appliance_log_exporter.sysusers \
+		$(DESTDIR)/etc/sysusers.d/appliance_log_exporter.conf
+	install -D -m 644 deploy/systemd/appliance_log_exporter.tmpfiles \
+		$(DESTDIR)/etc/tmpfiles.d/appliance_log_exporter.conf
+	install -D -m 644 -t $(DESTDIR)/usr/share/man/man1 deploy/man/*.1
+	[ -n "$(DESTDIR)" ] || { systemd-sysusers appliance_log_exporter.conf && \
+		systemd-tmpfiles --create appliance_log_exporter.conf && systemctl daemon-reload; }
 
 # Everything that must pass. What the tests run against is installed first, where it is missing.
 test: deps

@@ -73,11 +73,61 @@ const FILES: &[&str] = &[
     "/usr/share/appliance-log-exporter/dashboards/fleet.json",
     "/usr/share/bash-completion/completions/appliance_log_exporter",
     "/usr/share/doc/appliance-log-exporter/deploying.md",
+    "/usr/share/doc/appliance-log-exporter/examples/alertmanager/alertmanager.yml",
+    "/usr/share/doc/appliance-log-exporter/examples/alertmanager/appliance.tmpl",
     "/usr/share/doc/appliance-log-exporter/examples/logrotate/appliances",
     "/usr/share/doc/appliance-log-exporter/examples/prometheus/prometheus.yml",
     "/usr/share/doc/appliance-log-exporter/examples/rsyslog/appliances.conf",
     "/usr/share/doc/appliance-log-exporter/examples/rsyslog/appliances.lookup.json",
 ];
+
+/// Where no package is at hand, `make install` puts the same program, units and settings there, and leaves settings that
+/// are there alone.
+#[test]
+fn make_installs_what_the_service_needs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let install = || {
+        said(
+            Command::new(program("make"))
+                .arg("install")
+                .arg(concat!(
+                    "BINARY=",
+                    env!("CARGO_BIN_EXE_appliance_log_exporter")
+                ))
+                .arg(format!("DESTDIR={}", directory.path().display()))
+                .current_dir(root()),
+        )
+    };
+    install();
+    for (installed, source) in [
+        (
+            "etc/systemd/system/appliance_log_exporter.service",
+            "service",
+        ),
+        ("etc/systemd/system/appliance_log_exporter.socket", "socket"),
+        ("etc/default/appliance_log_exporter", "default"),
+        ("etc/sysusers.d/appliance_log_exporter.conf", "sysusers"),
+        ("etc/tmpfiles.d/appliance_log_exporter.conf", "tmpfiles"),
+    ] {
+        let read = |path: PathBuf| {
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+        };
+        assert_eq!(
+            read(directory.path().join(installed)),
+            read(root().join(format!("deploy/systemd/appliance_log_exporter.{source}")))
+        );
+    }
+    let binary = directory.path().join("usr/bin/appliance_log_exporter");
+    assert!(said(Command::new(binary).arg("--version")).contains(env!("CARGO_PKG_VERSION")));
+
+    let settings = directory.path().join("etc/default/appliance_log_exporter");
+    std::fs::write(&settings, "ARGS=mine").expect("it can be written");
+    install();
+    assert_eq!(
+        std::fs::read_to_string(&settings).expect("settings"),
+        "ARGS=mine"
+    );
+}
 
 #[test]
 fn the_debian_package_holds_everything() {

@@ -21,7 +21,7 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 }
 
 #[test]
-fn its_two_commands_are_in_the_makefile() {
+fn its_commands_are_in_the_makefile() {
     let readme = read("README.md");
     let makefile = read("Makefile");
     let commands: Vec<&str> = readme
@@ -29,7 +29,7 @@ fn its_two_commands_are_in_the_makefile() {
         .filter_map(|line| line.strip_prefix("make "))
         .filter_map(|rest| rest.split_whitespace().next())
         .collect();
-    assert_eq!(commands, ["demo", "test"]);
+    assert_eq!(commands, ["demo", "test", "install"]);
     for target in commands {
         assert!(
             makefile.lines().any(
@@ -109,15 +109,16 @@ fn its_rule_passes_and_counts() {
 }
 
 #[test]
-fn rsyslog_takes_its_configuration() {
+fn rsyslog_takes_its_template() {
     let directory = tempfile::tempdir().expect("a directory");
     let config = directory.path().join("rsyslog.conf");
     let snippets = blocks(&read("README.md"), "");
-    let snippet = snippets
+    let template = snippets
         .iter()
-        .find(|block| block.contains("imtcp"))
+        .find(|block| block.contains("template("))
         .expect("rsyslog's part");
-    std::fs::write(&config, snippet).expect("it can be written");
+    let action = r#"action(type="omfile" file="/dev/null" template="line")"#;
+    std::fs::write(&config, format!("{template}{action}\n")).expect("it can be written");
     let output = Command::new(program("rsyslogd"))
         .args(["-N1", "-f"])
         .arg(config)
@@ -125,6 +126,43 @@ fn rsyslog_takes_its_configuration() {
         .expect("rsyslogd starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && !said.contains("error"), "{said}");
+}
+
+/// The whole way is walked by hand, with tests/walk.sh. Here: what it copies is there, and the fan stops and comes back.
+#[test]
+fn its_way_to_paging_has_what_it_names() {
+    let readme = read("README.md");
+    let walk = readme
+        .split("\n## ")
+        .find(|section| section.starts_with("From clone to paging"))
+        .expect("the section");
+    let script = blocks(walk, "sh").concat();
+    let files: Vec<&str> = script
+        .split_whitespace()
+        .filter(|word| word.starts_with("deploy/") || word.starts_with("rules/"))
+        .map(|word| word.trim_end_matches("/*.yaml"))
+        .collect();
+    assert!(files.len() > 5, "{files:?}");
+    for file in files {
+        assert!(root().join(file).exists(), "{file}");
+    }
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("hsm1.log");
+    let said: Vec<&str> = script
+        .lines()
+        .filter_map(|line| line.strip_prefix("say '")?.strip_suffix('\''))
+        .collect();
+    assert_eq!(said.len(), 2);
+    let mut text = String::new();
+    for (line, state) in said.iter().zip([2, 0]) {
+        text += &format!("<165>2026-11-20T12:00:00+00:00 hsm1 ipmievd: {line}\n");
+        std::fs::write(&log, &text).expect("it can be written");
+        let output = binary().arg("replay").arg(&log).output().expect("it runs");
+        let wanted =
+            format!(r#"ipmi_sensor_state{{appliance="hsm1",name="Fan2A",type="Fan"}} {state}"#);
+        assert!(String::from_utf8_lossy(&output.stdout).contains(&wanted));
+    }
 }
 
 #[test]
