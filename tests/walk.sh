@@ -19,6 +19,7 @@ if [ ! -d "$machine" ]; then
   chroot "$machine" apt-get install -y --download-only $(sed -n 's/^apt-get install -y //p' "$project/README.md")
   git clone --quiet "$project" "$machine/root/appliance_log_exporter"
   mkdir -p "$machine$cargo" "$machine$rustup"
+  echo '127.0.0.1 localhost' > "$machine/etc/hosts"
 fi
 
 systemd-nspawn --quiet --register=no --keep-unit --private-network --resolv-conf=off --timezone=off --console=pipe \
