@@ -172,6 +172,7 @@ const Stat = ({ frames, panel, width, height }) => {
             colorMode={options.colorMode}
             graphMode="none"
             justifyMode={options.justifyMode}
+            text={options.text}
             textMode={many > 1 ? 'value_and_name' : 'auto'}
           />
         );
@@ -193,7 +194,7 @@ const Series = ({ frames, panel, width, height, step }) => (
 
 const States = ({ frames, panel, width, height, step }) => {
   const history = panel.type === 'status-history';
-  const labelWidth = Math.min(260, 14 + 7.3 * Math.max(...frames.map((it) => it.fields[1].state.displayName.length)));
+  const labelWidth = Math.min(320, 14 + 7.3 * Math.max(...frames.map((it) => it.fields[1].state.displayName.length)));
   const axis = 34;
   const shown = frames.slice(0, Math.max(1, Math.floor((height - axis) / 13)));
   const rowHeight = Math.min(34, (height - axis) / shown.length);

@@ -41,7 +41,7 @@ export default kit.dashboard(
     ),
     count(
       'Admin API failures',
-      'Failed logins at the Admin API in the time range.',
+      'Failed logins at the Admin API in the time range, from AdminAPI.',
       of('adminapi_logins_total', 'result="failed"'),
       FAILURES,
     ),
@@ -82,7 +82,7 @@ export default kit.dashboard(
         { from: 'event', as: 'Event' },
         { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
       ],
-      sort: 'Times',
+      sort: ['Times'],
     }),
     kit.bars({
       title: 'PAM and console failures',
@@ -107,7 +107,7 @@ export default kit.dashboard(
         { from: 'command', as: 'Command' },
         { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
       ],
-      sort: 'Times',
+      sort: ['Times'],
     }),
     kit.bars({
       title: 'lunash and HSM logins',
@@ -126,14 +126,14 @@ export default kit.dashboard(
     }),
     kit.bars({
       title: 'Admin API logins',
-      about: 'Logins at the Admin API, by result.',
+      about: 'Logins at the Admin API, by result, from AdminAPI.',
       queries: [
         kit.range(kit.happened(events('appliance, result', of('adminapi_logins_total'))), '{{appliance}} {{result}}'),
       ],
     }),
     kit.bars({
       title: 'Admin API events',
-      about: 'Other messages of the Admin API, by event.',
+      about: 'All messages of AdminAPI, by event.',
       queries: [
         kit.range(kit.happened(events('appliance, event', of('adminapi_events_total'))), '{{appliance}} {{event}}'),
       ],
@@ -150,7 +150,7 @@ export default kit.dashboard(
         { from: 'event', as: 'Change' },
         { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
       ],
-      sort: 'Times',
+      sort: ['Times'],
     }),
   ],
 );

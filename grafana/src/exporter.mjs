@@ -106,7 +106,7 @@ export default kit.dashboard(
     kit.lines({
       title: 'Lines that no rule knows',
       about:
-        'Share of the lines of known programs that no rule matches. A step up after a firmware update: the vendor ' +
+        'Share of the log lines of known programs that no rule matches. A step up after a firmware update: the vendor ' +
         'changed a wording. Run explain on the file to see the lines.',
       queries: [
         kit.range(
@@ -128,7 +128,7 @@ export default kit.dashboard(
         { from: 'rule', as: 'Rule' },
         { from: 'Value', as: 'Lines', unit: 'short', decimals: 0 },
       ],
-      sort: 'Lines',
+      sort: ['Lines'],
     }),
     kit.row('Bounds'),
     kit.table({
@@ -139,7 +139,7 @@ export default kit.dashboard(
         { from: 'metric', as: 'Metric' },
         { from: 'Value', as: 'Series', unit: 'short', decimals: 0 },
       ],
-      sort: 'Series',
+      sort: ['Series'],
     }),
     kit.bars({
       title: 'Series refused',

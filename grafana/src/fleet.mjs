@@ -3,10 +3,20 @@
 import * as kit from './kit.mjs';
 import { DASHBOARDS, alerts, applianceLink, conditions, events, gauge, of, serviceState } from './kit.mjs';
 
+// What can be open, and which programs' messages open and close it.
+const FED =
+  'sensors and SEL (ipmievd), disks (smartd), NTLS and its certificate (NTLS, certmonitord), service state and error ' +
+  'codes (sysstatd), log disk (crontab), tunnels (kmd)';
 const heard = gauge('appliance', of('log_last_message_timestamp_seconds'));
 // One row per appliance that was ever heard: NaN, shown as "no data", where a query has nothing to say about it.
 const everyAppliance = (expr) => `(${expr})\nor on (appliance)\n(0 / 0) * ${heard}`;
 const WATCHDOG = 'ALERTS{alertname=~".*Watchdog", alertstate="firing"}';
+// The worst of what is open and of what fires: an appliance whose faults are events (kTLS, drops) has only the latter.
+const worst = `max by (appliance) (
+${conditions}
+or label_replace(2 * (count by (appliance) (${alerts('severity="critical"')}) > bool 0), "condition", "critical alert", "", "")
+or label_replace(count by (appliance) (${alerts('severity="warning"')}) > bool 0, "condition", "warning alert", "", "")
+)`;
 // No alert firing is 0 only if rules are evaluated at all, which the watchdog alert, always firing, proves.
 const firing = (matchers, by) =>
   `count ${by} (${alerts(matchers)})\nor ${by && 'on (appliance) '}(0 * ${by ? heard : `count(${heard})`} and on () ${WATCHDOG})`;
@@ -29,28 +39,28 @@ const stats = [
   }),
   kit.stat({
     title: 'Critical',
-    about: 'Appliances whose worst open condition is critical. Which conditions count: see the table below.',
-    queries: [kit.instant(`sum(max by (appliance) (${conditions}) == bool 2)`)],
+    about: `Appliances whose worst open condition or firing alert is critical. Conditions: ${FED}.`,
+    queries: [kit.instant(`sum(${worst} == bool 2)`)],
     unit: 'short',
     thresholds: kit.ANY_IS_CRIT,
   }),
   kit.stat({
     title: 'Warning',
-    about: 'Appliances whose worst open condition is a warning. Which conditions count: see the table below.',
-    queries: [kit.instant(`sum(max by (appliance) (${conditions}) == bool 1)`)],
+    about: `Appliances whose worst open condition or firing alert is a warning. Conditions: ${FED}.`,
+    queries: [kit.instant(`sum(${worst} == bool 1)`)],
     unit: 'short',
     thresholds: kit.ANY_IS_WARN,
   }),
   kit.stat({
     title: 'Critical alerts',
-    about: 'Firing alerts of severity critical, from the shipped rules. No data if no rule is evaluated.',
+    about: 'Firing alerts of severity critical, from the shipped rules, which look at what log messages told. No data if no rule is evaluated.',
     queries: [kit.instant(firing('severity="critical"', ''))],
     unit: 'short',
     thresholds: kit.ANY_IS_CRIT,
   }),
   kit.stat({
     title: 'Warning alerts',
-    about: 'Firing alerts of severity warning, from the shipped rules. No data if no rule is evaluated.',
+    about: 'Firing alerts of severity warning, from the shipped rules, which look at what log messages told. No data if no rule is evaluated.',
     queries: [kit.instant(firing('severity="warning"', ''))],
     unit: 'short',
     thresholds: kit.ANY_IS_WARN,
@@ -60,13 +70,12 @@ const stats = [
 const appliances = kit.table({
   title: 'Appliances, problems first',
   about:
-    'One row per appliance. Worst and Open count what a log message has opened and none has closed: sensors and SEL ' +
-    '(ipmievd), disks (smartd), NTLS and its certificate (NTLS, certmonitord), service state and error codes ' +
-    '(sysstatd), log disk (crontab), tunnels (kmd). "no data" means that no line has ever told. Click a name for more.',
+    `One row per appliance. Open counts what a log message has opened and none has closed: ${FED}. ` +
+    'Worst is the worst of these and of the alerts that fire. "no data" means that no line has ever told. Click a name for more.',
   width: 24,
   height: 10,
   queries: [
-    kit.rows(everyAppliance(`max by (appliance) (${conditions})`)),
+    kit.rows(everyAppliance(worst)),
     kit.rows(everyAppliance(`sum by (appliance) ((${conditions}) > bool 0)`)),
     kit.rows(everyAppliance(serviceState)),
     kit.rows(everyAppliance(gauge('appliance', of('ntls_up')))),
@@ -111,14 +120,13 @@ const appliances = kit.table({
     { from: 'Value #G', as: 'Last line', unit: 's', decimals: 0, thresholds: kit.SILENCE },
     { from: 'Value #H', as: 'Alerts', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN, decimals: 0 },
   ],
-  sort: 'Worst',
+  sort: ['Worst', 'Open', 'Alerts'],
 });
 
 const open = kit.table({
   title: 'Open conditions',
   about:
-    'What a log message has opened and none has closed: sensors, SEL, disks, NTLS, certificate, service state and ' +
-    'codes, log disk, tunnels.',
+    `What a log message has opened and none has closed: ${FED}.`,
   width: 12,
   queries: [kit.rows(kit.happened(conditions, 'condition', 'nothing is open'))],
   columns: [
@@ -127,7 +135,7 @@ const open = kit.table({
     { from: 'item', as: 'Item' },
     { from: 'Value', as: 'State', mappings: kit.STATE },
   ],
-  sort: 'State',
+  sort: ['State'],
 });
 
 const firingTable = kit.table({
@@ -150,8 +158,8 @@ const firingTable = kit.table({
 const history = [
   kit.stateTimeline({
     title: 'Worst state over time',
-    about: 'The worst open condition of each appliance. Fed by the messages named above.',
-    queries: [kit.range(`max by (appliance) (${conditions})`, '{{appliance}}')],
+    about: `The worst open condition or firing alert of each appliance. Conditions: ${FED}.`,
+    queries: [kit.range(worst, '{{appliance}}')],
     mappings: kit.STATE,
   }),
   kit.bars({
@@ -207,7 +215,7 @@ const history = [
       { from: 'event', as: 'Event' },
       { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
     ],
-    sort: 'Times',
+    sort: ['Times'],
   }),
 ];
 

@@ -108,7 +108,7 @@ const sensors = [
       { from: 'unit', as: 'Unit' },
       ...LIMITS.map(([, as], index) => ({ from: `Value #${'CDEFGH'[index]}`, as })),
     ],
-    sort: 'State',
+    sort: ['State'],
   }),
   kit.stateTimeline({
     title: 'Limits',
@@ -229,7 +229,7 @@ const disks = [
       { from: 'Value #F', as: 'ATA errors' },
       { from: 'Value #G', as: 'Test errors' },
     ],
-    sort: 'Pending',
+    sort: ['Pending'],
   }),
   kit.table({
     title: 'NVMe disks',
@@ -258,7 +258,7 @@ const disks = [
       { from: 'Value #E', as: 'Media errors' },
       { from: 'Value #F', as: 'New errors', unit: 'short', decimals: 0 },
     ],
-    sort: 'Warning bits',
+    sort: ['Warning bits'],
   }),
   kit.table({
     title: 'Disk attributes',
@@ -280,7 +280,7 @@ const disks = [
       { from: 'Value #B', as: 'Raw' },
       { from: 'Value #C', as: 'Failed', mappings: kit.FAILED },
     ],
-    sort: 'Failed',
+    sort: ['Failed'],
   }),
   kit.bars({
     title: 'Disk self-tests',

@@ -88,7 +88,7 @@ const now = [
 const history = [
   kit.statusHistory({
     title: 'NTLS over time',
-    about: 'Whether the Network Trust Link Service was up, from its start, stop and crash messages.',
+    about: 'Whether NTLS was up, from its start, stop and crash messages.',
     width: 12,
     height: 6,
     queries: [kit.range(gauge('appliance', of('ntls_up')), '{{appliance}}')],
@@ -117,7 +117,7 @@ const clients = [
   kit.bars({
     title: 'Handshake failures by reason',
     about:
-      'TLS handshakes with a client that failed: “Fail to establish a secure channel” and “Failed handshake”, by RC_ name.',
+      'TLS handshakes with a client that failed, from NTLS: “Fail to establish a secure channel” and “Failed handshake”, by RC_ name.',
     queries: [
       kit.range(
         kit.happened(events('appliance, reason', of('ntls_handshake_failures_total'))),
@@ -137,20 +137,20 @@ const clients = [
       { from: 'reason', as: 'Reason' },
       { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
     ],
-    sort: 'Times',
+    sort: ['Times'],
   }),
   kit.table({
     title: 'NTLS errors by code',
     about: 'Messages of NTLS of severity err or crit that are not about one client, in the time range.',
     queries: [kit.rows(kit.happened(total('appliance, event, code, reason', of('ntls_errors_total'))))],
     columns: [
-      { from: 'appliance', as: 'Appliance' },
+      { from: 'appliance', as: 'Appliance', width: 110 },
       { from: 'event', as: 'Event' },
       { from: 'code', as: 'Code' },
       { from: 'reason', as: 'Reason' },
       { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
     ],
-    sort: 'Times',
+    sort: ['Times'],
   }),
 ];
 
@@ -169,7 +169,7 @@ const hsm = [
       { from: 'meaning', as: 'Meaning', mappings: kit.words(ALARMS), plain: true },
       { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
     ],
-    sort: 'Times',
+    sort: ['Times'],
   }),
   kit.bars({
     title: 'Zeroizations by cause',

@@ -43,7 +43,7 @@ const tunnels = [
   }),
   kit.stat({
     title: 'Tunnel changes',
-    about: 'Times that a tunnel went up or down in the time range, as far as two scrapes could tell.',
+    about: 'Times that a tunnel went up or down in the time range, from the alarms of kmd, as far as two scrapes could tell.',
     queries: [kit.instant(`sum(max by (appliance, vpn, remote_address) (changes(${of('ipsec_vpn_up')}[$__range])))`)],
     unit: 'short',
     thresholds: kit.ANY_IS_WARN,
@@ -64,7 +64,7 @@ const tunnels = [
   }),
   kit.stat({
     title: 'KMD messages',
-    about: 'Messages of the Juniper key management daemon in the time range.',
+    about: 'Messages of kmd, the Juniper key management daemon, in the time range.',
     queries: [kit.instant(`sum(${total('appliance', of('kmd_messages_total'))})`)],
     unit: 'short',
   }),
@@ -77,7 +77,7 @@ const tunnels = [
   }),
   kit.bars({
     title: 'Flaps',
-    about: 'Changes of each tunnel. A tunnel that changes again and again is worse than one that is down.',
+    about: 'Changes of each tunnel, from the alarms of kmd. A tunnel that changes again and again is worse than one that is down.',
     queries: [
       kit.range(
         kit.happened(
@@ -108,7 +108,7 @@ const drops = [
   }),
   kit.table({
     title: 'Drops by meaning',
-    about: 'The same in the time range, with the meaning of cOS Stream ids. Eight-digit ids are from cOS Core.',
+    about: 'The same Clavister messages in the time range, with the meaning of cOS Stream ids. Eight-digit ids are from cOS Core.',
     queries: [
       kit.rows(
         `label_replace(${kit.happened(total('appliance, id', of('ipsec_drops_total')))}, "meaning", "$1", "id", "(.*)")`,
@@ -120,21 +120,21 @@ const drops = [
       { from: 'meaning', as: 'Meaning', mappings: kit.words(DROPS), plain: true },
       { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
     ],
-    sort: 'Times',
+    sort: ['Times'],
   }),
 ];
 
 const messages = [
   kit.table({
     title: 'KMD messages by id',
-    about: 'Messages of the key management daemon in the time range, by message id.',
+    about: 'Messages of kmd, the key management daemon, in the time range, by message id.',
     queries: [kit.rows(kit.happened(total('appliance, id', of('kmd_messages_total'))))],
     columns: [
       { from: 'appliance', as: 'Appliance' },
       { from: 'id', as: 'Message' },
       { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
     ],
-    sort: 'Times',
+    sort: ['Times'],
   }),
   kit.table({
     title: 'Clavister messages by id and action',
@@ -146,7 +146,7 @@ const messages = [
       { from: 'action', as: 'Action' },
       { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
     ],
-    sort: 'Times',
+    sort: ['Times'],
   }),
 ];
 

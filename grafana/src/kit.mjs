@@ -38,6 +38,7 @@ import {
   VisibilityMode,
   VizLegendOptionsBuilder,
   VizOrientation,
+  VizTextDisplayOptionsBuilder,
   VizTooltipOptionsBuilder,
 } from '@grafana/grafana-foundation-sdk/common';
 import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus';
@@ -273,9 +274,10 @@ const dress = (panel, { title, about, queries, width, height, unit, mappings, th
   return panel;
 };
 
-/** One number per series. */
+/** One number per series. Names get a size that can be read: left alone, Grafana shrinks them with the room. */
 export const stat = ({ width = 4, height = 4, graph = false, ...rest }) =>
   dress(new StatBuilder(), { width, height, decimals: 0, ...rest })
+    .text(new VizTextDisplayOptionsBuilder().titleSize(14))
     .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.Thresholds))
     .colorMode(BigValueColorMode.Value)
     .graphMode(graph ? BigValueGraphMode.Area : BigValueGraphMode.None)
@@ -359,10 +361,10 @@ const WIDTHS = { Times: 80, Lines: 100, Series: 100, Instances: 90, Id: 90, Code
 
 /**
  * A table. `columns` lists what is shown, in that order: `{from, as, …}`, where `from` is a label, or `Value` with the
- * query's letter (`Value` alone if there is one query), and `as` the heading. `sort` is a heading, biggest first;
- * `sortAscending` likewise, smallest first.
+ * query's letter (`Value` alone if there is one query), and `as` the heading. `sort` lists headings, biggest first;
+ * `sortAscending` is one, smallest first.
  */
-export const table = ({ width = 12, height = 9, columns, sort, sortAscending, ...rest }) => {
+export const table = ({ width = 12, height = 9, columns, sort = [], sortAscending, ...rest }) => {
   const panel = dress(new TableBuilder(), { width, height, ...rest }).showHeader(true).minWidth(70).filterable(true);
   if (rest.queries.length > 1) panel.withTransformation({ id: 'merge', options: {} });
   const shown = columns.map(({ from }) => from);
@@ -378,10 +380,8 @@ export const table = ({ width = 12, height = 9, columns, sort, sortAscending, ..
       renameByName: Object.fromEntries(columns.map(({ from, as }) => [from, as])),
     },
   });
-  const by = sort ?? sortAscending;
-  if (by) {
-    panel.sortBy([new TableSortByFieldStateBuilder().displayName(by).desc(Boolean(sort))]);
-  }
+  const by = (heading, desc) => new TableSortByFieldStateBuilder().displayName(heading).desc(desc);
+  panel.sortBy(sortAscending ? [by(sortAscending, false)] : sort.map((heading) => by(heading, true)));
   for (const { from, as, unit, decimals, mappings, thresholds, links, plain, width = WIDTHS[as] } of columns) {
     // A label that a series does not have is blank: it is a value that may be missing.
     const properties = from.startsWith('Value') ? [] : [{ id: 'noValue', value: '' }];

@@ -493,6 +493,51 @@ fn shown() -> BTreeSet<String> {
         .collect()
 }
 
+/// Whoever doubts a panel must know which lines to look for: its description names a program, or the pack, that feeds
+/// each of its metrics.
+#[test]
+fn panels_say_which_log_messages_feed_them() {
+    let mut feeders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for entry in std::fs::read_dir(root().join("rules/packs")).expect("rules/packs") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let pack: Value = serde_yaml::from_str(&text).expect("YAML");
+        let programs = pack["programs"].as_object().into_iter().flatten();
+        let names = programs
+            .map(|(program, _)| program.clone())
+            .chain(pack["pack"].as_str().map(String::from));
+        let names: BTreeSet<String> = names.map(|name| name.to_lowercase()).collect();
+        for (metric, _) in pack["metrics"].as_object().into_iter().flatten() {
+            feeders
+                .entry(metric.clone())
+                .or_default()
+                .extend(names.clone());
+        }
+    }
+    for (metric, _) in LOG_METRICS {
+        feeders.insert(metric.to_string(), ["log".into(), "message".into()].into());
+    }
+    let mut silent = BTreeSet::new();
+    for dashboard in dashboards() {
+        for (panel, expression) in dashboard.targets() {
+            let about = panel["description"].as_str().unwrap_or_default();
+            let about = about.to_lowercase();
+            for metric in metrics(expression) {
+                let Some(names) = feeders.get(&metric) else {
+                    continue;
+                };
+                if !names.iter().any(|name| about.contains(name)) {
+                    silent.insert(format!(
+                        "{}: {} does not say that {names:?} feed {metric}",
+                        dashboard.file, panel["title"]
+                    ));
+                }
+            }
+        }
+    }
+    assert!(silent.is_empty(), "{silent:#?}");
+}
+
 /// Whoever is paged must find what the alert saw: every metric that a rule looks at is on a dashboard.
 #[test]
 fn they_show_every_metric_that_an_alert_looks_at() {
