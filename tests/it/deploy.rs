@@ -74,7 +74,13 @@ fn receiver(directory: &Path, input: &str, port: u16) -> PathBuf {
     ]
     .map(|file| read(&deploy(file)))
     .join("\n");
-    for expected in ["fileGroup=\"appliance-logs\"", "queue.spoolDirectory="] {
+    for expected in [
+        "fileGroup=\"appliance-logs\"",
+        "queue.spoolDirectory=",
+        "queue.maxDiskSpace=",
+        ":::secpath-replace%",
+        "dynaFileCacheSize=\"1000\"",
+    ] {
         assert!(text.contains(expected), "no {expected}");
     }
     let group = run(Command::new(program("id")).arg("-gn"));
@@ -540,6 +546,19 @@ fn kubernetes_pods_may_do_nothing_they_need_not() {
         monitor["spec"]["endpoints"][0]["port"],
         metrics["spec"]["ports"][0]["name"]
     );
+}
+
+/// No image can be built here; what it must be is written in its file.
+#[test]
+fn the_container_is_empty_but_for_the_exporter_and_nobodys() {
+    let file = read(&deploy("container/Containerfile"));
+    let last = file.rsplit("\nFROM ").next().expect("a stage");
+    assert!(last.starts_with("scratch\n"), "{last}");
+    assert!(last.contains("\nUSER 65532:65532\n"), "{last}");
+    let compose = yaml("deploy/compose/compose.yaml").remove(0);
+    let exporter = &compose["services"]["exporter"];
+    assert_eq!(exporter["read_only"], true);
+    assert_eq!(exporter["cap_drop"], json!(["ALL"]));
 }
 
 #[test]
