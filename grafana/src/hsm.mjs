@@ -127,7 +127,9 @@ const clients = [
   }),
   kit.table({
     title: 'Refused and broken connections',
-    about: 'Client connections that NTLS refused or lost for another reason than the handshake, in the time range.',
+    about:
+      'Client connections that NTLS refused (credentials, foreign clients) or lost, other than at the handshake, in ' +
+      'the time range.',
     queries: [
       kit.rows(kit.happened(total('appliance, event, reason', of('ntls_connection_failures_total')))),
     ],

@@ -368,7 +368,9 @@ fn scripts_are_clean() {
     for script in ["compose/generator/generate.sh", "compose/smoke.sh"] {
         accepts(Command::new(program("shellcheck")).arg(deploy(script)));
     }
-    accepts(Command::new(program("shellcheck")).arg(root().join("tests/install-deps.sh")));
+    for script in ["install-deps.sh", "walk.sh"] {
+        accepts(Command::new(program("shellcheck")).arg(root().join("tests").join(script)));
+    }
 }
 
 #[test]
