@@ -969,6 +969,25 @@ fn lag_is_what_waits() {
 }
 
 #[test]
+fn truncated_while_lines_wait() {
+    let mut scene = Scene::new();
+    let line = "x".repeat(99) + "\n";
+    scene.write("messages", &line.repeat(200_000));
+    scene.read_once();
+    let status = scene.tail.as_ref().unwrap().status().next().unwrap();
+    scene.truncate("messages");
+    scene.write("messages", "new\n");
+    scene.look();
+    let read = (status.offset / 100) as usize;
+    assert_eq!(scene.lines("messages").len(), read + 1);
+    // All that waited was known of; what of it was a line begun is told by the end of the file.
+    let reason = LostReason::Truncated;
+    let bytes = status.lag_bytes;
+    assert_eq!(scene.events(), [Truncated, Lost { bytes, reason }]);
+    assert_eq!(scene.log.cut.concat().len() as u64, status.offset % 100);
+}
+
+#[test]
 fn gone_while_stopped_is_told() {
     let mut scene = Scene::new();
     scene.write("messages", "1\n2");
