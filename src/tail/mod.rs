@@ -401,6 +401,8 @@ struct Shared {
     opened: usize,
     /// No rescan was done yet: what is found now was there before us.
     starting: bool,
+    /// Some stream is, or was, a pipe. Otherwise nobody need look for one among thousands of files at every wait.
+    pipes: bool,
 }
 
 impl Shared {
@@ -477,6 +479,7 @@ impl Tail {
             last_id: 0,
             opened: 0,
             starting: true,
+            pipes: false,
         };
         let mut tail = Tail {
             shared,
@@ -632,8 +635,11 @@ impl Tail {
             tv_nsec: timeout.subsec_nanos().into(),
         };
         let watch = self.watch.descriptor();
-        let pipes: Vec<_> = self
-            .trails
+        let trails: &[Trail] = match self.shared.pipes {
+            true => &self.trails,
+            false => &[],
+        };
+        let pipes: Vec<_> = trails
             .iter()
             .flat_map(|trail| &trail.streams)
             .filter_map(Stream::pipe)
@@ -731,6 +737,12 @@ impl Tail {
         let result = watch.hints(|hint| match hint {
             Hint::Everything => everything = true,
             Hint::Directories => *search = true,
+            // A directory of files that we follow may have busy neighbours.
+            Hint::Directory(path) => {
+                let mut patterns = shared.sources.iter().flat_map(|source| &source.include);
+                *search |= patterns.any(|pattern| pattern.depends_on(path))
+                    || targets.keys().any(|target| target.starts_with(path));
+            }
             Hint::Written(path) | Hint::Renamed(path) => {
                 let renamed = matches!(hint, Hint::Renamed(_));
                 match paths

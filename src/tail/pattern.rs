@@ -97,6 +97,21 @@ impl Pattern {
         }
     }
 
+    /// The directory beneath which everything lies that is meant.
+    fn root(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::StandardInput => None,
+            Kind::Literal(path) => Some(path.parent().unwrap_or(path)),
+            Kind::Glob { root, .. } => Some(root),
+        }
+    }
+
+    /// Whether the coming or going of a directory may bring or take a file that is meant.
+    pub(super) fn depends_on(&self, directory: &Path) -> bool {
+        self.root()
+            .is_some_and(|root| root.starts_with(directory) || directory.starts_with(root))
+    }
+
     /// What the wildcards stand for if `path` (absolute) is meant, otherwise `None`.
     pub(super) fn matches(&self, path: &Path) -> Option<Captures> {
         match &self.kind {
@@ -130,10 +145,10 @@ impl Pattern {
     /// Calls `file` for every existing path beneath the root that may be meant and is no directory, and `directory` for
     /// every directory in which a matching file may appear, or that shows when such a directory comes or goes.
     pub(super) fn walk(&self, mut file: impl FnMut(&Path), mut directory: impl FnMut(&Path)) {
-        let (root, depth) = match &self.kind {
-            Kind::StandardInput => return,
-            Kind::Literal(path) => (path.parent().unwrap_or(path), None),
-            Kind::Glob { root, depth, .. } => (root.as_path(), Some(depth.unwrap_or(usize::MAX))),
+        let Some(root) = self.root() else { return };
+        let depth = match &self.kind {
+            Kind::Glob { depth, .. } => Some(depth.unwrap_or(usize::MAX)),
+            _ => None,
         };
         // Also for a root that is not there yet: its coming shows in an ancestor. And its going shows in its parent, but
         // not in itself as long as somebody holds a file open that was in it, as we do.

@@ -1108,6 +1108,28 @@ fn quiet_files_cost_no_look_between_two_rescans() {
 }
 
 #[test]
+fn directories_beside_ours_are_nobodys_business() {
+    let mut scene = Scene::with(Watcher::Inotify, &["logs/*.log", "a/**/x.log"]);
+    fs::create_dir(scene.path("logs")).unwrap();
+    scene.write("logs/1.log", "1\n");
+    scene.look();
+    let searches = |scene: &mut Scene, name: &str| {
+        fs::create_dir(scene.path(name)).unwrap();
+        let tail = scene.tail.as_mut().unwrap();
+        tail.take_hints();
+        std::mem::take(&mut tail.search)
+    };
+    for (name, want) in [
+        ("other", false),
+        ("log", false),
+        ("a", true),
+        ("logs/deep", true),
+    ] {
+        assert_eq!(searches(&mut scene, name), want, "{name}");
+    }
+}
+
+#[test]
 fn a_path_beyond_the_sources_keeps_its_position() {
     let mut scene = Scene::new();
     scene.write("messages", "1\n");

@@ -144,6 +144,7 @@ impl Trail {
         if self.info.is_standard_input() {
             if !self.seen {
                 self.seen = true;
+                shared.pipes = true;
                 self.streams
                     .push(Stream::new(shared.next_id(), None, Body::StandardInput));
             }
@@ -180,6 +181,7 @@ impl Trail {
                     Ok(body) => {
                         self.retire_current();
                         self.trouble = None;
+                        shared.pipes = true;
                         self.streams.push(Stream::new(shared.next_id(), None, body));
                     }
                     Err(error) => self.report(Trouble::of(&error), sink),

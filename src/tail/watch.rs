@@ -29,7 +29,9 @@ pub(super) enum Hint<'a> {
     Written(&'a Path),
     /// The name came, went, or changed its rights.
     Renamed(&'a Path),
-    /// A directory came or went.
+    /// The directory at this path came, went, or changed its rights.
+    Directory(&'a Path),
+    /// Some directory did.
     Directories,
     /// Events were lost.
     Everything,
@@ -211,16 +213,13 @@ mod inotify_directories {
                         each(Hint::Directories);
                         continue;
                     };
-                    if event.mask.contains(EventMask::ISDIR) {
-                        each(Hint::Directories);
-                        continue;
-                    }
                     for directory in self.paths.get(&event.wd).into_iter().flatten() {
                         path.clear();
                         path.push(directory);
                         path.push(name);
-                        let written = event.mask.contains(EventMask::MODIFY);
-                        each(if written {
+                        each(if event.mask.contains(EventMask::ISDIR) {
+                            Hint::Directory(&path)
+                        } else if event.mask.contains(EventMask::MODIFY) {
                             Hint::Written(&path)
                         } else {
                             Hint::Renamed(&path)
