@@ -78,7 +78,7 @@ use trail::Trail;
 use watch::{Hint, Watch};
 
 /// How much one call of [`Tail::read`] reads at most, in bytes, give or take a chunk.
-const READ_BYTES: usize = 4 * 1024 * 1024;
+const READ_BYTES: usize = 1024 * 1024;
 
 /// How often rotated files are looked at until they are quiet for long enough.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -530,7 +530,7 @@ impl Tail {
         self.parked.truncate(VANISHED_MAX);
     }
 
-    /// Reads what is there, up to about 4 MiB, file by file in turn, and looks at files whose time has come. `now` must
+    /// Reads what is there, up to about 1 MiB, file by file in turn, and looks at files whose time has come. `now` must
     /// not go back. Never blocks longer than the file system does.
     pub fn read(&mut self, now: Instant, sink: &mut impl Sink) -> Progress {
         self.take_hints();
