@@ -31,7 +31,7 @@ pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
             );
         }
     }
-    faults.extend(shadowed(rules, &engine));
+    faults.extend(shadowed(rules, &mut engine));
     faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     faults.dedup();
     Ok(faults)
@@ -117,7 +117,7 @@ fn run(
 }
 
 /// Rules that an earlier one always wins from: every message made from their templates goes to the other.
-fn shadowed(rules: &RuleSet, engine: &Engine) -> Vec<Diagnostic> {
+fn shadowed(rules: &RuleSet, engine: &mut Engine) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
     for (rule, id) in rules.rules.iter().zip(0..) {
         let Some(winner) = rule.shadow(RuleId(id), rules, engine) else {
@@ -136,7 +136,7 @@ fn shadowed(rules: &RuleSet, engine: &Engine) -> Vec<Diagnostic> {
 
 impl Rule {
     /// The earlier rule that takes all messages made from this rule's templates.
-    fn shadow(&self, id: RuleId, rules: &RuleSet, engine: &Engine) -> Option<Arc<str>> {
+    fn shadow(&self, id: RuleId, rules: &RuleSet, engine: &mut Engine) -> Option<Arc<str>> {
         let program = match &self.scope {
             Scope::Programs(programs) => rules.programs.get(*programs.first()?)?.name.as_str(),
             Scope::Every => "unheard-of",

@@ -12,7 +12,7 @@ use crate::matcher::{Change, Matcher, Scratch, Updater};
 use crate::metric::{
     ApplianceId, Domain, Family, Kind, Limits, MetricId, OTHER, Saved, Slot, Spec, Table,
 };
-use crate::record::{self, Clock, ProgramId, Programs, Record};
+use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Programs, Record};
 use crate::rules::{HeaderField, RuleId, RuleSet, When};
 use crate::unrecognised::Unrecognised;
 
@@ -29,6 +29,9 @@ const SEVERITIES: [&str; 9] = [
 
 /// Hosts whose appliance is remembered; more are looked up in the table.
 const HOSTS_MAX: usize = 20_000;
+
+/// An appliance that was not looked up yet.
+const NOBODY: ApplianceId = ApplianceId(u32::MAX);
 
 /// A slot that was not looked up yet.
 const UNKNOWN: Slot = Slot(u32::MAX - 1);
@@ -97,6 +100,10 @@ pub struct Engine {
     updater: Updater,
     /// The numbers.
     pub table: Table,
+    headers: Headers,
+    /// By header that was seen before, the appliance of its host; good for one generation of the headers.
+    by_header: Vec<ApplianceId>,
+    by_header_generation: u32,
     hosts: HashMap<Box<[u8]>, ApplianceId>,
     /// By appliance.
     seen: Vec<Seen>,
@@ -148,6 +155,9 @@ impl Engine {
             matcher,
             programs,
             table: Table::new(specs, limits, exclusive),
+            headers: Headers::default(),
+            by_header: Vec::new(),
+            by_header_generation: 0,
             hosts: HashMap::new(),
             seen: Vec::new(),
             epoch: 0,
@@ -204,6 +214,7 @@ impl Engine {
     pub fn forget(&mut self) {
         self.table.clear();
         self.hosts.clear();
+        self.by_header.clear();
         self.seen.clear();
         self.epoch = self.table.epoch();
         self.hits.fill(0);
@@ -211,7 +222,12 @@ impl Engine {
     }
 
     /// The first rule that would decide on a message of this program under a header that fulfils `when`.
-    pub(crate) fn winner(&self, program: &str, message: &[u8], when: &[When]) -> Option<RuleId> {
+    pub(crate) fn winner(
+        &mut self,
+        program: &str,
+        message: &[u8],
+        when: &[When],
+    ) -> Option<RuleId> {
         let mut record = Record {
             program: program.as_bytes(),
             program_id: self.programs.lookup(program.as_bytes()),
@@ -238,14 +254,14 @@ impl Engine {
             }
         }
         let mut winner = None;
-        self.matcher
-            .find(&record, &mut self.matcher.scratch(), |found| {
-                let go_on = self.rules.rules[found.rule.0 as usize].go_on;
-                if !go_on {
-                    winner = Some(found.rule);
-                }
-                go_on
-            });
+        let rules = &self.rules;
+        self.matcher.find(&record, &mut self.scratch, |found| {
+            let go_on = rules.rules[found.rule.0 as usize].go_on;
+            if !go_on {
+                winner = Some(found.rule);
+            }
+            go_on
+        });
         winner
     }
 
@@ -324,8 +340,8 @@ impl Engine {
         mut outcome: impl FnMut(&Table, Outcome<'_, '_>),
     ) {
         for frame in record::frames(line) {
-            let record = record::parse(frame, &self.programs);
-            let appliance = self.one(origin, &record, &mut change);
+            let (record, header) = self.headers.parse(frame, &self.programs);
+            let appliance = self.one(origin, &record, header, &mut change);
             outcome(
                 &self.table,
                 Outcome {
@@ -347,10 +363,14 @@ impl Engine {
         &mut self,
         origin: &mut Origin,
         record: &Record<'_>,
+        header: Option<HeaderId>,
         change: &mut impl FnMut(&Table, Slot, Change),
     ) -> ApplianceId {
         self.matched.clear();
-        let appliance = self.appliance(origin, record);
+        let appliance = match header {
+            Some(header) if origin.appliance.is_none() => self.appliance_of(header, origin, record),
+            _ => self.appliance(origin, record),
+        };
         if record.repeat_last > 0 {
             self.again(origin, appliance, record.repeat_last, change);
             return appliance;
@@ -463,7 +483,35 @@ impl Engine {
         }
     }
 
+    /// The appliance of a header that names its host.
     #[inline]
+    fn appliance_of(
+        &mut self,
+        header: HeaderId,
+        origin: &Origin,
+        record: &Record<'_>,
+    ) -> ApplianceId {
+        if self.by_header_generation != self.headers.generation() {
+            self.by_header_generation = self.headers.generation();
+            self.by_header.clear();
+        }
+        let at = header.0 as usize;
+        match self.by_header.get(at) {
+            Some(&known) if known != NOBODY => known,
+            _ => {
+                let appliance = self.appliance(origin, record);
+                // Without a host in it, the header does not decide.
+                if record.host.is_some_and(|host| !host.is_empty()) {
+                    if self.by_header.len() <= at {
+                        self.by_header.resize(at + 1, NOBODY);
+                    }
+                    self.by_header[at] = appliance;
+                }
+                appliance
+            }
+        }
+    }
+
     fn appliance(&mut self, origin: &Origin, record: &Record<'_>) -> ApplianceId {
         let name = match &origin.appliance {
             Some(name) => name.as_bytes(),

@@ -7,6 +7,7 @@
 
 use memchr::{memchr, memchr2, memchr3, memmem};
 
+use crate::record::{digits, starts_with};
 use crate::rules::{Class, Piece, Template};
 
 /// A capture: start and end in the message, or [`NOWHERE`].
@@ -17,12 +18,18 @@ pub(super) const NOWHERE: Span = (u32::MAX, u32::MAX);
 
 /// What the machine does at one place. All but [`Op::Run`] with `firm` unset, [`Op::Lazy`] and [`Op::Split`] leave nothing
 /// to come back to, so that most templates run straight through, without touching the stack.
+///
+/// The tag is a byte of its own: packed into a field's spare values, it takes a dozen instructions to find at every step.
 #[derive(Clone, Debug)]
+#[repr(u8)]
 pub(super) enum Op {
     /// These bytes.
     Text(Box<[u8]>),
     /// These bytes, ASCII case ignored.
     TextAnyCase(Box<[u8]>),
+    /// One of these: words as they are usually written, with one blank wherever blanks may be. Go on there if it is so,
+    /// else here, where the words and blanks follow one by one.
+    Phrase(Phrase, usize),
     /// All blanks there are, at least so many.
     Blanks(usize),
     /// Bytes of a class, greedy.
@@ -51,12 +58,45 @@ pub(super) enum Op {
     End,
 }
 
+/// The usual ways to write the same words.
+#[derive(Clone, Debug)]
+pub(super) struct Phrase {
+    /// As the template has it.
+    usual: Box<[u8]>,
+    /// Without the blanks that need not be there.
+    tight: Option<Box<[u8]>>,
+    /// Blanks end it, of which there may be more.
+    blanks: bool,
+}
+
+impl Phrase {
+    /// How many bytes of the text are the phrase; none if it is written in another way.
+    #[inline]
+    fn len(&self, text: &[u8]) -> Option<usize> {
+        let len = if starts_with(text, &self.usual) {
+            self.usual.len()
+        } else {
+            let tight = self.tight.as_ref()?;
+            if !starts_with(text, tight) {
+                return None;
+            }
+            tight.len()
+        };
+        match self.blanks {
+            true => Some(len + blanks(&text[len..])),
+            false => Some(len),
+        }
+    }
+}
+
 /// A run of bytes of a class.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
     pub class: &'static [bool; 256],
     pub min: usize,
     max: usize,
+    /// The class is that of digits.
+    digits: bool,
     /// Nothing that may follow begins with a byte of the class, so that a shorter run could not match.
     firm: bool,
 }
@@ -156,6 +196,21 @@ pub(super) enum Hint {
 }
 
 impl Hint {
+    /// The bytes that what follows may start with; none if it may also be the end.
+    pub(super) fn bytes(&self) -> Option<[bool; 256]> {
+        let any = |bytes: &[u8]| Some(std::array::from_fn(|byte| bytes.contains(&(byte as u8))));
+        match self {
+            Hint::One(a) => any(&[*a]),
+            Hint::Two(a, b) => any(&[*a, *b]),
+            Hint::Three(a, b, c) => any(&[*a, *b, *c]),
+            Hint::BlankOr(a) => any(&[b' ', b'\t', 0xC2, *a]),
+            Hint::Text(finder) => any(finder.needle().get(..1)?),
+            Hint::End => None,
+            Hint::Any(first) if first.end => None,
+            Hint::Any(first) => Some(std::array::from_fn(|byte| first.holds(Some(&(byte as u8))))),
+        }
+    }
+
     /// The first position from `from` on where what follows may start.
     fn find(&self, text: &[u8], from: usize) -> Option<usize> {
         let rest = text.get(from..)?;
@@ -251,6 +306,13 @@ impl Machine {
                     true => pos += literal.len(),
                     false => failed = true,
                 },
+                Op::Phrase(phrase, to) => {
+                    if let Some(len) = phrase.len(&text[pos..]) {
+                        pos += len;
+                        at = *to;
+                        continue;
+                    }
+                }
                 Op::TextAnyCase(literal) => match text.get(pos..pos + literal.len()) {
                     Some(found) if found.eq_ignore_ascii_case(literal) => pos += literal.len(),
                     _ => failed = true,
@@ -384,6 +446,19 @@ impl Run {
     /// The most bytes of the class that a text starts with.
     #[inline]
     fn longest(&self, text: &[u8]) -> usize {
+        if self.max == 1 {
+            return usize::from(
+                text.first()
+                    .is_some_and(|&byte| self.class[usize::from(byte)]),
+            );
+        }
+        if self.digits
+            && self.max >= 8
+            && let Some(eight) = text.first_chunk::<8>()
+            && let count @ ..8 = digits(u64::from_le_bytes(*eight))
+        {
+            return count;
+        }
         let text = text.get(..self.max).unwrap_or(text);
         text.iter()
             .position(|&byte| !self.class[usize::from(byte)])
@@ -397,50 +472,26 @@ impl Run {
 fn quad(text: &[u8]) -> Option<(usize, usize)> {
     let mut pos = 0;
     for number in 0..4 {
-        let digits = text
-            .get(pos..)?
-            .iter()
-            .take(3)
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        if digits == 0 {
+        let rest = text.get(pos..)?;
+        let count = match rest.first_chunk::<8>() {
+            Some(eight) => digits(u64::from_le_bytes(*eight)).min(3),
+            None => {
+                let digit = |byte: &&u8| byte.is_ascii_digit();
+                rest.iter().take(3).take_while(digit).count()
+            }
+        };
+        if count == 0 {
             return None;
         }
         if number == 3 {
-            return Some((pos + 1, pos + digits));
+            return Some((pos + 1, pos + count));
         }
-        pos += digits;
-        if text.get(pos) != Some(&b'.') {
+        if rest.get(count) != Some(&b'.') {
             return None;
         }
-        pos += 1;
+        pos += count + 1;
     }
     None
-}
-
-/// `text.starts_with(literal)` in place: the literals are short, and a call of `memcmp` costs more than to compare.
-#[inline]
-fn starts_with(text: &[u8], literal: &[u8]) -> bool {
-    let Some(text) = text.get(..literal.len()) else {
-        return false;
-    };
-    if let (Some(text_tail), Some(literal_tail)) =
-        (text.last_chunk::<8>(), literal.last_chunk::<8>())
-    {
-        // Eight at a time; the last eight may overlap those before.
-        let (chunks, _) = text.as_chunks::<8>();
-        let (others, _) = literal.as_chunks::<8>();
-        return chunks.iter().zip(others).all(|(a, b)| a == b) && text_tail == literal_tail;
-    }
-    if let (Some(head), Some(tail), Some(other_head), Some(other_tail)) = (
-        text.first_chunk::<4>(),
-        text.last_chunk::<4>(),
-        literal.first_chunk::<4>(),
-        literal.last_chunk::<4>(),
-    ) {
-        return head == other_head && tail == other_tail;
-    }
-    text.iter().zip(literal).all(|(a, b)| a == b)
 }
 
 fn quad_op(after: First) -> Op {
@@ -448,6 +499,11 @@ fn quad_op(after: First) -> Op {
         firm: !First::of(|byte| byte.is_ascii_digit()).meets(after),
         otherwise: None,
     }
+}
+
+/// Whether a piece is a text or blanks.
+fn is_fixed(piece: &Piece) -> bool {
+    matches!(piece, Piece::Text(_) | Piece::Blanks { .. })
 }
 
 struct Compiler<'t> {
@@ -465,7 +521,10 @@ impl Compiler<'_> {
         for at in (1..pieces.len()).rev() {
             behind[at - 1] = First::before_one(&pieces[at], self.ignore_case, behind[at]);
         }
-        for (piece, next) in pieces.iter().zip(behind) {
+        for (at, (piece, next)) in pieces.iter().zip(behind).enumerate() {
+            if at == 0 || !is_fixed(&pieces[at - 1]) {
+                self.phrase(&pieces[at..]);
+            }
             match piece {
                 Piece::Text(text) if self.ignore_case => {
                     self.ops.push(Op::TextAnyCase(text.as_slice().into()));
@@ -476,6 +535,7 @@ impl Compiler<'_> {
                     class: table(*class),
                     min: *min,
                     max: *max,
+                    digits: *class == Class::Digit,
                     firm: !First::of(|byte| class.holds(byte)).meets(next),
                 })),
                 Piece::Quad => self.ops.push(quad_op(next)),
@@ -494,6 +554,47 @@ impl Compiler<'_> {
                 }
             }
         }
+    }
+
+    /// Appends the short cut for the words and blanks that `pieces` begin with, if there are several.
+    fn phrase(&mut self, pieces: &[Piece]) {
+        let fixed = || pieces.iter().take_while(|piece| is_fixed(piece));
+        let count = fixed().count();
+        if count < 2 || self.ignore_case {
+            return;
+        }
+        let (mut usual, mut tight, mut ends) = (Vec::new(), Vec::new(), false);
+        for piece in fixed() {
+            ends = false;
+            match piece {
+                Piece::Text(text) => {
+                    usual.extend_from_slice(text);
+                    tight.extend_from_slice(text);
+                }
+                piece => {
+                    usual.push(b' ');
+                    // Before a colon there is seldom a blank, behind it often.
+                    let after_text = tight.last().is_some_and(|byte| *byte != b':');
+                    let optional = matches!(piece, Piece::Blanks { required: false });
+                    if !(optional && (after_text || tight.is_empty())) {
+                        tight.push(b' ');
+                    }
+                    ends = true;
+                }
+            }
+        }
+        // Blanks at the end that need not be there are blanks all the same, or the phrase does not end in them.
+        let blanks = ends && tight.last() == Some(&b' ');
+        if ends && !blanks {
+            return;
+        }
+        let to = self.ops.len() + 1 + count;
+        let phrase = Phrase {
+            tight: (tight != usual).then(|| tight.into()),
+            usual: usual.into(),
+            blanks,
+        };
+        self.ops.push(Op::Phrase(phrase, to));
     }
 
     fn choice(&mut self, options: &[Vec<Piece>], after: First) {
@@ -538,7 +639,7 @@ impl Compiler<'_> {
 fn hint(ops: &[Op], mut at: usize) -> Option<Hint> {
     loop {
         return Some(match ops.get(at)? {
-            Op::Open { .. } | Op::Close(_) => {
+            Op::Open { .. } | Op::Close(_) | Op::Phrase(..) => {
                 at += 1;
                 continue;
             }

@@ -17,7 +17,7 @@ use regex_automata::util::syntax;
 
 use machine::{Machine, NOWHERE, Outcome, Scratch as MachineScratch, Span};
 pub use nearest::Nearest;
-use set::{Beginning, Member, Set, SetScratch};
+use set::{Beginning, Member, Set};
 pub use update::{Change, Updater};
 
 use crate::record::Record;
@@ -42,11 +42,9 @@ pub struct Matcher {
 /// The patterns that one program's messages meet, in order.
 #[derive(Debug)]
 struct Group {
-    /// Made when the first message comes.
-    set: OnceLock<Set>,
     /// By member of the set: the rule, and the index into [`Matcher::patterns`].
     members: Box<[(RuleId, u32)]>,
-    /// The group's place among the scratch memories.
+    /// The group's place among the sets.
     number: usize,
 }
 
@@ -69,7 +67,8 @@ enum Compiled {
 /// Memory that searches share; one for each thread.
 #[derive(Debug)]
 pub struct Scratch {
-    sets: Vec<SetScratch>,
+    /// By group, made when its first message comes.
+    sets: Vec<Option<Set>>,
     machine: MachineScratch,
     captures: Captures,
     found: Found,
@@ -124,7 +123,6 @@ impl Matcher {
             }
             number += 1;
             Group {
-                set: OnceLock::new(),
                 members: chosen.into(),
                 number: number - 1,
             }
@@ -159,9 +157,7 @@ impl Matcher {
     pub fn scratch(&self) -> Scratch {
         let sets = self.programs.len() + 2;
         Scratch {
-            sets: std::iter::repeat_with(SetScratch::default)
-                .take(sets)
-                .collect(),
+            sets: std::iter::repeat_with(|| None).take(sets).collect(),
             machine: MachineScratch::default(),
             captures: Captures::empty(regex_automata::util::captures::GroupInfo::empty()),
             found: Found {
@@ -197,13 +193,13 @@ impl Matcher {
             captures,
             found,
         } = scratch;
-        let Some(scratch) = sets.get_mut(group.number) else {
+        let Some(set) = sets.get_mut(group.number) else {
             return false;
         };
-        let set = group.set.get_or_init(|| self.set(group));
+        let set = set.get_or_insert_with(|| self.set(group));
         let mut any = false;
         let mut last = None;
-        for &candidate in set.search(record.message, scratch) {
+        for &candidate in set.search(record.message) {
             let (rule, pattern) = group.members[candidate as usize];
             if last == Some(rule) {
                 continue;

@@ -1,13 +1,17 @@
 //! The rules of one program: which of them could match a message, in order.
 //!
 //! A table that is driven by the first bytes of a message names the few rules that can begin so, mostly one, and reads
-//! no further than it must for that; the capture machine tries those in order. Where holes at the beginning leave many
-//! (`Device: {device}, …`), one anchored automaton over all of them names the first that matches, so that the cost does
-//! not grow with their number.
+//! no further than it must for that; the capture machine tries those in order. A row of the table is made when a message
+//! first comes there, so that rules cost nothing where their messages do not occur; and the bytes that led to an end are
+//! remembered, so that most messages are compared with them and not walked along byte by byte.
 //!
-//! A set is made when its program logs its first message, so that rules cost nothing where their program is not there.
+//! Where a text of any length stands before what tells the rules apart (`Device: {device}, …`), the search goes on from
+//! every place where that text may end, of which there are few. Where that does not help, one anchored automaton over
+//! all patterns names the first that matches, so that the cost does not grow with their number.
 
+use arrayvec::ArrayVec;
 use hashbrown::HashMap;
+use memchr::{memchr, memchr2, memchr3};
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
@@ -15,13 +19,26 @@ use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::machine::Op;
+use crate::record::starts_with;
 
 /// With more candidates than this the automaton is asked first.
-const CANDIDATES_MAX: usize = 4;
+const CANDIDATES_MAX: usize = 8;
 
-/// Rows of the table, for every pattern and at most; what lies beyond is left to the automaton.
-const ROWS_PER_PATTERN: usize = 8;
-const ROWS_MAX: usize = 4096;
+/// States of the table, for every pattern and at most; what lies beyond is left to the automaton.
+const STATES_PER_PATTERN: usize = 8;
+const STATES_MAX: usize = 4096;
+
+/// The same, where a search went several ways: the automaton would have to read the whole message.
+const UNION_MAX: usize = 8;
+
+/// Fewer members than this are tried rather than told apart by what follows such a text.
+const SPREAD_MIN: usize = 4;
+
+/// Members that are tried besides those that have a text of any length at one place.
+const OTHERS_MAX: usize = 6;
+
+/// Places where a text of any length may end; where there are more, the automaton is asked.
+const WALKS_MAX: usize = 24;
 
 /// Memory for the automaton's states that have been seen, in bytes for every pattern, and at most.
 const CACHE_BYTES_PER_PATTERN: usize = 64 << 10;
@@ -45,76 +62,354 @@ pub(super) enum Beginning<'m> {
 /// The patterns of one program, told apart by their number in order.
 #[derive(Debug)]
 pub(super) struct Set {
+    beginnings: Beginnings,
     /// By byte its column.
-    columns: Box<[u8; 256]>,
-    /// How many columns a row has.
+    columns: Box<[u16; 256]>,
+    /// How many columns a row has; the first is for the end of the message.
     width: usize,
-    /// By row and column what comes next: the start of a row, or with [`LEAF`] set an index into `leaves`.
-    table: Box<[u32]>,
-    /// By row the index into `leaves` for a message that ends here.
-    ends: Box<[u32]>,
-    /// Where a search starts, as in `table`.
-    start: u32,
+    /// By class the columns that it holds.
+    class_columns: Vec<Vec<usize>>,
+    /// By row and column what comes next.
+    table: Vec<Next>,
+    /// Where a search starts.
+    start: Next,
+    states: Vec<State>,
+    state_numbers: HashMap<Box<[u32]>, u32>,
+    states_max: usize,
     /// Members in order.
-    leaves: Box<[Box<[u32]>]>,
-    automaton: Option<DFA>,
+    leaves: Vec<Box<[u32]>>,
+    leaf_numbers: HashMap<Box<[u32]>, u32>,
+    spreads: Vec<Spread>,
+    /// By hash of a message's first eight bytes.
+    ways: Box<[ArrayVec<Way, WAYS_MAX>]>,
+    /// How many were not known.
+    new_ways: u32,
+    gather: Gather,
+    /// Candidates of a search that went several ways.
+    union: Vec<u32>,
+    regexes: Box<[Box<str>]>,
+    automaton: Automaton,
 }
 
-/// Marks an end in [`Set::table`].
-const LEAF: u32 = 1 << 31;
+/// What a byte leads to: a [`Step`] in 32 bits, of which the upper two tell the kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Next(u32);
 
-/// Memory that searches of one set share.
-#[derive(Debug, Default)]
-pub(super) struct SetScratch {
-    cache: Option<Cache>,
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Go on in the row that starts there.
+    Row(usize),
+    /// A state whose row is not made yet.
+    State(usize),
+    /// These members, by number among the leaves.
+    Leaf(usize),
+    /// Go on from several places.
+    Spread(usize),
+}
+
+/// Where a walk over the first bytes of a message ended. Messages that begin with the same bytes end there, too.
+#[derive(Debug)]
+struct Way {
+    text: Box<[u8]>,
+    end: Next,
+}
+
+/// Ways remembered for messages whose first eight bytes have one hash, and how many hashes there are.
+const WAYS_MAX: usize = 4;
+const WAY_HASHES: usize = 256;
+
+/// One in so many new ways takes the place of a known one.
+const WAYS_RENEWED: u32 = 64;
+
+/// Longest way that is remembered, bytes.
+const WAY_BYTES_MAX: usize = 64;
+
+impl Next {
+    const KIND: u32 = 3 << 30;
+    const STATE: u32 = 1 << 30;
+    const LEAF: u32 = 2 << 30;
+    const SPREAD: u32 = 3 << 30;
+
+    fn state(number: usize) -> Next {
+        Next(number as u32 | Next::STATE)
+    }
+
+    fn leaf(number: usize) -> Next {
+        Next(number as u32 | Next::LEAF)
+    }
+
+    fn spread(number: usize) -> Next {
+        Next(number as u32 | Next::SPREAD)
+    }
+
+    /// Rows start below 2²¹: there are at most [`STATES_MAX`] of at most 257 columns.
+    fn row(start: usize) -> Next {
+        Next(start as u32)
+    }
+
+    #[inline]
+    fn step(self) -> Step {
+        let number = (self.0 & !Next::KIND) as usize;
+        match self.0 & Next::KIND {
+            0 => Step::Row(number),
+            Next::STATE => Step::State(number),
+            Next::LEAF => Step::Leaf(number),
+            _ => Step::Spread(number),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    nodes: Box<[u32]>,
+    /// Where its row starts, once it is made.
+    row: Option<usize>,
+}
+
+/// A text of any length that nearly all members left have here.
+#[derive(Debug)]
+struct Spread {
+    /// Where it may end.
+    finder: Finder,
+    /// What follows it.
+    next: Next,
+    /// All members that are left.
+    leaf: usize,
+    /// Those that have no such text.
+    others: usize,
+    /// How often in a row this led to too many; it is given up when that happens too often.
+    failures: u32,
+}
+
+const FAILURES_MAX: u32 = 16;
+
+/// Finds bytes of a class.
+#[derive(Debug)]
+enum Finder {
+    One(u8),
+    Two(u8, u8),
+    Three(u8, u8, u8),
+    Any(Box<[bool; 256]>),
+}
+
+impl Finder {
+    fn new(class: Box<[bool; 256]>) -> Self {
+        let bytes: Vec<u8> = (0..=u8::MAX).filter(|at| class[usize::from(*at)]).collect();
+        match bytes.as_slice() {
+            [a] => Finder::One(*a),
+            [a, b] => Finder::Two(*a, *b),
+            [a, b, c] => Finder::Three(*a, *b, *c),
+            _ => Finder::Any(class),
+        }
+    }
+
+    #[inline]
+    fn find(&self, text: &[u8]) -> Option<usize> {
+        match self {
+            Finder::One(a) => memchr(*a, text),
+            Finder::Two(a, b) => memchr2(*a, *b, text),
+            Finder::Three(a, b, c) => memchr3(*a, *b, *c, text),
+            Finder::Any(class) => text.iter().position(|byte| class[usize::from(*byte)]),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Automaton {
+    NotMade,
+    /// The patterns are too many for its limit.
+    TooLarge,
+    Made(Box<(DFA, Cache)>),
 }
 
 impl Set {
     pub(super) fn new<'m>(members: impl Iterator<Item = Member<'m>>) -> Self {
         let members: Vec<Member> = members.collect();
-        let mut set = Beginnings::new(&members).determinize(members.len());
-        let widest = set.leaves.iter().map(|leaf| leaf.len()).max();
-        if widest.unwrap_or(0) > CANDIDATES_MAX {
-            set.automaton = automaton(&members);
-        }
-        set
+        let beginnings = Beginnings::new(&members);
+        let (columns, width) = beginnings.columns();
+        let class_columns = beginnings.class_columns(&columns);
+        let starts = beginnings.starts.clone();
+        let mut this = Self {
+            gather: Gather::new(beginnings.nodes.len()),
+            beginnings,
+            columns,
+            width,
+            class_columns,
+            table: Vec::new(),
+            start: Next::leaf(0),
+            states: Vec::new(),
+            state_numbers: HashMap::new(),
+            states_max: (64 + STATES_PER_PATTERN * members.len()).min(STATES_MAX),
+            leaves: Vec::new(),
+            leaf_numbers: HashMap::new(),
+            new_ways: 0,
+            spreads: Vec::new(),
+            ways: std::iter::repeat_with(ArrayVec::new)
+                .take(WAY_HASHES)
+                .collect(),
+            union: Vec::new(),
+            regexes: members.iter().map(|member| member.regex.into()).collect(),
+            automaton: Automaton::NotMade,
+        };
+        this.start = this.state(&starts, &[]);
+        this
     }
 
     /// The members that could match, in order; none before the first could.
     #[inline]
-    pub(super) fn search<'s>(&'s self, message: &[u8], scratch: &mut SetScratch) -> &'s [u32] {
-        let mut at = self.start;
-        let mut rest = message.iter();
-        while at & LEAF == 0 {
-            let next = match rest.next() {
-                Some(&byte) => {
-                    let column = usize::from(self.columns[usize::from(byte)]);
-                    self.table.get(at as usize + column)
+    pub(super) fn search(&mut self, message: &[u8]) -> &[u32] {
+        let (leaf, from) = self.way(message);
+        let leaf = match leaf {
+            Step::Leaf(leaf) => leaf,
+            Step::Spread(spread) => {
+                if self.spreads[spread].failures < FAILURES_MAX {
+                    if self.spread(spread, message, from) {
+                        self.spreads[spread].failures = 0;
+                        return &self.union;
+                    }
+                    self.spreads[spread].failures += 1;
                 }
-                None => self.ends.get(at as usize / self.width),
-            };
-            at = next.copied().unwrap_or(LEAF);
+                self.spreads[spread].leaf
+            }
+            // A walk ends at one of those.
+            Step::Row(_) | Step::State(_) => return &[],
+        };
+        if self
+            .leaves
+            .get(leaf)
+            .is_none_or(|few| few.len() > CANDIDATES_MAX)
+        {
+            return self.first_of(leaf, message);
         }
-        let leaf = self.leaves.get((at & !LEAF) as usize);
-        let candidates = leaf.map_or(&[][..], |leaf| &**leaf);
-        if candidates.len() <= CANDIDATES_MAX {
-            return candidates;
-        }
-        self.first_of(candidates, message, scratch)
+        &self.leaves[leaf]
     }
 
-    fn first_of<'s>(
-        &'s self,
-        candidates: &'s [u32],
-        message: &[u8],
-        scratch: &mut SetScratch,
-    ) -> &'s [u32] {
-        let Some(automaton) = &self.automaton else {
+    /// Where the walk over a whole message ends, from memory if it can be.
+    #[inline]
+    fn way(&mut self, message: &[u8]) -> (Step, usize) {
+        let Some(eight) = message.first_chunk::<8>() else {
+            return self.walk(self.start, message, 0);
+        };
+        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+        let hash = u64::from_le_bytes(*eight).wrapping_mul(MULTIPLIER) >> 56;
+        let known = &self.ways[hash as usize];
+        if let Some(way) = known.iter().find(|way| starts_with(message, &way.text)) {
+            return (way.end.step(), way.text.len());
+        }
+        self.new_way(message, hash as usize)
+    }
+
+    #[cold]
+    fn new_way(&mut self, message: &[u8], hash: usize) -> (Step, usize) {
+        let (step, len) = self.walk(self.start, message, 0);
+        let end = match step {
+            Step::Leaf(leaf) => Next::leaf(leaf),
+            Step::Spread(spread) => Next::spread(spread),
+            Step::Row(_) | Step::State(_) => return (step, len),
+        };
+        // The end of the message is no byte.
+        if let Some(text) = message.get(..len)
+            && len <= WAY_BYTES_MAX
+        {
+            let ways = &mut self.ways[hash];
+            self.new_ways = self.new_ways.wrapping_add(1);
+            if !ways.is_full() {
+                let text = text.into();
+                ways.push(Way { text, end });
+            } else if self.new_ways.is_multiple_of(WAYS_RENEWED) {
+                // What differs from message to message would drive out what does not.
+                let text = text.into();
+                ways[(self.new_ways / WAYS_RENEWED) as usize % WAYS_MAX] = Way { text, end };
+            }
+        }
+        (step, len)
+    }
+
+    /// Goes from row to row; tells where it ended.
+    #[inline]
+    fn walk(&mut self, mut next: Next, message: &[u8], mut at: usize) -> (Step, usize) {
+        // Where in the table we came from.
+        let mut came_by = None;
+        loop {
+            match next.step() {
+                Step::Row(mut start) => {
+                    let mut rest = message.get(at..).unwrap_or_default().iter();
+                    let mut place;
+                    loop {
+                        let column = match rest.next() {
+                            Some(byte) => usize::from(self.columns[usize::from(*byte)]),
+                            None => 0,
+                        };
+                        at += 1;
+                        place = start + column;
+                        next = self.table[place];
+                        match next.step() {
+                            Step::Row(then) => start = then,
+                            _ => break,
+                        }
+                    }
+                    came_by = Some(place);
+                }
+                Step::State(number) => {
+                    next = self.make(number);
+                    match came_by {
+                        Some(place) => self.table[place] = next,
+                        None if self.start == Next::state(number) => self.start = next,
+                        None => {}
+                    }
+                }
+                end @ (Step::Leaf(_) | Step::Spread(_)) => return (end, at),
+            }
+        }
+    }
+
+    /// Unites what could match behind every place from `from` on where the text may end. False if they are too many to be
+    /// worth it.
+    fn spread(&mut self, number: usize, message: &[u8], from: usize) -> bool {
+        if let Step::State(state) = self.spreads[number].next.step() {
+            self.spreads[number].next = self.make(state);
+        }
+        let Spread { next, others, .. } = self.spreads[number];
+        self.union.clear();
+        self.union.extend_from_slice(&self.leaves[others]);
+        let mut walks = 0;
+        let mut at = from;
+        while let Some(rest) = message.get(at..)
+            && let Some(found) = self.spreads[number].finder.find(rest)
+        {
+            at += found;
+            walks += 1;
+            let (Step::Leaf(leaf), _) = self.walk(next, message, at) else {
+                return false;
+            };
+            if walks > WALKS_MAX || self.leaves[leaf].len() > UNION_MAX {
+                return false;
+            }
+            for member in &self.leaves[leaf] {
+                if let Err(place) = self.union.binary_search(member) {
+                    self.union.insert(place, *member);
+                }
+            }
+            at += 1;
+        }
+        self.union.len() <= UNION_MAX
+    }
+
+    fn first_of(&mut self, leaf: usize, message: &[u8]) -> &[u32] {
+        if matches!(self.automaton, Automaton::NotMade) {
+            self.automaton = match automaton(&self.regexes) {
+                Some(automaton) => {
+                    let cache = automaton.create_cache();
+                    Automaton::Made(Box::new((automaton, cache)))
+                }
+                None => Automaton::TooLarge,
+            };
+        }
+        let candidates = self.leaves.get(leaf).map_or(&[][..], |leaf| leaf);
+        let Automaton::Made(made) = &mut self.automaton else {
             return candidates;
         };
-        let cache = scratch
-            .cache
-            .get_or_insert_with(|| automaton.create_cache());
+        let (automaton, cache) = &mut **made;
         let input = Input::new(message).anchored(Anchored::Yes);
         match automaton.try_search_fwd(cache, &input) {
             Ok(Some(found)) => {
@@ -127,11 +422,183 @@ impl Set {
             Err(_) => candidates,
         }
     }
+
+    /// Makes the row of a state, and says how the state is entered from then on.
+    #[cold]
+    fn make(&mut self, number: usize) -> Next {
+        let made = match self.states[number].row {
+            Some(made) => made,
+            None => self.row(number),
+        };
+        self.states[number].row = Some(made);
+        Next::row(made)
+    }
+
+    /// Appends the row of a state to the table; returns where it starts.
+    fn row(&mut self, number: usize) -> usize {
+        let nodes = self.states[number].nodes.clone();
+        // By column where its bytes lead.
+        let mut next: Vec<Vec<u32>> = vec![Vec::new(); self.width];
+        let (mut stopped, mut ended) = (Vec::new(), Vec::new());
+        for &node in &nodes {
+            match self.beginnings.nodes[node as usize] {
+                Node::Byte(byte, to) => next[usize::from(self.columns[usize::from(byte)])].push(to),
+                Node::Class(class, to) => {
+                    let held = &self.class_columns[class as usize];
+                    held.iter().for_each(|column| next[*column].push(to));
+                }
+                // How such a text goes on is not told from its middle.
+                Node::Stop | Node::Text(..) => {
+                    let stop = self.beginnings.stops[self.beginnings.owner(node) as usize];
+                    stopped.push(stop);
+                    ended.push(stop);
+                }
+                Node::End => ended.push(node),
+                Node::Either(..) => {}
+            }
+        }
+        // By owner, as a leaf wants them.
+        ended.sort_unstable();
+        let nowhere = self.state(&[], &stopped);
+        let start = self.table.len();
+        self.table.resize(start + self.width, nowhere);
+        self.table[start] = Next::leaf(self.leaf(&ended));
+        for (column, next) in next.iter().enumerate().skip(1) {
+            if !next.is_empty() {
+                self.table[start + column] = self.state(next, &stopped);
+            }
+        }
+        start
+    }
+
+    /// The state for these nodes and all that they lead to without a byte.
+    fn state(&mut self, nodes: &[u32], more: &[u32]) -> Next {
+        let set = self.gather.closure(&self.beginnings, nodes, more);
+        if let Some(known) = self.state_numbers.get(set.as_slice()) {
+            return Next(*known);
+        }
+        let next = self.add(&set);
+        self.state_numbers.insert(set.into(), next.0);
+        next
+    }
+
+    /// A state that is new. `set` is sorted.
+    fn add(&mut self, set: &[u32]) -> Next {
+        let node = |node: &u32| self.beginnings.nodes[*node as usize];
+        // To read on tells nothing more about members that have stopped.
+        let mut live = set.iter().filter(|at| node(at) != Node::Stop);
+        let first = live.next().map(|at| self.beginnings.owner(*at));
+        let decided = live.all(|at| Some(self.beginnings.owner(*at)) == first);
+        if decided || self.states.len() >= self.states_max {
+            return Next::leaf(self.leaf(set));
+        }
+        let texts: Vec<(u32, u32, u32)> = set
+            .iter()
+            .filter_map(|at| match node(at) {
+                Node::Text(ends, next) => Some((self.beginnings.owner(*at), ends, next)),
+                _ => None,
+            })
+            .collect();
+        // Members without such a text here are tried in any case, if they are few.
+        let others: Vec<u32> = set
+            .iter()
+            .copied()
+            .filter(|at| !matches!(node(at), Node::Text(..)))
+            .collect();
+        let mut owners: Vec<u32> = others.iter().map(|at| self.beginnings.owner(*at)).collect();
+        owners.dedup();
+        let mut of_texts: Vec<u32> = texts.iter().map(|(owner, ..)| *owner).collect();
+        of_texts.dedup();
+        if of_texts.len() > SPREAD_MIN && owners.len() <= OTHERS_MAX {
+            let mut ends = Box::new([false; 256]);
+            for (_, class, _) in &texts {
+                let class = &self.beginnings.classes[*class as usize];
+                ends.iter_mut()
+                    .zip(class)
+                    .for_each(|(end, byte)| *end |= byte);
+            }
+            let nexts: Vec<u32> = texts.iter().map(|(_, _, next)| *next).collect();
+            let spread = Spread {
+                finder: Finder::new(ends),
+                next: self.state(&nexts, &[]),
+                leaf: self.leaf(set),
+                others: self.leaf(&others),
+                failures: 0,
+            };
+            self.spreads.push(spread);
+            return Next::spread(self.spreads.len() - 1);
+        }
+        // Where many have none, it is not told how such a text goes on.
+        let reads_on = |at: &u32| !matches!(node(at), Node::Stop | Node::Text(..));
+        let mut live = set.iter().filter(|at| reads_on(at));
+        let first = live.next().map(|at| self.beginnings.owner(*at));
+        if live.all(|at| Some(self.beginnings.owner(*at)) == first) {
+            return Next::leaf(self.leaf(set));
+        }
+        self.states.push(State {
+            nodes: set.into(),
+            row: None,
+        });
+        Next::state(self.states.len() - 1)
+    }
+
+    /// `nodes` are sorted, and so are their owners.
+    fn leaf(&mut self, nodes: &[u32]) -> usize {
+        let owner = |node: &u32| self.beginnings.owner(*node);
+        let mut owners: Vec<u32> = nodes.iter().map(owner).collect();
+        owners.dedup();
+        let leaves = &mut self.leaves;
+        let number = self
+            .leaf_numbers
+            .entry(owners.into())
+            .or_insert_with_key(|owners| {
+                leaves.push(owners.clone());
+                leaves.len() as u32 - 1
+            });
+        *number as usize
+    }
+}
+
+/// Memory of [`Set::state`].
+#[derive(Debug)]
+struct Gather {
+    /// By node the round in which it was last gathered.
+    seen: Vec<u32>,
+    round: u32,
+    open: Vec<u32>,
+}
+
+impl Gather {
+    fn new(nodes: usize) -> Self {
+        Self {
+            seen: vec![0; nodes],
+            round: 0,
+            open: Vec::new(),
+        }
+    }
+
+    /// These nodes and all that they lead to without a byte, sorted.
+    fn closure(&mut self, beginnings: &Beginnings, nodes: &[u32], more: &[u32]) -> Vec<u32> {
+        let mut set = Vec::with_capacity(nodes.len() + more.len());
+        self.round += 1;
+        self.open.extend_from_slice(nodes);
+        self.open.extend_from_slice(more);
+        while let Some(node) = self.open.pop() {
+            if std::mem::replace(&mut self.seen[node as usize], self.round) == self.round {
+                continue;
+            }
+            match beginnings.nodes[node as usize] {
+                Node::Either(a, b) => self.open.extend([b, a]),
+                _ => set.push(node),
+            }
+        }
+        set.sort_unstable();
+        set
+    }
 }
 
 /// None if the patterns are too many for the limit; every candidate is then tried in order.
-fn automaton(members: &[Member<'_>]) -> Option<DFA> {
-    let patterns: Vec<&str> = members.iter().map(|member| member.regex).collect();
+fn automaton(patterns: &[Box<str>]) -> Option<DFA> {
     let nfa = thompson::NFA::compiler()
         .syntax(syntax())
         .configure(
@@ -140,9 +607,9 @@ fn automaton(members: &[Member<'_>]) -> Option<DFA> {
                 .which_captures(thompson::WhichCaptures::None)
                 .nfa_size_limit(Some(CACHE_BYTES_MAX)),
         )
-        .build_many(&patterns)
+        .build_many(patterns)
         .ok()?;
-    let capacity = (CACHE_BYTES_PER_PATTERN * members.len()).clamp(1 << 20, CACHE_BYTES_MAX);
+    let capacity = (CACHE_BYTES_PER_PATTERN * patterns.len()).clamp(1 << 20, CACHE_BYTES_MAX);
     let config = DFA::config()
         .match_kind(MatchKind::LeftmostFirst)
         .cache_capacity(capacity)
@@ -155,11 +622,14 @@ fn syntax() -> syntax::Config {
 }
 
 /// What all patterns may begin with, as a nondeterministic automaton. It may accept too much, never too little.
+#[derive(Debug)]
 struct Beginnings {
     nodes: Vec<Node>,
     /// By node the member that it belongs to.
     owners: Vec<u32>,
     starts: Vec<u32>,
+    /// By member the node from which on anything goes.
+    stops: Vec<u32>,
     /// Classes of bytes that nodes refer to.
     classes: Vec<[bool; 256]>,
 }
@@ -172,6 +642,8 @@ enum Node {
     /// A byte of a class.
     Class(u32, u32),
     Either(u32, u32),
+    /// A text of any length from its second byte on, which may end before bytes of a class.
+    Text(u32, u32),
     /// From here on anything goes.
     Stop,
     /// The message ends here.
@@ -184,20 +656,20 @@ impl Beginnings {
             nodes: Vec::new(),
             owners: Vec::new(),
             starts: Vec::new(),
+            stops: Vec::new(),
             classes: Vec::new(),
         };
         for (member, number) in members.iter().zip(0..) {
+            let stop = this.push(Node::Stop);
             let start = match member.beginning {
-                Beginning::Ops(ops) => this.ops(ops),
-                Beginning::Regex => {
-                    let stop = this.push(Node::Stop);
-                    match syntax::parse_with(member.regex, &syntax()) {
-                        Ok(hir) => this.hir(&hir, stop),
-                        Err(_) => stop,
-                    }
-                }
+                Beginning::Ops(ops) => this.ops(ops, stop),
+                Beginning::Regex => match syntax::parse_with(member.regex, &syntax()) {
+                    Ok(hir) => this.hir(&hir, stop),
+                    Err(_) => stop,
+                },
             };
             this.starts.push(start);
+            this.stops.push(stop);
             this.owners.resize(this.nodes.len(), number);
         }
         this
@@ -208,13 +680,22 @@ impl Beginnings {
         self.nodes.len() as u32 - 1
     }
 
-    fn class(&mut self, class: [bool; 256], next: u32) -> u32 {
+    fn owner(&self, node: u32) -> u32 {
+        self.owners[node as usize]
+    }
+
+    fn class_number(&mut self, class: [bool; 256]) -> u32 {
         let known = self.classes.iter().position(|known| *known == class);
         let number = known.unwrap_or_else(|| {
             self.classes.push(class);
             self.classes.len() - 1
         });
-        self.push(Node::Class(number as u32, next))
+        number as u32
+    }
+
+    fn class(&mut self, class: [bool; 256], next: u32) -> u32 {
+        let number = self.class_number(class);
+        self.push(Node::Class(number, next))
     }
 
     fn text(&mut self, text: &[u8], next: u32) -> u32 {
@@ -231,8 +712,7 @@ impl Beginnings {
     }
 
     /// The nodes of a machine. Ops only ever lead on to later ones, so they are taken from the last.
-    fn ops(&mut self, ops: &[Op]) -> u32 {
-        let stop = self.push(Node::Stop);
+    fn ops(&mut self, ops: &[Op], stop: u32) -> u32 {
         let mut starts = vec![stop; ops.len() + 1];
         for (at, op) in ops.iter().enumerate().rev() {
             let next = starts[at + 1];
@@ -265,12 +745,21 @@ impl Beginnings {
                         None => quad,
                     }
                 }
-                Op::Lazy(_) | Op::Rest => stop,
+                Op::Lazy(hint) => match hint.bytes() {
+                    Some(ends) => {
+                        let ends = self.class_number(ends);
+                        let text = self.push(Node::Text(ends, next));
+                        let first = std::array::from_fn(|at| !matches!(at as u8, b' ' | b'\t'));
+                        self.class(first, text)
+                    }
+                    None => stop,
+                },
+                Op::Rest => stop,
                 Op::Split(other) | Op::Unless(_, other) => {
                     self.push(Node::Either(next, to(*other)))
                 }
                 Op::Jump(other) => to(*other),
-                Op::Open { .. } | Op::Close(_) => next,
+                Op::Open { .. } | Op::Close(_) | Op::Phrase(..) => next,
                 Op::End => self.push(Node::End),
             };
         }
@@ -313,8 +802,9 @@ impl Beginnings {
         }
     }
 
-    /// By byte its column: bytes that no node tells apart share one. And how many columns there are.
-    fn columns(&self) -> (Box<[u8; 256]>, usize) {
+    /// By byte its column: bytes that no node tells apart share one; the first is no byte's. And how many columns there
+    /// are.
+    fn columns(&self) -> (Box<[u16; 256]>, usize) {
         let mut literal = [false; 256];
         for node in &self.nodes {
             if let Node::Byte(byte, _) = node {
@@ -326,166 +816,21 @@ impl Beginnings {
         for (byte, column) in columns.iter_mut().enumerate() {
             let member: Vec<bool> = self.classes.iter().map(|class| class[byte]).collect();
             let kind = (literal[byte].then_some(byte), member);
-            let count = known.len();
-            *column = *known.entry(kind).or_insert(count) as u8;
+            let count = known.len() as u16 + 1;
+            *column = *known.entry(kind).or_insert(count);
         }
-        (columns, known.len())
+        (columns, known.len() + 1)
     }
 
-    /// The table that says for every beginning who is left.
-    fn determinize(&self, members: usize) -> Set {
-        let (columns, width) = self.columns();
-        // By class the columns that it holds.
-        let class_columns: Vec<Vec<usize>> = self
-            .classes
-            .iter()
-            .map(|class| {
-                let held = (0..256).filter(|byte| class[*byte]);
-                let mut held: Vec<usize> = held.map(|byte| usize::from(columns[byte])).collect();
-                held.sort_unstable();
-                held.dedup();
-                held
-            })
-            .collect();
-        let mut maker = Maker {
-            beginnings: self,
-            width,
-            rows_max: (64 + ROWS_PER_PATTERN * members).min(ROWS_MAX),
-            seen: vec![0; self.nodes.len()],
-            round: 0,
-            open: Vec::new(),
-            set: Vec::new(),
-            table: Vec::new(),
-            rows: Vec::new(),
-            states: HashMap::new(),
-            leaves: Vec::new(),
-            leaf_numbers: HashMap::new(),
+    /// By class the columns that it holds.
+    fn class_columns(&self, columns: &[u16; 256]) -> Vec<Vec<usize>> {
+        let of = |class: &[bool; 256]| {
+            let held = (0..256).filter(|byte| class[*byte]);
+            let mut held: Vec<usize> = held.map(|byte| usize::from(columns[byte])).collect();
+            held.sort_unstable();
+            held.dedup();
+            held
         };
-        let start = maker.state(&self.starts, &[]);
-        let mut ends = Vec::new();
-        // By column where its bytes lead.
-        let mut next: Vec<Vec<u32>> = vec![Vec::new(); width];
-        let (mut stopped, mut ended) = (Vec::new(), Vec::new());
-        while let Some(nodes) = maker.rows.get(ends.len()).cloned() {
-            next.iter_mut().for_each(Vec::clear);
-            stopped.clear();
-            ended.clear();
-            for &node in &nodes {
-                match self.nodes[node as usize] {
-                    Node::Byte(byte, to) => next[usize::from(columns[usize::from(byte)])].push(to),
-                    Node::Class(class, to) => {
-                        let held = &class_columns[class as usize];
-                        held.iter().for_each(|column| next[*column].push(to));
-                    }
-                    Node::Stop => {
-                        stopped.push(node);
-                        ended.push(node);
-                    }
-                    Node::End => ended.push(node),
-                    Node::Either(..) => {}
-                }
-            }
-            let row = ends.len() * width;
-            let nowhere = maker.state(&[], &stopped);
-            for (column, next) in next.iter().enumerate() {
-                maker.table[row + column] = match next.is_empty() {
-                    true => nowhere,
-                    false => maker.state(next, &stopped),
-                };
-            }
-            ends.push(maker.leaf(&ended));
-        }
-        Set {
-            columns,
-            width,
-            table: maker.table.into(),
-            ends: ends.into(),
-            start,
-            leaves: maker.leaves.into(),
-            automaton: None,
-        }
-    }
-}
-
-/// The table while it is made: the subset construction, cut off where few members are left.
-struct Maker<'b> {
-    beginnings: &'b Beginnings,
-    width: usize,
-    rows_max: usize,
-    /// By node the round in which it was last gathered.
-    seen: Vec<u32>,
-    round: u32,
-    /// Memory of a round: nodes to visit, and nodes gathered.
-    open: Vec<u32>,
-    set: Vec<u32>,
-    table: Vec<u32>,
-    /// By row the nodes that it stands for.
-    rows: Vec<Box<[u32]>>,
-    states: HashMap<Box<[u32]>, u32>,
-    leaves: Vec<Box<[u32]>>,
-    leaf_numbers: HashMap<Box<[u32]>, u32>,
-}
-
-impl Maker<'_> {
-    /// The state, as it stands in the table, for these nodes and all that they lead to without a byte.
-    fn state(&mut self, nodes: &[u32], more: &[u32]) -> u32 {
-        let mut set = std::mem::take(&mut self.set);
-        set.clear();
-        self.round += 1;
-        self.open.extend_from_slice(nodes);
-        self.open.extend_from_slice(more);
-        while let Some(node) = self.open.pop() {
-            if std::mem::replace(&mut self.seen[node as usize], self.round) == self.round {
-                continue;
-            }
-            match self.beginnings.nodes[node as usize] {
-                Node::Either(a, b) => self.open.extend([b, a]),
-                _ => set.push(node),
-            }
-        }
-        set.sort_unstable();
-        let known = self.states.get(set.as_slice()).copied();
-        let state = known.unwrap_or_else(|| self.add(&set));
-        self.set = set;
-        state
-    }
-
-    /// A state that is new. `set` is sorted.
-    fn add(&mut self, set: &[u32]) -> u32 {
-        // To read on tells nothing more about members that have stopped.
-        let reads_on = |node: &&u32| self.beginnings.nodes[**node as usize] != Node::Stop;
-        let mut live = set.iter().filter(reads_on).map(|node| self.owner(*node));
-        let first = live.next();
-        let decided = live.all(|other| Some(other) == first);
-        let state = if decided || self.rows.len() >= self.rows_max {
-            self.leaf(set)
-        } else {
-            let row = self.rows.len();
-            self.rows.push(set.into());
-            self.table.resize((row + 1) * self.width, LEAF);
-            (row * self.width) as u32
-        };
-        self.states.insert(set.into(), state);
-        state
-    }
-
-    fn owner(&self, node: u32) -> u32 {
-        self.beginnings.owners[node as usize]
-    }
-
-    /// `nodes` are sorted, and so are their owners.
-    fn leaf(&mut self, nodes: &[u32]) -> u32 {
-        let mut owners: Vec<u32> = nodes.iter().map(|node| self.owner(*node)).collect();
-        owners.dedup();
-        let owners: Box<[u32]> = owners.into();
-        let leaves = &mut self.leaves;
-        let number = self
-            .leaf_numbers
-            .entry(owners)
-            .or_insert_with_key(|owners| {
-                leaves.push(owners.clone());
-                leaves.len() as u32 - 1
-            });
-        *number | LEAF
+        self.classes.iter().map(of).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! What a matching rule changes in the series table.
 //!
-//! Most updates depend on few captures, and the same captures come again and again. The series an update leads to is
+//! Most updates depend on few captures, and the same captures come again and again. The series an update leads to are
 //! therefore remembered under the captures as they stand in the message: transforms, maps and conditions run once for
 //! each new combination, and after that an update is a look-up and an addition. Memory of that is bounded: when it is
 //! full it is forgotten and learnt anew.
@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use arrayvec::ArrayVec;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 
@@ -16,13 +17,17 @@ use crate::metric::{ApplianceId, Domain, MetricId, Slot, Table};
 use crate::record::{Programs, Record};
 use crate::rules::{Comparison, Field, From, If, Let, Rule, RuleSet, Text, Update, Verb, Worst};
 
-/// Combinations of captures remembered, over all updates.
+/// Combinations of captures remembered, over all rules.
 const REMEMBERED_MAX: usize = 1 << 16;
 /// Bytes of captures remembered.
 const REMEMBERED_BYTES_MAX: usize = 8 << 20;
+/// Longest combination that is remembered, bytes.
+const KEY_BYTES_MAX: usize = 1 << 10;
+/// State sets and comparisons remembered.
+const PLANS_MAX: usize = 1 << 14;
 
-/// A slot that was not looked up yet.
-const UNKNOWN: Slot = Slot(u32::MAX - 1);
+/// What was not looked up yet.
+const UNKNOWN: u32 = u32::MAX - 1;
 
 /// One change to one series, for `explain` and for `last message repeated`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,8 +45,7 @@ pub enum Change {
 pub struct Updater {
     /// By rule.
     rules: Vec<Compiled>,
-    /// By appliance, then by update: the series of updates that depend on nothing else.
-    fixed: Vec<Box<[Slot]>>,
+    /// How many updates there are that depend on the appliance alone.
     fixed_len: usize,
     memory: Memory,
     key: Vec<u8>,
@@ -55,28 +59,50 @@ struct Compiled {
     rule: Rule,
     pack: String,
     updates: Vec<Ready>,
+    groups: Vec<Group>,
     /// Some update wants the line's own time.
     needs_time: bool,
+}
+
+/// Updates of a rule that depend on the same captures and fields.
+#[derive(Debug)]
+struct Group {
+    /// Among the groups of all rules.
+    number: u32,
+    sources: Vec<Source>,
+    /// How many updates it has.
+    len: usize,
 }
 
 #[derive(Debug)]
 struct Ready {
     update: Update,
-    number: u32,
     metric: MetricId,
     depends: Depends,
 }
 
-/// What decides which series an update leads to.
-#[derive(Debug)]
+/// Something that decides which series an update leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// A capture or field, as it stands in the line.
+    Raw(From),
+    /// What a comparison comes to, by its place among the `let`s: the numbers hardly repeat, but that does.
+    Compared(usize),
+}
+
+/// What decides which series an update leads to, and where that is remembered.
+#[derive(Clone, Copy, Debug)]
 enum Depends {
-    /// The appliance alone.
-    Nothing,
-    /// These captures and fields.
-    On(Box<[From]>),
-    /// The whole message, or numbers that hardly repeat.
+    /// The appliance alone: a place in [`Memory::fixed`].
+    Nothing(usize),
+    /// Captures and fields: a group of the rule, and a place in its row.
+    On(usize, usize),
+    /// The whole message, or numbers that hardly repeat. Nothing is remembered.
     Everything,
 }
+
+/// Groups of one rule. If there would be more, all updates are one group, so that a line costs few look-ups.
+const GROUPS_MAX: usize = 3;
 
 /// All that one line offers to a text.
 struct Line<'a> {
@@ -85,60 +111,92 @@ struct Line<'a> {
     found: &'a Found,
     programs: &'a Programs,
     timestamp: Option<i64>,
-    lets: OnceCell<Vec<Option<String>>>,
+    /// By `let` its value, once it is worked out.
+    lets: OnceCell<Vec<OnceCell<Option<String>>>>,
 }
 
 impl Updater {
     /// Updates for a table that was made with the same rule set; metrics of rules are the table's from `first` on.
     pub fn new(rules: &RuleSet, first: u32) -> Self {
-        let mut number = 0;
-        let compiled: Vec<Compiled> = rules
-            .rules
-            .iter()
-            .map(|rule| Compiled {
-                pack: rules.packs[rule.pack].name.to_string(),
-                needs_time: rule
-                    .updates
-                    .iter()
-                    .any(|update| matches!(update.verb, Verb::Time)),
-                updates: rule
-                    .updates
-                    .iter()
-                    .map(|update| {
-                        number += 1;
-                        Ready {
-                            metric: MetricId(first + update.metric as u32),
-                            number: number - 1,
-                            depends: depends(rule, update),
-                            update: update.clone(),
-                        }
-                    })
-                    .collect(),
-                rule: rule.clone(),
-            })
-            .collect();
-        let shift = first as usize;
         let mut this = Self {
-            rules: compiled,
-            fixed: Vec::new(),
-            fixed_len: number as usize,
+            rules: Vec::new(),
+            fixed_len: 0,
             memory: Memory::default(),
             key: Vec::new(),
             epoch: 0,
             faults: 0,
         };
-        this.shift_worst(shift);
-        this
-    }
-
-    fn shift_worst(&mut self, by: usize) {
-        for ready in self.rules.iter_mut().flat_map(|rule| &mut rule.updates) {
-            if let Verb::Worst(groups) = &mut ready.update.verb {
-                for group in groups {
-                    group.metric += by;
+        let mut groups = 0;
+        for rule in &rules.rules {
+            let mut compiled = Compiled {
+                pack: rules.packs[rule.pack].name.to_string(),
+                needs_time: rule
+                    .updates
+                    .iter()
+                    .any(|update| matches!(update.verb, Verb::Time)),
+                updates: Vec::new(),
+                groups: Vec::new(),
+                rule: rule.clone(),
+            };
+            let sources: Vec<_> = rule.updates.iter().map(|of| sources(rule, of)).collect();
+            let mut distinct: Vec<Vec<Source>> = Vec::new();
+            for sources in sources
+                .iter()
+                .flatten()
+                .filter(|sources| !sources.is_empty())
+            {
+                if !distinct.contains(sources) {
+                    distinct.push(sources.clone());
                 }
             }
+            if distinct.len() > GROUPS_MAX {
+                let mut all: Vec<Source> = Vec::new();
+                for source in distinct.into_iter().flatten() {
+                    if !all.contains(&source) {
+                        all.push(source);
+                    }
+                }
+                distinct = vec![all];
+            }
+            for sources in distinct {
+                compiled.groups.push(Group {
+                    number: groups,
+                    sources,
+                    len: 0,
+                });
+                groups += 1;
+            }
+            for (update, sources) in rule.updates.iter().zip(sources) {
+                let depends = match sources {
+                    None => Depends::Everything,
+                    Some(sources) if sources.is_empty() => {
+                        this.fixed_len += 1;
+                        Depends::Nothing(this.fixed_len - 1)
+                    }
+                    Some(sources) => {
+                        let own = &mut compiled.groups;
+                        let known = own.iter().position(|group| group.sources == sources);
+                        // If it is not there, the one that holds all.
+                        let at = known.unwrap_or(0);
+                        own[at].len += 1;
+                        Depends::On(at, own[at].len - 1)
+                    }
+                };
+                let mut update = update.clone();
+                if let Verb::Worst(others) = &mut update.verb {
+                    for other in others {
+                        other.metric += first as usize;
+                    }
+                }
+                compiled.updates.push(Ready {
+                    metric: MetricId(first + update.metric as u32),
+                    depends,
+                    update,
+                });
+            }
+            this.rules.push(compiled);
         }
+        this
     }
 
     /// How many amounts were negative, and so not added, since this was last asked.
@@ -163,25 +221,15 @@ impl Updater {
         table: &mut Table,
         mut each: impl FnMut(&Table, Slot, Change),
     ) {
-        if self.epoch != table.epoch() {
-            self.epoch = table.epoch();
-            self.fixed.clear();
-            self.memory.clear();
-        }
-        let Self {
-            rules,
-            fixed,
-            fixed_len,
-            memory,
-            key,
-            faults,
-            ..
-        } = self;
-        let Some(rule) = rules.get(found.rule.0 as usize) else {
+        let Some(rule) = self.rules.get(found.rule.0 as usize) else {
             return;
         };
         if rule.updates.is_empty() {
             return;
+        }
+        if self.epoch != table.epoch() || self.memory.is_full() {
+            self.epoch = table.epoch();
+            self.memory.clear();
         }
         let line = Line {
             rule,
@@ -192,62 +240,62 @@ impl Updater {
             lets: OnceCell::new(),
         };
         let times = f64::from(record.repeat.max(1));
+        // By group of the rule its row in the memory, once it is looked up.
+        let mut rows: ArrayVec<Option<usize>, GROUPS_MAX> = ArrayVec::new();
         for ready in &rule.updates {
-            let update = &ready.update;
-            if matches!(update.verb, Verb::States { .. } | Verb::Worst(_)) {
-                several(ready, &line, appliance, table, &mut each);
-                continue;
-            }
-            let change = match &update.verb {
+            let change = match &ready.update.verb {
                 Verb::Inc => Some(Change::Inc(times)),
                 Verb::Add(value) => line.number(value).and_then(|amount| {
-                    *faults += u64::from(amount < 0.0);
+                    self.faults += u64::from(amount < 0.0);
                     (amount >= 0.0).then_some(Change::Add(amount * times))
                 }),
                 Verb::Set(value) => line.number(value).map(Change::Set),
                 Verb::Time => line.timestamp.map(|seconds| Change::Set(seconds as f64)),
                 Verb::States { .. } | Verb::Worst(_) => None,
             };
+            let several = matches!(ready.update.verb, Verb::States { .. } | Verb::Worst(_));
             // A gauge is made only when there is a value for it.
-            let Some(change) = change else { continue };
-            let slot = match &ready.depends {
-                _ if record.test => resolve(ready, &line, appliance, table),
-                Depends::Everything => resolve(ready, &line, appliance, table),
-                Depends::Nothing => {
-                    let at = appliance.0 as usize;
-                    if fixed.len() <= at {
-                        fixed.resize_with(at + 1, Default::default);
+            if change.is_none() && !several {
+                continue;
+            }
+            let cell = match ready.depends {
+                _ if record.test => None,
+                Depends::Everything => None,
+                Depends::Nothing(at) => Some(self.memory.fixed(appliance, at, self.fixed_len)),
+                Depends::On(group, place) => {
+                    while rows.len() <= group {
+                        let row = self.memory.row(
+                            &rule.groups[rows.len()],
+                            &line,
+                            appliance,
+                            &mut self.key,
+                        );
+                        rows.push(row);
                     }
-                    if fixed[at].is_empty() {
-                        fixed[at] = vec![UNKNOWN; *fixed_len].into();
-                    }
-                    let known = fixed[at][ready.number as usize];
-                    if known == UNKNOWN {
-                        let slot = resolve(ready, &line, appliance, table);
-                        fixed[at][ready.number as usize] = slot;
-                        slot
-                    } else {
-                        known
+                    rows[group].map(|row| row + place)
+                }
+            };
+            let known = cell.map_or(UNKNOWN, |cell| self.memory.cells[cell]);
+            let Some(change) = change else {
+                match self.memory.plans.get(known as usize) {
+                    Some(plan) if plan.births == ready.births(table) => plan.run(table, &mut each),
+                    _ => {
+                        let plan = plan(ready, &line, appliance, table);
+                        plan.run(table, &mut each);
+                        self.memory.keep(cell, known, plan);
                     }
                 }
-                Depends::On(sources) => {
-                    key.clear();
-                    key.extend_from_slice(&ready.number.to_le_bytes());
-                    key.extend_from_slice(&appliance.0.to_le_bytes());
-                    for from in sources {
-                        let value = line.raw(*from);
-                        key.extend_from_slice(&(value.len() as u32).to_le_bytes());
-                        key.extend_from_slice(value);
+                continue;
+            };
+            let slot = match known {
+                UNKNOWN => {
+                    let slot = resolve(ready, &line, appliance, table);
+                    if let Some(cell) = cell {
+                        self.memory.cells[cell] = slot.0;
                     }
-                    match memory.get(key) {
-                        Some(slot) => slot,
-                        None => {
-                            let slot = resolve(ready, &line, appliance, table);
-                            memory.put(key, slot);
-                            slot
-                        }
-                    }
+                    slot
                 }
+                known => Slot(known),
             };
             if slot == Slot::NONE {
                 continue;
@@ -257,6 +305,48 @@ impl Updater {
                 Change::Set(value) => table.set(slot, value),
             }
             each(table, slot, change);
+        }
+    }
+}
+
+impl Ready {
+    /// How many series were ever born whose coming changes what a plan for this update would be.
+    fn births(&self, table: &Table) -> u64 {
+        let own = table.births(self.metric);
+        match &self.update.verb {
+            Verb::Worst(others) => others.iter().fold(own, |sum, other| {
+                sum + table.births(MetricId(other.metric as u32))
+            }),
+            _ => own,
+        }
+    }
+}
+
+/// What an update of several series does, as long as no series is born that it would have to know.
+#[derive(Debug, Default)]
+struct Plan {
+    births: u64,
+    /// Series and their new values, in order.
+    set: Vec<(Slot, f64)>,
+    /// A series, and those of which the largest weight among them that are 1 becomes its value.
+    worst: Option<(Slot, Vec<(Slot, f64)>)>,
+}
+
+impl Plan {
+    fn run(&self, table: &mut Table, each: &mut impl FnMut(&Table, Slot, Change)) {
+        // What these weigh is not among what is set.
+        let worst = self.worst.as_ref().map(|(slot, weighed)| {
+            let open = weighed.iter().filter(|(other, _)| table.get(*other) == 1.0);
+            (
+                *slot,
+                open.fold(0.0, |worst: f64, (_, weight)| worst.max(*weight)),
+            )
+        });
+        for (slot, value) in self.set.iter().copied().chain(worst) {
+            table.set(slot, value);
+            if slot != Slot::NONE {
+                each(table, slot, Change::Set(value));
+            }
         }
     }
 }
@@ -277,41 +367,39 @@ fn resolve(ready: &Ready, line: &Line<'_>, appliance: ApplianceId, table: &mut T
     table.series(ready.metric, appliance, line.record.test, &labels)
 }
 
-/// Updates that touch several series: state sets, and the worst of others.
-fn several(
+/// What an update that touches several series does: state sets, and the worst of others. Makes the series.
+fn plan(ready: &Ready, line: &Line<'_>, appliance: ApplianceId, table: &mut Table) -> Plan {
+    let mut plan = Plan::default();
+    fill(&mut plan, ready, line, appliance, table);
+    plan.births = ready.births(table);
+    plan
+}
+
+/// Nothing is planned if a condition does not hold or a label is empty, hence the option.
+fn fill(
+    plan: &mut Plan,
     ready: &Ready,
     line: &Line<'_>,
     appliance: ApplianceId,
     table: &mut Table,
-    each: &mut impl FnMut(&Table, Slot, Change),
-) {
+) -> Option<()> {
     let update = &ready.update;
     let test = line.record.test;
     if !line.holds(&update.conditions) {
-        return;
+        return None;
     }
-    let Some(labels) = line.labels(&update.labels) else {
-        return;
-    };
+    let labels = line.labels(&update.labels)?;
     let mut labels: Vec<&str> = labels
         .iter()
         .map(|label| label.as_deref().unwrap_or_default())
         .collect();
-    let mut set = |table: &mut Table, slot: Slot, value: f64| {
-        table.set(slot, value);
-        if slot != Slot::NONE {
-            each(table, slot, Change::Set(value));
-        }
-    };
     match &update.verb {
         Verb::States {
             label,
             active,
             split,
         } => {
-            let Some(active) = line.text(active).filter(|active| !active.is_empty()) else {
-                return;
-            };
+            let active = line.text(active).filter(|active| !active.is_empty())?;
             let active: Vec<&str> = match split {
                 Some(split) => active
                     .split(split.as_str())
@@ -320,68 +408,63 @@ fn several(
                     .collect(),
                 None => vec![active.as_ref()],
             };
-            // What is there goes by its slot, which is most of what is known after the first line.
-            let there: Vec<(Slot, Option<usize>)> = table
+            let there: Vec<(Slot, bool)> = table
                 .siblings(ready.metric, appliance, test, &labels, *label)
-                .map(|(slot, value)| (slot, active.iter().position(|active| *active == value)))
+                .map(|(slot, value)| (slot, active.contains(&value)))
                 .collect();
-            for (slot, _) in there.iter().filter(|(_, active)| active.is_none()) {
-                set(table, *slot, 0.0);
-            }
-            if let Domain::OneOf(values) = &table.spec(ready.metric).domains[*label]
-                && there.len() < values.len()
-            {
-                let values = values.clone();
-                let mut labels = labels.clone();
+            let others = there.iter().filter(|(_, active)| !active);
+            plan.set.extend(others.map(|(slot, _)| (*slot, 0.0)));
+            if let Domain::OneOf(values) = &table.spec(ready.metric).domains[*label] {
+                let (values, mut labels) = (values.clone(), labels.clone());
                 for value in values.iter().filter(|value| !active.contains(&&***value)) {
                     labels[*label] = value;
                     let slot = table.series(ready.metric, appliance, test, &labels);
                     if there.iter().all(|(known, _)| *known != slot) {
-                        set(table, slot, 0.0);
+                        plan.set.push((slot, 0.0));
                     }
                 }
             }
-            for (index, value) in active.into_iter().enumerate() {
-                let known = there.iter().find(|(_, active)| *active == Some(index));
-                let slot = match known {
-                    Some((slot, _)) => *slot,
-                    None => {
-                        labels[*label] = value;
-                        table.series(ready.metric, appliance, test, &labels)
-                    }
-                };
-                set(table, slot, 1.0);
+            for value in active {
+                labels[*label] = value;
+                let slot = table.series(ready.metric, appliance, test, &labels);
+                plan.set.push((slot, 1.0));
             }
         }
         Verb::Worst(groups) => {
-            let mut worst: f64 = 0.0;
-            for group in groups {
-                worst = worst.max(weigh(group, line, appliance, table).unwrap_or(0.0));
-            }
+            let weighed = groups
+                .iter()
+                .flat_map(|group| weighed(group, line, appliance, table))
+                .collect();
             let slot = table.series(ready.metric, appliance, test, &labels);
-            set(table, slot, worst);
+            plan.worst = Some((slot, weighed));
         }
         _ => {}
     }
+    Some(())
 }
 
-/// The largest weight among the group's series that are 1.
-fn weigh(group: &Worst, line: &Line<'_>, appliance: ApplianceId, table: &Table) -> Option<f64> {
-    let labels = line.labels(&group.labels)?;
+/// The group's series that are there, and their weights.
+fn weighed(
+    group: &Worst,
+    line: &Line<'_>,
+    appliance: ApplianceId,
+    table: &Table,
+) -> Vec<(Slot, f64)> {
+    let Some(labels) = line.labels(&group.labels) else {
+        return Vec::new();
+    };
     let mut labels: Vec<&str> = labels
         .iter()
         .map(|label| label.as_deref().unwrap_or_default())
         .collect();
     let metric = MetricId(group.metric as u32);
-    let mut worst: f64 = 0.0;
+    let mut weighed = Vec::new();
     for (value, weight) in &group.weights {
         labels[group.label] = value;
         let found = table.find(metric, appliance, line.record.test, &labels);
-        if found.is_some_and(|slot| table.get(slot) == 1.0) {
-            worst = worst.max(*weight);
-        }
+        weighed.extend(found.map(|slot| (slot, *weight)));
     }
-    Some(worst)
+    weighed
 }
 
 impl<'a> Line<'a> {
@@ -412,14 +495,9 @@ impl<'a> Line<'a> {
     fn get(&self, from: From) -> Option<Cow<'_, str>> {
         let text = match from {
             From::Variable(variable) => {
-                let made = self
-                    .rule
-                    .rule
-                    .lets
-                    .iter()
-                    .position(|(made, _)| *made == variable);
-                match made {
-                    Some(at) => return self.lets().get(at)?.as_deref().map(Cow::Borrowed),
+                let lets = &self.rule.rule.lets;
+                match lets.iter().position(|(made, _)| *made == variable) {
+                    Some(at) => return self.made(at).map(Cow::Borrowed),
                     None => String::from_utf8_lossy(self.raw(from)),
                 }
             }
@@ -454,7 +532,7 @@ impl<'a> Line<'a> {
 
     #[inline]
     fn number(&self, text: &'a Text) -> Option<f64> {
-        let value: f64 = self.text(text)?.trim().parse().ok()?;
+        let value = number(&self.text(text)?)?;
         value.is_finite().then_some(value)
     }
 
@@ -465,48 +543,66 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// All `let`s of the rule. Each is worked out with those before it.
-    fn lets(&self) -> &[Option<String>] {
-        self.lets.get_or_init(|| {
-            let lets = &self.rule.rule.lets;
-            let mut values: Vec<Option<String>> = Vec::with_capacity(lets.len());
-            for (at, (_, how)) in lets.iter().enumerate() {
-                let value = {
-                    let get = |from: From| match from {
-                        From::Variable(variable) => {
-                            match lets[..at].iter().rposition(|(made, _)| *made == variable) {
-                                Some(before) => values[before].as_deref().map(Cow::Borrowed),
-                                None => {
-                                    let text = String::from_utf8_lossy(self.raw(from));
-                                    (!text.is_empty()).then_some(text)
-                                }
+    /// The value of a `let`, worked out with those before it.
+    fn made(&self, at: usize) -> Option<&str> {
+        let lets = &self.rule.rule.lets;
+        let made = self
+            .lets
+            .get_or_init(|| lets.iter().map(|_| OnceCell::new()).collect());
+        made.get(at)?
+            .get_or_init(|| {
+                let get = |from: From| match from {
+                    From::Variable(variable) => {
+                        let before = lets[..at].iter().rposition(|(made, _)| *made == variable);
+                        match before {
+                            Some(before) => self.made(before).map(Cow::Borrowed),
+                            None => {
+                                let text = String::from_utf8_lossy(self.raw(from));
+                                (!text.is_empty()).then_some(text)
                             }
                         }
-                        From::Field(_) => self.get(from),
-                    };
-                    match how {
-                        Let::Text(text) => text.fill(get).map(Cow::into_owned),
-                        Let::First(texts) => texts
-                            .iter()
-                            .find_map(|text| text.fill(get).filter(|value| !value.is_empty()))
-                            .map(Cow::into_owned),
-                        Let::Param(names) => names.iter().find_map(|name| {
-                            param(self.record.structured, name)
-                                .or_else(|| param(self.record.message, name))
-                        }),
-                        Let::Compare(comparison, left, right) => {
-                            let number = |text: &Text| text.fill(get)?.trim().parse::<f64>().ok();
-                            number(left)
-                                .zip(number(right))
-                                .map(|(left, right)| compare(*comparison, left, right))
-                        }
                     }
+                    From::Field(_) => self.get(from),
                 };
-                values.push(value);
-            }
-            values
-        })
+                match &lets[at].1 {
+                    Let::Text(text) => text.fill(get).map(Cow::into_owned),
+                    Let::First(texts) => texts
+                        .iter()
+                        .find_map(|text| text.fill(get).filter(|value| !value.is_empty()))
+                        .map(Cow::into_owned),
+                    Let::Param(names) => names.iter().find_map(|name| {
+                        param(self.record.structured, name)
+                            .or_else(|| param(self.record.message, name))
+                    }),
+                    Let::Compare(comparison, left, right) => {
+                        let number = |text: &Text| number(&text.fill(get)?);
+                        number(left)
+                            .zip(number(right))
+                            .map(|(left, right)| compare(*comparison, left, right))
+                    }
+                }
+            })
+            .as_deref()
     }
+}
+
+/// A number as `f64` reads it, with a short cut for the short whole ones that most are.
+#[inline]
+fn number(text: &str) -> Option<f64> {
+    const DIGITS_MAX: usize = 9;
+    let whole = |digits: &[u8]| {
+        digits.iter().try_fold(0, |sum: u32, byte| {
+            let digit = byte.wrapping_sub(b'0');
+            (digit < 10).then(|| sum * 10 + u32::from(digit))
+        })
+    };
+    if let digits @ [_, ..] = text.as_bytes()
+        && digits.len() <= DIGITS_MAX
+        && let Some(number) = whole(digits)
+    {
+        return Some(f64::from(number));
+    }
+    text.trim().parse().ok()
 }
 
 fn compare(comparison: Comparison, left: f64, right: f64) -> String {
@@ -577,109 +673,207 @@ fn quoted(text: &[u8], start: usize) -> (Vec<u8>, usize) {
     (value, text.len())
 }
 
-fn depends(rule: &Rule, update: &Update) -> Depends {
-    let mut sources: Vec<From> = Vec::new();
-    let mut everything = false;
-    let mut visit: Vec<From> = update
-        .labels
-        .iter()
-        .flatten()
-        .flat_map(Text::sources)
-        .chain(update.conditions.iter().map(|condition| condition.from))
-        .collect();
+/// What decides which series an update leads to; none if it may be anything in the line.
+fn sources(rule: &Rule, update: &Update) -> Option<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    let labels = |texts: &[Option<Text>]| -> Vec<From> {
+        texts.iter().flatten().flat_map(Text::sources).collect()
+    };
+    let mut visit: Vec<From> = labels(&update.labels);
+    visit.extend(update.conditions.iter().map(|condition| condition.from));
+    match &update.verb {
+        Verb::States { active, .. } => visit.extend(active.sources()),
+        Verb::Worst(others) => {
+            visit.extend(others.iter().flat_map(|other| labels(&other.labels)));
+        }
+        Verb::Inc | Verb::Add(_) | Verb::Set(_) | Verb::Time => {}
+    }
     while let Some(from) = visit.pop() {
+        let mut add = |source| {
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        };
         match from {
             From::Variable(variable) => {
-                let made = rule.lets.iter().filter(|(made, _)| *made == variable);
                 let mut raw = true;
-                for (_, how) in made {
+                for (at, (made, how)) in rule.lets.iter().enumerate() {
+                    if *made != variable {
+                        continue;
+                    }
                     raw = false;
                     match how {
                         Let::Text(text) => visit.extend(text.sources()),
                         Let::First(texts) => visit.extend(texts.iter().flat_map(Text::sources)),
-                        // Numbers hardly repeat, and parameters may be anywhere.
-                        Let::Compare(..) | Let::Param(_) => everything = true,
+                        Let::Compare(..) => add(Source::Compared(at)),
+                        // Parameters may be anywhere.
+                        Let::Param(_) => return None,
                     }
                 }
-                if raw && !sources.contains(&from) {
-                    sources.push(from);
+                if raw {
+                    add(Source::Raw(from));
                 }
             }
             From::Field(Field::Event | Field::Pack) => {}
-            From::Field(Field::Timestamp) => everything = true,
-            From::Field(_) => {
-                if !sources.contains(&from) {
-                    sources.push(from);
-                }
-            }
-        }
-        if everything {
-            return Depends::Everything;
+            From::Field(Field::Timestamp) => return None,
+            From::Field(_) => add(Source::Raw(from)),
         }
     }
-    match sources.is_empty() {
-        true => Depends::Nothing,
-        false => Depends::On(sources.into()),
-    }
+    Some(sources)
 }
 
-/// Captures to series, open to forgetting.
+/// What captures lead to, open to forgetting.
 #[derive(Debug, Default)]
 struct Memory {
-    table: HashTable<Remembered>,
+    /// By appliance where its updates that depend on nothing else begin among the cells.
+    fixed: Vec<usize>,
+    /// By combination its row.
+    rows: HashTable<Row>,
     keys: Vec<u8>,
     hasher: DefaultHashBuilder,
+    /// Slots, or for updates of several series the number of a plan; [`UNKNOWN`] before the first time.
+    cells: Vec<u32>,
+    plans: Vec<Plan>,
 }
 
 #[derive(Debug)]
-struct Remembered {
+struct Row {
     hash: u64,
+    /// Where the key is.
+    key: u32,
+    key_len: u32,
+    /// Where the row begins among the cells.
     start: u32,
-    len: u32,
-    slot: Slot,
 }
 
 impl Memory {
+    /// Whether it is time to forget. What one line adds fits in between.
+    fn is_full(&self) -> bool {
+        self.rows.len() >= REMEMBERED_MAX
+            || self.keys.len() >= REMEMBERED_BYTES_MAX
+            || self.plans.len() >= PLANS_MAX
+    }
+
     fn clear(&mut self) {
-        self.table.clear();
+        self.fixed.clear();
+        self.rows.clear();
         self.keys.clear();
+        self.cells.clear();
+        self.plans.clear();
     }
 
+    /// The cell of an update that depends on the appliance alone.
     #[inline]
-    fn get(&self, key: &[u8]) -> Option<Slot> {
-        let hash = self.hasher.hash_one(key);
-        self.table
-            .find(hash, |entry| {
-                let (start, len) = (entry.start as usize, entry.len as usize);
-                self.keys.get(start..start + len) == Some(key)
-            })
-            .map(|entry| entry.slot)
+    fn fixed(&mut self, appliance: ApplianceId, at: usize, len: usize) -> usize {
+        let number = appliance.0 as usize;
+        if self
+            .fixed
+            .get(number)
+            .is_none_or(|start| *start == usize::MAX)
+        {
+            if self.fixed.len() <= number {
+                self.fixed.resize(number + 1, usize::MAX);
+            }
+            self.fixed[number] = self.cells.len();
+            self.cells.resize(self.cells.len() + len, UNKNOWN);
+        }
+        self.fixed[number] + at
     }
 
-    fn put(&mut self, key: &[u8], slot: Slot) {
-        if self.table.len() >= REMEMBERED_MAX || self.keys.len() + key.len() > REMEMBERED_BYTES_MAX
-        {
-            self.clear();
+    /// Where the cells of a group begin for what this line captured; none if that is too long to be remembered.
+    #[inline]
+    fn row(
+        &mut self,
+        group: &Group,
+        line: &Line<'_>,
+        appliance: ApplianceId,
+        key: &mut Vec<u8>,
+    ) -> Option<usize> {
+        key.clear();
+        key.extend_from_slice(&group.number.to_le_bytes());
+        key.extend_from_slice(&appliance.0.to_le_bytes());
+        for source in &group.sources {
+            let compared;
+            let value = match source {
+                Source::Raw(from) => line.raw(*from),
+                Source::Compared(at) => {
+                    compared = line.made(*at);
+                    compared.unwrap_or_default().as_bytes()
+                }
+            };
+            key.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            key.extend_from_slice(value);
         }
-        if key.len() > REMEMBERED_BYTES_MAX {
-            return;
+        if key.len() > KEY_BYTES_MAX {
+            return None;
         }
-        let hash = self.hasher.hash_one(key);
-        let start = self.keys.len() as u32;
-        self.keys.extend_from_slice(key);
-        let entry = Remembered {
+        let hash = self.hasher.hash_one(&**key);
+        let found = self.rows.find(hash, |row| {
+            row.hash == hash
+                && self
+                    .keys
+                    .get(row.key as usize..(row.key + row.key_len) as usize)
+                    == Some(key)
+        });
+        Some(match found {
+            Some(row) => row.start as usize,
+            None => self.learn(group, key, hash),
+        })
+    }
+
+    #[cold]
+    fn learn(&mut self, group: &Group, key: &[u8], hash: u64) -> usize {
+        let start = self.cells.len();
+        let row = Row {
             hash,
-            start,
-            len: key.len() as u32,
-            slot,
+            key: self.keys.len() as u32,
+            key_len: key.len() as u32,
+            start: start as u32,
         };
-        self.table.insert_unique(hash, entry, |entry| entry.hash);
+        self.keys.extend_from_slice(key);
+        self.cells.resize(start + group.len, UNKNOWN);
+        self.rows.insert_unique(hash, row, |row| row.hash);
+        start
+    }
+
+    /// Remembers a plan in place of the one with the number `known`, if there is one.
+    #[cold]
+    fn keep(&mut self, cell: Option<usize>, known: u32, plan: Plan) {
+        let Some(cell) = cell else { return };
+        match self.plans.get_mut(known as usize) {
+            Some(old) => *old = plan,
+            None => {
+                self.cells[cell] = self.plans.len() as u32;
+                self.plans.push(plan);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::param;
+    use super::{number, param};
+
+    #[test]
+    fn numbers_are_what_the_library_reads() {
+        for text in [
+            "",
+            "0",
+            "007",
+            "123456789",
+            "1234567890",
+            "-1",
+            "+3",
+            "1.5",
+            " 7 ",
+            "1e3",
+            "x",
+            "1x",
+            "١",
+        ] {
+            assert_eq!(number(text), text.trim().parse().ok(), "{text}");
+        }
+    }
 
     #[test]
     fn parameters_are_found_outside_of_quotes_alone() {

@@ -76,6 +76,8 @@ pub struct Table {
     groups: HashMap<(MetricId, ApplianceId, bool), Vec<Slot>>,
     /// By metric: series that exist, series that were refused.
     counts: Vec<(usize, u64)>,
+    /// By metric: series that were ever made.
+    births: Vec<u64>,
     epoch: u32,
     /// New counters show their value at once: what was read at start is no burst.
     catching_up: bool,
@@ -92,6 +94,7 @@ impl Table {
         });
         let mut table = Self {
             counts: vec![(0, 0); specs.len()],
+            births: vec![0; specs.len()],
             specs,
             by_name,
             limits,
@@ -329,7 +332,14 @@ impl Table {
             .or_default()
             .push(slot);
         self.counts[metric.0 as usize].0 += 1;
+        self.births[metric.0 as usize] += 1;
         slot
+    }
+
+    /// How many series of a metric were ever made; 0 for one that is not there.
+    #[inline]
+    pub fn births(&self, metric: MetricId) -> u64 {
+        self.births.get(metric.0 as usize).copied().unwrap_or(0)
     }
 
     fn change(&mut self, slot: Slot) {

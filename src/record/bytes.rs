@@ -50,6 +50,31 @@ pub(super) fn trim(text: &[u8]) -> &[u8] {
     trim_end(skip_blanks(text))
 }
 
+/// `text.starts_with(literal)` in place: the literals are short, and a call of `memcmp` costs more than to compare.
+#[inline]
+pub(crate) fn starts_with(text: &[u8], literal: &[u8]) -> bool {
+    let Some(text) = text.get(..literal.len()) else {
+        return false;
+    };
+    if let (Some(text_tail), Some(literal_tail)) =
+        (text.last_chunk::<8>(), literal.last_chunk::<8>())
+    {
+        // Eight at a time; the last eight may overlap those before.
+        let (chunks, _) = text.as_chunks::<8>();
+        let (others, _) = literal.as_chunks::<8>();
+        return chunks.iter().zip(others).all(|(a, b)| a == b) && text_tail == literal_tail;
+    }
+    if let (Some(head), Some(tail), Some(other_head), Some(other_tail)) = (
+        text.first_chunk::<4>(),
+        text.last_chunk::<4>(),
+        literal.first_chunk::<4>(),
+        literal.last_chunk::<4>(),
+    ) {
+        return head == other_head && tail == other_tail;
+    }
+    text.iter().zip(literal).all(|(a, b)| a == b)
+}
+
 /// Splits at the first blank; the blank stays with the rest.
 #[inline]
 pub(super) fn split_token(text: &[u8]) -> (&[u8], &[u8]) {
@@ -72,6 +97,16 @@ pub(super) fn split_digits(text: &[u8]) -> (&[u8], &[u8]) {
         .position(|byte| !byte.is_ascii_digit())
         .unwrap_or(text.len());
     text.split_at(end)
+}
+
+/// How many of eight bytes, the lowest first, are digits before the first that is none.
+#[inline]
+pub(crate) fn digits(bytes: u64) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // The low half of a digit is at most 9, and the high half is 3. A carry only gets to bytes behind one that is none.
+    let folded = bytes ^ (EACH * 0x30);
+    let others = (folded | folded.wrapping_add(EACH * 6)) & (EACH * 0xf0);
+    others.trailing_zeros() as usize / 8
 }
 
 /// A decimal number of digits alone; a number too large for `u64` becomes its maximum.

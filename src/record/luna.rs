@@ -2,7 +2,8 @@
 //! application.
 
 use super::Record;
-use super::bytes::{ends_token, skip_blanks, split_digits, strip_prefix_ignore_case};
+use super::bytes::{ends_token, is_blank, skip_blanks, split_digits, strip_prefix_ignore_case};
+use super::ordinary::word;
 use super::severity::Severity;
 
 /// Removes `***TEST :`, with or without `SEQNO_10000 :` before or after it, and tells whether it was there.
@@ -35,7 +36,42 @@ fn after_colon(text: &[u8]) -> &[u8] {
 /// second colon (`error : 0xc0000002 Fail to …`), since the appliance leaves it out.
 #[inline]
 pub(super) fn severity_and_code<'a>(text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
-    read_severity_and_code(text, record).unwrap_or(text)
+    usual_severity_and_code(text, record)
+        .or_else(|| read_severity_and_code(text, record))
+        .unwrap_or(text)
+}
+
+/// A short cut for the form that nearly every message has: `info : 0 : ` or `error : 0xc0000711 : `, in lower case, with
+/// one blank each.
+#[inline]
+fn usual_severity_and_code<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
+    let (word_key, word_len) = word(text)?;
+    let severity = Severity::from_key(word_key)?;
+    let (word, rest) = text.split_at_checked(word_len)?;
+    let code = rest.strip_prefix(b" : ")?;
+    let code_len = match code {
+        [b'0', b' ', ..] => 1,
+        [b'0', b'x', digits @ ..] => {
+            let len = digits.iter().position(|byte| !byte.is_ascii_hexdigit())?;
+            if len == 0 {
+                return None;
+            }
+            2 + len
+        }
+        _ => return None,
+    };
+    let (code, rest) = code.split_at_checked(code_len)?;
+    let message = rest.strip_prefix(b" : ")?;
+    if message
+        .first()
+        .is_none_or(|byte| is_blank(*byte) || *byte == 0xc2)
+    {
+        return None;
+    }
+    record.app_severity = word;
+    record.code = code;
+    record.severity = record.severity.or(Some(severity));
+    Some(message)
 }
 
 #[inline]

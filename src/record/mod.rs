@@ -2,13 +2,15 @@
 //! nothing, and every slice of a record lies within the line or is a constant.
 //!
 //! Which program means what is left to the packs: a record knows programs by name alone. The header families have a
-//! file each: [`syslog`] for the header that most lines have, with its short cut [`ordinary`], [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and
+//! file each: [`syslog`] for the header that most lines have, with its short cut [`ordinary`] and the memory [`mod@headers`],
+//! [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and
 //! [`luna`] for what stands before its messages. [`mod@frames`] takes apart lines that hold several messages, and [`time`]
 //! reads a stamp when somebody asks.
 
 mod bytes;
 mod clavister;
 mod frames;
+mod headers;
 mod junos;
 mod luna;
 mod ontap;
@@ -20,7 +22,9 @@ mod severity;
 mod syslog;
 mod time;
 
+pub(crate) use bytes::{digits, starts_with};
 pub use frames::{Frames, frames};
+pub use headers::{HeaderId, Headers};
 pub use programs::{ProgramId, Programs};
 pub use repeat::REPEAT_MAX;
 pub use severity::Severity;
@@ -84,41 +88,39 @@ pub fn parse<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
         repeat: 1,
         ..Record::default()
     };
-    let line = trim_escapes(bytes::trim_end(line));
-    let line = bytes::skip_blanks(line.strip_prefix(rfc5424::BOM).unwrap_or(line));
-    let text = syslog::priority(line, &mut record);
-    let prioritised = text.len() < line.len();
-    let message = ordinary::header(text, &mut record, programs)
-        .or_else(|| rfc5424::header(text, prioritised, &mut record, programs))
-        .unwrap_or_else(|| syslog::header(text, prioritised, &mut record, programs));
+    let message = read_header(trim_line(line), &mut record, programs);
     read_message(message, &mut record, programs);
     record
+}
+
+/// The line without what collectors leave at its ends.
+#[inline]
+fn trim_line(line: &[u8]) -> &[u8] {
+    let line = trim_escapes(bytes::trim_end(line));
+    bytes::skip_blanks(line.strip_prefix(rfc5424::BOM).unwrap_or(line))
+}
+
+/// Reads the header of a trimmed line and returns what follows it.
+fn read_header<'a>(line: &'a [u8], record: &mut Record<'a>, programs: &Programs) -> &'a [u8] {
+    let text = syslog::priority(line, record);
+    let prioritised = text.len() < line.len();
+    ordinary::header(text, record, programs)
+        .or_else(|| rfc5424::header(text, prioritised, record, programs))
+        .unwrap_or_else(|| syslog::header(text, prioritised, record, programs))
 }
 
 /// Takes off what stands between the header and the message proper. Which of it a message may have shows in its first
 /// byte, so that an ordinary one is not asked for all.
 fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, programs: &Programs) {
-    let mut text = skip_escapes(bytes::skip_blanks(text));
-    if let Some(rest) = syslog::moved_pid(text).filter(|_| !record.program.is_empty()) {
-        text = rest;
-    }
-    match repeat::read(text) {
-        Some(repeat::Repeat::Message(count, inner)) => {
-            record.repeat = count;
-            text = inner;
+    let mut text = match text {
+        [b' ', rest @ ..] if rest.first().is_some_and(u8::is_ascii_alphanumeric) => rest,
+        _ => skip_escapes(bytes::skip_blanks(text)),
+    };
+    if let [b'[' | b'm' | b'l' | b'-' | b'%', ..] = text {
+        match read_sign(text, record) {
+            Some(rest) => text = rest,
+            None => return,
         }
-        Some(repeat::Repeat::Last(count)) => {
-            record.repeat_last = count;
-            return;
-        }
-        None => {}
-    }
-    if let Some((id, severity, rest)) = junos::explicit_priority(text) {
-        record.severity = Some(severity);
-        if !id.is_empty() {
-            record.tag = id;
-        }
-        text = rest;
     }
     if let [b'A'..=b'Z', ..] = text
         && programs.is_kmd(record.program_id, record.program)
@@ -150,6 +152,33 @@ fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, programs: &Programs
         record.severity = Some(severity);
     }
     record.message = text;
+}
+
+/// Takes off what only few messages begin with: a pid, a repetition, Junos' own priority. `None` if there is no message.
+fn read_sign<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
+    let mut text = text;
+    if let Some(rest) = syslog::moved_pid(text).filter(|_| !record.program.is_empty()) {
+        text = rest;
+    }
+    match repeat::read(text) {
+        Some(repeat::Repeat::Message(count, inner)) => {
+            record.repeat = count;
+            text = inner;
+        }
+        Some(repeat::Repeat::Last(count)) => {
+            record.repeat_last = count;
+            return None;
+        }
+        None => {}
+    }
+    if let Some((id, severity, rest)) = junos::explicit_priority(text) {
+        record.severity = Some(severity);
+        if !id.is_empty() {
+            record.tag = id;
+        }
+        text = rest;
+    }
+    Some(text)
 }
 
 /// Removes the control characters that rsyslog wrote as `#015` (or `#012`, `#011`, `#000`) at the end of a line.

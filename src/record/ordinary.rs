@@ -62,10 +62,22 @@ pub(super) fn header<'a>(
 /// The length of `Feb 29 12:05:01`, with or without a year before it, and a blank behind it.
 #[inline]
 fn stamp_len(text: &[u8]) -> Option<usize> {
-    let (year, rest) = match text {
-        [b'1' | b'2', y1, y2, y3, b' ', rest @ ..] if digits([y1, y2, y3]) => (5, rest),
-        _ => (0, text),
-    };
+    let year = year_len(text).unwrap_or(0);
+    Some(year + short_stamp_len(text.get(year..)?)?)
+}
+
+/// The length of `2024 `.
+#[inline]
+pub(super) fn year_len(text: &[u8]) -> Option<usize> {
+    match text {
+        [b'1' | b'2', y1, y2, y3, b' ', ..] if digits([y1, y2, y3]) => Some(5),
+        _ => None,
+    }
+}
+
+/// The length of `Feb 29 12:05:01`, with a blank behind it.
+#[inline]
+pub(super) fn short_stamp_len(text: &[u8]) -> Option<usize> {
     let [
         m0,
         m1,
@@ -83,7 +95,7 @@ fn stamp_len(text: &[u8]) -> Option<usize> {
         s0,
         s1,
         b' ',
-    ] = rest.first_chunk::<16>()?
+    ] = text.first_chunk::<16>()?
     else {
         return None;
     };
@@ -103,7 +115,7 @@ fn stamp_len(text: &[u8]) -> Option<usize> {
             | b"Dec"
     );
     let day = matches!(d0, b' ' | b'0'..=b'3');
-    (month && day && digits([d1, h0, h1, n0, n1, s0, s1])).then_some(year + 15)
+    (month && day && digits([d1, h0, h1, n0, n1, s0, s1])).then_some(15)
 }
 
 #[inline]
@@ -129,7 +141,7 @@ fn skip_two(text: &[u8]) -> &[u8] {
 
 /// The first word, if it has at most eight bytes and a blank behind it, as its [`key`](super::bytes::key) and length.
 #[inline]
-fn word(text: &[u8]) -> Option<(u64, usize)> {
+pub(super) fn word(text: &[u8]) -> Option<(u64, usize)> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let (chunk, rest) = text.split_first_chunk::<8>()?;
     let bytes = u64::from_le_bytes(*chunk);

@@ -256,8 +256,30 @@ fn agrees(line: &[u8], programs: &Programs) {
     assert_eq!(format!("{short:?}"), format!("{long:?}"));
 }
 
+thread_local! {
+    /// Headers of all lines of a test, so that what is learnt from one is used for the others.
+    static HEADERS: std::cell::RefCell<Headers> = std::cell::RefCell::default();
+}
+
+/// A header read from memory is what [`parse`] reads, the first time and the second.
+fn remembered(line: &[u8], programs: &Programs) {
+    HEADERS.with_borrow_mut(|headers| {
+        for _ in 0..2 {
+            let (record, _) = headers.parse(line, programs);
+            let expected = parse(line, programs);
+            assert_eq!(
+                format!("{record:?}"),
+                format!("{expected:?}"),
+                "{}",
+                line.escape_ascii()
+            );
+        }
+    });
+}
+
 fn holds(line: &[u8], programs: &Programs) {
     agrees(line, programs);
+    remembered(line, programs);
     let mut frame_bytes = 0;
     for frame in frames(line) {
         frame_bytes += frame.len();
@@ -312,6 +334,21 @@ proptest! {
             (NTLS|sshd|foo|kmd|message|last)( \\[1\\]:|\\[1\\]:|:|\\[1\\]| |\\(pam\\)\\[1\\]:)( x|x|: x|)",
     ) {
         agrees(line.as_bytes(), &programs());
+    }
+
+    /// Words that meet often in other orders, behind other stamps, with other pids and messages.
+    #[test]
+    fn the_memory_of_headers_changes_nothing(
+        lines in prop::collection::vec("(2024 )?(Feb 29 12:05:01|May  3 01:02:03|2024-02-29T12:05:01\\+01:00|2024-02-29T12:05:01.25Z|Feb 3 1:2:3) \
+            (h|hsm1|mail|2024|UTC|local5.info|last|\\(FPC Slot 1|10.0.0.1|a/a|a: a|kmd|ems|x:y|%D-4-KMD_X|\\[n|<38>|-)?  ?\
+            (local5|user|daemon|info|message repeated 2 times|---|1 )? ?(info|err|h2|mail|)  ?\
+            (NTLS|sshd|foo|kmd|KMD_X|x.y|GET /NTLS|a|EFW|hsm1|info)( \\[1\\]:|\\[12\\]:|:|\\[3\\]|\\(pam\\)\\[1\\]:|\\[1\\) x\\]:) ?\
+            (x|: x|\\[a.b:info\\]: y|\\[x: a.b: err\\]|\\) Slot|a: a|info : 0 : x|)", 1..8),
+    ) {
+        let programs = programs();
+        for line in &lines {
+            remembered(line.as_bytes(), &programs);
+        }
     }
 
     #[test]

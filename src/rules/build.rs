@@ -462,10 +462,10 @@ impl Builder<'_> {
         let mut events: HashSet<String> = HashSet::new();
         for (index, value) in file.rules.iter().enumerate() {
             let path = Path::root().then("rules").then(index);
-            let Some(rule) = problems.decode::<RuleFile>(value, &path) else {
+            let Some(mut rule) = problems.decode::<RuleFile>(value, &path) else {
                 continue;
             };
-            let Some(entries) = rule.events.clone() else {
+            let Some(entries) = rule.events.take() else {
                 let Some(event) = rule.event.clone() else {
                     problems.value(&path, "a rule needs an `event`", None);
                     continue;
@@ -1051,25 +1051,28 @@ impl Parts {
     }
 
     fn member(family: &RuleFile, member: RuleFile, event: String, at: &Path, path: Path) -> Self {
-        let mut whole = family.clone();
-        whole.events = None;
-        whole.examples = Vec::new();
+        let whole = RuleFile {
+            examples: Vec::new(),
+            ..family.clone()
+        };
         let mut parts = Parts::alone(whole, event.clone(), at.clone());
-        let own = Parts::alone(member.clone(), event, path);
+        let (ignore_case, notable, go_on) = (member.ignore_case, member.notable, member.go_on);
+        let (helps, laid_out) = (member.help.is_some(), member.layout.is_some());
+        let own = Parts::alone(member, event, path);
         parts.path = own.path;
         parts.program = own.program.or(parts.program);
         parts.templates = own.templates;
         parts.regex = own.regex;
-        parts.ignore_case = member.ignore_case.unwrap_or(parts.ignore_case);
+        parts.ignore_case = ignore_case.unwrap_or(parts.ignore_case);
         parts.when.extend(own.when);
         parts.lets.extend(own.lets);
         parts.metrics.extend(own.metrics);
-        parts.notable = member.notable.unwrap_or(parts.notable);
-        parts.go_on = member.go_on.unwrap_or(parts.go_on);
-        if member.help.is_some() {
+        parts.notable = notable.unwrap_or(parts.notable);
+        parts.go_on = go_on.unwrap_or(parts.go_on);
+        if helps {
             parts.help = own.help;
         }
-        if member.layout.is_some() {
+        if laid_out {
             parts.seen = own.seen;
         }
         parts.examples = own.examples;
