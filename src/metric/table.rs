@@ -365,11 +365,12 @@ impl Table {
             .clone()
     }
 
-    /// Adds to a counter (or gauge) and marks it as touched.
+    /// Adds to a counter (or gauge) and marks it as touched. What is too large for a number stops at the largest one: JSON
+    /// has no infinity, and a checkpoint with one could not be read.
     #[inline]
     pub fn add(&mut self, slot: Slot, amount: f64) {
         if let Some(value) = self.values.get_mut(slot.0 as usize) {
-            *value += amount;
+            *value = (*value + amount).clamp(f64::MIN, f64::MAX);
             self.touched[slot.0 as usize] = self.now;
         }
     }
@@ -585,7 +586,9 @@ impl Table {
                 .as_ref()
                 .map(|label| self.specs[label.metric.0 as usize].family.kind)
             {
-                Some(Kind::Counter) => self.values[at] += series.value,
+                Some(Kind::Counter) => {
+                    self.values[at] = (self.values[at] + series.value).clamp(f64::MIN, f64::MAX);
+                }
                 _ => self.values[at] = series.value,
             }
             self.touched[at] = series.touched;
@@ -780,6 +783,23 @@ mod tests {
         table.caught_up();
         let shown = shown(&scrape(&mut table, &mut Mirror::default()));
         assert_eq!(shown, ["drops_total{a,278} 3"]);
+    }
+
+    #[test]
+    fn sums_beyond_every_number_can_be_saved() {
+        let mut table = table(Limits::default());
+        let a = table.appliance("a");
+        let slot = table.series(DROPS, a, false, &["278"]);
+        for _ in 0..3 {
+            table.add(slot, 1e308);
+        }
+        let mut saved = table.save();
+        saved.series.extend(saved.series.clone());
+        table.restore(&saved);
+        let json = serde_json::to_vec(&table.save()).unwrap();
+        let read: Saved = serde_json::from_slice(&json).unwrap();
+        assert_eq!(read, table.save());
+        assert_eq!(read.series[0].value, f64::MAX);
     }
 
     #[test]
