@@ -340,7 +340,8 @@ impl Engine {
         mut outcome: impl FnMut(&Table, Outcome<'_, '_>),
     ) {
         for frame in record::frames(line) {
-            let (record, header) = self.headers.parse(frame, &self.programs);
+            let mut record = Record::default();
+            let header = self.headers.parse(frame, &self.programs, &mut record);
             let appliance = self.one(origin, &record, header, &mut change);
             outcome(
                 &self.table,

@@ -107,7 +107,7 @@ enum Step {
     Spread(usize),
 }
 
-/// Where a walk over the first bytes of a message ended. Messages that begin with the same bytes end there, too.
+/// Where a walk over the first bytes of a message came to. Messages that begin with the same bytes come there, too.
 #[derive(Debug)]
 struct Way {
     text: Box<[u8]>,
@@ -293,41 +293,54 @@ impl Set {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
         let hash = u64::from_le_bytes(*eight).wrapping_mul(MULTIPLIER) >> 56;
         let known = &self.ways[hash as usize];
-        if let Some(way) = known.iter().find(|way| starts_with(message, &way.text)) {
-            return (way.end.step(), way.text.len());
+        let Some(way) = known.iter().find(|way| starts_with(message, &way.text)) else {
+            return self.new_way(message, hash as usize);
+        };
+        let len = way.text.len();
+        match way.end.step() {
+            end @ (Step::Leaf(_) | Step::Spread(_)) => (end, len),
+            Step::Row(_) | Step::State(_) => self.walk(way.end, message, len),
         }
-        self.new_way(message, hash as usize)
     }
 
+    /// Walks, and remembers the way up to the first number or quoted text, which is likely to be another next time.
     #[cold]
     fn new_way(&mut self, message: &[u8], hash: usize) -> (Step, usize) {
-        let (step, len) = self.walk(self.start, message, 0);
-        let end = match step {
-            Step::Leaf(leaf) => Next::leaf(leaf),
-            Step::Spread(spread) => Next::spread(spread),
-            Step::Row(_) | Step::State(_) => return (step, len),
-        };
-        // The end of the message is no byte.
-        if let Some(text) = message.get(..len)
-            && len <= WAY_BYTES_MAX
-        {
-            let ways = &mut self.ways[hash];
-            self.new_ways = self.new_ways.wrapping_add(1);
-            if !ways.is_full() {
-                let text = text.into();
-                ways.push(Way { text, end });
-            } else if self.new_ways.is_multiple_of(WAYS_RENEWED) {
-                // What differs from message to message would drive out what does not.
-                let text = text.into();
-                ways[(self.new_ways / WAYS_RENEWED) as usize % WAYS_MAX] = Way { text, end };
-            }
+        let varies = |byte: &u8| byte.is_ascii_digit() || *byte == b'"';
+        let window = message.get(..WAY_BYTES_MAX).unwrap_or(message);
+        let stop = window.iter().position(varies).unwrap_or(window.len());
+        let (end, len) = self.go(self.start, message, 0, stop);
+        let ways = &mut self.ways[hash];
+        self.new_ways = self.new_ways.wrapping_add(1);
+        // What differs from message to message all the same would drive out what does not.
+        if ways.is_full() && self.new_ways.is_multiple_of(WAYS_RENEWED) {
+            ways.swap_remove((self.new_ways / WAYS_RENEWED) as usize % WAYS_MAX);
         }
-        (step, len)
+        if !ways.is_full()
+            && let Some(text) = message.get(..len)
+            && ways.iter().all(|way| *way.text != *text)
+        {
+            let text = text.into();
+            ways.push(Way { text, end });
+            // The one that leads farthest first.
+            ways.sort_by_key(|way| std::cmp::Reverse(way.text.len()));
+        }
+        match end.step() {
+            end @ (Step::Leaf(_) | Step::Spread(_)) => (end, len),
+            Step::Row(_) | Step::State(_) => self.walk(end, message, len),
+        }
     }
 
-    /// Goes from row to row; tells where it ended.
+    /// Goes from row to row to the end; tells which it is, and how many bytes led there.
     #[inline]
-    fn walk(&mut self, mut next: Next, message: &[u8], mut at: usize) -> (Step, usize) {
+    fn walk(&mut self, next: Next, message: &[u8], at: usize) -> (Step, usize) {
+        let (end, at) = self.go(next, message, at, usize::MAX);
+        (end.step(), at)
+    }
+
+    /// Goes from row to row, to the end or until so many bytes are read. The end of the message counts as one.
+    #[inline]
+    fn go(&mut self, mut next: Next, message: &[u8], mut at: usize, stop: usize) -> (Next, usize) {
         // Where in the table we came from.
         let mut came_by = None;
         loop {
@@ -336,6 +349,9 @@ impl Set {
                     let mut rest = message.get(at..).unwrap_or_default().iter();
                     let mut place;
                     loop {
+                        if at >= stop {
+                            return (Next::row(start), at);
+                        }
                         let column = match rest.next() {
                             Some(byte) => usize::from(self.columns[usize::from(*byte)]),
                             None => 0,
@@ -358,7 +374,7 @@ impl Set {
                         None => {}
                     }
                 }
-                end @ (Step::Leaf(_) | Step::Spread(_)) => return (end, at),
+                Step::Leaf(_) | Step::Spread(_) => return (next, at),
             }
         }
     }
@@ -642,7 +658,7 @@ enum Node {
     /// A byte of a class.
     Class(u32, u32),
     Either(u32, u32),
-    /// A text of any length from its second byte on, which may end before bytes of a class.
+    /// A text of any length, or what is left of it, which may end before bytes of a class.
     Text(u32, u32),
     /// From here on anything goes.
     Stop,

@@ -44,6 +44,13 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 fn counted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    // A year, nearly always.
+    if let Some([year @ .., b' ', after]) = text.first_chunk::<6>()
+        && year.iter().all(u8::is_ascii_digit)
+        && *after != b'<'
+    {
+        return None;
+    }
     let (digits, after) = split_digits(text);
     let [b' ', body @ ..] = after else {
         return None;

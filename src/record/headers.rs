@@ -110,16 +110,19 @@ impl Headers {
         self.generation
     }
 
-    /// Reads one line as [`parse`](super::parse) does, and says which header it has, if it is one that is remembered.
+    /// Reads one line into a record as [`parse`](super::parse) does, whatever was in it before, and says which header it
+    /// has, if it is one that is remembered.
     #[inline]
     pub fn parse<'a>(
         &mut self,
         line: &'a [u8],
         programs: &Programs,
-    ) -> (Record<'a>, Option<HeaderId>) {
+        record: &mut Record<'a>,
+    ) -> Option<HeaderId> {
         let line = trim_line(line);
         let Some(cut) = Cut::new(line) else {
-            return (read(line, programs), None);
+            read(line, programs, record);
+            return None;
         };
         let hash = cut.hash();
         let found = self.index[hash].iter().find_map(|id| {
@@ -129,14 +132,14 @@ impl Headers {
                 .then_some((*id, entry))
         });
         let Some((id, entry)) = found else {
-            return self.learn(line, &cut, hash, programs);
+            return self.learn(line, &cut, hash, programs, record);
         };
         let place = |place: Place| {
             cut.key
                 .get(usize::from(place.0)..usize::from(place.1))
                 .unwrap_or_default()
         };
-        let mut record = Record {
+        *record = Record {
             stamp: cut.stamp,
             host: entry.host.map(place),
             facility: place(entry.facility),
@@ -147,8 +150,8 @@ impl Headers {
             repeat: 1,
             ..Record::default()
         };
-        read_message(cut.message, &mut record, programs);
-        (record, Some(HeaderId(id)))
+        read_message(cut.message, record, programs);
+        Some(HeaderId(id))
     }
 
     #[inline]
@@ -165,13 +168,14 @@ impl Headers {
         cut: &Cut<'a>,
         hash: usize,
         programs: &Programs,
-    ) -> (Record<'a>, Option<HeaderId>) {
-        let mut record = Record {
+        record: &mut Record<'a>,
+    ) -> Option<HeaderId> {
+        *record = Record {
             repeat: 1,
             ..Record::default()
         };
-        let message = read_header(line, &mut record, programs);
-        let id = cut.entry(&record, message).map(|entry| {
+        let message = read_header(line, record, programs);
+        let id = cut.entry(record, message).map(|entry| {
             if self.entries.len() >= HEADERS_MAX {
                 self.index.fill([NONE; WAYS]);
                 self.entries.clear();
@@ -190,21 +194,19 @@ impl Headers {
             ways[0] = id;
             HeaderId(id)
         });
-        read_message(message, &mut record, programs);
-        (record, id)
+        read_message(message, record, programs);
+        id
     }
 }
 
 /// What a line says that has no header of the form.
-#[inline]
-fn read<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
-    let mut record = Record {
+fn read<'a>(line: &'a [u8], programs: &Programs, record: &mut Record<'a>) {
+    *record = Record {
         repeat: 1,
         ..Record::default()
     };
-    let message = read_header(line, &mut record, programs);
-    read_message(message, &mut record, programs);
-    record
+    let message = read_header(line, record, programs);
+    read_message(message, record, programs);
 }
 
 impl<'a> Cut<'a> {

@@ -2,7 +2,9 @@
 //! application.
 
 use super::Record;
-use super::bytes::{ends_token, is_blank, skip_blanks, split_digits, strip_prefix_ignore_case};
+use super::bytes::{
+    ends_token, is_blank, key, skip_blanks, split_digits, strip_prefix_ignore_case,
+};
 use super::ordinary::word;
 use super::severity::Severity;
 
@@ -36,9 +38,34 @@ fn after_colon(text: &[u8]) -> &[u8] {
 /// second colon (`error : 0xc0000002 Fail to …`), since the appliance leaves it out.
 #[inline]
 pub(super) fn severity_and_code<'a>(text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
+    if !may_be_severity(text) {
+        return text;
+    }
     usual_severity_and_code(text, record)
         .or_else(|| read_severity_and_code(text, record))
         .unwrap_or(text)
+}
+
+/// Whether the first word can be one of a severity; false for nearly all texts that have none.
+#[inline]
+fn may_be_severity(text: &[u8]) -> bool {
+    const FOLD: u64 = 0x2020_2020_2020_2020;
+    const AUDIT: u64 = key("audit");
+    let letters = |text: &[u8]| text.iter().all(u8::is_ascii_alphabetic);
+    match word(text) {
+        Some((word, len @ 1..=8)) => {
+            let folded = word | FOLD >> (64 - 8 * len);
+            folded == AUDIT
+                || Severity::from_key(folded).is_some()
+                || !text.get(..len).is_some_and(letters)
+        }
+        Some(_) => true,
+        // Longer than eight letters are `emergency`, `informational` and `notification`.
+        None => match text.get(..9) {
+            Some(nine) if letters(nine) => matches!(nine[0] | 0x20, b'e' | b'i' | b'n'),
+            _ => true,
+        },
+    }
 }
 
 /// A short cut for the form that nearly every message has: `info : 0 : ` or `error : 0xc0000711 : `, in lower case, with

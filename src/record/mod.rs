@@ -96,6 +96,10 @@ pub fn parse<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
 /// The line without what collectors leave at its ends.
 #[inline]
 fn trim_line(line: &[u8]) -> &[u8] {
+    // Nearly all begin and end with a letter or a sign; digits at the end may be an escape's.
+    if let [b'!'..=b'~', .., b'!'..=b'/' | b':'..=b'~'] = line {
+        return line;
+    }
     let line = trim_escapes(bytes::trim_end(line));
     bytes::skip_blanks(line.strip_prefix(rfc5424::BOM).unwrap_or(line))
 }

@@ -78,29 +78,31 @@ pub(super) fn year_len(text: &[u8]) -> Option<usize> {
 /// The length of `Feb 29 12:05:01`, with a blank behind it.
 #[inline]
 pub(super) fn short_stamp_len(text: &[u8]) -> Option<usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let (head, rest) = text.split_first_chunk::<8>()?;
+    let tail = u64::from_le_bytes(*rest.first_chunk::<8>()?);
     let [
         m0,
         m1,
         m2,
         b' ',
-        d0,
-        d1,
+        b' ' | b'0'..=b'3',
+        b'0'..=b'9',
         b' ',
-        h0,
-        h1,
-        b':',
-        n0,
-        n1,
-        b':',
-        s0,
-        s1,
-        b' ',
-    ] = text.first_chunk::<16>()?
+        b'0'..=b'9',
+    ] = *head
     else {
         return None;
     };
+    // `2:05:01 `: at a digit's place the difference from `0` is at most 9, elsewhere there is none.
+    const SIGNS: u64 = u64::from_le_bytes([0, 0xff, 0, 0, 0xff, 0, 0, 0xff]);
+    let difference = tail ^ u64::from_le_bytes(*b"0:00:00 ");
+    let over = difference | (difference & !SIGNS).wrapping_add(EACH * 6);
+    if difference & SIGNS != 0 || over & (EACH * 0xf0) != 0 {
+        return None;
+    }
     let month = matches!(
-        &[*m0, *m1, *m2],
+        &[m0, m1, m2],
         b"Jan"
             | b"Feb"
             | b"Mar"
@@ -114,8 +116,7 @@ pub(super) fn short_stamp_len(text: &[u8]) -> Option<usize> {
             | b"Nov"
             | b"Dec"
     );
-    let day = matches!(d0, b' ' | b'0'..=b'3');
-    (month && day && digits([d1, h0, h1, n0, n1, s0, s1])).then_some(15)
+    month.then_some(15)
 }
 
 #[inline]
