@@ -108,7 +108,7 @@ pub fn gzip(body: &[u8]) -> Vec<u8> {
 
 /// Writes the exporter's own metrics, then the snapshot.
 ///
-/// Holds the whole text in memory, for the classic format twice: about 100 bytes a series.
+/// Holds the whole text in memory, about 100 bytes a series; of what it is made from, one family at a time is held twice.
 #[expect(
     clippy::unreachable,
     reason = "a String takes every write, and our collector fails with nothing else"
@@ -119,20 +119,30 @@ pub fn encode(own: &Registry, snapshot: Snapshot, format: Format) -> String {
         .iter()
         .map(|(_, series)| series.len())
         .sum();
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Exposed(snapshot)));
-
     let mut out = String::with_capacity(4096 + 96 * series);
-    let written = text::encode_registry(&mut out, own)
-        .and_then(|()| text::encode_registry(&mut out, &registry))
-        .and_then(|()| text::encode_eof(&mut out));
+    let mut text = String::new();
+    let mut write = |registry: &Registry| {
+        if format == Format::OpenMetrics {
+            return text::encode_registry(&mut out, registry);
+        }
+        text.clear();
+        text::encode_registry(&mut text, registry)?;
+        classic(&text, &mut out);
+        Ok(())
+    };
+    let mut written = write(own);
+    for (family, series) in snapshot.families {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Exposed(family, series)));
+        written = written.and_then(|()| write(&registry));
+    }
+    if format == Format::OpenMetrics {
+        written = written.and_then(|()| text::encode_eof(&mut out));
+    }
     if written.is_err() {
         unreachable!("writing to memory failed");
     }
-    match format {
-        Format::OpenMetrics => out,
-        Format::Classic => classic(&out),
-    }
+    out
 }
 
 /// One item of an `Accept…` header.
@@ -179,32 +189,31 @@ fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// A snapshot as prometheus-client wants to see it.
+/// A family and its series as prometheus-client wants to see them.
 #[derive(Debug)]
-struct Exposed(Snapshot);
+struct Exposed(Arc<Family>, Vec<Series>);
 
 impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        for (family, series) in &self.0.families {
-            let help = escape_help(&family.help);
-            let (name, kind) = match family.kind {
-                Kind::Counter => (
-                    family.name.strip_suffix("_total").unwrap_or(&family.name),
-                    MetricType::Counter,
-                ),
-                Kind::Gauge => (&*family.name, MetricType::Gauge),
+        let Exposed(family, series) = self;
+        let help = escape_help(&family.help);
+        let (name, kind) = match family.kind {
+            Kind::Counter => (
+                family.name.strip_suffix("_total").unwrap_or(&family.name),
+                MetricType::Counter,
+            ),
+            Kind::Gauge => (&*family.name, MetricType::Gauge),
+        };
+        let mut metric = encoder.encode_descriptor(name, &help, None, kind)?;
+        for one in series {
+            let labels = Labels {
+                names: &family.labels,
+                series: one,
             };
-            let mut metric = encoder.encode_descriptor(name, &help, None, kind)?;
-            for one in series {
-                let labels = Labels {
-                    names: &family.labels,
-                    series: one,
-                };
-                if labels.is_empty() {
-                    encode_value(&mut metric, family, one.value)?;
-                } else {
-                    encode_value(&mut metric.encode_family(&labels)?, family, one.value)?;
-                }
+            if labels.is_empty() {
+                encode_value(&mut metric, family, one.value)?;
+            } else {
+                encode_value(&mut metric.encode_family(&labels)?, family, one.value)?;
             }
         }
         Ok(())
@@ -269,8 +278,8 @@ fn escape_help(help: &str) -> String {
 ///
 /// Samples are the same in both formats, so only the lines that begin with `# ` are looked at. No other line can look
 /// like one: newlines in label values and help texts are escaped.
-fn classic(open_metrics: &str) -> String {
-    let mut out = String::with_capacity(open_metrics.len() + 1024);
+fn classic(open_metrics: &str, out: &mut String) {
+    out.reserve(open_metrics.len());
     let comment = memmem::Finder::new("\n# ");
     let mut rest = open_metrics;
     let mut help = None;
@@ -306,7 +315,6 @@ fn classic(open_metrics: &str) -> String {
             rest = after;
         }
     }
-    out
 }
 
 #[cfg(test)]
