@@ -109,6 +109,17 @@ pub(crate) fn digits(bytes: u64) -> usize {
     others.trailing_zeros() as usize / 8
 }
 
+/// Whether eight bytes have a form, in which `0` stands for any digit and everything else for itself.
+#[inline]
+pub(super) fn fits(bytes: &[u8; 8], form: &[u8; 8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let signs = u64::from_le_bytes(form.map(|byte| if byte == b'0' { 0 } else { 0xff }));
+    // At a digit's place the difference is at most 9, elsewhere there is none.
+    let difference = u64::from_le_bytes(*bytes) ^ u64::from_le_bytes(*form);
+    let over = difference | (difference & !signs).wrapping_add(EACH * 6);
+    difference & signs == 0 && over & (EACH * 0xf0) == 0
+}
+
 /// A decimal number of digits alone; a number too large for `u64` becomes its maximum.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {

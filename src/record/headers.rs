@@ -14,8 +14,9 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
-use super::bytes::{digits, skip_blanks, starts_with};
+use super::bytes::{digits, fits, skip_blanks, starts_with};
 use super::ordinary::{short_stamp_len, year_len};
+use super::severity::facility_name;
 use super::{ProgramId, Programs, Record, Severity, read_header, read_message, trim_line};
 
 /// Headers remembered.
@@ -67,7 +68,7 @@ struct Entry {
     form: Form,
     /// By the place in the key.
     host: Option<Place>,
-    facility: Place,
+    facility: Facility,
     program: Place,
     tag: Place,
     severity: Option<Severity>,
@@ -77,9 +78,19 @@ struct Entry {
 /// Start and end in the key.
 type Place = (u8, u8);
 
+#[derive(Clone, Copy, Debug)]
+enum Facility {
+    /// A word in the key, or none at all.
+    Word(Place),
+    /// By its number.
+    Number(u8),
+}
+
 /// What a key stands between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Form {
+    /// The number in `<38>` before the stamp.
+    priority: Option<u8>,
     stamp: Stamp,
     /// `[1234]:` follows; otherwise a colon and a blank.
     pid: bool,
@@ -142,7 +153,10 @@ impl Headers {
         *record = Record {
             stamp: cut.stamp,
             host: entry.host.map(place),
-            facility: place(entry.facility),
+            facility: match entry.facility {
+                Facility::Word(word) => place(word),
+                Facility::Number(number) => facility_name(u64::from(number)),
+            },
             severity: entry.severity,
             program: place(entry.program),
             program_id: entry.program_id,
@@ -212,6 +226,7 @@ fn read<'a>(line: &'a [u8], programs: &Programs, record: &mut Record<'a>) {
 impl<'a> Cut<'a> {
     #[inline]
     fn new(line: &'a [u8]) -> Option<Self> {
+        let (priority, line) = priority(line)?;
         let (kind, len) = stamp(line)?;
         let (stamp, rest) = line.split_at_checked(len)?;
         let window = rest.get(..KEY_BYTES_MAX).unwrap_or(rest);
@@ -238,7 +253,11 @@ impl<'a> Cut<'a> {
             _ => return None,
         };
         Some(Self {
-            form: Form { stamp: kind, pid },
+            form: Form {
+                priority,
+                stamp: kind,
+                pid,
+            },
             stamp,
             key,
             message,
@@ -285,7 +304,15 @@ impl<'a> Cut<'a> {
                 Some(host) => Some(self.place(host)?),
                 None => None,
             },
-            facility: self.place(record.facility)?,
+            facility: match (self.place(record.facility), self.form.priority) {
+                (Some(word), _) => Facility::Word(word),
+                (None, Some(priority))
+                    if facility_name(u64::from(priority / 8)) == record.facility =>
+                {
+                    Facility::Number(priority / 8)
+                }
+                _ => return None,
+            },
             program: self.place(record.program)?,
             tag: self.place(record.tag)?,
             severity: record.severity,
@@ -307,6 +334,29 @@ impl<'a> Cut<'a> {
     }
 }
 
+/// The number in `<38>`, and the line behind it; no number for a line without one, and nothing for what is no priority.
+#[inline]
+fn priority(line: &[u8]) -> Option<(Option<u8>, &[u8])> {
+    let digit = |byte: u8| byte.wrapping_sub(b'0');
+    let (number, rest) = match line {
+        [b'<', a @ b'0'..=b'9', b'>', rest @ ..] => (digit(*a), rest),
+        [b'<', a @ b'1'..=b'9', b @ b'0'..=b'9', b'>', rest @ ..] => {
+            (10 * digit(*a) + digit(*b), rest)
+        }
+        [
+            b'<',
+            b'1',
+            a @ b'0'..=b'9',
+            b @ b'0'..=b'9',
+            b'>',
+            rest @ ..,
+        ] => (100 + 10 * digit(*a) + digit(*b), rest),
+        [b'<', ..] => return None,
+        _ => return Some((None, line)),
+    };
+    (number <= 191).then_some((Some(number), rest))
+}
+
 /// The stamp that a line begins with, if a blank follows it.
 #[inline]
 fn stamp(line: &[u8]) -> Option<(Stamp, usize)> {
@@ -323,14 +373,14 @@ fn stamp(line: &[u8]) -> Option<(Stamp, usize)> {
 /// The length of `2024-02-29T12:05:01+01:00`, with or without a fraction of the second, and a blank behind it.
 #[inline]
 fn iso_stamp_len(line: &[u8]) -> Option<usize> {
-    const FORM: &[u8; 19] = b"0000-00-00T00:00:00";
-    let (date, rest) = line.split_first_chunk::<19>()?;
-    let plain = date.iter().zip(FORM).fold(true, |all, (byte, form)| {
-        all & match form {
-            b'0' => byte.is_ascii_digit(),
-            _ => byte == form,
-        }
-    });
+    let (date, rest) = line.split_first_chunk::<16>()?;
+    let ([month, hour], []) = date.as_chunks::<8>() else {
+        return None;
+    };
+    let (seconds, rest) = rest.split_first_chunk::<3>()?;
+    let plain = fits(month, b"0000-00-")
+        && fits(hour, b"00T00:00")
+        && matches!(seconds, [b':', b'0'..=b'9', b'0'..=b'9']);
     if !plain {
         return None;
     }

@@ -8,6 +8,7 @@
 //! This is a short cut for [`syslog::header`](super::syslog::header), which reads these lines to the same record (the
 //! tests compare the two) but asks more of each token. Whatever is not exactly of this form is left to it.
 
+use super::bytes::fits;
 use super::severity::{Severity, is_facility_key};
 use super::syslog::ENDS_NAME;
 use super::{Programs, Record};
@@ -78,9 +79,7 @@ pub(super) fn year_len(text: &[u8]) -> Option<usize> {
 /// The length of `Feb 29 12:05:01`, with a blank behind it.
 #[inline]
 pub(super) fn short_stamp_len(text: &[u8]) -> Option<usize> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
     let (head, rest) = text.split_first_chunk::<8>()?;
-    let tail = u64::from_le_bytes(*rest.first_chunk::<8>()?);
     let [
         m0,
         m1,
@@ -94,11 +93,7 @@ pub(super) fn short_stamp_len(text: &[u8]) -> Option<usize> {
     else {
         return None;
     };
-    // `2:05:01 `: at a digit's place the difference from `0` is at most 9, elsewhere there is none.
-    const SIGNS: u64 = u64::from_le_bytes([0, 0xff, 0, 0, 0xff, 0, 0, 0xff]);
-    let difference = tail ^ u64::from_le_bytes(*b"0:00:00 ");
-    let over = difference | (difference & !SIGNS).wrapping_add(EACH * 6);
-    if difference & SIGNS != 0 || over & (EACH * 0xf0) != 0 {
+    if !fits(rest.first_chunk()?, b"0:00:00 ") {
         return None;
     }
     let month = matches!(
