@@ -110,6 +110,8 @@ pub struct Engine {
     epoch: u32,
     /// By rule.
     hits: Vec<u64>,
+    /// Negative amounts that engines before this one refused.
+    former_negative_amounts: u64,
     unrecognised: Unrecognised,
     unrecognised_lines: u64,
     matched: ArrayVec<RuleId, 8>,
@@ -162,6 +164,7 @@ impl Engine {
             seen: Vec::new(),
             epoch: 0,
             hits: vec![0; rules.rules.len()],
+            former_negative_amounts: 0,
             unrecognised: Unrecognised::default(),
             unrecognised_lines: 0,
             matched: ArrayVec::new(),
@@ -187,7 +190,8 @@ impl Engine {
     }
 
     /// Goes on counting where an engine with other rules stopped: a rule is the same if its id is.
-    pub fn keep_hits(&mut self, former: &Engine) {
+    pub fn keep_counts(&mut self, former: &Engine) {
+        self.former_negative_amounts = former.negative_amounts();
         let counts: HashMap<&str, u64> = former
             .rules
             .rules
@@ -198,6 +202,11 @@ impl Engine {
         for (rule, hits) in self.rules.rules.iter().zip(&mut self.hits) {
             *hits = counts.get(&*rule.id).copied().unwrap_or(0);
         }
+    }
+
+    /// How many amounts a rule would have added to a counter, had they not been negative.
+    pub fn negative_amounts(&self) -> u64 {
+        self.former_negative_amounts + self.updater.negative_amounts()
     }
 
     /// How often each rule matched, in rule order.

@@ -459,7 +459,7 @@ fn swap(
     };
     let mut former = shared.engine.look();
     let dropped = engine.restore(&former.table.save());
-    engine.keep_hits(&former);
+    engine.keep_counts(&former);
     engine.table.caught_up();
     *former = engine;
     drop(former);
@@ -614,6 +614,7 @@ impl App for Shared {
                 .zip(engine.hits())
                 .map(|(rule, hits)| (rule.id.clone(), *hits))
                 .collect(),
+            negative_amounts: engine.negative_amounts(),
             rules_loaded: engine.rules().rules.len() as u64,
             checkpoint_age_seconds: self.checkpoint_age().map(|age| age.as_secs_f64()),
         };

@@ -50,8 +50,8 @@ pub struct Updater {
     memory: Memory,
     key: Vec<u8>,
     epoch: u32,
-    /// Negative amounts for a counter, since last asked.
-    faults: u64,
+    /// Negative amounts for a counter.
+    negative_amounts: u64,
 }
 
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl Updater {
             memory: Memory::default(),
             key: Vec::new(),
             epoch: 0,
-            faults: 0,
+            negative_amounts: 0,
         };
         let mut groups = 0;
         for rule in &rules.rules {
@@ -199,9 +199,9 @@ impl Updater {
         this
     }
 
-    /// How many amounts were negative, and so not added, since this was last asked.
-    pub fn take_faults(&mut self) -> u64 {
-        std::mem::take(&mut self.faults)
+    /// How many amounts were negative, and so not added.
+    pub fn negative_amounts(&self) -> u64 {
+        self.negative_amounts
     }
 
     /// Does what the rule that was found says. `timestamp` is the line's own time in seconds since 1970, asked for only
@@ -246,7 +246,7 @@ impl Updater {
             let change = match &ready.update.verb {
                 Verb::Inc => Some(Change::Inc(times)),
                 Verb::Add(value) => line.number(value).and_then(|amount| {
-                    self.faults += u64::from(amount < 0.0);
+                    self.negative_amounts += u64::from(amount < 0.0);
                     (amount >= 0.0).then_some(Change::Add(amount * times))
                 }),
                 Verb::Set(value) => line.number(value).map(Change::Set),

@@ -182,6 +182,40 @@ fn site_pack(event: &str) -> String {
 }
 
 #[test]
+fn a_negative_amount_is_refused_and_counted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("messages");
+    let rules = directory.path().join("rules");
+    std::fs::create_dir(&rules).expect("a directory");
+    let pack = "pack: site
+programs: {sited: []}
+metrics:
+  site_sent_bytes_total: {type: counter, help: Bytes sent., labels: {}}
+rules:
+  - event: sent
+    match: 'sent {amount:int} bytes'
+    metrics:
+      - {add: site_sent_bytes_total, value: '{amount}'}
+    help: Bytes were sent.
+    examples:
+      - line: 'Feb 29 12:05:01 hsm1 sited: sent 5 bytes'
+        samples: ['site_sent_bytes_total{appliance=\"hsm1\"} 5']
+";
+    std::fs::write(rules.join("site.yaml"), pack).expect("it can be written");
+    for amount in ["5", "-3", "2"] {
+        let line = format!("Feb 29 12:05:01 hsm1 sited: sent {amount} bytes\n");
+        append(&log, line.as_bytes());
+    }
+    let mut exporter = Exporter::start(&[
+        &format!("--log.file={}", log.display()),
+        &format!("--rules.dir={}", rules.display()),
+    ]);
+    let samples = exporter.wait_for_value(r#"site_sent_bytes_total{appliance="hsm1"}"#, 7.0);
+    let refused = samples.value("appliance_log_exporter_negative_amounts_total");
+    assert_eq!(refused, Some(1.0));
+}
+
+#[test]
 fn a_reload_keeps_values_and_a_failed_one_the_rules() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = directory.path().join("messages");
