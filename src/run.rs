@@ -33,6 +33,8 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// How long a scrape waits for fresh figures of the reading thread.
 const FIGURES_WAIT: Duration = Duration::from_millis(50);
+/// Labels that a scrape copies while the reading thread waits: less than a millisecond's work.
+const LABELS_AT_ONCE: usize = 10_000;
 /// Kinds of unrecognised messages that are shown on the status page.
 const UNRECOGNISED_SHOWN: usize = 50;
 
@@ -593,7 +595,11 @@ impl App for Shared {
         };
         let mut mirror = lock(&self.mirror);
         let mut engine = self.engine.look();
-        engine.table.mirror(&mut mirror);
+        while !engine.table.mirror(&mut mirror, LABELS_AT_ONCE) {
+            // The reading thread may go on meanwhile.
+            drop(engine);
+            engine = self.engine.look();
+        }
         let at_scrape = AtScrape {
             source_lag_bytes,
             unreadable_files,

@@ -481,11 +481,12 @@ impl Table {
         gone
     }
 
-    /// Brings what scrapes show up to date: copies the values, and the labels that changed since the last time. So it
-    /// holds up whoever feeds the table for no longer than it takes to copy 8 bytes a series.
+    /// Brings what scrapes show up to date: copies the labels that changed since the last time, at most `labels_max` of
+    /// them, and when none is left the values. Returns whether that was all. So it holds up whoever feeds the table for a
+    /// bounded time, if it is asked again and again and others may feed in between.
     ///
     /// A table has one mirror. A counter that no scrape has shown yet is shown at 0, and from then on as it is.
-    pub fn mirror(&mut self, mirror: &mut Mirror) {
+    pub fn mirror(&mut self, mirror: &mut Mirror, labels_max: usize) -> bool {
         if !Arc::ptr_eq(&mirror.table, &self.identity) {
             *mirror = Mirror {
                 table: self.identity.clone(),
@@ -497,15 +498,25 @@ impl Table {
             }
         }
         mirror.labels.resize_with(self.labels.len(), || None);
-        mirror.values.clone_from(&self.values);
-        for slot in self.changed.drain(..) {
+        let left = self.changed.len().saturating_sub(labels_max);
+        for slot in self.changed.drain(left..) {
             let at = slot.0 as usize;
             self.is_changed[at] = false;
             mirror.labels[at] = self.labels[at].clone();
-            if std::mem::replace(&mut self.unshown[at], false) {
-                mirror.values[at] = 0.0;
-            }
+            // A slot may change twice until all is copied.
+            match std::mem::replace(&mut self.unshown[at], false) {
+                true => mirror.at_zero.insert(slot),
+                false => mirror.at_zero.remove(&slot),
+            };
         }
+        if left > 0 {
+            return false;
+        }
+        mirror.values.clone_from(&self.values);
+        for slot in mirror.at_zero.drain() {
+            mirror.values[slot.0 as usize] = 0.0;
+        }
+        true
     }
 
     /// All series as they are.
@@ -610,6 +621,8 @@ pub struct Mirror {
     labels: Vec<Option<Label>>,
     /// By slot.
     values: Vec<f64>,
+    /// Counters that are shown for the first time.
+    at_zero: HashSet<Slot>,
 }
 
 impl Mirror {
@@ -733,7 +746,8 @@ mod tests {
     }
 
     fn scrape(table: &mut Table, mirror: &mut Mirror) -> Snapshot {
-        table.mirror(mirror);
+        // In the smallest steps there are.
+        while !table.mirror(mirror, 1) {}
         mirror.snapshot()
     }
 
