@@ -247,6 +247,20 @@
           }
         },
         {
+          "alert": "ApplianceExporterUnreadableFiles",
+          "annotations": {
+            "description": "The exporter {{ $labels.instance }} has found files of {{ $labels.source }} for 5 minutes that it cannot read: {{ printf \"%.0f\" $value }}.",
+            "runbook_url": "https://github.com/appliance-log-exporter/appliance_log_exporter/blob/main/docs/runbooks/ApplianceExporterUnreadableFiles.md",
+            "summary": "The exporter cannot read a log that it should follow."
+          },
+          "expr": "max by (job, instance, source) (appliance_log_exporter_unreadable_files) > 0",
+          "for": "5m",
+          "labels": {
+            "component": "exporter",
+            "severity": "warning"
+          }
+        },
+        {
           "alert": "ApplianceExporterLags",
           "annotations": {
             "description": "The exporter {{ $labels.instance }} has been behind for 10 minutes on {{ $labels.source }}, now by {{ $value | humanize1024 }}B.",
