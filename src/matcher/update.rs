@@ -7,10 +7,12 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use hashbrown::{DefaultHashBuilder, HashTable};
-use std::hash::BuildHasher;
+use memchr::memchr2;
 
 use super::Found;
 use crate::metric::{ApplianceId, Domain, MetricId, Slot, Table};
@@ -56,8 +58,10 @@ pub struct Updater {
 
 #[derive(Debug)]
 struct Compiled {
-    rule: Rule,
-    pack: String,
+    event: Arc<str>,
+    pack: Arc<str>,
+    /// As the rule has them.
+    lets: Vec<(usize, Let)>,
     updates: Vec<Ready>,
     groups: Vec<Group>,
     /// Some update wants the line's own time.
@@ -88,6 +92,8 @@ enum Source {
     Raw(From),
     /// What a comparison comes to, by its place among the `let`s: the numbers hardly repeat, but that does.
     Compared(usize),
+    /// A parameter, by its place among the `let`s.
+    Param(usize),
 }
 
 /// What decides which series an update leads to, and where that is remembered.
@@ -97,7 +103,7 @@ enum Depends {
     Nothing(usize),
     /// Captures and fields: a group of the rule, and a place in its row.
     On(usize, usize),
-    /// The whole message, or numbers that hardly repeat. Nothing is remembered.
+    /// The time of the line. Nothing is remembered.
     Everything,
 }
 
@@ -129,14 +135,15 @@ impl Updater {
         let mut groups = 0;
         for rule in &rules.rules {
             let mut compiled = Compiled {
-                pack: rules.packs[rule.pack].name.to_string(),
+                event: rule.event.clone(),
+                pack: rules.packs[rule.pack].name.clone(),
+                lets: rule.lets.clone(),
                 needs_time: rule
                     .updates
                     .iter()
                     .any(|update| matches!(update.verb, Verb::Time)),
                 updates: Vec::new(),
                 groups: Vec::new(),
-                rule: rule.clone(),
             };
             let sources: Vec<_> = rule.updates.iter().map(|of| sources(rule, of)).collect();
             let mut distinct: Vec<Vec<Source>> = Vec::new();
@@ -495,14 +502,14 @@ impl<'a> Line<'a> {
     fn get(&self, from: From) -> Option<Cow<'_, str>> {
         let text = match from {
             From::Variable(variable) => {
-                let lets = &self.rule.rule.lets;
+                let lets = &self.rule.lets;
                 match lets.iter().position(|(made, _)| *made == variable) {
                     Some(at) => return self.made(at).map(Cow::Borrowed),
                     None => String::from_utf8_lossy(self.raw(from)),
                 }
             }
-            From::Field(Field::Event) => Cow::Borrowed(&*self.rule.rule.event),
-            From::Field(Field::Pack) => Cow::Borrowed(self.rule.pack.as_str()),
+            From::Field(Field::Event) => Cow::Borrowed(&*self.rule.event),
+            From::Field(Field::Pack) => Cow::Borrowed(&*self.rule.pack),
             From::Field(Field::Timestamp) => Cow::Owned(self.timestamp?.to_string()),
             From::Field(Field::Program) => match self.record.program_id {
                 Some(id) => Cow::Borrowed(self.programs.name(id)),
@@ -543,9 +550,23 @@ impl<'a> Line<'a> {
         })
     }
 
+    /// The value of a `let` that is a parameter: the first of its names counts, in the structured data before the message.
+    fn param(&self, at: usize) -> Option<Cow<'a, [u8]>> {
+        let Let::Param(names) = &self.rule.lets.get(at)?.1 else {
+            return None;
+        };
+        match param(self.record.structured, names) {
+            Some((0, value)) => Some(value),
+            Some((later, value)) => param(self.record.message, &names[..later])
+                .map(|(_, earlier)| earlier)
+                .or(Some(value)),
+            None => param(self.record.message, names).map(|(_, value)| value),
+        }
+    }
+
     /// The value of a `let`, worked out with those before it.
     fn made(&self, at: usize) -> Option<&str> {
-        let lets = &self.rule.rule.lets;
+        let lets = &self.rule.lets;
         let made = self
             .lets
             .get_or_init(|| lets.iter().map(|_| OnceCell::new()).collect());
@@ -570,12 +591,11 @@ impl<'a> Line<'a> {
                         .iter()
                         .find_map(|text| text.fill(get).filter(|value| !value.is_empty()))
                         .map(Cow::into_owned),
-                    Let::Param(names) => names.iter().find_map(|name| {
-                        param(self.record.structured, name)
-                            .or_else(|| param(self.record.message, name))
-                    }),
+                    Let::Param(_) => self
+                        .param(at)
+                        .map(|value| String::from_utf8_lossy(&value).into_owned()),
                     Let::Compare(comparison, left, right) => {
-                        let number = |text: &Text| number(&text.fill(get)?);
+                        let number = |text: &'a Text| number(&text.fill(get)?);
                         number(left)
                             .zip(number(right))
                             .map(|(left, right)| compare(*comparison, left, right))
@@ -617,60 +637,90 @@ fn compare(comparison: Comparison, left: f64, right: f64) -> String {
     if holds { "1" } else { "0" }.to_owned()
 }
 
-/// The value of `name=value` or `name="value"`; a quote or bracket in a quoted value is escaped by a backslash. Names
-/// are compared without case, and text inside of quotes is never taken for a name.
-fn param(text: &[u8], name: &str) -> Option<String> {
+/// The first of these names that a text gives a value to, by its place, and that value: `name=value` or `name="value"`; a
+/// quote or bracket in a quoted value is escaped by a backslash. Names are compared without case, and text inside of
+/// quotes is never taken for a name.
+fn param<'t>(text: &'t [u8], mut names: &[String]) -> Option<(usize, Cow<'t, [u8]>)> {
+    let mut best = None;
     let mut at = 0;
-    let mut word = 0;
-    while at < text.len() {
-        match text[at] {
-            b'"' => at = quoted(text, at + 1).1 + 1,
-            b'=' => {
-                let hit = text[word..at].eq_ignore_ascii_case(name.as_bytes());
-                let (value, end) = if text.get(at + 1) == Some(&b'"') {
-                    let (value, end) = quoted(text, at + 2);
-                    (value, end + 1)
-                } else {
-                    let end = text[at + 1..]
-                        .iter()
-                        .position(|byte| matches!(byte, b' ' | b'\t' | b',' | b']'))
-                        .map_or(text.len(), |length| at + 1 + length);
-                    (text[at + 1..end].to_vec(), end)
-                };
-                if hit {
-                    return Some(String::from_utf8_lossy(&value).into_owned());
-                }
-                at = end;
-                word = at;
-            }
-            b' ' | b'\t' | b',' | b'[' | b']' | b'(' | b';' => {
-                at += 1;
-                word = at;
-            }
-            _ => at += 1,
+    // A word begins here or behind, and whether it may begin right here.
+    let (mut floor, mut here) = (0, true);
+    while !names.is_empty()
+        && let Some(found) = memchr2(b'"', b'=', text.get(at..).unwrap_or_default())
+    {
+        at += found;
+        if text[at] == b'"' {
+            at = quote_end(text, at + 1) + 1;
+            (floor, here) = (at, false);
+            continue;
         }
+        let parts = |byte: &u8| matches!(byte, b' ' | b'\t' | b',' | b'[' | b']' | b'(' | b';');
+        let before = &text[floor..at];
+        let word = match before.iter().rposition(parts) {
+            Some(part) => Some(&before[part + 1..]),
+            None => here.then_some(before),
+        };
+        let is_quoted = text.get(at + 1) == Some(&b'"');
+        let (start, end) = if is_quoted {
+            (at + 2, quote_end(text, at + 2))
+        } else {
+            let rest = &text[at + 1..];
+            let parts = |byte: &u8| matches!(byte, b' ' | b'\t' | b',' | b']');
+            let len = rest.iter().position(parts).unwrap_or(rest.len());
+            (at + 1, at + 1 + len)
+        };
+        let named = |word: &[u8]| {
+            names
+                .iter()
+                .position(|name| word.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        if let Some(place) = word.and_then(named) {
+            let value = &text[start..end];
+            let value = match is_quoted {
+                true => without_escapes(value),
+                false => Cow::Borrowed(value),
+            };
+            best = Some((place, value));
+            names = &names[..place];
+        }
+        at = end + usize::from(is_quoted);
+        (floor, here) = (at, true);
     }
-    None
+    best
 }
 
-/// The text from `start` to the closing quote, without backslashes before `"`, `\` and `]`; and the quote's position.
-fn quoted(text: &[u8], start: usize) -> (Vec<u8>, usize) {
-    let mut value = Vec::new();
+/// Whether a backslash and what follows it stand for the latter.
+fn is_escape(text: &[u8]) -> bool {
+    matches!(text, [b'\\', b'"' | b'\\' | b']', ..])
+}
+
+/// Where the quote that was opened before `start` is closed, or the end of the text.
+fn quote_end(text: &[u8], start: usize) -> usize {
     let mut at = start;
-    while let Some(&byte) = text.get(at) {
-        match (byte, text.get(at + 1)) {
-            (b'"', _) => return (value, at),
-            (b'\\', Some(&next @ (b'"' | b'\\' | b']'))) => {
-                value.push(next);
-                at += 2;
-            }
-            _ => {
-                value.push(byte);
-                at += 1;
-            }
+    while let Some(rest) = text.get(at..)
+        && let Some(found) = memchr2(b'"', b'\\', rest)
+    {
+        at += found;
+        if text[at] == b'"' {
+            return at;
         }
+        at += 1 + usize::from(is_escape(&text[at..]));
     }
-    (value, text.len())
+    text.len()
+}
+
+fn without_escapes(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut value = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(rest @ [byte, ..]) = text.get(at..) {
+        let escaped = usize::from(is_escape(rest));
+        value.push(*rest.get(escaped).unwrap_or(byte));
+        at += 1 + escaped;
+    }
+    Cow::Owned(value)
 }
 
 /// What decides which series an update leads to; none if it may be anything in the line.
@@ -706,8 +756,7 @@ fn sources(rule: &Rule, update: &Update) -> Option<Vec<Source>> {
                         Let::Text(text) => visit.extend(text.sources()),
                         Let::First(texts) => visit.extend(texts.iter().flat_map(Text::sources)),
                         Let::Compare(..) => add(Source::Compared(at)),
-                        // Parameters may be anywhere.
-                        Let::Param(_) => return None,
+                        Let::Param(_) => add(Source::Param(at)),
                     }
                 }
                 if raw {
@@ -793,16 +842,15 @@ impl Memory {
         key.extend_from_slice(&group.number.to_le_bytes());
         key.extend_from_slice(&appliance.0.to_le_bytes());
         for source in &group.sources {
-            let compared;
             let value = match source {
-                Source::Raw(from) => line.raw(*from),
-                Source::Compared(at) => {
-                    compared = line.made(*at);
-                    compared.unwrap_or_default().as_bytes()
-                }
+                Source::Raw(from) => Some(Cow::Borrowed(line.raw(*from))),
+                Source::Compared(at) => line.made(*at).map(|value| Cow::Borrowed(value.as_bytes())),
+                Source::Param(at) => line.param(*at),
             };
-            key.extend_from_slice(&(value.len() as u32).to_le_bytes());
-            key.extend_from_slice(value);
+            // No text is so long.
+            let len = value.as_ref().map_or(u32::MAX, |value| value.len() as u32);
+            key.extend_from_slice(&len.to_le_bytes());
+            key.extend_from_slice(value.as_deref().unwrap_or_default());
         }
         if key.len() > KEY_BYTES_MAX {
             return None;
@@ -889,7 +937,8 @@ mod tests {
             ("say", None),
             ("x", None),
         ] {
-            assert_eq!(param(text, name).as_deref(), expected, "{name}");
+            let found = param(text, &[name.to_owned()]).map(|(_, value)| value);
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{name}");
         }
     }
 }

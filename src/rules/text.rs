@@ -180,9 +180,11 @@ impl Text {
     }
 
     /// The text with its values filled in; `get` looks a value up. None where a value has no answer.
-    pub fn fill<'v>(&self, get: impl Fn(From) -> Option<Cow<'v, str>>) -> Option<Cow<'v, str>> {
-        if let [Part::Value(from, transforms)] = self.parts.as_slice() {
-            return apply(get(*from), transforms);
+    pub fn fill<'v>(&'v self, get: impl Fn(From) -> Option<Cow<'v, str>>) -> Option<Cow<'v, str>> {
+        match self.parts.as_slice() {
+            [Part::Literal(text)] => return Some(Cow::Borrowed(text)),
+            [Part::Value(from, transforms)] => return apply(get(*from), transforms),
+            _ => {}
         }
         let mut out = String::new();
         for part in &self.parts {
