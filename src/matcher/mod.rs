@@ -9,19 +9,20 @@ mod nearest;
 mod set;
 mod update;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use hashbrown::{HashMap, HashSet};
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 use regex_automata::util::syntax;
 
 use machine::{Machine, NOWHERE, Outcome, Scratch as MachineScratch, Span};
 pub use nearest::Nearest;
-use set::{Beginning, Member, Set};
+use set::{Beginning, Set};
 pub use update::{Change, Updater};
 
 use crate::record::Record;
-use crate::rules::{HeaderField, Pattern, RuleId, RuleSet, Scope, When};
+use crate::rules::{HeaderField, Pattern, RuleId, RuleSet, Scope, Template, When};
 
 /// All rules, ready to run.
 #[derive(Debug)]
@@ -42,33 +43,59 @@ pub struct Matcher {
 /// The patterns that one program's messages meet, in order.
 #[derive(Debug)]
 struct Group {
-    /// By member of the set: the rule, and the index into [`Matcher::patterns`].
-    members: Box<[(RuleId, u32)]>,
+    members: Box<[Member]>,
     /// The group's place among the sets.
     number: usize,
+    /// The tags that its rules ask for, in lower case. Messages with one of them have a set of their own, of the rules
+    /// that ask for that tag or for none.
+    tags: HashSet<Box<[u8]>>,
 }
+
+/// A rule, and the index of one of its patterns into [`Matcher::patterns`].
+type Member = (RuleId, u32);
 
 #[derive(Debug)]
 enum Compiled {
     Template {
-        machine: Machine,
-        regex: String,
-        variables: Box<[usize]>,
+        template: Arc<Template>,
+        ignore_case: bool,
+        variables: Arc<[usize]>,
+        /// Made when a message may match.
+        machine: OnceLock<Machine>,
         /// For messages that the machine leaves undecided; made when there is one.
         fallback: OnceLock<Option<Regex>>,
     },
     Regex {
-        regex: Regex,
-        source: String,
-        variables: Box<[Option<usize>]>,
+        source: Arc<str>,
+        variables: Arc<[Option<usize>]>,
+        /// Made when a message may match, or before if it may be too large.
+        regex: OnceLock<Option<Regex>>,
     },
+}
+
+/// The patterns that messages of one program meet, perhaps of one tag.
+#[derive(Debug)]
+struct Meeting {
+    /// By member of the set.
+    members: Box<[Member]>,
+    set: Set,
+}
+
+/// The meetings of one group, each made when its first message comes.
+#[derive(Debug, Default)]
+struct Meetings {
+    /// Of messages without a tag that a rule asks for.
+    plain: Option<Meeting>,
+    tagged: HashMap<Box<[u8]>, Meeting>,
 }
 
 /// Memory that searches share; one for each thread.
 #[derive(Debug)]
 pub struct Scratch {
-    /// By group, made when its first message comes.
-    sets: Vec<Option<Set>>,
+    /// By group.
+    meetings: Vec<Meetings>,
+    /// The tag of a message, in lower case.
+    tag: Vec<u8>,
     machine: MachineScratch,
     captures: Captures,
     found: Found,
@@ -92,7 +119,7 @@ impl Found {
 }
 
 impl Matcher {
-    /// Compiles all rules.
+    /// Compiles all rules, or sees that they can be compiled once a message needs them.
     ///
     /// # Errors
     /// The id of a rule whose regular expression exceeds the size limit (1 MiB).
@@ -103,7 +130,13 @@ impl Matcher {
         for rule in &rules.rules {
             let first = patterns.len();
             for pattern in &rule.patterns {
-                let compiled = compile(pattern).map_err(|error| format!("{}: {error}", rule.id))?;
+                let compiled = Compiled::from(pattern);
+                if let Compiled::Regex { source, regex, .. } = &compiled
+                    && !rules.packs[rule.pack].is_built_in
+                {
+                    let made = anchored(source).map_err(|error| format!("{}: {error}", rule.id))?;
+                    regex.get_or_init(|| Some(made));
+                }
                 patterns.push(compiled);
             }
             ranges.push(first..patterns.len());
@@ -122,7 +155,13 @@ impl Matcher {
                 }
             }
             number += 1;
+            let whens = chosen
+                .iter()
+                .flat_map(|(rule, _): &Member| &rules.rules[rule.0 as usize].when);
+            let tags = whens.filter_map(tags).flatten();
+            let whole = tags.filter(|(tag, is_prefix)| !is_prefix && !tag.is_empty());
             Group {
+                tags: whole.map(|(tag, _)| tag.as_bytes().into()).collect(),
                 members: chosen.into(),
                 number: number - 1,
             }
@@ -157,7 +196,10 @@ impl Matcher {
     pub fn scratch(&self) -> Scratch {
         let sets = self.programs.len() + 2;
         Scratch {
-            sets: std::iter::repeat_with(|| None).take(sets).collect(),
+            meetings: std::iter::repeat_with(Meetings::default)
+                .take(sets)
+                .collect(),
+            tag: Vec::new(),
             machine: MachineScratch::default(),
             captures: Captures::empty(regex_automata::util::captures::GroupInfo::empty()),
             found: Found {
@@ -188,19 +230,31 @@ impl Matcher {
             return false;
         }
         let Scratch {
-            sets,
+            meetings,
+            tag,
             machine,
             captures,
             found,
         } = scratch;
-        let Some(set) = sets.get_mut(group.number) else {
+        let Some(Meetings { plain, tagged }) = meetings.get_mut(group.number) else {
             return false;
         };
-        let set = set.get_or_insert_with(|| self.set(group));
+        tag.clear();
+        if !group.tags.is_empty() {
+            tag.extend(record.tag.iter().map(u8::to_ascii_lowercase));
+        }
+        if !tag.is_empty() && !tagged.contains_key(&**tag) && group.tags.contains(&**tag) {
+            tagged.insert(tag.as_slice().into(), self.meeting(group, Some(tag)));
+        }
+        let meeting = match tagged.get_mut(&**tag) {
+            Some(meeting) => meeting,
+            None => plain.get_or_insert_with(|| self.meeting(group, None)),
+        };
+        let Meeting { members, set } = meeting;
         let mut any = false;
         let mut last = None;
         for &candidate in set.search(record.message) {
-            let (rule, pattern) = group.members[candidate as usize];
+            let (rule, pattern) = members[candidate as usize];
             if last == Some(rule) {
                 continue;
             }
@@ -222,23 +276,43 @@ impl Matcher {
         any
     }
 
+    /// What a group's messages meet that have this tag, or none that is asked for.
     #[cold]
-    fn set(&self, group: &Group) -> Set {
-        Set::new(
-            group
-                .members
-                .iter()
-                .map(|(_, pattern)| match &self.patterns[*pattern as usize] {
-                    Compiled::Template { machine, regex, .. } => Member {
-                        beginning: Beginning::Ops(machine.ops()),
-                        regex,
-                    },
-                    Compiled::Regex { source, .. } => Member {
-                        beginning: Beginning::Regex,
-                        regex: source,
-                    },
+    fn meeting(&self, group: &Group, tag: Option<&[u8]>) -> Meeting {
+        let may_hold = |(rule, _): &&Member| {
+            self.rules[rule.0 as usize].0.iter().all(|when| match tag {
+                Some(tag) => tags(when).is_none_or(|wanted| is_one_of(tag, wanted)),
+                None => tags(when).is_none_or(|wanted| {
+                    wanted
+                        .iter()
+                        .any(|(wanted, is_prefix)| *is_prefix || wanted.is_empty())
                 }),
-        )
+            })
+        };
+        let members: Box<[Member]> = group.members.iter().filter(may_hold).copied().collect();
+        let set = Set::new(members.iter().map(|(_, pattern)| {
+            match &self.patterns[*pattern as usize] {
+                Compiled::Template {
+                    template,
+                    ignore_case,
+                    variables,
+                    machine,
+                    ..
+                } => set::Member {
+                    beginning: Beginning::Ops(
+                        machine
+                            .get_or_init(|| Machine::new(template, *ignore_case, variables))
+                            .ops(),
+                    ),
+                    regex: template.to_regex(*ignore_case).into(),
+                },
+                Compiled::Regex { source, .. } => set::Member {
+                    beginning: Beginning::Regex,
+                    regex: (**source).into(),
+                },
+            }
+        }));
+        Meeting { members, set }
     }
 }
 
@@ -254,16 +328,20 @@ impl Compiled {
     ) -> bool {
         match self {
             Compiled::Template {
-                machine,
-                regex,
+                template,
+                ignore_case,
                 variables,
+                machine,
                 fallback,
-            } => match machine.run(message, spans, scratch) {
+            } => match machine
+                .get_or_init(|| Machine::new(template, *ignore_case, variables))
+                .run(message, spans, scratch)
+            {
                 Outcome::NotMatched => false,
                 Outcome::Matched => true,
                 // Rare, and still linear: a message made to spend the machine's budget.
                 Outcome::Undecided => {
-                    let linear = || linear(&format!("^{regex}")).ok();
+                    let linear = || linear(&format!("^{}", template.to_regex(*ignore_case))).ok();
                     let Some(regex) = fallback.get_or_init(linear) else {
                         return false;
                     };
@@ -273,8 +351,15 @@ impl Compiled {
                 }
             },
             Compiled::Regex {
-                regex, variables, ..
-            } => from_regex(regex, message, variables.iter().copied(), spans, captures),
+                source,
+                variables,
+                regex,
+            } => match regex.get_or_init(|| anchored(source).ok()) {
+                Some(regex) => {
+                    from_regex(regex, message, variables.iter().copied(), spans, captures)
+                }
+                None => false,
+            },
         }
     }
 }
@@ -300,24 +385,31 @@ fn from_regex(
     true
 }
 
-fn compile(pattern: &Pattern) -> Result<Compiled, String> {
-    Ok(match pattern {
-        Pattern::Template {
-            template,
-            ignore_case,
-            variables,
-        } => Compiled::Template {
-            machine: Machine::new(template, *ignore_case, variables),
-            regex: template.to_regex(*ignore_case),
-            variables: variables.as_slice().into(),
-            fallback: OnceLock::new(),
-        },
-        Pattern::Regex { source, variables } => Compiled::Regex {
-            regex: linear(&format!("^(?:{source})"))?,
-            source: source.clone(),
-            variables: variables.as_slice().into(),
-        },
-    })
+impl From<&Pattern> for Compiled {
+    fn from(pattern: &Pattern) -> Self {
+        match pattern {
+            Pattern::Template {
+                template,
+                ignore_case,
+                variables,
+            } => Compiled::Template {
+                template: template.clone(),
+                ignore_case: *ignore_case,
+                variables: variables.clone(),
+                machine: OnceLock::new(),
+                fallback: OnceLock::new(),
+            },
+            Pattern::Regex { source, variables } => Compiled::Regex {
+                source: source.clone(),
+                variables: variables.clone(),
+                regex: OnceLock::new(),
+            },
+        }
+    }
+}
+
+fn anchored(source: &str) -> Result<Regex, String> {
+    linear(&format!("^(?:{source})"))
 }
 
 fn linear(source: &str) -> Result<Regex, String> {
@@ -346,16 +438,29 @@ fn holds(when: &When, record: &Record<'_>) -> bool {
                 HeaderField::Tag => record.tag,
                 HeaderField::Host => record.host.unwrap_or_default(),
             };
-            values.iter().any(|(wanted, prefix)| {
-                let wanted = wanted.as_bytes();
-                match prefix {
-                    true => value
-                        .get(..wanted.len())
-                        .is_some_and(|start| start.eq_ignore_ascii_case(wanted)),
-                    false => value.eq_ignore_ascii_case(wanted),
-                }
-            })
+            is_one_of(value, values)
         }
+    }
+}
+
+/// Whether it is one of these, or begins with one that is marked as a prefix.
+fn is_one_of(value: &[u8], wanted: &[(String, bool)]) -> bool {
+    wanted.iter().any(|(wanted, is_prefix)| {
+        let wanted = wanted.as_bytes();
+        match is_prefix {
+            true => value
+                .get(..wanted.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(wanted)),
+            false => value.eq_ignore_ascii_case(wanted),
+        }
+    })
+}
+
+/// The tags that a condition asks for, if it is one on the tag.
+fn tags(when: &When) -> Option<&[(String, bool)]> {
+    match when {
+        When::Field(HeaderField::Tag, values) => Some(values),
+        _ => None,
     }
 }
 
@@ -384,8 +489,12 @@ mod tests {
             let programs = Programs::new(rules.programs.iter().map(names));
             let matcher = Matcher::compile(&rules).expect("the packs compile");
             let regex = |pattern: &Compiled| match pattern {
-                Compiled::Template { regex, .. } => linear(&format!("^{regex}")),
-                Compiled::Regex { source, .. } => linear(&format!("^(?:{source})")),
+                Compiled::Template {
+                    template,
+                    ignore_case,
+                    ..
+                } => linear(&format!("^{}", template.to_regex(*ignore_case))),
+                Compiled::Regex { source, .. } => anchored(source),
             };
             let regexes = matcher
                 .patterns

@@ -48,7 +48,7 @@ const CACHE_BYTES_MAX: usize = 64 << 20;
 pub(super) struct Member<'m> {
     pub beginning: Beginning<'m>,
     /// The pattern, anchored at the start by whoever runs it.
-    pub regex: &'m str,
+    pub regex: Box<str>,
 }
 
 /// What a pattern may begin with.
@@ -248,7 +248,7 @@ impl Set {
                 .take(WAY_HASHES)
                 .collect(),
             union: Vec::new(),
-            regexes: members.iter().map(|member| member.regex.into()).collect(),
+            regexes: members.into_iter().map(|member| member.regex).collect(),
             automaton: Automaton::NotMade,
         };
         this.start = this.state(&starts, &[]);
@@ -679,7 +679,7 @@ impl Beginnings {
             let stop = this.push(Node::Stop);
             let start = match member.beginning {
                 Beginning::Ops(ops) => this.ops(ops, stop),
-                Beginning::Regex => match syntax::parse_with(member.regex, &syntax()) {
+                Beginning::Regex => match syntax::parse_with(&member.regex, &syntax()) {
                     Ok(hir) => this.hir(&hir, stop),
                     Err(_) => stop,
                 },

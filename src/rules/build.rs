@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use regex_syntax::hir::{Hir, HirKind};
 use serde_yaml::{Mapping, Value};
 
 use super::file::{
@@ -30,7 +31,8 @@ pub(super) fn build(
 ) -> Result<RuleSet, Vec<Diagnostic>> {
     let mut faults = Vec::new();
     let mut names: HashSet<String> = HashSet::new();
-    let mut documents: Vec<(Document, PackFile)> = Vec::new();
+    // With whether it is built in.
+    let mut documents: Vec<(Document, PackFile, bool)> = Vec::new();
     for (is_own, packs) in [(true, own), (false, built_in)] {
         let mut group = Vec::new();
         for pack in packs {
@@ -64,7 +66,7 @@ pub(super) fn build(
                 faults.extend(problems.into_diagnostics());
                 continue;
             }
-            documents.push((document, file));
+            documents.push((document, file, !is_own));
         }
     }
 
@@ -78,13 +80,13 @@ pub(super) fn build(
     };
     let mut all_maps = Vec::new();
     // Names first: rules may use programs and metrics of packs that come later.
-    for (index, (document, file)) in documents.iter().enumerate() {
+    for (index, (document, file, is_built_in)) in documents.iter().enumerate() {
         let mut problems = Problems::new(document);
-        all_maps.push(builder.names(index, document, file, &mut problems));
+        all_maps.push(builder.names(index, document, file, *is_built_in, &mut problems));
         faults.extend(problems.into_diagnostics());
     }
     let mut lints = Vec::new();
-    for (index, ((document, file), maps)) in documents.iter().zip(&all_maps).enumerate() {
+    for (index, ((document, file, _), maps)) in documents.iter().zip(&all_maps).enumerate() {
         let mut problems = Problems::new(document);
         let mut warnings = Problems::new(document);
         builder.rules(index, document, file, maps, &mut problems, &mut warnings);
@@ -160,6 +162,7 @@ impl Builder<'_> {
         index: usize,
         document: &Document,
         file: &PackFile,
+        is_built_in: bool,
         problems: &mut Problems<'_>,
     ) -> Maps {
         let root = Path::root();
@@ -175,6 +178,7 @@ impl Builder<'_> {
             about: file.about.clone(),
             profiles: file.profiles.iter().map(|p| p.as_str().into()).collect(),
             file: document.file.clone(),
+            is_built_in,
         });
         for (name, aliases) in &file.programs {
             let Some(name) = name.as_str() else { continue };
@@ -544,7 +548,8 @@ impl Builder<'_> {
             used: Vec::new(),
             boundless: Vec::new(),
         };
-        let patterns = patterns(&parts, &mut scene, problems);
+        let is_checked = self.set.packs[pack].is_built_in;
+        let patterns = patterns(&parts, is_checked, &mut scene, problems);
         let mut when = Vec::new();
         for (conditions, at) in &parts.when {
             when.extend(
@@ -1080,7 +1085,12 @@ impl Parts {
     }
 }
 
-fn patterns(parts: &Parts, scene: &mut Scene<'_>, problems: &mut Problems<'_>) -> Vec<Pattern> {
+fn patterns(
+    parts: &Parts,
+    is_checked: bool,
+    scene: &mut Scene<'_>,
+    problems: &mut Problems<'_>,
+) -> Vec<Pattern> {
     let mut patterns = Vec::new();
     let (written, at, regex) = match (&parts.templates, &parts.regex) {
         (Some((written, at)), None) => (written, at, false),
@@ -1115,13 +1125,16 @@ fn patterns(parts: &Parts, scene: &mut Scene<'_>, problems: &mut Problems<'_>) -
         };
         if regex {
             let source = format!("(?{}s-u){text}", if parts.ignore_case { "i" } else { "" });
-            match regex_groups(&source) {
+            match regex_groups(&source, is_checked) {
                 Ok(groups) => {
                     let variables = groups
                         .into_iter()
                         .map(|group| group.map(|name| variable(&name, false, scene)))
                         .collect();
-                    patterns.push(Pattern::Regex { source, variables });
+                    patterns.push(Pattern::Regex {
+                        source: source.into(),
+                        variables,
+                    });
                 }
                 Err(message) => problems.value(&at, message, None),
             }
@@ -1138,7 +1151,7 @@ fn patterns(parts: &Parts, scene: &mut Scene<'_>, problems: &mut Problems<'_>) -
                     })
                     .collect();
                 patterns.push(Pattern::Template {
-                    template,
+                    template: template.into(),
                     ignore_case: parts.ignore_case,
                     variables,
                 });
@@ -1149,39 +1162,51 @@ fn patterns(parts: &Parts, scene: &mut Scene<'_>, problems: &mut Problems<'_>) -
     patterns
 }
 
-/// The names of a regular expression's groups, in order, without the whole match.
-fn regex_groups(source: &str) -> Result<Vec<Option<String>>, String> {
-    use regex_automata::nfa::thompson::NFA;
-    let nfa = NFA::compiler()
-        .syntax(
-            regex_automata::util::syntax::Config::new()
-                .unicode(false)
-                .utf8(false),
+/// The names of a regular expression's groups, in order, without the whole match. Whether the expression fits the size
+/// limit is not looked at if somebody has done so.
+fn regex_groups(source: &str, is_checked: bool) -> Result<Vec<Option<String>>, String> {
+    use regex_automata::nfa::thompson::{Config, NFA};
+    let fault = |message: String| {
+        // The last line says what is wrong.
+        let last = message.lines().last().unwrap_or_default();
+        format!(
+            "this is no regular expression: {}",
+            last.trim_start_matches("error: ")
         )
-        .configure(
-            regex_automata::nfa::thompson::Config::new()
-                .utf8(false)
-                .nfa_size_limit(Some(1 << 20)),
-        )
-        .build(source)
-        .map_err(|error| {
-            use std::error::Error as _;
-            // The cause says what is wrong and where in the expression.
-            let cause = error
-                .source()
-                .map_or_else(|| error.to_string(), ToString::to_string);
-            let last = cause.lines().last().unwrap_or_default();
-            format!(
-                "this is no regular expression: {}",
-                last.trim_start_matches("error: ")
-            )
-        })?;
-    Ok(nfa
-        .group_info()
-        .pattern_names(regex_automata::PatternID::ZERO)
-        .skip(1)
-        .map(|name| name.map(str::to_owned))
-        .collect())
+    };
+    let syntax = regex_automata::util::syntax::Config::new()
+        .unicode(false)
+        .utf8(false);
+    let hir = regex_automata::util::syntax::parse_with(source, &syntax)
+        .map_err(|error| fault(error.to_string()))?;
+    if !is_checked {
+        NFA::compiler()
+            .configure(Config::new().utf8(false).nfa_size_limit(Some(1 << 20)))
+            .build_from_hir(&hir)
+            .map_err(|error| fault(error.to_string()))?;
+    }
+    let mut groups = Vec::new();
+    name_groups(&hir, &mut groups);
+    Ok(groups)
+}
+
+/// Puts the name of every group at its place.
+fn name_groups(hir: &Hir, groups: &mut Vec<Option<String>>) {
+    match hir.kind() {
+        HirKind::Capture(capture) => {
+            let place = capture.index.saturating_sub(1) as usize;
+            if groups.len() <= place {
+                groups.resize(place + 1, None);
+            }
+            groups[place] = capture.name.as_deref().map(str::to_owned);
+            name_groups(&capture.sub, groups);
+        }
+        HirKind::Repetition(repetition) => name_groups(&repetition.sub, groups),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().for_each(|part| name_groups(part, groups));
+        }
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => {}
+    }
 }
 
 fn condition(

@@ -49,6 +49,8 @@ pub struct Pack {
     pub profiles: Vec<Arc<str>>,
     /// Where it was read from.
     pub file: Arc<str>,
+    /// It came with the exporter, whose tests have compiled all that is in it.
+    pub is_built_in: bool,
 }
 
 /// A program that packs read.
@@ -88,18 +90,18 @@ pub enum Pattern {
     /// A template, and the rule's variable for each of its captures.
     Template {
         /// The template.
-        template: Template,
+        template: Arc<Template>,
         /// ASCII case does not matter.
         ignore_case: bool,
         /// For each capture of the template the index of the rule's variable.
-        variables: Vec<usize>,
+        variables: Arc<[usize]>,
     },
     /// A regular expression, anchored at the start, and the rule's variable for each group; `None` for unnamed ones.
     Regex {
         /// The expression as written, with `ignore_case` folded in.
-        source: String,
+        source: Arc<str>,
         /// For each group after the whole match the index of the rule's variable.
-        variables: Vec<Option<usize>>,
+        variables: Arc<[Option<usize>]>,
     },
 }
 
