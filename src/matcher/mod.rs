@@ -12,9 +12,11 @@ mod update;
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::{HashMap, HashSet};
+use regex_automata::Input;
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 use regex_automata::util::syntax;
+use regex_syntax::hir::HirKind;
 
 use machine::{Machine, NOWHERE, Outcome, Scratch as MachineScratch, Span};
 pub use nearest::Nearest;
@@ -69,8 +71,17 @@ enum Compiled {
         source: Arc<str>,
         variables: Arc<[Option<usize>]>,
         /// Made when a message may match, or before if it may be too large.
-        regex: OnceLock<Option<Regex>>,
+        search: OnceLock<Option<Search>>,
     },
+}
+
+/// A regular expression, ready to run.
+#[derive(Debug)]
+struct Search {
+    regex: Regex,
+    /// If all captures have fixed places before the end of a match: variable, and how far from there they start and end.
+    /// The end of a match is found by an automaton; to find captures costs several times as much.
+    places: Option<Box<[(usize, usize, usize)]>>,
 }
 
 /// The patterns that messages of one program meet, perhaps of one tag.
@@ -131,11 +142,16 @@ impl Matcher {
             let first = patterns.len();
             for pattern in &rule.patterns {
                 let compiled = Compiled::from(pattern);
-                if let Compiled::Regex { source, regex, .. } = &compiled
+                if let Compiled::Regex {
+                    source,
+                    variables,
+                    search,
+                } = &compiled
                     && !rules.packs[rule.pack].is_built_in
                 {
-                    let made = anchored(source).map_err(|error| format!("{}: {error}", rule.id))?;
-                    regex.get_or_init(|| Some(made));
+                    let made = Search::new(source, variables)
+                        .map_err(|error| format!("{}: {error}", rule.id))?;
+                    search.get_or_init(|| Some(made));
                 }
                 patterns.push(compiled);
             }
@@ -253,7 +269,8 @@ impl Matcher {
         let Meeting { members, set } = meeting;
         let mut any = false;
         let mut last = None;
-        for &candidate in set.search(record.message) {
+        let (candidates, known) = set.search(record.message);
+        for &candidate in candidates {
             let (rule, pattern) = members[candidate as usize];
             if last == Some(rule) {
                 continue;
@@ -264,7 +281,9 @@ impl Matcher {
             }
             let spans = &mut found.spans[..*variables];
             spans.fill(NOWHERE);
-            if self.patterns[pattern as usize].captures(record.message, spans, machine, captures) {
+            let end = known.and_then(|(member, end)| (member == candidate).then_some(end));
+            let pattern = &self.patterns[pattern as usize];
+            if pattern.captures(record.message, end, spans, machine, captures) {
                 found.rule = rule;
                 any = true;
                 last = Some(rule);
@@ -317,11 +336,13 @@ impl Matcher {
 }
 
 impl Compiled {
-    /// `spans`, by variable and all of them [`NOWHERE`], are meaningful only after a match.
+    /// `spans`, by variable and all of them [`NOWHERE`], are meaningful only after a match. `end` is where the match ends, if
+    /// that is known.
     #[inline]
     fn captures(
         &self,
         message: &[u8],
+        end: Option<usize>,
         spans: &mut [Span],
         scratch: &mut MachineScratch,
         captures: &mut Captures,
@@ -353,9 +374,26 @@ impl Compiled {
             Compiled::Regex {
                 source,
                 variables,
-                regex,
-            } => match regex.get_or_init(|| anchored(source).ok()) {
-                Some(regex) => {
+                search,
+            } => match search.get_or_init(|| Search::new(source, variables).ok()) {
+                Some(Search {
+                    regex,
+                    places: Some(places),
+                }) => {
+                    let found = || {
+                        regex
+                            .search_half(&Input::new(message))
+                            .map(|half| half.offset())
+                    };
+                    let Some(end) = end.or_else(found) else {
+                        return false;
+                    };
+                    for (variable, start, stop) in places {
+                        spans[*variable] = ((end - start) as u32, (end - stop) as u32);
+                    }
+                    true
+                }
+                Some(Search { regex, .. }) => {
                     from_regex(regex, message, variables.iter().copied(), spans, captures)
                 }
                 None => false,
@@ -402,10 +440,48 @@ impl From<&Pattern> for Compiled {
             Pattern::Regex { source, variables } => Compiled::Regex {
                 source: source.clone(),
                 variables: variables.clone(),
-                regex: OnceLock::new(),
+                search: OnceLock::new(),
             },
         }
     }
+}
+
+impl Search {
+    fn new(source: &str, variables: &[Option<usize>]) -> Result<Self, String> {
+        Ok(Self {
+            regex: anchored(source)?,
+            places: places(source, variables),
+        })
+    }
+}
+
+/// See [`Search::places`]. Reads the parts of the expression from the last, as long as their lengths are fixed.
+fn places(source: &str, variables: &[Option<usize>]) -> Option<Box<[(usize, usize, usize)]>> {
+    let syntax = syntax::Config::new().unicode(false).utf8(false);
+    let hir = syntax::parse_with(source, &syntax).ok()?;
+    let parts = match hir.kind() {
+        HirKind::Concat(parts) => parts.as_slice(),
+        _ => std::slice::from_ref(&hir),
+    };
+    let mut places = Vec::new();
+    let mut behind = 0;
+    for part in parts.iter().rev() {
+        let (Some(len), true) = (
+            part.properties().minimum_len(),
+            part.properties().minimum_len() == part.properties().maximum_len(),
+        ) else {
+            break;
+        };
+        if let HirKind::Capture(capture) = part.kind()
+            && let Some(variable) = *variables.get((capture.index as usize).checked_sub(1)?)?
+        {
+            places.push((variable, behind + len, behind));
+        }
+        behind += len;
+    }
+    // The others are elsewhere.
+    let named = variables.iter().flatten().count();
+    (places.len() == named).then(|| places.into())
 }
 
 fn anchored(source: &str) -> Result<Regex, String> {

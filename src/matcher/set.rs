@@ -255,9 +255,10 @@ impl Set {
         this
     }
 
-    /// The members that could match, in order; none before the first could.
+    /// The members that could match, in order; none before the first could. And if one is known to match, where its match
+    /// ends.
     #[inline]
-    pub(super) fn search(&mut self, message: &[u8]) -> &[u32] {
+    pub(super) fn search(&mut self, message: &[u8]) -> (&[u32], Option<(u32, usize)>) {
         let (leaf, from) = self.way(message);
         let leaf = match leaf {
             Step::Leaf(leaf) => leaf,
@@ -265,14 +266,14 @@ impl Set {
                 if self.spreads[spread].failures < FAILURES_MAX {
                     if self.spread(spread, message, from) {
                         self.spreads[spread].failures = 0;
-                        return &self.union;
+                        return (&self.union, None);
                     }
                     self.spreads[spread].failures += 1;
                 }
                 self.spreads[spread].leaf
             }
             // A walk ends at one of those.
-            Step::Row(_) | Step::State(_) => return &[],
+            Step::Row(_) | Step::State(_) => return (&[], None),
         };
         if self
             .leaves
@@ -281,7 +282,7 @@ impl Set {
         {
             return self.first_of(leaf, message);
         }
-        &self.leaves[leaf]
+        (&self.leaves[leaf], None)
     }
 
     /// Where the walk over a whole message ends, from memory if it can be.
@@ -411,7 +412,7 @@ impl Set {
         self.union.len() <= UNION_MAX
     }
 
-    fn first_of(&mut self, leaf: usize, message: &[u8]) -> &[u32] {
+    fn first_of(&mut self, leaf: usize, message: &[u8]) -> (&[u32], Option<(u32, usize)>) {
         if matches!(self.automaton, Automaton::NotMade) {
             self.automaton = match automaton(&self.regexes) {
                 Some(automaton) => {
@@ -423,7 +424,7 @@ impl Set {
         }
         let candidates = self.leaves.get(leaf).map_or(&[][..], |leaf| leaf);
         let Automaton::Made(made) = &mut self.automaton else {
-            return candidates;
+            return (candidates, None);
         };
         let (automaton, cache) = &mut **made;
         let input = Input::new(message).anchored(Anchored::Yes);
@@ -431,11 +432,12 @@ impl Set {
             Ok(Some(found)) => {
                 let first = found.pattern().as_u32();
                 let before = candidates.partition_point(|candidate| *candidate < first);
-                candidates.get(before..).unwrap_or_default()
+                let left = candidates.get(before..).unwrap_or_default();
+                (left, Some((first, found.offset())))
             }
-            Ok(None) => &[],
+            Ok(None) => (&[], None),
             // The automaton gave up, so each candidate is tried.
-            Err(_) => candidates,
+            Err(_) => (candidates, None),
         }
     }
 
