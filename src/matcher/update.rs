@@ -17,7 +17,9 @@ use memchr::memchr2;
 use super::Found;
 use crate::metric::{ApplianceId, Domain, MetricId, Slot, Table};
 use crate::record::{Programs, Record};
-use crate::rules::{Comparison, Field, From, If, Let, Rule, RuleSet, Text, Update, Verb, Worst};
+use crate::rules::{
+    Comparison, Field, From, If, Let, Part, Rule, RuleSet, Text, Update, Verb, Worst,
+};
 
 /// Combinations of captures remembered, over all rules.
 const REMEMBERED_MAX: usize = 1 << 16;
@@ -83,6 +85,8 @@ struct Ready {
     update: Update,
     metric: MetricId,
     depends: Depends,
+    /// The series to be changed, and their values, are remembered together.
+    is_planned: bool,
 }
 
 /// Something that decides which series an update leads to.
@@ -189,6 +193,20 @@ impl Updater {
                         Depends::On(at, own[at].len - 1)
                     }
                 };
+                let is_planned = match &update.verb {
+                    Verb::States { .. } | Verb::Worst(_) => true,
+                    // The value comes to the same whenever the series does.
+                    Verb::Set(value) => match depends {
+                        Depends::On(at, _) => {
+                            let own = &compiled.groups[at].sources;
+                            value.constant().is_none()
+                                && sources_of(rule, value.sources().collect())
+                                    .is_some_and(|all| all.iter().all(|one| own.contains(one)))
+                        }
+                        Depends::Nothing(_) | Depends::Everything => false,
+                    },
+                    Verb::Inc | Verb::Add(_) | Verb::Time => false,
+                };
                 let mut update = update.clone();
                 if let Verb::Worst(others) = &mut update.verb {
                     for other in others {
@@ -198,6 +216,7 @@ impl Updater {
                 compiled.updates.push(Ready {
                     metric: MetricId(first + update.metric as u32),
                     depends,
+                    is_planned,
                     update,
                 });
             }
@@ -251,6 +270,7 @@ impl Updater {
         let mut rows: ArrayVec<Option<usize>, GROUPS_MAX> = ArrayVec::new();
         for ready in &rule.updates {
             let change = match &ready.update.verb {
+                _ if ready.is_planned => None,
                 Verb::Inc => Some(Change::Inc(times)),
                 Verb::Add(value) => line.number(value).and_then(|amount| {
                     self.negative_amounts += u64::from(amount < 0.0);
@@ -260,9 +280,8 @@ impl Updater {
                 Verb::Time => line.timestamp.map(|seconds| Change::Set(seconds as f64)),
                 Verb::States { .. } | Verb::Worst(_) => None,
             };
-            let several = matches!(ready.update.verb, Verb::States { .. } | Verb::Worst(_));
             // A gauge is made only when there is a value for it.
-            if change.is_none() && !several {
+            if change.is_none() && !ready.is_planned {
                 continue;
             }
             let cell = match ready.depends {
@@ -329,7 +348,8 @@ impl Ready {
     }
 }
 
-/// What an update of several series does, as long as no series is born that it would have to know.
+/// What an update does of which more than the series is remembered, as long as no series is born that it would have to
+/// know.
 #[derive(Debug, Default)]
 struct Plan {
     births: u64,
@@ -374,7 +394,7 @@ fn resolve(ready: &Ready, line: &Line<'_>, appliance: ApplianceId, table: &mut T
     table.series(ready.metric, appliance, line.record.test, &labels)
 }
 
-/// What an update that touches several series does: state sets, and the worst of others. Makes the series.
+/// What an update does of which more than the series is remembered. Makes the series.
 fn plan(ready: &Ready, line: &Line<'_>, appliance: ApplianceId, table: &mut Table) -> Plan {
     let mut plan = Plan::default();
     fill(&mut plan, ready, line, appliance, table);
@@ -445,7 +465,12 @@ fn fill(
             let slot = table.series(ready.metric, appliance, test, &labels);
             plan.worst = Some((slot, weighed));
         }
-        _ => {}
+        Verb::Set(value) => {
+            let value = line.number(value)?;
+            let slot = table.series(ready.metric, appliance, test, &labels);
+            plan.set.push((slot, value));
+        }
+        Verb::Inc | Verb::Add(_) | Verb::Time => {}
     }
     Some(())
 }
@@ -539,8 +564,37 @@ impl<'a> Line<'a> {
 
     #[inline]
     fn number(&self, text: &'a Text) -> Option<f64> {
-        let value = number(&self.text(text)?)?;
+        let value = match self.plain(text) {
+            Some(plain) => number(plain),
+            None => number(&self.text(text)?),
+        }?;
         value.is_finite().then_some(value)
+    }
+
+    /// A text that is a constant, or a capture as it stands in the line.
+    #[inline]
+    fn plain(&self, text: &'a Text) -> Option<&'a str> {
+        match text.parts.as_slice() {
+            [Part::Literal(text)] => Some(text),
+            [Part::Value(from @ From::Variable(variable), transforms)]
+                if transforms.is_empty()
+                    && self.rule.lets.iter().all(|(made, _)| made != variable) =>
+            {
+                std::str::from_utf8(self.raw(*from)).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// The value of a `let` that is a comparison.
+    #[inline]
+    fn compared(&self, at: usize) -> Option<&str> {
+        if let Let::Compare(comparison, left, right) = &self.rule.lets.get(at)?.1
+            && let Some((left, right)) = self.plain(left).zip(self.plain(right))
+        {
+            return Some(compare(*comparison, number(left)?, number(right)?));
+        }
+        self.made(at)
     }
 
     fn holds(&self, conditions: &[If]) -> bool {
@@ -595,10 +649,13 @@ impl<'a> Line<'a> {
                         .param(at)
                         .map(|value| String::from_utf8_lossy(&value).into_owned()),
                     Let::Compare(comparison, left, right) => {
-                        let number = |text: &'a Text| number(&text.fill(get)?);
+                        let number = |text: &'a Text| match self.plain(text) {
+                            Some(plain) => number(plain),
+                            None => number(&text.fill(get)?),
+                        };
                         number(left)
                             .zip(number(right))
-                            .map(|(left, right)| compare(*comparison, left, right))
+                            .map(|(left, right)| compare(*comparison, left, right).to_owned())
                     }
                 }
             })
@@ -625,7 +682,7 @@ fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok()
 }
 
-fn compare(comparison: Comparison, left: f64, right: f64) -> String {
+fn compare(comparison: Comparison, left: f64, right: f64) -> &'static str {
     let holds = match comparison {
         Comparison::Le => left <= right,
         Comparison::Lt => left < right,
@@ -634,7 +691,7 @@ fn compare(comparison: Comparison, left: f64, right: f64) -> String {
         Comparison::Eq => left == right,
         Comparison::Ne => left != right,
     };
-    if holds { "1" } else { "0" }.to_owned()
+    if holds { "1" } else { "0" }
 }
 
 /// The first of these names that a text gives a value to, by its place, and that value: `name=value` or `name="value"`; a
@@ -725,7 +782,6 @@ fn without_escapes(text: &[u8]) -> Cow<'_, [u8]> {
 
 /// What decides which series an update leads to; none if it may be anything in the line.
 fn sources(rule: &Rule, update: &Update) -> Option<Vec<Source>> {
-    let mut sources: Vec<Source> = Vec::new();
     let labels = |texts: &[Option<Text>]| -> Vec<From> {
         texts.iter().flatten().flat_map(Text::sources).collect()
     };
@@ -738,6 +794,12 @@ fn sources(rule: &Rule, update: &Update) -> Option<Vec<Source>> {
         }
         Verb::Inc | Verb::Add(_) | Verb::Set(_) | Verb::Time => {}
     }
+    sources_of(rule, visit)
+}
+
+/// The same for what texts name.
+fn sources_of(rule: &Rule, mut visit: Vec<From>) -> Option<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
     while let Some(from) = visit.pop() {
         let mut add = |source| {
             if !sources.contains(&source) {
@@ -844,7 +906,9 @@ impl Memory {
         for source in &group.sources {
             let value = match source {
                 Source::Raw(from) => Some(Cow::Borrowed(line.raw(*from))),
-                Source::Compared(at) => line.made(*at).map(|value| Cow::Borrowed(value.as_bytes())),
+                Source::Compared(at) => line
+                    .compared(*at)
+                    .map(|value| Cow::Borrowed(value.as_bytes())),
                 Source::Param(at) => line.param(*at),
             };
             // No text is so long.
