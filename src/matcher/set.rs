@@ -80,7 +80,7 @@ pub(super) struct Set {
     leaves: Vec<Box<[u32]>>,
     leaf_numbers: HashMap<Box<[u32]>, u32>,
     spreads: Vec<Spread>,
-    /// By hash of a message's first eight bytes.
+    /// By hash of a message's first eight bytes; empty until there is one.
     ways: Box<[ArrayVec<Way, WAYS_MAX>]>,
     /// How many were not known.
     new_ways: u32,
@@ -244,9 +244,7 @@ impl Set {
             leaf_numbers: HashMap::new(),
             new_ways: 0,
             spreads: Vec::new(),
-            ways: std::iter::repeat_with(ArrayVec::new)
-                .take(WAY_HASHES)
-                .collect(),
+            ways: Box::default(),
             union: Vec::new(),
             regexes: members.into_iter().map(|member| member.regex).collect(),
             automaton: Automaton::NotMade,
@@ -293,7 +291,7 @@ impl Set {
         };
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
         let hash = u64::from_le_bytes(*eight).wrapping_mul(MULTIPLIER) >> 56;
-        let known = &self.ways[hash as usize];
+        let known = self.ways.get(hash as usize).map_or(&[][..], |ways| ways);
         let Some(way) = known.iter().find(|way| starts_with(message, &way.text)) else {
             return self.new_way(message, hash as usize);
         };
@@ -311,6 +309,10 @@ impl Set {
         let window = message.get(..WAY_BYTES_MAX).unwrap_or(message);
         let stop = window.iter().position(varies).unwrap_or(window.len());
         let (end, len) = self.go(self.start, message, 0, stop);
+        if self.ways.is_empty() {
+            let none = std::iter::repeat_with(ArrayVec::new);
+            self.ways = none.take(WAY_HASHES).collect();
+        }
         let ways = &mut self.ways[hash];
         self.new_ways = self.new_ways.wrapping_add(1);
         // What differs from message to message all the same would drive out what does not.
@@ -789,13 +791,11 @@ impl Beginnings {
             HirKind::Empty | HirKind::Look(_) => next,
             HirKind::Literal(text) => self.text(&text.0, next),
             HirKind::Class(Class::Bytes(class)) => {
-                let class = std::array::from_fn(|byte| {
-                    let held = |range: &regex_syntax::hir::ClassBytesRange| {
-                        (range.start()..=range.end()).contains(&(byte as u8))
-                    };
-                    class.ranges().iter().any(held)
-                });
-                self.class(class, next)
+                let mut held = [false; 256];
+                for range in class.ranges() {
+                    held[usize::from(range.start())..=usize::from(range.end())].fill(true);
+                }
+                self.class(held, next)
             }
             HirKind::Class(Class::Unicode(_)) => self.push(Node::Stop),
             HirKind::Capture(capture) => self.hir(&capture.sub, next),
