@@ -17,7 +17,7 @@ use memchr::memchr2;
 use super::bytes::{digits, fits, skip_blanks, starts_with};
 use super::ordinary::{short_stamp_len, year_len};
 use super::severity::facility_name;
-use super::{ProgramId, Programs, Record, Severity, read_header, read_message, trim_line};
+use super::{ProgramId, Programs, Record, Severity, read, read_header, read_message, trim_line};
 
 /// Headers remembered.
 const HEADERS_MAX: usize = 1 << 15;
@@ -132,7 +132,7 @@ impl Headers {
     ) -> Option<HeaderId> {
         let line = trim_line(line);
         let Some(cut) = Cut::new(line) else {
-            read(line, programs, record);
+            *record = read(line, programs);
             return None;
         };
         let hash = cut.hash();
@@ -211,16 +211,6 @@ impl Headers {
         read_message(message, record, programs);
         id
     }
-}
-
-/// What a line says that has no header of the form.
-fn read<'a>(line: &'a [u8], programs: &Programs, record: &mut Record<'a>) {
-    *record = Record {
-        repeat: 1,
-        ..Record::default()
-    };
-    let message = read_header(line, record, programs);
-    read_message(message, record, programs);
 }
 
 impl<'a> Cut<'a> {

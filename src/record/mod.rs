@@ -84,11 +84,16 @@ pub struct Record<'a> {
 /// assert_eq!(forged.program, b"sshd");
 /// ```
 pub fn parse<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
+    read(trim_line(line), programs)
+}
+
+/// Reads a line that is trimmed.
+fn read<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
     let mut record = Record {
         repeat: 1,
         ..Record::default()
     };
-    let message = read_header(trim_line(line), &mut record, programs);
+    let message = read_header(line, &mut record, programs);
     read_message(message, &mut record, programs);
     record
 }
