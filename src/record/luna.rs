@@ -3,7 +3,7 @@
 
 use super::Record;
 use super::bytes::{
-    ends_token, is_blank, key, skip_blanks, split_digits, strip_prefix_ignore_case,
+    ends_token, is_blank, key, short_key, skip_blanks, split_digits, strip_prefix_ignore_case,
 };
 use super::ordinary::word;
 use super::severity::Severity;
@@ -38,42 +38,42 @@ fn after_colon(text: &[u8]) -> &[u8] {
 /// second colon (`error : 0xc0000002 Fail to …`), since the appliance leaves it out.
 #[inline]
 pub(super) fn severity_and_code<'a>(text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
-    if !may_be_severity(text) {
-        return text;
-    }
-    usual_severity_and_code(text, record)
+    const AUDIT: u64 = key("audit");
+    let letters = |text: &[u8]| text.iter().all(u8::is_ascii_alphabetic);
+    let severity = match word(text) {
+        Some((_, len)) => {
+            let word = text.get(..len).unwrap_or_default();
+            let folded = short_key(word);
+            match folded.and_then(Severity::from_key) {
+                Some(severity) => Some((severity, len)),
+                // A whole word that is no severity; else a colon or a tab may have ended one.
+                None if !word.is_empty() && folded != Some(AUDIT) && letters(word) => return text,
+                None => None,
+            }
+        }
+        // Longer than eight letters are `emergency`, `informational` and `notification`.
+        None => match text.get(..9) {
+            Some(nine) if letters(nine) && !matches!(nine[0] | 0x20, b'e' | b'i' | b'n') => {
+                return text;
+            }
+            _ => None,
+        },
+    };
+    severity
+        .and_then(|(severity, len)| usual_severity_and_code(text, severity, len, record))
         .or_else(|| read_severity_and_code(text, record))
         .unwrap_or(text)
 }
 
-/// Whether the first word can be one of a severity; false for nearly all texts that have none.
+/// A short cut for the form that nearly every message has: `info : 0 : ` or `error : 0xc0000711 : `, with one blank each.
+/// The severity and the length of its word are known.
 #[inline]
-fn may_be_severity(text: &[u8]) -> bool {
-    const FOLD: u64 = 0x2020_2020_2020_2020;
-    const AUDIT: u64 = key("audit");
-    let letters = |text: &[u8]| text.iter().all(u8::is_ascii_alphabetic);
-    match word(text) {
-        Some((word, len @ 1..=8)) => {
-            let folded = word | FOLD >> (64 - 8 * len);
-            folded == AUDIT
-                || Severity::from_key(folded).is_some()
-                || !text.get(..len).is_some_and(letters)
-        }
-        Some(_) => true,
-        // Longer than eight letters are `emergency`, `informational` and `notification`.
-        None => match text.get(..9) {
-            Some(nine) if letters(nine) => matches!(nine[0] | 0x20, b'e' | b'i' | b'n'),
-            _ => true,
-        },
-    }
-}
-
-/// A short cut for the form that nearly every message has: `info : 0 : ` or `error : 0xc0000711 : `, in lower case, with
-/// one blank each.
-#[inline]
-fn usual_severity_and_code<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
-    let (word_key, word_len) = word(text)?;
-    let severity = Severity::from_key(word_key)?;
+fn usual_severity_and_code<'a>(
+    text: &'a [u8],
+    severity: Severity,
+    word_len: usize,
+    record: &mut Record<'a>,
+) -> Option<&'a [u8]> {
     let (word, rest) = text.split_at_checked(word_len)?;
     let code = rest.strip_prefix(b" : ")?;
     let code_len = match code {
