@@ -28,9 +28,6 @@ const CANDIDATES_MAX: usize = 8;
 const STATES_PER_PATTERN: usize = 8;
 const STATES_MAX: usize = 4096;
 
-/// The same, where a search went several ways: the automaton would have to read the whole message.
-const UNION_MAX: usize = 8;
-
 /// Fewer members than this are tried rather than told apart by what follows such a text.
 const SPREAD_MIN: usize = 4;
 
@@ -401,7 +398,7 @@ impl Set {
             let (Step::Leaf(leaf), _) = self.walk(next, message, at) else {
                 return false;
             };
-            if walks > WALKS_MAX || self.leaves[leaf].len() > UNION_MAX {
+            if walks > WALKS_MAX || self.leaves[leaf].len() > CANDIDATES_MAX {
                 return false;
             }
             for member in &self.leaves[leaf] {
@@ -411,7 +408,7 @@ impl Set {
             }
             at += 1;
         }
-        self.union.len() <= UNION_MAX
+        self.union.len() <= CANDIDATES_MAX
     }
 
     fn first_of(&mut self, leaf: usize, message: &[u8]) -> (&[u32], Option<(u32, usize)>) {
@@ -506,10 +503,8 @@ impl Set {
     fn add(&mut self, set: &[u32]) -> Next {
         let node = |node: &u32| self.beginnings.nodes[*node as usize];
         // To read on tells nothing more about members that have stopped.
-        let mut live = set.iter().filter(|at| node(at) != Node::Stop);
-        let first = live.next().map(|at| self.beginnings.owner(*at));
-        let decided = live.all(|at| Some(self.beginnings.owner(*at)) == first);
-        if decided || self.states.len() >= self.states_max {
+        let live = set.iter().filter(|at| node(at) != Node::Stop);
+        if self.beginnings.has_one_owner(live) || self.states.len() >= self.states_max {
             return Next::leaf(self.leaf(set));
         }
         let texts: Vec<(u32, u32, u32)> = set
@@ -550,9 +545,10 @@ impl Set {
         }
         // Where many have none, it is not told how such a text goes on.
         let reads_on = |at: &u32| !matches!(node(at), Node::Stop | Node::Text(..));
-        let mut live = set.iter().filter(|at| reads_on(at));
-        let first = live.next().map(|at| self.beginnings.owner(*at));
-        if live.all(|at| Some(self.beginnings.owner(*at)) == first) {
+        if self
+            .beginnings
+            .has_one_owner(set.iter().filter(|at| reads_on(at)))
+        {
             return Next::leaf(self.leaf(set));
         }
         self.states.push(State {
@@ -702,6 +698,12 @@ impl Beginnings {
 
     fn owner(&self, node: u32) -> u32 {
         self.owners[node as usize]
+    }
+
+    /// Whether at most one member has all these nodes.
+    fn has_one_owner<'n>(&self, mut nodes: impl Iterator<Item = &'n u32>) -> bool {
+        let first = nodes.next().map(|node| self.owner(*node));
+        nodes.all(|node| Some(self.owner(*node)) == first)
     }
 
     fn class_number(&mut self, class: [bool; 256]) -> u32 {
