@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::alerts::content;
 use crate::exporter::binary;
 use crate::support::{program, root};
 
@@ -38,12 +39,11 @@ fn its_commands_are_in_the_makefile() {
             "no {target}"
         );
         // make knows it and could run it, down to the last command.
-        let status = Command::new(program("make"))
-            .args(["--dry-run", target])
-            .current_dir(root())
-            .output()
-            .expect("make starts");
-        assert!(status.status.success(), "make {target}");
+        content(
+            Command::new(program("make"))
+                .args(["--dry-run", target])
+                .current_dir(root()),
+        );
     }
     assert!(read(".ci/run").lines().any(|line| line == "exec make test"));
 }
@@ -95,16 +95,11 @@ fn its_rule_passes_and_counts() {
     let packs = blocks(&read("README.md"), "yaml");
     assert_eq!(packs.len(), 1);
     std::fs::write(directory.path().join("site.yaml"), &packs[0]).expect("it can be written");
-    let output = binary()
-        .arg("check")
-        .arg("--rules.dir")
-        .arg(directory.path())
-        .output()
-        .expect("the binary starts");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
+    content(
+        binary()
+            .arg("check")
+            .arg("--rules.dir")
+            .arg(directory.path()),
     );
 }
 
