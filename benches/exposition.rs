@@ -23,7 +23,7 @@ fn formats(criterion: &mut Criterion) {
         engine.line(&mut origin, line.as_bytes());
     }
     let mut mirror = Mirror::default();
-    engine.table.mirror(&mut mirror, usize::MAX);
+    engine.table.mirror(&mut mirror, usize::MAX, 0);
     let mut group = criterion.benchmark_group("exposition");
     for (name, format) in [
         ("OpenMetrics", Format::OpenMetrics),
@@ -62,15 +62,15 @@ fn scrape(criterion: &mut Criterion) {
         bencher.iter(|| {
             // The first step is the longest.
             mirror = Mirror::default();
-            table.mirror(&mut mirror, 10_000)
+            table.mirror(&mut mirror, 10_000, 0)
         });
     });
     group.bench_function("later ones, while ingest waits", |bencher| {
-        bencher.iter(|| table.mirror(&mut mirror, usize::MAX));
+        bencher.iter(|| table.mirror(&mut mirror, usize::MAX, 0));
     });
     group.bench_function("the whole", |bencher| {
         bencher.iter(|| {
-            table.mirror(&mut mirror, usize::MAX);
+            table.mirror(&mut mirror, usize::MAX, 0);
             encode(&Registry::default(), mirror.snapshot(), Format::OpenMetrics).len()
         });
     });

@@ -593,9 +593,10 @@ impl App for Shared {
             let figures = self.figures();
             (figures.lag.clone(), figures.unreadable.clone())
         };
+        let now = unix_seconds(SystemTime::now()) as u32;
         let mut mirror = lock(&self.mirror);
         let mut engine = self.engine.look();
-        while !engine.table.mirror(&mut mirror, LABELS_AT_ONCE) {
+        while !engine.table.mirror(&mut mirror, LABELS_AT_ONCE, now) {
             // The reading thread may go on meanwhile.
             drop(engine);
             engine = self.engine.look();

@@ -9,6 +9,15 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use super::{ApplianceId, Domain, Family, Kind, MetricId, OTHER, Series, Slot, Snapshot, Spec};
 
+/// How long a counter that is born is shown at 0, in seconds from the scrape that showed it first: `increase()` does not
+/// see what a series begins with. Others who ask in that time see the 0 too: a second Prometheus, somebody's `curl`, the
+/// next attempt after one that was given up. Much shorter than the interval that is usual (15 seconds), so that it is as
+/// it is in the second scrape, and an alert waits no longer.
+const AT_ZERO_SECONDS: u32 = 8;
+
+/// No scrape has shown the counter yet; see [`Table::zero_until`].
+const UNSHOWN: u32 = u32::MAX;
+
 /// How much the table may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -62,8 +71,9 @@ pub struct Table {
     values: Vec<f64>,
     /// By slot: when it was last touched, seconds since 1970.
     touched: Vec<u32>,
-    /// By slot: a counter that no scrape has shown yet, and that is to be shown at 0 first.
-    unshown: Vec<bool>,
+    /// By slot: until when a counter that was born is shown at 0, seconds since 1970. [`UNSHOWN`] before its first scrape,
+    /// 0 once that is over.
+    zero_until: Vec<u32>,
     /// Slots whose label changed since the mirror was last brought up to date, each once, and by slot whether it is one.
     changed: Vec<Slot>,
     is_changed: Vec<bool>,
@@ -106,7 +116,7 @@ impl Table {
             labels: Vec::new(),
             values: Vec::new(),
             touched: Vec::new(),
-            unshown: Vec::new(),
+            zero_until: Vec::new(),
             changed: Vec::new(),
             is_changed: Vec::new(),
             identity: Arc::new(()),
@@ -133,7 +143,7 @@ impl Table {
         self.labels.clear();
         self.values.clear();
         self.touched.clear();
-        self.unshown.clear();
+        self.zero_until.clear();
         self.changed.clear();
         self.is_changed.clear();
         self.identity = Arc::new(());
@@ -154,7 +164,7 @@ impl Table {
         self.now = seconds;
     }
 
-    /// From now on a counter that is born is shown at 0 once, so that `increase()` sees its first event.
+    /// From now on a counter that is born is shown at 0 first, so that `increase()` sees its first event.
     pub fn caught_up(&mut self) {
         self.catching_up = false;
     }
@@ -299,14 +309,17 @@ impl Table {
             test,
             values,
         };
-        let unshown = counter && !self.catching_up;
+        let zero_until = match counter && !self.catching_up {
+            true => UNSHOWN,
+            false => 0,
+        };
         let slot = match self.free.pop() {
             Some(slot) => {
                 let at = slot.0 as usize;
                 self.labels[at] = Some(label);
                 self.values[at] = 0.0;
                 self.touched[at] = self.now;
-                self.unshown[at] = unshown;
+                self.zero_until[at] = zero_until;
                 slot
             }
             None => {
@@ -314,7 +327,7 @@ impl Table {
                 self.labels.push(Some(label));
                 self.values.push(0.0);
                 self.touched.push(self.now);
-                self.unshown.push(unshown);
+                self.zero_until.push(zero_until);
                 self.is_changed.push(false);
                 slot
             }
@@ -485,8 +498,9 @@ impl Table {
     /// them, and when none is left the values. Returns whether that was all. So it holds up whoever feeds the table for a
     /// bounded time, if it is asked again and again and others may feed in between.
     ///
-    /// A table has one mirror. A counter that no scrape has shown yet is shown at 0, and from then on as it is.
-    pub fn mirror(&mut self, mirror: &mut Mirror, labels_max: usize) -> bool {
+    /// A table has one mirror. A counter that no scrape has shown yet is shown at 0, for [`AT_ZERO_SECONDS`] from `now`
+    /// (in seconds since 1970), and then as it is.
+    pub fn mirror(&mut self, mirror: &mut Mirror, labels_max: usize, now: u32) -> bool {
         if !Arc::ptr_eq(&mirror.table, &self.identity) {
             *mirror = Mirror {
                 table: self.identity.clone(),
@@ -504,18 +518,29 @@ impl Table {
             self.is_changed[at] = false;
             mirror.labels[at] = self.labels[at].clone();
             // A slot may change twice until all is copied.
-            match std::mem::replace(&mut self.unshown[at], false) {
-                true => mirror.at_zero.insert(slot),
-                false => mirror.at_zero.remove(&slot),
+            match self.zero_until[at] {
+                0 => mirror.at_zero.remove(&slot),
+                _ => mirror.at_zero.insert(slot),
             };
         }
         if left > 0 {
             return false;
         }
         mirror.values.clone_from(&self.values);
-        for slot in mirror.at_zero.drain() {
-            mirror.values[slot.0 as usize] = 0.0;
-        }
+        let (values, zero_until) = (&mut mirror.values, &mut self.zero_until);
+        mirror.at_zero.retain(|slot| {
+            let until = &mut zero_until[slot.0 as usize];
+            if *until == UNSHOWN {
+                *until = now.saturating_add(AT_ZERO_SECONDS);
+            }
+            // A clock that was set back holds up nothing.
+            let at_zero = (1..=AT_ZERO_SECONDS).contains(&until.saturating_sub(now));
+            match at_zero {
+                true => values[slot.0 as usize] = 0.0,
+                false => *until = 0,
+            }
+            at_zero
+        });
         true
     }
 
@@ -554,7 +579,7 @@ impl Table {
                 test: label.test,
                 value: self.values[at],
                 touched: self.touched[at],
-                unshown: self.unshown[at],
+                zero_until: self.zero_until[at],
             })
         });
         Saved {
@@ -603,7 +628,7 @@ impl Table {
                 _ => self.values[at] = series.value,
             }
             self.touched[at] = series.touched;
-            self.unshown[at] = series.unshown;
+            self.zero_until[at] = series.zero_until;
             self.change(slot);
         }
         dropped
@@ -621,7 +646,7 @@ pub struct Mirror {
     labels: Vec<Option<Label>>,
     /// By slot.
     values: Vec<f64>,
-    /// Counters that are shown for the first time.
+    /// Counters that were born and are shown at 0.
     at_zero: HashSet<Slot>,
 }
 
@@ -679,8 +704,9 @@ pub struct SavedSeries {
     pub value: f64,
     /// When it was last touched, seconds since 1970.
     pub touched: u32,
-    /// No scrape has shown it yet.
-    pub unshown: bool,
+    /// Until when it is shown at 0, seconds since 1970; the largest number before its first scrape, 0 once that is over.
+    #[serde(default)]
+    pub zero_until: u32,
 }
 
 fn hash_of<'v>(
@@ -745,27 +771,27 @@ mod tests {
         )
     }
 
-    fn scrape(table: &mut Table, mirror: &mut Mirror) -> Snapshot {
+    fn scrape(table: &mut Table, mirror: &mut Mirror, now: u32) -> Snapshot {
         // In the smallest steps there are.
-        while !table.mirror(mirror, 1) {}
+        while !table.mirror(mirror, 1, now) {}
         mirror.snapshot()
     }
 
+    fn name(family: &Family, series: &Series) -> String {
+        let test = if series.test { ",test" } else { "" };
+        format!("{}{{{}{test}}}", family.name, series.values.join(","))
+    }
+
+    fn all(snapshot: &Snapshot) -> impl Iterator<Item = (String, f64)> {
+        snapshot.families.iter().flat_map(|(family, series)| {
+            let named = |series| (name(family, series), series.value);
+            series.iter().map(named)
+        })
+    }
+
     fn shown(snapshot: &Snapshot) -> Vec<String> {
-        snapshot
-            .families
-            .iter()
-            .flat_map(|(family, series)| {
-                series.iter().map(|series| {
-                    let test = if series.test { ",test" } else { "" };
-                    format!(
-                        "{}{{{}{test}}} {}",
-                        family.name,
-                        series.values.join(","),
-                        series.value
-                    )
-                })
-            })
+        all(snapshot)
+            .map(|(name, value)| format!("{name} {value}"))
             .collect()
     }
 
@@ -778,14 +804,34 @@ mod tests {
         let slot = table.series(DROPS, a, false, &["278"]);
         table.add(slot, 3.0);
         let mut mirror = Mirror::default();
-        assert_eq!(
-            shown(&scrape(&mut table, &mut mirror)),
-            ["drops_total{a,278} 0", "drops_total{a,282} 0"]
-        );
-        assert_eq!(
-            shown(&scrape(&mut table, &mut mirror)),
-            ["drops_total{a,278} 3", "drops_total{a,282} 0"]
-        );
+        // Two who scrape at almost the same time, one of them again, and so on.
+        for (now, value) in [(100, 0), (100, 0), (107, 0), (108, 3), (107, 3), (123, 3)] {
+            assert_eq!(
+                shown(&scrape(&mut table, &mut mirror, now)),
+                [
+                    format!("drops_total{{a,278}} {value}"),
+                    "drops_total{a,282} 0".to_owned()
+                ],
+                "at {now}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_up_nothing() {
+        let mut table = table(Limits::default());
+        table.caught_up();
+        let a = table.appliance("a");
+        let slot = table.series(DROPS, a, false, &["278"]);
+        table.add(slot, 3.0);
+        let mut mirror = Mirror::default();
+        for (now, value) in [(5000, 0), (1400, 3), (5001, 3)] {
+            assert_eq!(
+                shown(&scrape(&mut table, &mut mirror, now)),
+                [format!("drops_total{{a,278}} {value}")],
+                "at {now}"
+            );
+        }
     }
 
     #[test]
@@ -795,7 +841,7 @@ mod tests {
         let slot = table.series(DROPS, a, false, &["278"]);
         table.add(slot, 3.0);
         table.caught_up();
-        let shown = shown(&scrape(&mut table, &mut Mirror::default()));
+        let shown = shown(&scrape(&mut table, &mut Mirror::default(), 100));
         assert_eq!(shown, ["drops_total{a,278} 3"]);
     }
 
@@ -859,13 +905,19 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever happens between scrapes, the mirror shows what a copy of the whole table would.
+        /// Whatever happens between scrapes, the mirror shows what a copy of the whole table would, but for counters that
+        /// were born since the start: their first scrapes show them at 0.
         #[test]
-        fn a_mirror_shows_the_table(steps in proptest::collection::vec((0u8..5, 0u8..3, 0u8..4), 0..60)) {
+        fn a_mirror_shows_the_table(steps in proptest::collection::vec((0u8..7, 0u8..3, 0u8..4, 0u32..26), 0..60)) {
             let mut table = table(Limits::default());
             let mut mirror = Mirror::default();
-            for (now, (what, appliance, value)) in steps.into_iter().enumerate() {
-                table.set_now(now as u32 * 25);
+            let mut caught_up = false;
+            // When the first scrape showed a series; those of the start were there for ever.
+            let mut first: HashMap<String, u32> = HashMap::new();
+            let mut now = 1000;
+            for (what, appliance, value, seconds) in steps {
+                now += seconds;
+                table.set_now(now);
                 let appliance = table.appliance(["a", "b", "c"][usize::from(appliance)]);
                 let value = ["278", "282", "30", "60"][usize::from(value)];
                 match what {
@@ -878,11 +930,42 @@ mod tests {
                         table.set(slot, 1.0);
                     }
                     2 => drop(table.expire()),
-                    3 if value == "60" => table.clear(),
+                    3 if value == "60" => {
+                        table.clear();
+                        first.clear();
+                    }
+                    4 if !caught_up => {
+                        caught_up = true;
+                        table.caught_up();
+                        first.extend(all(&table.snapshot()).map(|(name, _)| (name, 0)));
+                    }
+                    // Killed: another process goes on with what was saved.
+                    5 => {
+                        let json = serde_json::to_vec(&table.save()).unwrap();
+                        table = self::table(Limits::default());
+                        table.set_now(now);
+                        table.restore(&serde_json::from_slice(&json).unwrap());
+                        mirror = Mirror::default();
+                        if caught_up {
+                            table.caught_up();
+                        }
+                    }
                     _ => {
+                        let mut expected = table.snapshot();
+                        let counters = expected.families.iter_mut().filter(|(family, _)| {
+                            caught_up && family.kind == Kind::Counter
+                        });
+                        for (family, series) in counters {
+                            for series in series {
+                                let first = *first.entry(name(family, series)).or_insert(now);
+                                if now < first + AT_ZERO_SECONDS {
+                                    series.value = 0.0;
+                                }
+                            }
+                        }
                         proptest::prop_assert_eq!(
-                            shown(&scrape(&mut table, &mut mirror)),
-                            shown(&table.snapshot())
+                            shown(&scrape(&mut table, &mut mirror, now)),
+                            shown(&expected)
                         );
                     }
                 }

@@ -121,8 +121,8 @@ impl Chain {
 
     /// Waits for what follows from a line that was logged when `failed` scrapes had failed, and logs it again if need be.
     ///
-    /// A counter is shown at 0 to one scrape before its first value. Prometheus gives a scrape up after a second here,
-    /// which a busy machine may take; where it was that one, only a second event is an increase.
+    /// A counter is shown at 0 for 8 seconds from its first scrape on. Prometheus gives a scrape up after a second here,
+    /// which a busy machine may take; where it gave up all of those 8 seconds, only a second event is an increase.
     fn wait_for_what_follows<T>(
         &mut self,
         what: &str,

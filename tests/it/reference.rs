@@ -277,5 +277,5 @@ Made from the rule packs and the code by a test; change those, then run `UPDATE=
 Every series about a device has the label `appliance`: the device that the line is about. Series that are fed by lines
 with the appliance's test marker have `test=\"true\"` besides, and no other series is touched by such lines. Where a
 label's values are listed, a counter exists at 0 for every appliance of the profile before its first event; any other
-counter is shown at 0 once before its first value, so that `increase()` sees it.
+counter is shown at 0 for 8 seconds from its first scrape on, so that `increase()` sees its first event.
 ";

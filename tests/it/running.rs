@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::exporter::{Exporter, LONG, append, binary, scrape};
+use crate::exporter::{Exporter, LONG, Samples, append, binary, scrape};
 use crate::support::{Child, http_get, http_post, program, root, wait_for};
 
 fn handshake_failure(appliance: &str) -> String {
@@ -213,6 +213,31 @@ rules:
     let samples = exporter.wait_for_value(r#"site_sent_bytes_total{appliance="hsm1"}"#, 7.0);
     let refused = samples.value("appliance_log_exporter_negative_amounts_total");
     assert_eq!(refused, Some(1.0));
+}
+
+#[test]
+fn a_new_counter_is_shown_at_0_for_some_seconds_also_over_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let flags = [
+        format!("--log.file={}", path("messages").display()),
+        format!("--state.dir={}", path("state").display()),
+    ];
+    let start = || Exporter::start_command(binary().args(&flags));
+    let new = r#"log_messages_total{appliance="new",program="NTLS",severity="info"}"#;
+    let mut exporter = start();
+    append(&path("messages"), handshake_failure("new").as_bytes());
+    let (port, mut asked) = (exporter.port, Instant::now());
+    let first = exporter.wait_for("the counter", || {
+        asked = Instant::now();
+        scrape(port)?.value(new)
+    });
+    assert_eq!(first, 0.0);
+    exporter.child.signal("TERM");
+    exporter.child.wait_for_end(LONG);
+    // Whoever asks next sees it at 0 too, until the time is over.
+    start().wait_for_value(new, 1.0);
+    assert!(asked.elapsed() >= Duration::from_secs(7), "{asked:?}");
 }
 
 #[test]
@@ -712,14 +737,24 @@ fn a_kill_at_any_moment_loses_no_line_and_counts_none_twice() {
                 .filter(|count| *count >= *lines as f64)
         });
     }
-    let samples = exporter.scrape();
-    for metric in ["ntls_handshake_failures_total", "log_messages_total"] {
+    // A counter that came after the start is shown at 0 first.
+    let port = exporter.port;
+    let metrics = ["ntls_handshake_failures_total", "log_messages_total"];
+    let count =
+        |samples: &Samples, metric, of| samples.sum(metric, &[&format!("appliance=\"{of}\"")]);
+    let samples = exporter.wait_for(&format!("a count for each file, seed {seed}"), || {
+        let every = |samples: &Samples| {
+            let mut all = metrics
+                .iter()
+                .flat_map(|metric| expected.iter().map(move |(of, _)| (metric, of)));
+            all.all(|(metric, of)| count(samples, metric, of) > 0.0)
+        };
+        scrape(port).filter(every)
+    });
+    for metric in metrics {
         let wrong: Vec<String> = expected
             .iter()
-            .map(|(of, lines)| {
-                let label = format!("appliance=\"{of}\"");
-                (of, *lines as f64, samples.sum(metric, &[&label]))
-            })
+            .map(|(of, lines)| (of, *lines as f64, count(&samples, metric, of)))
             .filter(|(_, lines, counted)| lines != counted)
             .map(|(of, lines, counted)| format!("{of}: {lines} lines, {counted} counted"))
             .collect();
