@@ -277,8 +277,8 @@ pub(crate) fn rule_set(config: &Config) -> Result<Arc<RuleSet>, Vec<Diagnostic>>
 fn engine(flags: &Flags) -> Result<(Engine, Config), Failure> {
     let config = flags.settings().map_err(Failure::Settings)?;
     let rules = rule_set(&config).map_err(Failure::Settings)?;
-    let limits = config.limits.table();
-    let engine = Engine::new(rules, limits, &config.appliances).map_err(Failure::Usage)?;
+    let engine =
+        Engine::new(rules, config.limits.table, &config.appliances).map_err(Failure::Usage)?;
     Ok((engine, config))
 }
 
@@ -503,7 +503,7 @@ fn load(config: Config) -> Result<(Config, Engine), Vec<Diagnostic>> {
             )]);
         }
     }
-    let engine = Engine::new(rules, config.limits.table(), &config.appliances)
+    let engine = Engine::new(rules, config.limits.table, &config.appliances)
         .map_err(|message| vec![Diagnostic::bare(&message, "make the rule smaller")])?;
     Ok((config, engine))
 }

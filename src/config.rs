@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_yaml::Value;
 
 use crate::diagnostic::{Diagnostic, Document, Path, Problems, nearest};
+use crate::metric;
 
 /// Settings as meant.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -93,39 +94,18 @@ pub enum ReadFrom {
 /// What is held at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Series of one metric.
-    pub series_per_metric: usize,
-    /// Series of one metric for one appliance.
-    pub series_per_metric_and_appliance: usize,
-    /// Appliances; further ones count under `other`.
-    pub appliances: usize,
-    /// Bytes of a label's value; longer ones are cut.
-    pub label_bytes: usize,
+    /// Those of the series table.
+    pub table: metric::Limits,
     /// Bytes of a line; what is beyond is not looked at.
     pub line_bytes: usize,
     /// Files followed at the same time.
     pub files: usize,
 }
 
-impl Limits {
-    /// Those of the series table.
-    pub fn table(&self) -> crate::metric::Limits {
-        crate::metric::Limits {
-            series_per_metric: self.series_per_metric,
-            series_per_metric_and_appliance: self.series_per_metric_and_appliance,
-            appliances: self.appliances,
-            label_bytes: self.label_bytes,
-        }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            series_per_metric: 200_000,
-            series_per_metric_and_appliance: 2_000,
-            appliances: 10_000,
-            label_bytes: 256,
+            table: metric::Limits::default(),
             line_bytes: 65_536,
             files: 10_000,
         }
@@ -391,35 +371,38 @@ impl Sections<'_, '_> {
             let value = value.unwrap_or(default as u64);
             self.within("limits", key, value, min, max) as usize
         };
-        Limits {
+        let table = metric::Limits {
             series_per_metric: limit(
                 "series_per_metric",
                 typed.series_per_metric,
-                default.series_per_metric,
+                default.table.series_per_metric,
                 1,
                 10_000_000,
             ),
             series_per_metric_and_appliance: limit(
                 "series_per_metric_and_appliance",
                 typed.series_per_metric_and_appliance,
-                default.series_per_metric_and_appliance,
+                default.table.series_per_metric_and_appliance,
                 1,
                 10_000_000,
             ),
             appliances: limit(
                 "appliances",
                 typed.appliances,
-                default.appliances,
+                default.table.appliances,
                 1,
                 1_000_000,
             ),
             label_bytes: limit(
                 "label_bytes",
                 typed.label_bytes,
-                default.label_bytes,
+                default.table.label_bytes,
                 16,
                 65_536,
             ),
+        };
+        Limits {
+            table,
             line_bytes: limit(
                 "line_bytes",
                 typed.line_bytes,
@@ -720,7 +703,10 @@ mod tests {
                 ],
                 rule_directories: vec!["/etc/exporter/mine".into(), "/opt/rules".into()],
                 limits: Limits {
-                    series_per_metric: 5,
+                    table: metric::Limits {
+                        series_per_metric: 5,
+                        ..metric::Limits::default()
+                    },
                     line_bytes: 4096,
                     ..Limits::default()
                 },

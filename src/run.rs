@@ -661,12 +661,12 @@ impl App for Shared {
                 .map(|(metric, series, dropped)| server::SeriesStatus {
                     metric: metric.to_string(),
                     series,
-                    series_max: self.limits.series_per_metric,
+                    series_max: self.limits.table.series_per_metric,
                     dropped,
                 })
                 .collect(),
             appliances: engine.table.appliances().len(),
-            appliances_max: self.limits.appliances,
+            appliances_max: self.limits.table.appliances,
             reload: {
                 let reload = lock(&self.reload);
                 server::Reload {

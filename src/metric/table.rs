@@ -19,7 +19,7 @@ const AT_ZERO_SECONDS: u32 = 8;
 const UNSHOWN: u32 = u32::MAX;
 
 /// How much the table may hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Series of one metric, over all appliances.
     pub series_per_metric: usize,
