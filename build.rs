@@ -1,12 +1,18 @@
-//! Lists the rule packs in `rules/packs`, so that a new pack needs no line of Rust.
+//! Puts the rule packs in `rules/packs` into the program, so that a new pack needs no line of Rust: as they are written,
+//! for `check` and the tests, and in a compact form that a start reads fast. The compact form is the same values as JSON,
+//! what stands before the rules and each rule apart, without the examples, which only `check` and the tests run.
 
-use std::path::PathBuf;
-use std::{env, fs};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, process};
+
+use serde_yaml::Value;
 
 fn main() {
     let folder =
         PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("rules/packs");
     println!("cargo::rerun-if-changed={}", folder.display());
+    println!("cargo::rerun-if-changed=build.rs");
     let mut files: Vec<PathBuf> = fs::read_dir(&folder)
         .expect("rules/packs is part of the source")
         .map(|entry| entry.expect("a readable folder").path())
@@ -16,20 +22,50 @@ fn main() {
         })
         .collect();
     files.sort();
-    let mut list = String::from(
-        "/// File name and text of every built-in pack, in the order of their names.\npub const BUILT_IN: &[(&str, &str)] = &[\n",
-    );
+    let mut list = String::from("static BUILT_IN: &[BuiltIn] = &[\n");
     for path in files {
-        let name = path
-            .file_name()
-            .expect("a file has a name")
-            .to_string_lossy();
-        list.push_str(&format!(
-            "    ({name:?}, include_str!({:?})),\n",
-            path.display().to_string()
-        ));
+        match entry(&path) {
+            Ok(entry) => list.push_str(&entry),
+            Err(message) => {
+                println!("cargo::error={}: {message}", path.display());
+                process::exit(1);
+            }
+        }
     }
     list.push_str("];\n");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("built_in_packs.rs");
     fs::write(out, list).expect("OUT_DIR is writable");
+}
+
+/// A pack as an item of the list. Whether it makes sense is not looked at here: tests run `check` over the packs.
+fn entry(path: &Path) -> Result<String, Box<dyn std::error::Error>> {
+    let mut head: Value = serde_yaml::from_str(&fs::read_to_string(path)?)?;
+    let mut rules = Vec::new();
+    if let Some(Value::Sequence(written)) = head
+        .as_mapping_mut()
+        .and_then(|pack| pack.shift_remove("rules"))
+    {
+        rules = written;
+    }
+    let mut out = format!(
+        "BuiltIn {{ file: {:?}, text: include_str!({:?}), head: {:?}, rules: &[\n",
+        path.file_name().unwrap_or_default().to_string_lossy(),
+        path.display().to_string(),
+        serde_json::to_string(&head)?,
+    );
+    for mut rule in rules {
+        without_examples(&mut rule);
+        if let Some(members) = rule.get_mut("events").and_then(Value::as_mapping_mut) {
+            members.values_mut().for_each(without_examples);
+        }
+        writeln!(out, "{:?},", serde_json::to_string(&rule)?)?;
+    }
+    out.push_str("]},\n");
+    Ok(out)
+}
+
+fn without_examples(rule: &mut Value) {
+    if let Some(rule) = rule.as_mapping_mut() {
+        rule.shift_remove("examples");
+    }
 }

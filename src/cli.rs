@@ -271,7 +271,7 @@ pub(crate) fn rule_set(config: &Config) -> Result<Arc<RuleSet>, Vec<Diagnostic>>
     let settings = Settings {
         remote_address: config.labels.remote_address,
     };
-    rules::load(&config.rule_directories, settings).map(Arc::new)
+    rules::load_to_run(&config.rule_directories, settings).map(Arc::new)
 }
 
 fn engine(flags: &Flags) -> Result<(Engine, Config), Failure> {

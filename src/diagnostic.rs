@@ -4,6 +4,7 @@
 //! reports what is wrong to [`Problems`], all of it, not just the first. Line and column are looked up only then, by a
 //! second, marked parse of the text, so that the usual case, a file without faults, pays nothing for them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -116,8 +117,8 @@ enum Spot {
 pub struct Document {
     /// The file as the user named it.
     pub file: Arc<str>,
-    /// Its text.
-    pub text: Arc<str>,
+    /// Its text; that of a built-in file is part of the program.
+    pub text: Arc<Cow<'static, str>>,
     /// Its root value.
     pub value: Value,
 }
@@ -154,7 +155,7 @@ impl Document {
         };
         Ok(Self {
             file: file.into(),
-            text: text.into(),
+            text: Arc::new(Cow::Owned(text.to_owned())),
             value,
         })
     }

@@ -1,5 +1,6 @@
 //! From packs as written to a checked rule set.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -12,9 +13,9 @@ use super::file::{
 };
 use super::template::is_name;
 use super::{
-    Comparison, Example, Field, From, HeaderField, If, Let, Map, Metric, Pack, PackText, Part,
-    Pattern, Place, Program, Rule, RuleSet, Scope, Settings, Template, Text, Update, Verb, When,
-    Worst,
+    BuiltIn, Comparison, Example, Field, From, HeaderField, If, Let, Map, Metric, Pack, PackText,
+    Part, Pattern, Place, Program, Rule, RuleSet, Scope, Settings, Template, Text, Update, Verb,
+    When, Worst,
 };
 use crate::diagnostic::{Diagnostic, Document, Path, Problems, nearest};
 use crate::metric::{Domain, Family, Kind, Spec};
@@ -23,41 +24,84 @@ use crate::record::Severity;
 /// More combinations of enumerated labels than this are not worth a zero series each.
 const ZERO_SERIES_MAX: usize = 400;
 
+/// A pack before it is read.
+pub(super) enum Source {
+    /// YAML.
+    Text(PackText),
+    /// The compact form of a built-in one.
+    BuiltIn(&'static BuiltIn),
+}
+
+/// A pack whose head is read.
+struct Opened {
+    document: Document,
+    file: PackFile,
+    /// The rules that stand in no `file`: those of the compact form.
+    compact: &'static [&'static str],
+    is_built_in: bool,
+}
+
+impl Opened {
+    fn new(source: Source, is_built_in: bool, faults: &mut Vec<Diagnostic>) -> Option<Self> {
+        let (mut document, compact) = match source {
+            Source::Text(pack) => match Document::parse(&pack.file, &pack.text) {
+                Ok(document) => (document, [].as_slice()),
+                Err(fault) => {
+                    faults.push(fault);
+                    return None;
+                }
+            },
+            Source::BuiltIn(pack) => (
+                Document {
+                    file: pack.name().into(),
+                    text: Arc::new(Cow::Borrowed(pack.text)),
+                    value: compact(pack.head),
+                },
+                pack.rules,
+            ),
+        };
+        let mut problems = Problems::new(&document);
+        let file = problems.decode(&document.value, &Path::root());
+        faults.extend(problems.into_diagnostics());
+        // What it says is in `file` now.
+        document.value = Value::Null;
+        Some(Self {
+            document,
+            file: file?,
+            compact,
+            is_built_in,
+        })
+    }
+}
+
+/// A value in its compact form. Where that is damaged nothing is left of it, and whoever reads it says what he misses.
+fn compact(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
 /// Builds a rule set; `own` comes before `built_in` and replaces packs of the same name.
 pub(super) fn build(
-    own: Vec<PackText>,
-    built_in: Vec<PackText>,
+    own: Vec<Source>,
+    built_in: Vec<Source>,
     settings: Settings,
+    with_examples: bool,
 ) -> Result<RuleSet, Vec<Diagnostic>> {
     let mut faults = Vec::new();
     let mut names: HashSet<String> = HashSet::new();
-    // With whether it is built in.
-    let mut documents: Vec<(Document, PackFile, bool)> = Vec::new();
-    for (is_own, packs) in [(true, own), (false, built_in)] {
-        let mut group = Vec::new();
-        for pack in packs {
-            let document = match Document::parse(&pack.file, &pack.text) {
-                Ok(document) => document,
-                Err(fault) => {
-                    faults.push(fault);
-                    continue;
-                }
-            };
-            let mut problems = Problems::new(&document);
-            let file: Option<PackFile> = problems.decode(&document.value, &Path::root());
-            faults.extend(problems.into_diagnostics());
-            if let Some(file) = file {
-                group.push((document, file));
-            }
-        }
-        group.sort_by(|a, b| a.1.pack.cmp(&b.1.pack));
+    let mut packs: Vec<Opened> = Vec::new();
+    for (is_built_in, sources) in [(false, own), (true, built_in)] {
+        let mut group: Vec<Opened> = sources
+            .into_iter()
+            .filter_map(|source| Opened::new(source, is_built_in, &mut faults))
+            .collect();
+        group.sort_by(|a, b| a.file.pack.cmp(&b.file.pack));
         let taken = names.clone();
-        for (document, file) in group {
-            if !is_own && taken.contains(&file.pack) {
+        for pack in group {
+            if is_built_in && taken.contains(&pack.file.pack) {
                 continue;
             }
-            if !names.insert(file.pack.clone()) {
-                let mut problems = Problems::new(&document);
+            if !names.insert(pack.file.pack.clone()) {
+                let mut problems = Problems::new(&pack.document);
                 problems.value(
                     &Path::root().then("pack"),
                     "another pack has this name",
@@ -66,7 +110,7 @@ pub(super) fn build(
                 faults.extend(problems.into_diagnostics());
                 continue;
             }
-            documents.push((document, file, !is_own));
+            packs.push(pack);
         }
     }
 
@@ -74,22 +118,33 @@ pub(super) fn build(
     let mut builder = Builder {
         set: &mut set,
         settings,
+        with_examples,
         metrics: HashMap::new(),
         programs: HashMap::new(),
         left_out: HashSet::new(),
     };
     let mut all_maps = Vec::new();
     // Names first: rules may use programs and metrics of packs that come later.
-    for (index, (document, file, is_built_in)) in documents.iter().enumerate() {
-        let mut problems = Problems::new(document);
-        all_maps.push(builder.names(index, document, file, *is_built_in, &mut problems));
+    for (index, pack) in packs.iter().enumerate() {
+        let mut problems = Problems::new(&pack.document);
+        all_maps.push(builder.names(index, pack, &mut problems));
         faults.extend(problems.into_diagnostics());
     }
     let mut lints = Vec::new();
-    for (index, ((document, file, _), maps)) in documents.iter().zip(&all_maps).enumerate() {
-        let mut problems = Problems::new(document);
-        let mut warnings = Problems::new(document);
-        builder.rules(index, document, file, maps, &mut problems, &mut warnings);
+    for (index, (pack, maps)) in packs.into_iter().zip(&all_maps).enumerate() {
+        let mut problems = Problems::new(&pack.document);
+        let mut warnings = Problems::new(&pack.document);
+        // One at a time, so that what was read of it can go before the next.
+        let rules = pack.file.rules.into_iter();
+        let rules = rules.chain(pack.compact.iter().map(|rule| compact(rule)));
+        builder.rules(
+            index,
+            &pack.document,
+            rules,
+            maps,
+            &mut problems,
+            &mut warnings,
+        );
         faults.extend(problems.into_diagnostics());
         lints.extend(warnings.into_diagnostics());
     }
@@ -106,6 +161,8 @@ type Maps = HashMap<String, Arc<Map>>;
 struct Builder<'s> {
     set: &'s mut RuleSet,
     settings: Settings,
+    /// Rules keep their examples, and it is worth a word if they have none.
+    with_examples: bool,
     /// Metric name to index.
     metrics: HashMap<String, usize>,
     /// Spelling in lower case to index.
@@ -160,9 +217,12 @@ impl Builder<'_> {
     fn names(
         &mut self,
         index: usize,
-        document: &Document,
-        file: &PackFile,
-        is_built_in: bool,
+        Opened {
+            document,
+            file,
+            is_built_in,
+            ..
+        }: &Opened,
         problems: &mut Problems<'_>,
     ) -> Maps {
         let root = Path::root();
@@ -178,7 +238,7 @@ impl Builder<'_> {
             about: file.about.clone(),
             profiles: file.profiles.iter().map(|p| p.as_str().into()).collect(),
             file: document.file.clone(),
-            is_built_in,
+            is_built_in: *is_built_in,
         });
         for (name, aliases) in &file.programs {
             let Some(name) = name.as_str() else { continue };
@@ -458,15 +518,15 @@ impl Builder<'_> {
         &mut self,
         pack: usize,
         document: &Document,
-        file: &PackFile,
+        rules: impl Iterator<Item = Value>,
         maps: &Maps,
         problems: &mut Problems<'_>,
         lints: &mut Problems<'_>,
     ) {
         let mut events: HashSet<String> = HashSet::new();
-        for (index, value) in file.rules.iter().enumerate() {
+        for (index, value) in rules.enumerate() {
             let path = Path::root().then("rules").then(index);
-            let Some(mut rule) = problems.decode::<RuleFile>(value, &path) else {
+            let Some(mut rule) = problems.decode::<RuleFile>(&value, &path) else {
                 continue;
             };
             let Some(entries) = rule.events.take() else {
@@ -605,18 +665,18 @@ impl Builder<'_> {
                 );
             }
         }
-        if parts.examples.is_empty() {
+        if self.with_examples && parts.examples.is_empty() {
             lints.value(
                 path,
                 "a rule without an example",
                 Some("add a line under `examples`".into()),
             );
         }
-        let examples = parts
-            .examples
-            .iter()
-            .filter_map(|(value, at)| example(document, value, at, problems))
-            .collect();
+        let mut examples = Vec::new();
+        for (value, at) in &parts.examples {
+            let example = example(document, value, at, problems);
+            examples.extend(example.filter(|_| self.with_examples));
+        }
         let at = place(document, path);
         self.set.rules.push(Rule {
             id: format!("{}/{event}", self.set.packs[pack].name).into(),

@@ -8,10 +8,11 @@ mod file;
 mod template;
 mod text;
 
+use std::borrow::Cow;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-include!(concat!(env!("OUT_DIR"), "/built_in_packs.rs"));
 pub use template::{Capture, Class, Piece, Template};
 pub use text::{Field, From, Map, Part, Text, Transform};
 
@@ -235,10 +236,10 @@ pub enum Example {
 }
 
 /// A place in a file, for faults that show only later. Line and column are looked up when somebody asks.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Place {
     file: Arc<str>,
-    text: Arc<str>,
+    text: Arc<Cow<'static, str>>,
     path: crate::diagnostic::Path,
 }
 
@@ -246,6 +247,13 @@ impl Place {
     /// A fault at this place.
     pub fn fault(&self, message: impl Into<String>, hint: Option<String>) -> Diagnostic {
         crate::diagnostic::at(&self.file, &self.text, &self.path, message.into(), hint)
+    }
+}
+
+impl fmt::Debug for Place {
+    /// Without the text of the whole file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}", self.file, self.path)
     }
 }
 
@@ -278,7 +286,7 @@ pub struct Rule {
     pub help: String,
     /// The layout was seen in the field, not only documented.
     pub seen: bool,
-    /// Lines that show what it is for.
+    /// Lines that show what it is for; [`load_to_run`] leaves them out.
     pub examples: Vec<Example>,
     /// Where it stands.
     pub at: Place,
@@ -300,11 +308,58 @@ pub struct PackText {
     pub text: String,
 }
 
-/// Reads the packs of these directories and the built-in ones that they do not replace.
+/// A pack that came with the exporter; build.rs makes the list of them.
+struct BuiltIn {
+    /// Its file's name.
+    file: &'static str,
+    /// As it is written.
+    text: &'static str,
+    /// Its values as JSON, without the rules.
+    head: &'static str,
+    /// Its rules as JSON, without their examples.
+    rules: &'static [&'static str],
+}
+
+include!(concat!(env!("OUT_DIR"), "/built_in_packs.rs"));
+
+impl BuiltIn {
+    fn name(&self) -> String {
+        format!("built-in:{}", self.file)
+    }
+}
+
+/// Reads the packs of these directories and the built-in ones that they do not replace, for somebody who looks at rules.
 ///
 /// # Errors
 /// Every fault in every file, and directories or files that cannot be read.
 pub fn load(directories: &[PathBuf], settings: Settings) -> Result<RuleSet, Vec<Diagnostic>> {
+    let built_in = BUILT_IN.iter().map(|pack| {
+        build::Source::Text(PackText {
+            file: pack.name(),
+            text: pack.text.to_owned(),
+        })
+    });
+    read(directories, built_in.collect(), settings, true)
+}
+
+/// As [`load`], but without examples, and faster: nothing is looked at in the built-in packs that only `check` reports.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_to_run(
+    directories: &[PathBuf],
+    settings: Settings,
+) -> Result<RuleSet, Vec<Diagnostic>> {
+    let built_in = BUILT_IN.iter().map(build::Source::BuiltIn);
+    read(directories, built_in.collect(), settings, false)
+}
+
+fn read(
+    directories: &[PathBuf],
+    built_in: Vec<build::Source>,
+    settings: Settings,
+    with_examples: bool,
+) -> Result<RuleSet, Vec<Diagnostic>> {
     let mut own = Vec::new();
     let mut faults = Vec::new();
     for directory in directories {
@@ -312,10 +367,10 @@ pub fn load(directories: &[PathBuf], settings: Settings) -> Result<RuleSet, Vec<
             Ok(files) => {
                 for file in files {
                     match std::fs::read_to_string(&file) {
-                        Ok(text) => own.push(PackText {
+                        Ok(text) => own.push(build::Source::Text(PackText {
                             file: file.display().to_string(),
                             text,
-                        }),
+                        })),
                         Err(error) => faults.push(unreadable(&file, &error)),
                     }
                 }
@@ -323,11 +378,7 @@ pub fn load(directories: &[PathBuf], settings: Settings) -> Result<RuleSet, Vec<
             Err(error) => faults.push(unreadable(directory, &error)),
         }
     }
-    let built_in = BUILT_IN.iter().map(|(file, text)| PackText {
-        file: format!("built-in:{file}"),
-        text: (*text).to_owned(),
-    });
-    match build::build(own, built_in.collect(), settings) {
+    match build::build(own, built_in, settings, with_examples) {
         Ok(rules) if faults.is_empty() => Ok(rules),
         Ok(_) => Err(faults),
         Err(more) => {
@@ -342,7 +393,8 @@ pub fn load(directories: &[PathBuf], settings: Settings) -> Result<RuleSet, Vec<
 /// # Errors
 /// Every fault in every text.
 pub fn parse(packs: Vec<PackText>, settings: Settings) -> Result<RuleSet, Vec<Diagnostic>> {
-    build::build(packs, Vec::new(), settings)
+    let packs = packs.into_iter().map(build::Source::Text).collect();
+    build::build(packs, Vec::new(), settings, true)
 }
 
 fn files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
@@ -368,5 +420,30 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
         text: String::new(),
         message: format!("cannot be read: {error}"),
         hint: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compact_form_of_the_packs_says_what_they_say() {
+        for remote_address in [false, true] {
+            let settings = Settings { remote_address };
+            let mut written = load(&[], settings).expect("the packs are in order");
+            let mut compact = load_to_run(&[], settings).expect("their compact form is");
+            assert_eq!(written.rules.len(), compact.rules.len());
+            assert!(written.rules.iter().all(|rule| !rule.examples.is_empty()));
+            for rule in &mut written.rules {
+                rule.examples.clear();
+            }
+            for (written, compact) in written.rules.iter().zip(&compact.rules) {
+                assert_eq!(format!("{written:?}"), format!("{compact:?}"));
+            }
+            written.rules.clear();
+            compact.rules.clear();
+            assert_eq!(format!("{written:?}"), format!("{compact:?}"));
+        }
     }
 }

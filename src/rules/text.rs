@@ -1,6 +1,7 @@
 //! Texts made from captures: label values, gauge values and `let`s, with their transforms.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -58,7 +59,7 @@ impl Field {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Map {
     /// Key to value.
-    pub values: HashMap<String, String>,
+    pub values: BTreeMap<String, String>,
     /// What an unknown key gives; without it, nothing.
     pub otherwise: Option<String>,
 }
