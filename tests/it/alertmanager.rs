@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::alerts::{alerts, content};
-use crate::support::{Child, free_port, http_get, http_post, program, root};
+use crate::alerts::alerts;
+use crate::support::{Child, free_port, http_get, http_post, program, root, succeeds};
 
 const CONFIG: &str = "deploy/alertmanager/alertmanager.yml";
 
 #[test]
 fn amtool_accepts_the_configuration() {
-    content(
+    succeeds(
         Command::new(program("amtool"))
             .arg("check-config")
             .arg(root().join(CONFIG)),
@@ -23,7 +23,7 @@ fn amtool_accepts_the_configuration() {
 
 /// Fails unless an alert with these labels goes to this receiver.
 fn routes(labels: &[String], receiver: &str) {
-    content(
+    succeeds(
         Command::new(program("amtool"))
             .args(["config", "routes", "test", "--config.file"])
             .arg(root().join(CONFIG))
@@ -131,22 +131,17 @@ fn a_reader_sees_in_one_line_what_happened() {
 fn render(template: &str, data: &serde_json::Value) -> String {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), data.to_string()).expect("it can be written");
-    let output = Command::new(program("amtool"))
-        .args(["template", "render", "--template.glob"])
-        .arg(root().join("deploy/alertmanager/appliance.tmpl"))
-        .arg(format!(
-            "--template.text={{{{ template \"{template}\" . }}}}"
-        ))
-        .arg("--template.data")
-        .arg(file.path())
-        .output()
-        .expect("it starts");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    succeeds(
+        Command::new(program("amtool"))
+            .args(["template", "render", "--template.glob"])
+            .arg(root().join("deploy/alertmanager/appliance.tmpl"))
+            .arg(format!(
+                "--template.text={{{{ template \"{template}\" . }}}}"
+            ))
+            .arg("--template.data")
+            .arg(file.path()),
+    )
+    .out
 }
 
 #[test]
@@ -268,7 +263,7 @@ fn the_silence_for_maintenance_leaves_the_hsm_and_other_appliances_heard() {
         .expect("its end");
     let recipe =
         document[from..from + length].replace("localhost:9093", &format!("127.0.0.1:{port}"));
-    content(
+    succeeds(
         Command::new("sh")
             .args(["-euc", &recipe])
             .env("USER", "tester"),

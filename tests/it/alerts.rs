@@ -12,7 +12,7 @@ use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{program, root};
+use crate::support::{program, root, succeeds};
 
 /// A Prometheus rule file. Unknown keys are refused, as Prometheus refuses them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -116,20 +116,9 @@ fn unit_tests() -> Vec<UnitTest> {
         .collect()
 }
 
-/// Runs a checking program; its output is shown when it is not content.
-pub(crate) fn content(command: &mut Command) {
-    let output = command.output().expect("it starts");
-    let said = [output.stdout, output.stderr].concat();
-    assert!(
-        output.status.success(),
-        "{command:?}:\n{}",
-        String::from_utf8_lossy(&said)
-    );
-}
-
 #[test]
 fn promtool_accepts_every_rule() {
-    content(
+    succeeds(
         Command::new(program("promtool"))
             .args(["check", "rules", "--lint=all", "--lint-fatal"])
             .args(files("rules/alerts", ".yaml")),
@@ -138,7 +127,7 @@ fn promtool_accepts_every_rule() {
 
 #[test]
 fn promtool_sees_every_alert_fire_and_resolve_and_a_healthy_day_pass() {
-    content(
+    succeeds(
         Command::new(program("promtool"))
             .args(["test", "rules"])
             .args(files("rules/alerts/tests", ".yaml")),
@@ -491,7 +480,7 @@ fn what_is_made_from_the_rules_is_up_to_date() {
             "// Made from rules/alerts by tests/it/alerts.rs.\n{{\n  prometheusAlerts+:: {alerts},\n  prometheusRules+:: {records},\n}}\n"
         ),
     );
-    content(
+    succeeds(
         Command::new(program("jsonnet"))
             .args(["-e", "(import 'deploy/mixin/mixin.libsonnet') { all: self.prometheusAlerts + self.prometheusRules }"])
             .current_dir(root()),

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::process::Command;
 
 use appliance_log_exporter::rules;
 use serde_json::Value;
 
+use crate::exporter::binary;
 use crate::generated::{cell, code, compare};
-use crate::support::root;
+use crate::support::{root, succeeds};
 
 /// How many messages the documents hold.
 const DOCUMENTED: usize = 888;
@@ -45,17 +45,12 @@ fn explain(lines: Vec<String>) -> Vec<Explained> {
     for line in &lines {
         writeln!(input, "{line}").expect("room for it");
     }
-    let output = Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
-        .args(["explain", "--format", "json"])
-        .arg(input.path())
-        .output()
-        .expect("the binary starts");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let output = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    let output = succeeds(
+        binary()
+            .args(["explain", "--format", "json"])
+            .arg(input.path()),
+    )
+    .out;
     assert_eq!(
         output.lines().count(),
         lines.len(),

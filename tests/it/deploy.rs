@@ -8,13 +8,13 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::support::{Child, free_port, program, root};
+use crate::support::{Child, free_port, program, root, succeeds};
 
 fn deploy(path: &str) -> PathBuf {
     root().join("deploy").join(path)
@@ -31,28 +31,6 @@ fn yaml(path: &str) -> Vec<Value> {
             Value::deserialize(document).unwrap_or_else(|error| panic!("{path}: {error}"))
         })
         .collect()
-}
-
-fn run(command: &mut Command) -> Output {
-    command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
-}
-
-/// Runs a checker and fails with what it said.
-fn accepts(command: &mut Command) -> String {
-    let output = run(command);
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{said}",
-        output.status
-    );
-    said
 }
 
 /// A checker that tests/install-deps.sh puts into a Python environment of the tests.
@@ -83,8 +61,7 @@ fn receiver(directory: &Path, input: &str, port: u16) -> PathBuf {
     ] {
         assert!(text.contains(expected), "no {expected}");
     }
-    let group = run(Command::new(program("id")).arg("-gn"));
-    let group = String::from_utf8_lossy(&group.stdout);
+    let group = succeeds(Command::new(program("id")).arg("-gn")).out;
     let text = text
         .replace(
             "fileGroup=\"appliance-logs\"",
@@ -118,7 +95,7 @@ fn rsyslog_accepts_the_receiver() {
     for input in ["tcp", "tls"] {
         let directory = tempfile::tempdir().expect("a directory");
         let config = receiver(directory.path(), input, 514);
-        accepts(
+        succeeds(
             Command::new(program("rsyslogd"))
                 .arg("-N1")
                 .arg("-f")
@@ -170,11 +147,12 @@ fn rsyslog_names_appliances_by_address_and_keeps_the_priority() {
     );
 
     // And the exporter reads what rsyslog writes.
-    let metrics = accepts(
+    let metrics = succeeds(
         Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
             .arg("replay")
             .arg(&file),
-    );
+    )
+    .out;
     for sample in [
         r#"ipmi_sensor_state{appliance="hsm1",name="Fan2A",type="Fan"} 2"#,
         r#"log_messages_total{appliance="hsm1",program="ipmievd",severity="notice"} 1"#,
@@ -187,13 +165,14 @@ fn rsyslog_names_appliances_by_address_and_keeps_the_priority() {
 #[test]
 fn logrotate_accepts_the_rotation_and_it_never_copies() {
     let directory = tempfile::tempdir().expect("a directory");
-    let said = accepts(
+    let said = succeeds(
         Command::new(program("logrotate"))
             .arg("-d")
             .arg("-s")
             .arg(directory.path().join("state"))
             .arg(deploy("logrotate/appliances")),
-    );
+    )
+    .all();
     assert!(
         said.contains("rotating pattern: /var/log/appliances/*.log"),
         "{said}"
@@ -210,18 +189,18 @@ fn prometheus_accepts_its_configurations() {
         "prometheus/many-collectors.yml",
         "compose/prometheus.yml",
     ] {
-        accepts(
+        succeeds(
             Command::new(program("promtool"))
                 .args(["check", "config", "--lint-fatal"])
                 .arg(deploy(file)),
         );
     }
-    accepts(
+    succeeds(
         Command::new(program("promtool"))
             .args(["check", "config", "--syntax-only"])
             .arg(deploy("prometheus/many-collectors.yml")),
     );
-    accepts(
+    succeeds(
         Command::new(program("amtool"))
             .arg("check-config")
             .arg(deploy("compose/alertmanager.yml")),
@@ -255,11 +234,12 @@ fn the_appliance_becomes_the_instance_everywhere() {
 /// systemd rates how much a service could do if it were taken over: 0 is nothing, 10 everything; ours may do 1.3.
 #[test]
 fn the_service_is_locked_in() {
-    let said = accepts(
+    let said = succeeds(
         Command::new(program("systemd-analyze"))
             .args(["security", "--offline=true", "--threshold=13"])
             .arg(deploy("systemd/appliance_log_exporter.service")),
-    );
+    )
+    .all();
     assert!(said.contains("Overall exposure level"), "{said}");
     let unit = read(&deploy("systemd/appliance_log_exporter.service"));
     for line in [
@@ -324,11 +304,12 @@ fn systemd_accepts_the_units() {
         std::fs::write(&file, unit).expect("a unit");
         files.push(file);
     }
-    let said = accepts(
+    let said = succeeds(
         Command::new(program("systemd-analyze"))
             .args(["verify", "--man=no"])
             .args(&files),
-    );
+    )
+    .all();
     assert_eq!(said, "");
 }
 
@@ -337,14 +318,14 @@ fn systemd_makes_the_group_and_the_directory() {
     let directory = tempfile::tempdir().expect("a directory");
     let image = format!("--root={}", directory.path().display());
     std::fs::create_dir(directory.path().join("etc")).expect("a directory");
-    accepts(
+    succeeds(
         Command::new(program("systemd-sysusers"))
             .arg(&image)
             .arg(deploy("systemd/appliance_log_exporter.sysusers")),
     );
     let groups = read(&directory.path().join("etc/group"));
     assert!(groups.contains("appliance-logs:"), "{groups}");
-    accepts(
+    succeeds(
         Command::new(program("systemd-tmpfiles"))
             .args(["--create", &image])
             .arg(deploy("systemd/appliance_log_exporter.tmpfiles")),
@@ -356,26 +337,27 @@ fn systemd_makes_the_group_and_the_directory() {
 
 #[test]
 fn the_environment_file_is_read_by_shell_and_systemd_alike() {
-    let said = accepts(Command::new(program("sh")).arg("-c").arg(format!(
+    let said = succeeds(Command::new(program("sh")).arg("-c").arg(format!(
         "set -eu; . '{}'; printf %s \"$ARGS\"",
         deploy("systemd/appliance_log_exporter.default").display()
-    )));
+    )))
+    .all();
     assert_eq!(said, "--log.file=/var/log/appliances/*.log");
 }
 
 #[test]
 fn scripts_are_clean() {
     for script in ["compose/generator/generate.sh", "compose/smoke.sh"] {
-        accepts(Command::new(program("shellcheck")).arg(deploy(script)));
+        succeeds(Command::new(program("shellcheck")).arg(deploy(script)));
     }
     for script in ["install-deps.sh", "walk.sh"] {
-        accepts(Command::new(program("shellcheck")).arg(root().join("tests").join(script)));
+        succeeds(Command::new(program("shellcheck")).arg(root().join("tests").join(script)));
     }
 }
 
 #[test]
 fn compose_fits_its_schema_and_mounts_what_is_there() {
-    accepts(
+    succeeds(
         Command::new(python_tool("check-jsonschema"))
             .args(["--builtin-schema", "vendor.compose-spec"])
             .arg(deploy("compose/compose.yaml")),
@@ -479,11 +461,12 @@ fn kubernetes_manifests_fit_their_schemas() {
         if path.is_dir() {
             continue;
         }
-        let said = accepts(
+        let said = succeeds(
             Command::new(python_tool("kubernetes-validate"))
                 .arg("--strict")
                 .arg(&path),
-        );
+        )
+        .all();
         // Resources of the Prometheus operator are no part of Kubernetes; the next test looks at them.
         let foreign = said.contains("monitoring.coreos.com");
         assert!(foreign || said.contains("passed for resource"), "{said}");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::exporter::{Exporter, LONG, scrape};
-use crate::support::{Child, free_port, program, prometheus_query};
+use crate::support::{Child, free_port, program, prometheus_query, succeeds};
 
 /// rsyslogd with the file layout of a Luna appliance, writing into `directory`.
 fn rsyslogd(directory: &Path, port: u16) -> Child {
@@ -40,21 +40,12 @@ else action(type="omfile" file="{here}/messages" template="appliance")
 
 /// Sends one message with `logger`.
 fn log(port: u16, priority: &str, tag: &str, message: &str) {
-    let status = Command::new(program("logger"))
-        .args(["--server", "127.0.0.1", "--port", &port.to_string()])
-        .args([
-            "--tcp",
-            "--rfc3164",
-            "-p",
-            priority,
-            "-t",
-            tag,
-            "--",
-            message,
-        ])
-        .status()
-        .expect("logger starts");
-    assert!(status.success(), "logger: {status}");
+    succeeds(
+        Command::new(program("logger"))
+            .args(["--server", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--tcp", "--rfc3164", "-p", priority, "-t", tag])
+            .args(["--", message]),
+    );
 }
 
 #[test]
@@ -210,13 +201,12 @@ fn logrotate_under_load_loses_no_message() {
         sender.write_all(text.as_bytes()).expect("sent");
         // rsyslogd is still writing these.
         exporter.wait_for("a file to rotate", file_there);
-        let status = Command::new(program("logrotate"))
-            .args(["--force", "--state"])
-            .arg(path("logrotate.state"))
-            .arg(&rotation)
-            .status()
-            .expect("logrotate starts");
-        assert!(status.success(), "logrotate: {status}");
+        succeeds(
+            Command::new(program("logrotate"))
+                .args(["--force", "--state"])
+                .arg(path("logrotate.state"))
+                .arg(&rotation),
+        );
     }
     drop(sender);
     // A file that came and went between two looks is found when its successor comes, so there must be one.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Child, free_port, http_get};
+use crate::support::{Child, free_port, http_get, program, succeeds};
 
 /// Far more than a start takes, on a machine that builds something else meanwhile.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -47,7 +47,16 @@ impl Exporter {
 
     /// One scrape in the classic format.
     pub fn scrape(&self) -> Samples {
-        scrape(self.port).unwrap_or_else(|| panic!("no answer:\n{}", self.child.output()))
+        Samples::parse(&self.exposition())
+    }
+
+    /// What a scrape gives, in the classic format.
+    pub fn exposition(&self) -> String {
+        let answer = http_get(self.port, "/metrics").filter(|answer| answer.status == 200);
+        answer.map_or_else(
+            || panic!("no answer:\n{}", self.child.output()),
+            |answer| answer.text(),
+        )
     }
 
     /// Scrapes until a sample has this value.
@@ -107,6 +116,18 @@ impl Samples {
             .iter()
             .map(|(series, value)| (series.as_str(), *value))
     }
+}
+
+/// promtool reads these metrics and has nothing to say about them.
+pub fn accepted_by_promtool(metrics: &str) {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), metrics).expect("room for them");
+    let said = succeeds(
+        Command::new(program("promtool"))
+            .args(["check", "metrics"])
+            .stdin(file.reopen().expect("the file")),
+    );
+    assert_eq!(said.all(), "", "{metrics}");
 }
 
 /// Appends to a log, in one write.

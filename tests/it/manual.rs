@@ -8,7 +8,7 @@ use appliance_log_exporter::cli::Cli;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::support::{program, root};
+use crate::support::{program, root, succeeds};
 
 const PAGES: &str = "deploy/man";
 const COMPLETIONS: &str = "deploy/completions";
@@ -65,19 +65,17 @@ fn pages_and_completions_are_those_of_the_flags() {
 
 #[test]
 fn bash_and_man_accept_them() {
-    let output = Command::new(program("bash"))
-        .arg("-n")
-        .arg(root().join(COMPLETIONS).join("appliance_log_exporter.bash"))
-        .output()
-        .expect("bash");
-    assert!(output.status.success(), "{output:?}");
+    succeeds(
+        Command::new(program("bash"))
+            .arg("-n")
+            .arg(root().join(COMPLETIONS).join("appliance_log_exporter.bash")),
+    );
     for name in files(&root().join(PAGES)).into_keys() {
-        let output = Command::new(program("groff"))
-            .args(["-man", "-Tascii", "-ww", "-z"])
-            .arg(root().join(PAGES).join(&name))
-            .output()
-            .expect("groff");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.is_empty(), "{name}: {said}");
+        let said = succeeds(
+            Command::new(program("groff"))
+                .args(["-man", "-Tascii", "-ww", "-z"])
+                .arg(root().join(PAGES).join(&name)),
+        );
+        assert_eq!(said.err, "", "{name}");
     }
 }

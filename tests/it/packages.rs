@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Child, free_port, http_get, program, root};
+use crate::support::{Child, free_port, http_get, program, root, succeeds};
 
 /// How long the installation, and the removal, may take.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -20,32 +20,19 @@ fn tool(name: &str) -> PathBuf {
     path
 }
 
-fn said(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// Packs this very build, not a release build, into `directory`.
 fn pack(packager: &str, arguments: &[&str], directory: &Path, name: &str) -> PathBuf {
     let built = directory.join("release");
     std::fs::create_dir_all(&built).expect("a directory");
     // Without its debugging symbols it is packed in seconds instead of minutes.
-    said(
+    succeeds(
         Command::new(program("strip"))
             .arg("-o")
             .arg(built.join("appliance_log_exporter"))
             .arg(env!("CARGO_BIN_EXE_appliance_log_exporter")),
     );
     let package = directory.join(name);
-    said(
+    succeeds(
         Command::new(tool(packager))
             .args(arguments)
             .arg("--output")
@@ -87,7 +74,7 @@ const FILES: &[&str] = &[
 fn make_installs_what_the_service_needs() {
     let directory = tempfile::tempdir().expect("a directory");
     let install = || {
-        said(
+        succeeds(
             Command::new(program("make"))
                 .arg("install")
                 .arg(concat!(
@@ -97,6 +84,7 @@ fn make_installs_what_the_service_needs() {
                 .arg(format!("DESTDIR={}", directory.path().display()))
                 .current_dir(root()),
         )
+        .out
     };
     install();
     for (installed, source) in [
@@ -118,7 +106,11 @@ fn make_installs_what_the_service_needs() {
         );
     }
     let binary = directory.path().join("usr/bin/appliance_log_exporter");
-    assert!(said(Command::new(binary).arg("--version")).contains(env!("CARGO_PKG_VERSION")));
+    assert!(
+        succeeds(Command::new(binary).arg("--version"))
+            .out
+            .contains(env!("CARGO_PKG_VERSION"))
+    );
 
     let settings = directory.path().join("etc/default/appliance_log_exporter");
     std::fs::write(&settings, "ARGS=mine").expect("it can be written");
@@ -133,7 +125,7 @@ fn make_installs_what_the_service_needs() {
 fn the_debian_package_holds_everything() {
     let directory = tempfile::tempdir().expect("a directory");
     let package = deb(directory.path());
-    let listing = said(Command::new(program("dpkg-deb")).arg("-c").arg(&package));
+    let listing = succeeds(Command::new(program("dpkg-deb")).arg("-c").arg(&package)).out;
     for file in FILES {
         assert!(
             listing
@@ -142,23 +134,24 @@ fn the_debian_package_holds_everything() {
             "no {file} in\n{listing}"
         );
     }
-    let control = said(
+    let control = succeeds(
         Command::new(program("dpkg-deb"))
             .args(["-I"])
             .arg(&package)
             .arg("conffiles"),
-    );
+    )
+    .out;
     assert_eq!(control.trim(), "/etc/default/appliance_log_exporter");
 
     let scripts = directory.path().join("control");
-    said(
+    succeeds(
         Command::new(program("dpkg-deb"))
             .arg("-e")
             .arg(&package)
             .arg(&scripts),
     );
     for script in ["postinst", "prerm", "postrm"] {
-        said(
+        succeeds(
             Command::new(program("shellcheck"))
                 .arg("--severity=warning")
                 .arg(scripts.join(script)),
@@ -175,14 +168,14 @@ fn the_rpm_package_holds_everything() {
         directory.path(),
         "package.rpm",
     );
-    let listing = said(Command::new(program("rpm")).arg("-qpl").arg(&package));
+    let listing = succeeds(Command::new(program("rpm")).arg("-qpl").arg(&package)).out;
     for file in FILES {
         assert!(
             listing.lines().any(|line| line == *file),
             "no {file} in\n{listing}"
         );
     }
-    let config = said(Command::new(program("rpm")).arg("-qpc").arg(&package));
+    let config = succeeds(Command::new(program("rpm")).arg("-qpc").arg(&package)).out;
     assert_eq!(config.trim(), "/etc/default/appliance_log_exporter");
 }
 

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::alerts::content;
 use crate::exporter::binary;
-use crate::support::{program, root};
+use crate::support::{program, root, succeeds};
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -39,7 +38,7 @@ fn its_commands_are_in_the_makefile() {
             "no {target}"
         );
         // make knows it and could run it, down to the last command.
-        content(
+        succeeds(
             Command::new(program("make"))
                 .args(["--dry-run", target])
                 .current_dir(root()),
@@ -95,7 +94,7 @@ fn its_rule_passes_and_counts() {
     let packs = blocks(&read("README.md"), "yaml");
     assert_eq!(packs.len(), 1);
     std::fs::write(directory.path().join("site.yaml"), &packs[0]).expect("it can be written");
-    content(
+    succeeds(
         binary()
             .arg("check")
             .arg("--rules.dir")
@@ -114,13 +113,12 @@ fn rsyslog_takes_its_template() {
         .expect("rsyslog's part");
     let action = r#"action(type="omfile" file="/dev/null" template="line")"#;
     std::fs::write(&config, format!("{template}{action}\n")).expect("it can be written");
-    let output = Command::new(program("rsyslogd"))
-        .args(["-N1", "-f"])
-        .arg(config)
-        .output()
-        .expect("rsyslogd starts");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && !said.contains("error"), "{said}");
+    let said = succeeds(
+        Command::new(program("rsyslogd"))
+            .args(["-N1", "-f"])
+            .arg(config),
+    );
+    assert!(!said.err.contains("error"), "{}", said.err);
 }
 
 /// The whole way is walked by hand, with tests/walk.sh. Here: what it copies is there, and the fan stops and comes back.
@@ -153,10 +151,10 @@ fn its_way_to_paging_has_what_it_names() {
     for (line, state) in said.iter().zip([2, 0]) {
         text += &format!("<165>2026-11-20T12:00:00+00:00 hsm1 ipmievd: {line}\n");
         std::fs::write(&log, &text).expect("it can be written");
-        let output = binary().arg("replay").arg(&log).output().expect("it runs");
+        let shown = succeeds(binary().arg("replay").arg(&log));
         let wanted =
             format!(r#"ipmi_sensor_state{{appliance="hsm1",name="Fan2A",type="Fan"}} {state}"#);
-        assert!(String::from_utf8_lossy(&output.stdout).contains(&wanted));
+        assert!(shown.out.contains(&wanted), "no {wanted} in\n{}", shown.out);
     }
 }
 

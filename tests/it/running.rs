@@ -1,7 +1,6 @@
 //! The exporter as an operator meets it: what it says when it is started wrongly, how it reloads and stops, that bad
 //! input stops nothing, and that a kill at any moment costs no line and counts none twice.
 
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -9,8 +8,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::exporter::{Exporter, LONG, Samples, append, binary, scrape};
-use crate::support::{Child, http_get, http_post, program, root, wait_for};
+use crate::exporter::{Exporter, LONG, Samples, accepted_by_promtool, append, binary, scrape};
+use crate::support::{Child, http_get, http_post, program, root, succeeds, wait_for};
 
 fn handshake_failure(appliance: &str) -> String {
     format!(
@@ -381,7 +380,7 @@ fn bad_input_is_counted_and_stops_nothing() {
         Some(200)
     );
     // Well-formed, whatever the lines held.
-    accepted_by_promtool(&exporter);
+    accepted_by_promtool(&exporter.exposition());
 
     // What was missing a permission is read once it has it.
     permit(0o644);
@@ -391,15 +390,7 @@ fn bad_input_is_counted_and_stops_nothing() {
 
 /// The exporter without root's right to read everything, in a directory that it may enter.
 fn unprivileged(directory: &Path) -> Command {
-    let root = text(
-        &Command::new(program("id"))
-            .arg("-u")
-            .output()
-            .expect("id")
-            .stdout,
-    )
-    .trim()
-        == "0";
+    let root = succeeds(Command::new(program("id")).arg("-u")).out.trim() == "0";
     if !root {
         return binary();
     }
@@ -412,34 +403,6 @@ fn unprivileged(directory: &Path) -> Command {
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(copy);
     command
-}
-
-fn accepted_by_promtool(exporter: &Exporter) {
-    let metrics = http_get(exporter.port, "/metrics").expect("an answer");
-    promtool(&metrics.body);
-}
-
-fn promtool(metrics: &[u8]) {
-    let mut child = Command::new(program("promtool"))
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool starts");
-    child
-        .stdin
-        .take()
-        .expect("its input")
-        .write_all(metrics)
-        .expect("room for them");
-    let output = child.wait_with_output().expect("its output");
-    assert!(
-        output.status.success(),
-        "{}{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
 }
 
 fn catalogue() -> Vec<String> {
@@ -458,9 +421,9 @@ fn the_documented_lines_give_sound_metrics_as_promtool_sees_them() {
     let files = catalogue();
     let mut arguments = vec!["replay"];
     arguments.extend(files.iter().map(String::as_str));
-    let output = run_with_output(&arguments);
-    promtool(&output);
-    let samples = crate::exporter::Samples::parse(&text(&output));
+    let output = succeeds(binary().args(&arguments)).out;
+    accepted_by_promtool(&output);
+    let samples = Samples::parse(&output);
     for (series, value) in samples.iter() {
         assert!(value.is_finite(), "{series} {value}");
         let counts = series
@@ -506,18 +469,7 @@ fn the_documented_lines_give_sound_metrics_as_promtool_sees_them() {
             assert_eq!(followed.value(series), Some(value), "{series}");
         }
     }
-    accepted_by_promtool(&exporter);
-}
-
-/// The output of a command that succeeds and may print more than a pipe holds.
-fn run_with_output(arguments: &[&str]) -> Vec<u8> {
-    let output = binary()
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary starts");
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    output.stdout
+    accepted_by_promtool(&exporter.exposition());
 }
 
 #[test]
@@ -530,8 +482,9 @@ fn explain_as_json_has_the_documented_keys() {
         b"2024 Feb 29 12:05:01 hsm1  local5 info  NTLS[77]: info : 0 : Never heard of this\n",
     );
     append(&log, b"2024 Feb 29 12:05:01 hsm1  local4 notice  ipmievd: ***TEST : Fan sensor Fan3B . Lower Critical going low (Reading 0 < Threshold 2000 RPM)\n");
-    let output = run_with_output(&["explain", "--format", "json", &log.display().to_string()]);
-    let told: Vec<serde_json::Value> = text(&output)
+    let said = succeeds(binary().args(["explain", "--format", "json"]).arg(&log));
+    let told: Vec<serde_json::Value> = said
+        .out
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();

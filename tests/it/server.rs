@@ -16,7 +16,9 @@ use appliance_log_exporter::unrecognised::Folded;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
-use crate::support::{Child, free_port, http_get, http_post, program, prometheus_query, wait_for};
+use crate::support::{
+    Child, free_port, http_get, http_post, program, prometheus_query, succeeds, wait_for,
+};
 
 /// Far more than anything here takes; only a failure waits so long.
 const LONG: Duration = Duration::from_secs(10);
@@ -542,12 +544,7 @@ fn make_certificate(directory: &Path, name: &str, issuer: Option<&str>) {
         ]);
         command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     }
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    succeeds(&mut command);
 }
 
 /// What curl says: the status code and the body, or why there is none.

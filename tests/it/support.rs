@@ -44,6 +44,39 @@ pub fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("`{name}` is not installed; tests/install-deps.sh installs it"))
 }
 
+/// What a program said until its end.
+pub struct Said {
+    /// On its standard output.
+    pub out: String,
+    /// On its standard error.
+    pub err: String,
+}
+
+impl Said {
+    /// Both, the output first.
+    pub fn all(self) -> String {
+        self.out + &self.err
+    }
+}
+
+/// Runs a program to its end, without standard input.
+///
+/// # Panics
+/// If it cannot be started or fails; the message shows what it said.
+pub fn succeeds(command: &mut Command) -> Said {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let said = Said {
+        out: text(output.stdout),
+        err: text(output.stderr),
+    };
+    let status = output.status;
+    assert!(status.success(), "{command:?}: {status}\n{}", said.all());
+    said
+}
+
 /// A port on loopback that nobody listened on a moment ago. Another process can take it before it is used; then the
 /// program that was to have it fails to start, which [`Child::wait_for`] reports.
 pub fn free_port() -> u16 {
