@@ -23,7 +23,7 @@ fn formats(criterion: &mut Criterion) {
         engine.line(&mut origin, line.as_bytes());
     }
     let mut mirror = Mirror::default();
-    engine.table.mirror(&mut mirror, usize::MAX, 0);
+    engine.table().mirror(&mut mirror, usize::MAX, 0);
     let mut group = criterion.benchmark_group("exposition");
     for (name, format) in [
         ("OpenMetrics", Format::OpenMetrics),

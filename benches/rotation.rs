@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use appliance_log_exporter::line::LineBuffer;
 use appliance_log_exporter::tail::{
-    End, Event, FileId, FileInfo, Options, Pattern, Sink, SourceSpec, Tail, Watcher,
+    Chunk, End, Event, FileId, FileInfo, Options, Pattern, Sink, SourceSpec, Tail, Watcher,
 };
 
 const BATCH_LINES: u64 = 100;
@@ -296,7 +296,7 @@ impl Sink for Ours {
     fn opened(&mut self, file: FileId, _: &Arc<FileInfo>) {
         self.buffers.insert(file, LineBuffer::new(65_536));
     }
-    fn bytes(&mut self, file: FileId, bytes: &[u8]) {
+    fn bytes(&mut self, file: FileId, bytes: &mut Chunk) {
         let tally = &mut self.tally;
         self.buffers
             .get_mut(&file)

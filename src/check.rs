@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
-use crate::engine::{Engine, Origin};
+use crate::engine::{Core, Engine, Origin};
 use crate::metric::Limits;
 use crate::record::Clock;
 use crate::rules::{Class, Example, Pattern, Piece, Rule, RuleId, RuleSet, Scope};
@@ -18,7 +18,8 @@ const EXAMPLE_TIME: i64 = 1_771_500_000;
 pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
     let mut faults = rules.lints.clone();
     // Compiling is dear, a table is cheap: one engine, whose table is emptied for each example.
-    let mut engine = Engine::new(rules.clone(), Limits::default(), &[])?;
+    let core = Core::new(rules.clone(), Limits::default(), &[])?;
+    let mut engine = Engine::new(Arc::new(core));
     for (index, rule) in rules.rules.iter().enumerate() {
         for example in &rule.examples {
             engine.forget();
@@ -62,8 +63,8 @@ fn run(
         engine.line_with(
             &mut origin,
             line.as_bytes(),
-            |_, _, _| {},
-            |_, outcome| {
+            |_, _| {},
+            |outcome| {
                 matched.extend_from_slice(outcome.rules);
             },
         );
@@ -71,7 +72,7 @@ fn run(
     let names = |matched: &[RuleId]| {
         let names: Vec<&str> = matched
             .iter()
-            .map(|id| &*engine.rules().rules[id.0 as usize].id)
+            .map(|id| &*engine.core().rules().rules[id.0 as usize].id)
             .collect();
         names.join(", ")
     };
@@ -195,9 +196,9 @@ fn sample(pieces: &[Piece], fill: usize) -> String {
 }
 
 /// Whether the table shows this sample.
-fn shows(engine: &Engine, sample: &str) -> Result<(), String> {
+fn shows(engine: &mut Engine, sample: &str) -> Result<(), String> {
     let (name, labels, value) = parse_sample(sample).ok_or("this is no sample")?;
-    let snapshot = engine.table.snapshot();
+    let snapshot = engine.table().snapshot();
     let Some((family, series)) = snapshot
         .families
         .iter()

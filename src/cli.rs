@@ -15,7 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{self, Config};
 use crate::diagnostic::Diagnostic;
-use crate::engine::{Engine, Origin};
+use crate::engine::{Core, Engine, Origin};
 use crate::exposition::{self, Format};
 use crate::line::LineBuffer;
 use crate::record::Clock;
@@ -277,9 +277,9 @@ pub(crate) fn rule_set(config: &Config) -> Result<Arc<RuleSet>, Vec<Diagnostic>>
 fn engine(flags: &Flags) -> Result<(Engine, Config), Failure> {
     let config = flags.settings().map_err(Failure::Settings)?;
     let rules = rule_set(&config).map_err(Failure::Settings)?;
-    let engine =
-        Engine::new(rules, config.limits.table, &config.appliances).map_err(Failure::Usage)?;
-    Ok((engine, config))
+    let limits = config.limits.table;
+    let core = Core::new(rules, limits, &config.appliances).map_err(Failure::Usage)?;
+    Ok((Engine::new(Arc::new(core)), config))
 }
 
 /// Lines read now, from nowhere in particular.
@@ -365,7 +365,7 @@ fn replay(flags: &Flags, files: &[PathBuf]) -> Result<ExitCode, Failure> {
     }
     let text = exposition::encode(
         &Registry::default(),
-        engine.table.snapshot(),
+        engine.table().snapshot(),
         Format::Classic,
     );
     io::stdout().write_all(text.as_bytes())?;
@@ -376,7 +376,7 @@ fn explain(flags: &Flags, file: Option<&Path>, format: ExplainFormat) -> Result<
     let (mut engine, config) = engine(flags)?;
     let mut origin = now();
     let mut out = io::stdout().lock();
-    let rules = engine.rules().clone();
+    let rules = engine.core().rules().clone();
     let mut one = |line: &[u8], out: &mut dyn Write| -> io::Result<()> {
         for told in explain::explain(&mut engine, &mut origin, line) {
             match format {
@@ -479,7 +479,7 @@ fn demo(flags: &Flags) -> Result<ExitCode, Failure> {
     ))
 }
 
-fn load(config: Config) -> Result<(Config, Engine), Vec<Diagnostic>> {
+fn load(config: Config) -> Result<(Config, Core), Vec<Diagnostic>> {
     let rules = rule_set(&config)?;
     for source in &config.sources {
         let Some(profile) = &source.profile else {
@@ -503,9 +503,9 @@ fn load(config: Config) -> Result<(Config, Engine), Vec<Diagnostic>> {
             )]);
         }
     }
-    let engine = Engine::new(rules, config.limits.table, &config.appliances)
+    let core = Core::new(rules, config.limits.table, &config.appliances)
         .map_err(|message| vec![Diagnostic::bare(&message, "make the rule smaller")])?;
-    Ok((config, engine))
+    Ok((config, core))
 }
 
 type ServingParts = (

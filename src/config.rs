@@ -100,6 +100,19 @@ pub struct Limits {
     pub line_bytes: usize,
     /// Files followed at the same time.
     pub files: usize,
+    /// Threads that count lines; no more than there are cores.
+    pub threads: usize,
+}
+
+impl Limits {
+    /// Those of what reads lines.
+    pub fn pipeline(&self) -> crate::pipeline::Limits {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        crate::pipeline::Limits {
+            line_bytes: self.line_bytes,
+            threads: self.threads.min(cores),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -108,6 +121,7 @@ impl Default for Limits {
             table: metric::Limits::default(),
             line_bytes: 65_536,
             files: 10_000,
+            threads: 4,
         }
     }
 }
@@ -249,6 +263,7 @@ struct TypedLimits {
     label_bytes: Option<u64>,
     line_bytes: Option<u64>,
     files: Option<u64>,
+    threads: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -411,6 +426,7 @@ impl Sections<'_, '_> {
                 16 << 20,
             ),
             files: limit("files", typed.files, default.files, 1, 1_000_000),
+            threads: limit("threads", typed.threads, default.threads, 1, 64),
         }
     }
 

@@ -40,8 +40,8 @@ pub fn read<E>(
         engine.line_with(
             origin,
             line,
-            |_, _, _| {},
-            |_, outcome| {
+            |_, _| {},
+            |outcome| {
                 found.lines += 1;
                 let record = outcome.record;
                 if outcome.recognised {

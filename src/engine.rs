@@ -1,16 +1,17 @@
 //! What one line does: record, rule, updates. The straight way of the data, without files, threads or clocks.
 //!
-//! An [`Engine`] holds a rule set, ready to run, and the series table that it feeds. It is given lines and the time, and
-//! never fails: a line that nothing recognises is counted as such.
+//! A [`Core`] holds a rule set, ready to run, and the series table that it feeds. Each thread that reads lines has an
+//! [`Engine`] on it: its own memory of what it met, and what it counted since the table last heard of it. An engine is
+//! given lines and the time, and never fails: a line that nothing recognises is counted as such.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
-use crate::matcher::{Change, Matcher, Scratch, Updater};
+use crate::matcher::{Change, Matcher, Scratch, Updater, Updates};
 use crate::metric::{
-    ApplianceId, Domain, Family, Kind, Limits, MetricId, OTHER, Saved, Slot, Spec, Table,
+    ApplianceId, Domain, Family, Kind, Limits, MetricId, OTHER, Slot, Spec, Table, Tally, lock,
 };
 use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Programs, Record};
 use crate::rules::{HeaderField, RuleId, RuleSet, When};
@@ -32,9 +33,6 @@ const HOSTS_MAX: usize = 20_000;
 
 /// An appliance that was not looked up yet.
 const NOBODY: ApplianceId = ApplianceId(u32::MAX);
-
-/// A slot that was not looked up yet.
-const UNKNOWN: Slot = Slot(u32::MAX - 1);
 
 /// Where lines come from, as far as it matters to what they mean.
 #[derive(Clone, Debug)]
@@ -61,6 +59,11 @@ impl Origin {
             clock,
             last: Last::default(),
         }
+    }
+
+    /// Forgets what the last line did: other rules are at work from now on.
+    pub fn forget(&mut self) {
+        self.last = Last::default();
     }
 
     /// The appliance that the last line was about.
@@ -90,16 +93,36 @@ pub struct Outcome<'r, 'l> {
     pub recognised: bool,
 }
 
-/// A rule set at work.
+/// A rule set at work, and what it counts: what the engines of all threads share.
 #[derive(Debug)]
-pub struct Engine {
+pub struct Core {
     rules: Arc<RuleSet>,
     programs: Programs,
     matcher: Matcher,
+    updates: Updates,
+    table: Mutex<Table>,
+    rule_counts: Mutex<RuleCounts>,
+}
+
+/// What is known of the rules' work.
+#[derive(Debug)]
+pub struct RuleCounts {
+    /// How often each rule matched, in rule order.
+    pub hits: Vec<u64>,
+    /// How many amounts a rule would have added to a counter, had they not been negative.
+    pub negative_amounts: u64,
+    /// Messages that no rule recognises, by kind.
+    pub unrecognised: Unrecognised,
+}
+
+/// What one thread needs to read lines.
+#[derive(Debug)]
+pub struct Engine {
+    core: Arc<Core>,
     scratch: Scratch,
     updater: Updater,
-    /// The numbers.
-    pub table: Table,
+    /// Counted, and not in the table yet.
+    tally: Tally,
     headers: Headers,
     /// By header that was seen before, the appliance of its host; good for one generation of the headers.
     by_header: Vec<ApplianceId>,
@@ -108,14 +131,11 @@ pub struct Engine {
     /// By appliance.
     seen: Vec<Seen>,
     epoch: u32,
-    /// By rule.
+    /// By rule, matches that were not handed over yet, and the rules that have some.
     hits: Vec<u64>,
-    /// Negative amounts that engines before this one refused.
-    former_negative_amounts: u64,
-    unrecognised: Unrecognised,
+    hit: Vec<RuleId>,
     unrecognised_lines: u64,
     matched: ArrayVec<RuleId, 8>,
-    now: u32,
 }
 
 /// The series that every line of an appliance needs, by number instead of by name.
@@ -131,10 +151,9 @@ struct Seen {
     events: Box<[Slot]>,
     /// By pack: its series exist at 0.
     started: Box<[bool]>,
-    profile_started: bool,
 }
 
-impl Engine {
+impl Core {
     /// Makes a rule set ready to run on an empty table.
     ///
     /// # Errors
@@ -146,29 +165,20 @@ impl Engine {
                 .iter()
                 .map(|program| (program.name.clone(), program.aliases.clone())),
         );
-        let matcher = Matcher::compile(&rules)?;
         let specs = standard_metrics()
             .into_iter()
             .chain(rules.metrics.iter().map(|metric| metric.spec.clone()))
             .collect();
         Ok(Self {
-            scratch: matcher.scratch(),
-            updater: Updater::new(&rules, RULE_METRICS),
-            matcher,
+            matcher: Matcher::compile(&rules)?,
+            updates: Updates::new(&rules, RULE_METRICS),
             programs,
-            table: Table::new(specs, limits, exclusive),
-            headers: Headers::default(),
-            by_header: Vec::new(),
-            by_header_generation: 0,
-            hosts: HashMap::new(),
-            seen: Vec::new(),
-            epoch: 0,
-            hits: vec![0; rules.rules.len()],
-            former_negative_amounts: 0,
-            unrecognised: Unrecognised::default(),
-            unrecognised_lines: 0,
-            matched: ArrayVec::new(),
-            now: 0,
+            table: Mutex::new(Table::new(specs, limits, exclusive)),
+            rule_counts: Mutex::new(RuleCounts {
+                hits: vec![0; rules.rules.len()],
+                negative_amounts: 0,
+                unrecognised: Unrecognised::default(),
+            }),
             rules,
         })
     }
@@ -183,51 +193,114 @@ impl Engine {
         &self.programs
     }
 
-    /// Sets the time of receipt for what follows, in seconds since 1970.
-    pub fn set_now(&mut self, seconds: u32) {
-        self.now = seconds;
-        self.table.set_now(seconds);
+    /// The numbers, but for what engines have counted and not handed over. Those who read lines wait meanwhile.
+    pub fn table(&self) -> MutexGuard<'_, Table> {
+        lock(&self.table)
     }
 
-    /// Goes on counting where an engine with other rules stopped: a rule is the same if its id is.
-    pub fn keep_counts(&mut self, former: &Engine) {
-        self.former_negative_amounts = former.negative_amounts();
+    /// What is known of the rules' work, to the same extent.
+    pub fn rule_counts(&self) -> MutexGuard<'_, RuleCounts> {
+        lock(&self.rule_counts)
+    }
+
+    /// Goes on counting where one with other rules stopped: series that mean the same, and hits of rules with the same
+    /// id. Returns how many series no longer mean anything.
+    pub fn take_over(&self, former: &Core) -> usize {
+        let saved = former.table().save();
+        let dropped = self.table().restore(&saved);
+        let (mut own, theirs) = (self.rule_counts(), former.rule_counts());
+        own.negative_amounts = theirs.negative_amounts;
         let counts: HashMap<&str, u64> = former
             .rules
             .rules
             .iter()
-            .zip(&former.hits)
+            .zip(&theirs.hits)
             .map(|(rule, hits)| (&*rule.id, *hits))
             .collect();
-        for (rule, hits) in self.rules.rules.iter().zip(&mut self.hits) {
+        for (rule, hits) in self.rules.rules.iter().zip(&mut own.hits) {
             *hits = counts.get(&*rule.id).copied().unwrap_or(0);
+        }
+        dropped
+    }
+}
+
+impl Engine {
+    /// An engine for one thread. Others may feed the same core.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self {
+            scratch: core.matcher.scratch(),
+            updater: Updater::default(),
+            tally: Tally::default(),
+            headers: Headers::default(),
+            by_header: Vec::new(),
+            by_header_generation: 0,
+            hosts: HashMap::new(),
+            seen: Vec::new(),
+            epoch: 0,
+            hits: vec![0; core.rules.rules.len()],
+            hit: Vec::new(),
+            unrecognised_lines: 0,
+            matched: ArrayVec::new(),
+            core,
         }
     }
 
-    /// How many amounts a rule would have added to a counter, had they not been negative.
-    pub fn negative_amounts(&self) -> u64 {
-        self.former_negative_amounts + self.updater.negative_amounts()
+    /// What it shares with others.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
-    /// How often each rule matched, in rule order.
-    pub fn hits(&self) -> &[u64] {
-        &self.hits
+    /// Sets the time of receipt for what follows, in seconds since 1970. To be told between two hand-overs: what the
+    /// engine remembers is good as long as no series goes, so none must go while an engine has something to hand over.
+    pub fn set_now(&mut self, seconds: u32) {
+        let mut table = self.core.table();
+        table.set_now(seconds);
+        let epoch = table.epoch();
+        drop(table);
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.seen.clear();
+            self.updater.forget();
+        }
     }
 
-    /// Messages that no rule recognises, by kind.
-    pub fn unrecognised(&self) -> &Unrecognised {
-        &self.unrecognised
+    /// Hands over what was counted since the last time.
+    pub fn hand_over(&mut self) {
+        if !self.tally.is_empty() {
+            self.core.table().take_in(&mut self.tally);
+        }
+        let negative_amounts = self.updater.take_negative_amounts();
+        if !self.hit.is_empty() || negative_amounts > 0 {
+            let mut counts = self.core.rule_counts();
+            counts.negative_amounts += negative_amounts;
+            for rule in self.hit.drain(..) {
+                let at = rule.0 as usize;
+                counts.hits[at] += std::mem::take(&mut self.hits[at]);
+            }
+        }
     }
 
-    /// Empties the table and forgets what was seen; the rules stay compiled.
+    /// The numbers, with all that this engine has counted.
+    pub fn table(&mut self) -> MutexGuard<'_, Table> {
+        self.hand_over();
+        self.core.table()
+    }
+
+    /// Empties the table and forgets what was seen; the rules stay compiled. No other engine may be at work.
     pub fn forget(&mut self) {
-        self.table.clear();
+        self.hand_over();
+        let mut table = self.core.table();
+        table.clear();
+        self.epoch = table.epoch();
+        drop(table);
+        let mut counts = self.core.rule_counts();
+        counts.hits.fill(0);
+        counts.unrecognised = Unrecognised::default();
+        drop(counts);
         self.hosts.clear();
         self.by_header.clear();
         self.seen.clear();
-        self.epoch = self.table.epoch();
-        self.hits.fill(0);
-        self.unrecognised = Unrecognised::default();
+        self.updater.forget();
     }
 
     /// The first rule that would decide on a message of this program under a header that fulfils `when`.
@@ -239,7 +312,7 @@ impl Engine {
     ) -> Option<RuleId> {
         let mut record = Record {
             program: program.as_bytes(),
-            program_id: self.programs.lookup(program.as_bytes()),
+            program_id: self.core.programs.lookup(program.as_bytes()),
             message,
             repeat: 1,
             ..Record::default()
@@ -263,8 +336,8 @@ impl Engine {
             }
         }
         let mut winner = None;
-        let rules = &self.rules;
-        self.matcher.find(&record, &mut self.scratch, |found| {
+        let Core { rules, matcher, .. } = &*self.core;
+        matcher.find(&record, &mut self.scratch, |found| {
             let go_on = rules.rules[found.rule.0 as usize].go_on;
             if !go_on {
                 winner = Some(found.rule);
@@ -276,11 +349,12 @@ impl Engine {
 
     /// For each record in a line that no rule knows, the rule that came nearest and why it did not match.
     pub fn nearest(&self, line: &[u8]) -> Vec<Option<String>> {
+        let core = &*self.core;
         record::frames(line)
             .map(|frame| {
-                let record = record::parse(frame, &self.programs);
-                let nearest = self.matcher.nearest(&self.rules, &record)?;
-                let rule = &self.rules.rules[nearest.rule.0 as usize].id;
+                let record = record::parse(frame, &core.programs);
+                let nearest = core.matcher.nearest(&core.rules, &record)?;
+                let rule = &core.rules.rules[nearest.rule.0 as usize].id;
                 let rest =
                     String::from_utf8_lossy(record.message.get(nearest.at..).unwrap_or_default());
                 let rest: String = rest.chars().take(40).collect();
@@ -299,13 +373,13 @@ impl Engine {
 
     /// For each record in a line the names and values that the first matching rule captures.
     pub fn captures(&mut self, line: &[u8]) -> Vec<Vec<(String, String)>> {
-        let Self {
+        let Core {
             rules,
             programs,
             matcher,
-            scratch,
             ..
-        } = self;
+        } = &*self.core;
+        let scratch = &mut self.scratch;
         record::frames(line)
             .map(|frame| {
                 let record = record::parse(frame, programs);
@@ -328,15 +402,10 @@ impl Engine {
             .collect()
     }
 
-    /// Takes over what an engine with other rules knew. Returns how many series no longer mean anything.
-    pub fn restore(&mut self, saved: &Saved) -> usize {
-        self.table.restore(saved)
-    }
-
     /// Reads one line, without its line feed.
     #[inline]
     pub fn line(&mut self, origin: &mut Origin, line: &[u8]) {
-        self.line_with(origin, line, |_, _, _| {}, |_, _| {});
+        self.line_with(origin, line, |_, _| {}, |_| {});
     }
 
     /// Reads one line and tells what it does: first every change, then the outcome.
@@ -345,26 +414,23 @@ impl Engine {
         &mut self,
         origin: &mut Origin,
         line: &[u8],
-        mut change: impl FnMut(&Table, Slot, Change),
-        mut outcome: impl FnMut(&Table, Outcome<'_, '_>),
+        mut change: impl FnMut(Slot, Change),
+        mut outcome: impl FnMut(Outcome<'_, '_>),
     ) {
         for frame in record::frames(line) {
             let mut record = Record::default();
-            let header = self.headers.parse(frame, &self.programs, &mut record);
+            let header = self.headers.parse(frame, &self.core.programs, &mut record);
             let appliance = self.one(origin, &record, header, &mut change);
-            outcome(
-                &self.table,
-                Outcome {
-                    record: &record,
-                    appliance,
-                    rules: &self.matched,
-                    recognised: record.repeat_last > 0
-                        || self
-                            .matched
-                            .iter()
-                            .any(|id| !self.rules.rules[id.0 as usize].go_on),
-                },
-            );
+            outcome(Outcome {
+                record: &record,
+                appliance,
+                rules: &self.matched,
+                recognised: record.repeat_last > 0
+                    || self
+                        .matched
+                        .iter()
+                        .any(|id| !self.core.rules.rules[id.0 as usize].go_on),
+            });
         }
     }
 
@@ -374,7 +440,7 @@ impl Engine {
         origin: &mut Origin,
         record: &Record<'_>,
         header: Option<HeaderId>,
-        change: &mut impl FnMut(&Table, Slot, Change),
+        change: &mut impl FnMut(Slot, Change),
     ) -> ApplianceId {
         self.matched.clear();
         let appliance = match header {
@@ -387,8 +453,8 @@ impl Engine {
         }
         let times = f64::from(record.repeat.max(1));
         let (messages, last_message) = self.standard(origin, record, appliance);
-        self.table.add(messages, times);
-        self.table.set(last_message, f64::from(self.now));
+        self.tally.add(messages, times);
+        self.tally.stamp(last_message);
         let last = &mut origin.last;
         last.counters.clear();
         last.rule = None;
@@ -397,30 +463,40 @@ impl Engine {
         let _ = last.counters.try_push((messages, 1.0));
 
         let Self {
-            rules,
-            programs,
-            matcher,
+            core,
             scratch,
             updater,
-            table,
+            tally,
             seen,
             hits,
+            hit,
             matched,
             ..
         } = self;
+        let Core {
+            rules,
+            programs,
+            matcher,
+            updates,
+            table,
+            ..
+        } = &**core;
         let clock = &origin.clock;
         // A rule that lets later ones see the line does not claim to know it.
         let mut recognised = false;
         matcher.find(record, scratch, |found| {
             let at = found.rule.0 as usize;
             let rule = &rules.rules[at];
+            if hits[at] == 0 {
+                hit.push(found.rule);
+            }
             hits[at] += u64::from(record.repeat.max(1));
             let _ = matched.try_push(found.rule);
             let event = match record.test {
                 false => {
                     let slot = &mut seen[appliance.0 as usize].events[at];
-                    if *slot == UNKNOWN {
-                        *slot = table.series(
+                    if *slot == Slot::UNKNOWN {
+                        *slot = lock(table).series(
                             EVENTS,
                             appliance,
                             false,
@@ -429,24 +505,26 @@ impl Engine {
                     }
                     *slot
                 }
-                true => table.series(
+                true => lock(table).series(
                     EVENTS,
                     appliance,
                     true,
                     &[label(programs, record), &rule.event],
                 ),
             };
-            table.add(event, times);
+            tally.add(event, times);
             let _ = last.counters.try_push((event, 1.0));
             last.rule = Some(found.rule);
             updater.apply(
+                updates,
                 found,
                 record,
                 programs,
                 appliance,
                 || record.timestamp(clock).map(|time| time.as_second()),
+                tally,
                 table,
-                |table, slot, done| {
+                |slot, done| {
                     if let Change::Inc(_) | Change::Add(_) = done {
                         let amount = match done {
                             Change::Add(amount) => amount / times,
@@ -454,7 +532,7 @@ impl Engine {
                         };
                         let _ = last.counters.try_push((slot, amount));
                     }
-                    change(table, slot, done);
+                    change(slot, done);
                 },
             );
             recognised |= !rule.go_on;
@@ -473,21 +551,24 @@ impl Engine {
         origin: &Origin,
         appliance: ApplianceId,
         count: u32,
-        change: &mut impl FnMut(&Table, Slot, Change),
+        change: &mut impl FnMut(Slot, Change),
     ) {
         let last = &origin.last;
-        if last.appliance != Some(appliance) || last.epoch != self.table.epoch() {
+        if last.appliance != Some(appliance) || last.epoch != self.epoch {
             return;
         }
         for (index, (slot, amount)) in last.counters.iter().enumerate() {
             let amount = amount * f64::from(count);
-            self.table.add(*slot, amount);
+            self.tally.add(*slot, amount);
             // The first two are the line's own standing counters.
             if index > 1 {
-                change(&self.table, *slot, Change::Inc(amount));
+                change(*slot, Change::Inc(amount));
             }
         }
         if let Some(rule) = last.rule {
+            if self.hits[rule.0 as usize] == 0 {
+                self.hit.push(rule);
+            }
             self.hits[rule.0 as usize] += u64::from(count);
             let _ = self.matched.try_push(rule);
         }
@@ -533,7 +614,7 @@ impl Engine {
         if let Some(id) = self.hosts.get(name) {
             return *id;
         }
-        let id = self.table.appliance(&String::from_utf8_lossy(name));
+        let id = self.core.table().appliance(&String::from_utf8_lossy(name));
         if self.hosts.len() >= HOSTS_MAX {
             self.hosts.clear();
         }
@@ -549,13 +630,9 @@ impl Engine {
         record: &Record<'_>,
         appliance: ApplianceId,
     ) -> (Slot, Slot) {
-        if self.epoch != self.table.epoch() {
-            self.epoch = self.table.epoch();
-            self.seen.clear();
-        }
         let program = record
             .program_id
-            .map_or(self.programs.len(), |id| usize::from(id.0));
+            .map_or(self.core.programs.len(), |id| usize::from(id.0));
         let severity = record
             .severity
             .map_or(SEVERITIES.len() - 1, |severity| severity as usize);
@@ -564,17 +641,17 @@ impl Engine {
             self.grow(at);
         }
         if record.test {
-            let program = label(&self.programs, record);
+            let program = label(&self.core.programs, record);
+            let mut table = self.core.table();
             let messages =
-                self.table
-                    .series(MESSAGES, appliance, true, &[program, SEVERITIES[severity]]);
-            let last = self.table.series(LAST_MESSAGE, appliance, true, &[program]);
+                table.series(MESSAGES, appliance, true, &[program, SEVERITIES[severity]]);
+            let last = table.series(LAST_MESSAGE, appliance, true, &[program]);
             return (messages, last);
         }
         let seen = &mut self.seen[at];
         let number = program * SEVERITIES.len() + severity;
         let known = (seen.messages[number], seen.last[program]);
-        if known.0 != UNKNOWN && known.1 != UNKNOWN {
+        if known.0 != Slot::UNKNOWN && known.1 != Slot::UNKNOWN {
             return known;
         }
         self.first(origin, record, appliance, program, number, severity)
@@ -590,23 +667,23 @@ impl Engine {
         number: usize,
         severity: usize,
     ) -> (Slot, Slot) {
-        let name = label(&self.programs, record);
-        let messages = self
-            .table
-            .series(MESSAGES, appliance, false, &[name, SEVERITIES[severity]]);
-        let last = self.table.series(LAST_MESSAGE, appliance, false, &[name]);
+        let core = self.core.clone();
+        let name = label(&core.programs, record);
+        let mut table = core.table();
+        let messages = table.series(MESSAGES, appliance, false, &[name, SEVERITIES[severity]]);
+        let last = table.series(LAST_MESSAGE, appliance, false, &[name]);
         let seen = &mut self.seen[appliance.0 as usize];
-        let first = seen.last[program] == UNKNOWN;
+        let first = seen.last[program] == Slot::UNKNOWN;
         seen.messages[number] = messages;
         seen.last[program] = last;
         if first {
             if let Some(id) = record.program_id {
-                let slot = self.table.series(UNMATCHED, appliance, false, &[name]);
+                let slot = table.series(UNMATCHED, appliance, false, &[name]);
                 self.seen[appliance.0 as usize].unmatched[program] = slot;
-                self.start_program(appliance, id);
+                self.start_program(&mut table, appliance, id);
             }
             if let Some(profile) = &origin.profile {
-                self.start_profile(appliance, profile);
+                self.start_profile(&mut table, appliance, profile);
             }
         }
         (messages, last)
@@ -614,20 +691,19 @@ impl Engine {
 
     #[cold]
     fn grow(&mut self, at: usize) {
-        let programs = self.programs.len() + 1;
+        let programs = self.core.programs.len() + 1;
         self.seen.resize_with(at + 1, || Seen {
-            messages: vec![UNKNOWN; programs * SEVERITIES.len()].into(),
-            last: vec![UNKNOWN; programs].into(),
-            unmatched: vec![UNKNOWN; programs].into(),
-            events: vec![UNKNOWN; self.rules.rules.len()].into(),
-            started: vec![false; self.rules.packs.len()].into(),
-            profile_started: false,
+            messages: vec![Slot::UNKNOWN; programs * SEVERITIES.len()].into(),
+            last: vec![Slot::UNKNOWN; programs].into(),
+            unmatched: vec![Slot::UNKNOWN; programs].into(),
+            events: vec![Slot::UNKNOWN; self.core.rules.rules.len()].into(),
+            started: vec![false; self.core.rules.packs.len()].into(),
         });
     }
 
     /// Zero before one: a program that belongs to one kind of device starts all that is known of that kind.
-    fn start_program(&mut self, appliance: ApplianceId, program: ProgramId) {
-        let rules = self.rules.clone();
+    fn start_program(&mut self, table: &mut Table, appliance: ApplianceId, program: ProgramId) {
+        let rules = self.core.rules.clone();
         let Some(program) = rules.programs.get(usize::from(program.0)) else {
             return;
         };
@@ -639,38 +715,34 @@ impl Engine {
         profiles.sort();
         profiles.dedup();
         match profiles.as_slice() {
-            [profile] => self.start_profile(appliance, profile),
+            [profile] => self.start_profile(table, appliance, profile),
             _ => program
                 .packs
                 .iter()
-                .for_each(|pack| self.start_pack(appliance, *pack)),
+                .for_each(|pack| self.start_pack(table, appliance, *pack)),
         }
     }
 
-    fn start_profile(&mut self, appliance: ApplianceId, profile: &str) {
-        if std::mem::replace(&mut self.seen[appliance.0 as usize].profile_started, true) {
-            return;
-        }
-        let rules = self.rules.clone();
+    fn start_profile(&mut self, table: &mut Table, appliance: ApplianceId, profile: &str) {
+        let rules = self.core.rules.clone();
         for (index, pack) in rules.packs.iter().enumerate() {
             if pack.profiles.iter().any(|own| **own == *profile) {
-                self.start_pack(appliance, index);
+                self.start_pack(table, appliance, index);
             }
         }
     }
 
-    fn start_pack(&mut self, appliance: ApplianceId, pack: usize) {
+    fn start_pack(&mut self, table: &mut Table, appliance: ApplianceId, pack: usize) {
         // `other` is many devices, of which nothing is expected.
         if appliance == OTHER
             || std::mem::replace(&mut self.seen[appliance.0 as usize].started[pack], true)
         {
             return;
         }
-        let rules = self.rules.clone();
+        let rules = self.core.rules.clone();
         for (index, metric) in rules.metrics.iter().enumerate() {
             if metric.packs.contains(&pack) {
-                self.table
-                    .zero(MetricId(RULE_METRICS + index as u32), appliance);
+                table.zero(MetricId(RULE_METRICS + index as u32), appliance);
             }
         }
         for rule in rules
@@ -682,8 +754,7 @@ impl Engine {
                 // One program stands for all that may log the event, or an alert's sum would not start at 0.
                 if let Some(program) = programs.first() {
                     let program = &rules.programs[*program].name;
-                    self.table
-                        .series(EVENTS, appliance, false, &[program, &rule.event]);
+                    table.series(EVENTS, appliance, false, &[program, &rule.event]);
                 }
             }
         }
@@ -698,13 +769,15 @@ impl Engine {
         origin: &mut Origin,
     ) {
         let Some(id) = record.program_id else { return };
+        let program = self.core.programs.name(id);
         let slot = match record.test {
             true => self
-                .table
-                .series(UNMATCHED, appliance, true, &[self.programs.name(id)]),
+                .core
+                .table()
+                .series(UNMATCHED, appliance, true, &[program]),
             false => self.seen[appliance.0 as usize].unmatched[usize::from(id.0)],
         };
-        self.table.add(slot, times);
+        self.tally.add(slot, times);
         let _ = origin.last.counters.try_push((slot, 1.0));
         self.unrecognised_lines += 1;
         // Under load one in 64 stands for all, so that a new wording does not make lines dear.
@@ -715,13 +788,11 @@ impl Engine {
         } else {
             return;
         };
-        let appliance = self.table.appliance_name(appliance);
-        self.unrecognised.add(
-            appliance,
-            self.programs.name(id),
-            record.message,
-            stands_for,
-        );
+        let appliance = self.core.table().appliance_name(appliance).to_owned();
+        self.core
+            .rule_counts()
+            .unrecognised
+            .add(&appliance, program, record.message, stands_for);
     }
 }
 

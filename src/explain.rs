@@ -1,10 +1,13 @@
 //! What one line means, told to a human or to a program.
 
+use std::cell::RefCell;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Engine, Origin};
 use crate::matcher::Change;
+use crate::metric::{Slot, Table};
 use crate::record::Record;
 use crate::rules::RuleSet;
 
@@ -27,42 +30,19 @@ pub struct Explanation {
 
 /// Reads a line with the engine and says what it did.
 pub fn explain(engine: &mut Engine, origin: &mut Origin, line: &[u8]) -> Vec<Explanation> {
-    let rules = engine.rules().clone();
-    let mut updates = Vec::new();
+    let core = engine.core().clone();
+    let rules = core.rules();
     let mut told = Vec::new();
     let clock = origin.clock.clone();
     let captures = engine.captures(line);
     // Changes of a frame come before its outcome, which takes them.
-    let changes = std::cell::RefCell::new(&mut updates);
+    let changes = RefCell::new(Vec::new());
     engine.line_with(
         origin,
         line,
-        |table, slot, change| {
-            if let Some((spec, test, values)) = table.describe(slot) {
-                let mut labels: Map<String, Value> = spec
-                    .family
-                    .labels
-                    .iter()
-                    .zip(values)
-                    .map(|(name, value)| (name.to_string(), Value::from(&**value)))
-                    .collect();
-                if test {
-                    labels.insert("test".into(), "true".into());
-                }
-                let (op, value) = match change {
-                    Change::Inc(value) => ("inc", value),
-                    Change::Add(value) => ("add", value),
-                    Change::Set(value) => ("set", value),
-                };
-                changes.borrow_mut().push(json!({
-                    "metric": &*spec.family.name,
-                    "labels": labels,
-                    "op": op,
-                    "value": number(value),
-                }));
-            }
-        },
-        |table, outcome| {
+        |slot, change| changes.borrow_mut().push((slot, change)),
+        |outcome| {
+            let table = core.table();
             let names: Vec<String> = outcome
                 .rules
                 .iter()
@@ -85,7 +65,11 @@ pub fn explain(engine: &mut Engine, origin: &mut Origin, line: &[u8]) -> Vec<Exp
                 rules: if names.len() > 1 { names } else { Vec::new() },
                 captures: Map::new(),
                 nearest: None,
-                updates: std::mem::take(*changes.borrow_mut()),
+                updates: changes
+                    .take()
+                    .into_iter()
+                    .filter_map(|(slot, change)| update(&table, slot, change))
+                    .collect(),
             });
         },
     );
@@ -101,6 +85,31 @@ pub fn explain(engine: &mut Engine, origin: &mut Origin, line: &[u8]) -> Vec<Exp
         }
     }
     told
+}
+
+fn update(table: &Table, slot: Slot, change: Change) -> Option<Value> {
+    let (spec, test, values) = table.describe(slot)?;
+    let mut labels: Map<String, Value> = spec
+        .family
+        .labels
+        .iter()
+        .zip(values)
+        .map(|(name, value)| (name.to_string(), Value::from(&**value)))
+        .collect();
+    if test {
+        labels.insert("test".into(), "true".into());
+    }
+    let (op, value) = match change {
+        Change::Inc(value) => ("inc", value),
+        Change::Add(value) => ("add", value),
+        Change::Set(value) => ("set", value),
+    };
+    Some(json!({
+        "metric": &*spec.family.name,
+        "labels": labels,
+        "op": op,
+        "value": number(value),
+    }))
 }
 
 fn record(record: &Record<'_>, appliance: &str, clock: &crate::record::Clock) -> Value {

@@ -65,6 +65,11 @@ impl LineBuffer {
         }
     }
 
+    /// The longest line that is handed on whole, in bytes.
+    pub fn max_line_bytes(&self) -> usize {
+        self.max_line_bytes
+    }
+
     /// Takes the next bytes of the run and hands every line that they complete to `each`, in order.
     #[inline]
     pub fn push(&mut self, chunk: &[u8], mut each: impl FnMut(Line<'_>)) {

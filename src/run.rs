@@ -18,11 +18,11 @@ use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
 use crate::diagnostic::Diagnostic;
-use crate::engine::Engine;
+use crate::engine::Core;
 use crate::exposition::{self, Format};
 use crate::metric::{Mirror, Saved};
 use crate::own_metrics::{AtScrape, OwnMetrics, Process};
-use crate::pipeline::{Pipeline, SharedEngine};
+use crate::pipeline::{EndOnPanic, Pipeline};
 use crate::server::{self, App, WebConfig};
 use crate::state::{Loaded, Snapshot, State};
 use crate::tail::{self, Pattern, Positions, SourceSpec, Tail, Waker};
@@ -39,7 +39,7 @@ const LABELS_AT_ONCE: usize = 10_000;
 const UNRECOGNISED_SHOWN: usize = 50;
 
 /// Reads settings and rules anew, as the command line asks for them.
-pub type Load = dyn Fn() -> Result<(Config, Engine), Vec<Diagnostic>> + Send + Sync;
+pub type Load = dyn Fn() -> Result<(Config, Core), Vec<Diagnostic>> + Send + Sync;
 
 /// How to serve.
 pub struct Serving {
@@ -64,19 +64,19 @@ pub enum Failure {
 /// Settings are wrong, or the state directory, a thread or the server cannot be had.
 pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<(), Failure> {
     let started = SystemTime::now();
-    let (config, mut engine) = load().map_err(Failure::Settings)?;
+    let (config, core) = load().map_err(Failure::Settings)?;
     let own = Arc::new(OwnMetrics::new(
         env!("CARGO_PKG_VERSION"),
         option_env!("GIT_REVISION").unwrap_or("unknown"),
         started,
     ));
-    let (state, positions) = open_state(&config, &mut engine)?;
+    let (state, positions) = open_state(&config, &core)?;
     let (specs, options) = tail_settings(&config).map_err(Failure::Settings)?;
     let tail =
         Tail::new(specs, options, positions).map_err(|error| Failure::Other(error.to_string()))?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        rules = engine.rules().rules.len(),
+        rules = core.rules().rules.len(),
         sources = config.sources.len(),
         "starting"
     );
@@ -84,7 +84,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         own.touch_source(&source.name);
     }
     let shared = Arc::new(Shared {
-        engine: Arc::new(SharedEngine::new(engine)),
+        core: Mutex::new(Arc::new(core)),
         own,
         load,
         limits: config.limits,
@@ -175,10 +175,7 @@ fn serve(shared: &Arc<Shared>, serving: Serving, web: Option<WebConfig>) -> std:
     done
 }
 
-fn open_state(
-    config: &Config,
-    engine: &mut Engine,
-) -> Result<(Option<State>, Option<Positions>), Failure> {
+fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<Positions>), Failure> {
     let Some(directory) = &config.state.directory else {
         return Ok((None, None));
     };
@@ -196,7 +193,7 @@ fn open_state(
     };
     match unpack(&snapshot.table) {
         Ok(saved) => {
-            let dropped = engine.restore(&saved);
+            let dropped = core.table().restore(&saved);
             info!(
                 series = saved.series.len() - dropped,
                 dropped, "values restored"
@@ -263,7 +260,8 @@ fn tail_settings(config: &Config) -> Result<(Vec<SourceSpec>, tail::Options), Ve
 
 /// What threads share.
 struct Shared {
-    engine: Arc<SharedEngine>,
+    /// Rules and numbers; a reload exchanges them.
+    core: Mutex<Arc<Core>>,
     own: Arc<OwnMetrics>,
     load: Box<Load>,
     limits: config::Limits,
@@ -276,7 +274,7 @@ struct Shared {
     fresh: Condvar,
     /// Somebody wants figures.
     asked: AtomicBool,
-    /// What scrapes see; locked before the engine.
+    /// What scrapes see; locked before the table.
     mirror: Mutex<Mirror>,
     /// A scrape has shown series for the first time, which the next checkpoint must know.
     scraped: AtomicBool,
@@ -309,7 +307,7 @@ struct Next {
     config: Config,
     specs: Vec<SourceSpec>,
     options: tail::Options,
-    engine: Engine,
+    core: Core,
     done: SyncSender<()>,
 }
 
@@ -318,27 +316,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the process if the thread that holds it panics: an exporter that serves and does not read would look healthy.
-/// A supervisor starts it again, and with a state directory nothing is lost.
-struct EndOnPanic;
-
-impl Drop for EndOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            error!("a thread has panicked; ending");
-            std::process::abort();
-        }
-    }
-}
-
 /// The reading thread.
 fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option<Writer>) {
     let _end = EndOnPanic;
     let mut pipeline = Pipeline::new(
-        shared.engine.clone(),
+        shared.core(),
         shared.own.clone(),
         config.sources.clone(),
-        config.limits.line_bytes,
+        config.limits.pipeline(),
     );
     // What was there when we started; more may be written all the time, so the end alone is no sign.
     let mut backlog = None;
@@ -356,12 +341,16 @@ fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option
         pipeline.set_now(Timestamp::now());
         let progress = tail.read(now, &mut pipeline);
         read_bytes += progress.bytes;
+        if !progress.more {
+            pipeline.settle();
+        }
         let backlog = *backlog.get_or_insert_with(|| {
             let waiting: u64 = tail.status().map(|file| file.lag_bytes).sum();
             read_bytes + waiting
         });
         if !shared.ready.load(Ordering::Relaxed) && (!progress.more || read_bytes > backlog) {
-            shared.engine.look().table.caught_up();
+            pipeline.settle();
+            shared.core().table().caught_up();
             shared.ready.store(true, Ordering::SeqCst);
             info!(bytes = read_bytes, "caught up; ready");
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -372,7 +361,8 @@ fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option
         }
         if now >= expire_at {
             expire_at = now + EXPIRE_EVERY;
-            shared.engine.look().table.expire();
+            pipeline.settle();
+            shared.core().table().expire();
         }
         if watchdog.is_some() && now >= watchdog_at {
             watchdog_at = now + watchdog.unwrap_or(WAIT_MAX);
@@ -389,8 +379,9 @@ fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option
         {
             checkpoint_at = now + config.state.interval;
             if dirty {
+                pipeline.settle();
                 let positions = tail.positions(|file| pipeline.held_bytes(file));
-                let saved = shared.engine.look().table.save();
+                let saved = shared.core().table().save();
                 if writer.write(positions, saved, stopping) {
                     dirty = false;
                 }
@@ -425,9 +416,10 @@ fn swap(
         config: new,
         specs,
         options,
-        mut engine,
+        core,
         done,
     } = next;
+    pipeline.settle();
     let tail = if config.sources == new.sources
         && config.tail == new.tail
         && config.limits == new.limits
@@ -438,10 +430,10 @@ fn swap(
         let positions = tail.positions(|file| pipeline.held_bytes(file));
         drop(tail);
         *pipeline = Pipeline::new(
-            shared.engine.clone(),
+            shared.core(),
             shared.own.clone(),
             new.sources.clone(),
-            new.limits.line_bytes,
+            new.limits.pipeline(),
         );
         for source in &new.sources {
             shared.own.touch_source(&source.name);
@@ -459,12 +451,11 @@ fn swap(
             }
         }
     };
-    let mut former = shared.engine.look();
-    let dropped = engine.restore(&former.table.save());
-    engine.keep_counts(&former);
-    engine.table.caught_up();
-    *former = engine;
-    drop(former);
+    let dropped = core.take_over(&shared.core());
+    core.table().caught_up();
+    let core = Arc::new(core);
+    *lock(&shared.core) = core.clone();
+    pipeline.exchange(core);
     if dropped > 0 {
         info!(
             dropped,
@@ -507,7 +498,7 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
         {
             source.1 += 1;
         }
-        let counts = pipeline.paths().get(path).cloned().unwrap_or_default();
+        let counts = pipeline.path(path);
         let before = rates.lines.get(path).copied().unwrap_or(0);
         lines.insert(path.clone(), counts.lines);
         let lines_per_second = if seconds > 0.0 {
@@ -548,6 +539,10 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
 }
 
 impl Shared {
+    fn core(&self) -> Arc<Core> {
+        lock(&self.core).clone()
+    }
+
     /// What the reading thread says of its files, fresh if it answers in time.
     fn figures(&self) -> MutexGuard<'_, Figures> {
         let figures = lock(&self.figures);
@@ -570,14 +565,14 @@ impl Shared {
             let lines: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
             lines.join("\n")
         };
-        let (config, engine) = (self.load)().map_err(describe)?;
+        let (config, core) = (self.load)().map_err(describe)?;
         let (specs, options) = tail_settings(&config).map_err(describe)?;
         let (done, finished) = sync_channel(1);
         *lock(&self.next) = Some(Next {
             config,
             specs,
             options,
-            engine,
+            core,
             done,
         });
         self.waker.wake();
@@ -595,37 +590,42 @@ impl App for Shared {
         };
         let now = unix_seconds(SystemTime::now()) as u32;
         let mut mirror = lock(&self.mirror);
-        let mut engine = self.engine.look();
-        while !engine.table.mirror(&mut mirror, LABELS_AT_ONCE, now) {
-            // The reading thread may go on meanwhile.
-            drop(engine);
-            engine = self.engine.look();
+        let core = self.core();
+        let mut table = core.table();
+        while !table.mirror(&mut mirror, LABELS_AT_ONCE, now) {
+            // Those who read may go on meanwhile.
+            drop(table);
+            table = core.table();
         }
+        let counts = |count: fn(usize, u64) -> u64| {
+            let of = |(metric, series, refused): (&Arc<str>, _, _)| {
+                (metric.clone(), count(series, refused))
+            };
+            table.counts().map(of).collect()
+        };
+        let (series, series_dropped) = (
+            counts(|series, _| series as u64),
+            counts(|_, refused| refused),
+        );
+        drop(table);
+        let rule_counts = core.rule_counts();
         let at_scrape = AtScrape {
             source_lag_bytes,
             unreadable_files,
-            series: engine
-                .table
-                .counts()
-                .map(|(metric, series, _)| (metric.clone(), series as u64))
-                .collect(),
-            series_dropped: engine
-                .table
-                .counts()
-                .map(|(metric, _, refused)| (metric.clone(), refused))
-                .collect(),
-            rule_hits: engine
+            series,
+            series_dropped,
+            rule_hits: core
                 .rules()
                 .rules
                 .iter()
-                .zip(engine.hits())
+                .zip(&rule_counts.hits)
                 .map(|(rule, hits)| (rule.id.clone(), *hits))
                 .collect(),
-            negative_amounts: engine.negative_amounts(),
-            rules_loaded: engine.rules().rules.len() as u64,
+            negative_amounts: rule_counts.negative_amounts,
+            rules_loaded: core.rules().rules.len() as u64,
             checkpoint_age_seconds: self.checkpoint_age().map(|age| age.as_secs_f64()),
         };
-        drop(engine);
+        drop(rule_counts);
         self.scraped.store(true, Ordering::SeqCst);
         let mut snapshot = mirror.snapshot();
         drop(mirror);
@@ -636,26 +636,25 @@ impl App for Shared {
 
     fn status(&self) -> server::Status {
         let files = self.figures().files.clone();
-        let engine = self.engine.look();
-        let unrecognised = engine.unrecognised().most_frequent(UNRECOGNISED_SHOWN);
+        let core = self.core();
+        let (table, rule_counts) = (core.table(), core.rule_counts());
         let status = server::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime: self.started.elapsed(),
             ready: self.ready.load(Ordering::SeqCst),
             files,
-            rules: engine
+            rules: core
                 .rules()
                 .rules
                 .iter()
-                .zip(engine.hits())
+                .zip(&rule_counts.hits)
                 .map(|(rule, hits)| server::RuleStatus {
                     name: rule.id.to_string(),
                     hits: *hits,
                 })
                 .collect(),
-            unrecognised,
-            series: engine
-                .table
+            unrecognised: rule_counts.unrecognised.most_frequent(UNRECOGNISED_SHOWN),
+            series: table
                 .counts()
                 .filter(|(_, series, refused)| *series > 0 || *refused > 0)
                 .map(|(metric, series, dropped)| server::SeriesStatus {
@@ -665,7 +664,7 @@ impl App for Shared {
                     dropped,
                 })
                 .collect(),
-            appliances: engine.table.appliances().len(),
+            appliances: table.appliances().len(),
             appliances_max: self.limits.table.appliances,
             reload: {
                 let reload = lock(&self.reload);
@@ -682,7 +681,7 @@ impl App for Shared {
                     age: self.checkpoint_age(),
                 }),
         };
-        drop(engine);
+        drop((table, rule_counts));
         status
     }
 
@@ -710,9 +709,9 @@ impl App for Shared {
     }
 
     fn appliances(&self) -> Vec<String> {
-        let engine = self.engine.look();
-        let mut names: Vec<String> = engine
-            .table
+        let core = self.core();
+        let mut names: Vec<String> = core
+            .table()
             .appliances()
             .iter()
             .filter(|name| ***name != *"unknown")

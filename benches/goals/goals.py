@@ -338,25 +338,53 @@ class Goals:
                 )
 
     def cores(self):
-        """Eight files on one core and on two."""
+        """Eight files that wait to be read, on one core and on two: wall clock from start to readiness."""
         cores = [str(core) for core in sorted(os.sched_getaffinity(0))[:2]]
         if len(cores) < 2:
             raise RuntimeError("there is one core only")
-        files = [self.log("mixed", self.lines // 8, seed) for seed in range(1, 9)]
+        # So many lines that what each thread learns at first hardly counts.
+        files = [self.log("mixed", self.lines // 2, seed) for seed in range(1, 9)]
         seen = interleaved(
             {
-                "one": ["taskset", "-c", cores[0], *self.replayed(*files)],
-                "two": ["taskset", "-c", ",".join(cores), *self.replayed(*files)],
+                (name, full): lambda cores=cores, full=full: self.caught_up(cores, files if full else [os.devnull])
+                for name, cores in {"one": cores[0], "two": ",".join(cores)}.items()
+                for full in (False, True)
             },
             self.runs,
         )
-        ratio = seen["one"].wall / seen["two"].wall
+        taken = {
+            name: Run(*(with_all - idle for with_all, idle in zip(seen[name, True], seen[name, False])))
+            for name in ("one", "two")
+        }
+        ratio = taken["one"].wall / taken["two"].wall
         self.row(
-            "two cores, 8 files (`replay`), wall clock",
+            "two cores, 8 files, until all is read",
             "≥ 1.8 × one core",
-            f"{ratio:.2f} × ({seen['one'].wall:.2f} s and {seen['two'].wall:.2f} s; {seen['one'].cpu:.2f} and {seen['two'].cpu:.2f} s of CPU)",
+            f"{ratio:.2f} × ({taken['one'].wall:.2f} s and {taken['two'].wall:.2f} s, start deducted;"
+            f" {taken['one'].cpu:.2f} and {taken['two'].cpu:.2f} s of CPU)",
             ratio >= 1.8,
         )
+
+    def caught_up(self, cores, files):
+        """Follows these files on these cores until the exporter tells its supervisor that it has read what was there."""
+        with tempfile.TemporaryDirectory() as directory:
+            told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            told.bind(f"{directory}/notify")
+            told.settimeout(DEADLINE)
+            began = time.monotonic()
+            process = subprocess.Popen(
+                ["taskset", "-c", cores, self.binary, "--log.level=error", f"--web.listen-address=127.0.0.1:{free_port()}"]
+                + [f"--log.file={file}" for file in files],
+                env={**os.environ, "NOTIFY_SOCKET": f"{directory}/notify"},
+            )
+            try:
+                while b"READY=1" not in told.recv(4096):
+                    pass
+                return Run(cpu=cpu_of(process.pid), wall=time.monotonic() - began)
+            finally:
+                told.close()
+                process.kill()
+                process.wait()
 
     def follow(self):
         """A file that is followed while it is written as fast as a disk takes it."""

@@ -21,7 +21,7 @@ use regex_syntax::hir::HirKind;
 use machine::{Machine, NOWHERE, Outcome, Scratch as MachineScratch, Span};
 pub use nearest::Nearest;
 use set::{Beginning, Set};
-pub use update::{Change, Updater};
+pub use update::{Change, Updater, Updates};
 
 use crate::record::Record;
 use crate::rules::{HeaderField, Pattern, RuleId, RuleSet, Scope, Template, When};

@@ -8,14 +8,14 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrayvec::ArrayVec;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use memchr::memchr2;
 
 use super::Found;
-use crate::metric::{ApplianceId, Domain, MetricId, Slot, Table};
+use crate::metric::{ApplianceId, Domain, MetricId, Slot, Table, Tally, lock};
 use crate::record::{Programs, Record};
 use crate::rules::{
     Comparison, Field, From, If, Let, Part, Rule, RuleSet, Text, Update, Verb, Worst,
@@ -31,7 +31,7 @@ const KEY_BYTES_MAX: usize = 1 << 10;
 const PLANS_MAX: usize = 1 << 14;
 
 /// What was not looked up yet.
-const UNKNOWN: u32 = u32::MAX - 1;
+const UNKNOWN: u32 = Slot::UNKNOWN.0;
 
 /// One change to one series, for `explain` and for `last message repeated`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,14 +46,18 @@ pub enum Change {
 
 /// The updates of all rules, ready to run on one table.
 #[derive(Debug)]
-pub struct Updater {
+pub struct Updates {
     /// By rule.
     rules: Vec<Compiled>,
     /// How many updates there are that depend on the appliance alone.
     fixed_len: usize,
+}
+
+/// What one thread remembers of updates to one table, open to forgetting.
+#[derive(Debug, Default)]
+pub struct Updater {
     memory: Memory,
     key: Vec<u8>,
-    epoch: u32,
     /// Negative amounts for a counter.
     negative_amounts: u64,
 }
@@ -125,16 +129,12 @@ struct Line<'a> {
     lets: OnceCell<Vec<OnceCell<Option<String>>>>,
 }
 
-impl Updater {
+impl Updates {
     /// Updates for a table that was made with the same rule set; metrics of rules are the table's from `first` on.
     pub fn new(rules: &RuleSet, first: u32) -> Self {
         let mut this = Self {
             rules: Vec::new(),
             fixed_len: 0,
-            memory: Memory::default(),
-            key: Vec::new(),
-            epoch: 0,
-            negative_amounts: 0,
         };
         let mut groups = 0;
         for rule in &rules.rules {
@@ -224,14 +224,24 @@ impl Updater {
         }
         this
     }
+}
 
-    /// How many amounts were negative, and so not added.
-    pub fn negative_amounts(&self) -> u64 {
-        self.negative_amounts
+impl Updater {
+    /// How many amounts were negative, and so not added, since this was last asked.
+    pub fn take_negative_amounts(&mut self) -> u64 {
+        std::mem::take(&mut self.negative_amounts)
+    }
+
+    /// Forgets all slots: the table has moved on to another epoch.
+    pub fn forget(&mut self) {
+        self.memory.clear();
     }
 
     /// Does what the rule that was found says. `timestamp` is the line's own time in seconds since 1970, asked for only
     /// when a rule wants it. Every change is told to `each`.
+    ///
+    /// Additions go into the tally. What depends on the order of an appliance's lines, and series that are new, go into
+    /// the table at once.
     #[inline]
     #[expect(
         clippy::too_many_arguments,
@@ -239,22 +249,23 @@ impl Updater {
     )]
     pub fn apply(
         &mut self,
+        updates: &Updates,
         found: &Found,
         record: &Record<'_>,
         programs: &Programs,
         appliance: ApplianceId,
         timestamp: impl FnOnce() -> Option<i64>,
-        table: &mut Table,
-        mut each: impl FnMut(&Table, Slot, Change),
+        tally: &mut Tally,
+        table: &Mutex<Table>,
+        mut each: impl FnMut(Slot, Change),
     ) {
-        let Some(rule) = self.rules.get(found.rule.0 as usize) else {
+        let Some(rule) = updates.rules.get(found.rule.0 as usize) else {
             return;
         };
         if rule.updates.is_empty() {
             return;
         }
-        if self.epoch != table.epoch() || self.memory.is_full() {
-            self.epoch = table.epoch();
+        if self.memory.is_full() {
             self.memory.clear();
         }
         let line = Line {
@@ -266,6 +277,7 @@ impl Updater {
             lets: OnceCell::new(),
         };
         let times = f64::from(record.repeat.max(1));
+        let mut table = Lazily { table, guard: None };
         // By group of the rule its row in the memory, once it is looked up.
         let mut rows: ArrayVec<Option<usize>, GROUPS_MAX> = ArrayVec::new();
         for ready in &rule.updates {
@@ -287,7 +299,7 @@ impl Updater {
             let cell = match ready.depends {
                 _ if record.test => None,
                 Depends::Everything => None,
-                Depends::Nothing(at) => Some(self.memory.fixed(appliance, at, self.fixed_len)),
+                Depends::Nothing(at) => Some(self.memory.fixed(appliance, at, updates.fixed_len)),
                 Depends::On(group, place) => {
                     while rows.len() <= group {
                         let row = self.memory.row(
@@ -303,6 +315,7 @@ impl Updater {
             };
             let known = cell.map_or(UNKNOWN, |cell| self.memory.cells[cell]);
             let Some(change) = change else {
+                let table = table.get();
                 match self.memory.plans.get(known as usize) {
                     Some(plan) if plan.births == ready.births(table) => plan.run(table, &mut each),
                     _ => {
@@ -315,7 +328,7 @@ impl Updater {
             };
             let slot = match known {
                 UNKNOWN => {
-                    let slot = resolve(ready, &line, appliance, table);
+                    let slot = resolve(ready, &line, appliance, table.get());
                     if let Some(cell) = cell {
                         self.memory.cells[cell] = slot.0;
                     }
@@ -327,11 +340,24 @@ impl Updater {
                 continue;
             }
             match change {
-                Change::Inc(amount) | Change::Add(amount) => table.add(slot, amount),
-                Change::Set(value) => table.set(slot, value),
+                Change::Inc(amount) | Change::Add(amount) => tally.add(slot, amount),
+                Change::Set(value) => table.get().set(slot, value),
             }
-            each(table, slot, change);
+            each(slot, change);
         }
+    }
+}
+
+/// A table that is locked for the rest of a line once something has to be done at once.
+struct Lazily<'t> {
+    table: &'t Mutex<Table>,
+    guard: Option<MutexGuard<'t, Table>>,
+}
+
+impl Lazily<'_> {
+    #[inline]
+    fn get(&mut self) -> &mut Table {
+        self.guard.get_or_insert_with(|| lock(self.table))
     }
 }
 
@@ -360,7 +386,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn run(&self, table: &mut Table, each: &mut impl FnMut(&Table, Slot, Change)) {
+    fn run(&self, table: &mut Table, each: &mut impl FnMut(Slot, Change)) {
         // What these weigh is not among what is set.
         let worst = self.worst.as_ref().map(|(slot, weighed)| {
             let open = weighed.iter().filter(|(other, _)| table.get(*other) == 1.0);
@@ -372,7 +398,7 @@ impl Plan {
         for (slot, value) in self.set.iter().copied().chain(worst) {
             table.set(slot, value);
             if slot != Slot::NONE {
-                each(table, slot, Change::Set(value));
+                each(slot, Change::Set(value));
             }
         }
     }

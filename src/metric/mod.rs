@@ -4,10 +4,12 @@
 //! often keeps its slot, and an update is then an addition at an index.
 
 mod table;
+mod tally;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use table::{Limits, Mirror, Saved, SavedSeries, Table};
+pub use tally::Tally;
 
 /// A metric, as an index into the specs that the table was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +29,15 @@ pub struct Slot(pub u32);
 impl Slot {
     /// No series: updates to it are ignored.
     pub const NONE: Slot = Slot(u32::MAX);
+
+    /// A series that was not looked up yet, for those who remember slots; updates to it are ignored, too.
+    pub const UNKNOWN: Slot = Slot(u32::MAX - 1);
+}
+
+/// A lock on what several threads feed and look at.
+pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No panic leaves a table half changed in a way that matters: numbers may miss one line.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Which values a label may have.

@@ -7,7 +7,10 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use super::{ApplianceId, Domain, Family, Kind, MetricId, OTHER, Series, Slot, Snapshot, Spec};
+use super::{
+    ApplianceId, Domain, Family, Kind, MetricId, OTHER, Series, Slot, Snapshot, Spec, Tally,
+    tally::Tallied,
+};
 
 /// How long a counter that is born is shown at 0, in seconds from the scrape that showed it first: `increase()` does not
 /// see what a series begins with. Others who ask in that time see the 0 too: a second Prometheus, somebody's `curl`, the
@@ -395,6 +398,14 @@ impl Table {
             *value = new;
             self.touched[slot.0 as usize] = self.now;
         }
+    }
+
+    /// Takes over what a thread has counted; its tally begins anew. It must stem from this table, and from this epoch.
+    pub fn take_in(&mut self, tally: &mut Tally) {
+        tally.drain(|slot, change| match change {
+            Tallied::Sum(amount) => self.add(slot, amount),
+            Tallied::Stamp => self.set(slot, f64::from(self.now)),
+        });
     }
 
     /// The value; 0 for [`Slot::NONE`].

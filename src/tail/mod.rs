@@ -20,7 +20,7 @@
 //! # struct Lines(HashMap<FileId, LineBuffer>);
 //! # impl Sink for Lines {
 //! #     fn opened(&mut self, file: FileId, _: &std::sync::Arc<FileInfo>) { self.0.insert(file, LineBuffer::new(65_536)); }
-//! #     fn bytes(&mut self, _: FileId, _: &[u8]) {}
+//! #     fn bytes(&mut self, _: FileId, _: &mut Chunk) {}
 //! #     fn ended(&mut self, file: FileId, _: End) { self.0.remove(&file); }
 //! #     fn event(&mut self, _: &FileInfo, _: Event) {}
 //! # }
@@ -60,6 +60,7 @@ mod watch;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::io;
+use std::ops::{Deref, Range};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -219,12 +220,38 @@ impl FileInfo {
     }
 }
 
+/// A run of bytes as it was read. Whoever wants to keep it exchanges it for another, whose room the tail then uses.
+#[derive(Debug)]
+pub struct Chunk {
+    /// [`BUFFER_BYTES`] long.
+    buffer: Box<[u8]>,
+    range: Range<usize>,
+}
+
+impl Default for Chunk {
+    /// An empty one, with room for what the tail reads at a time.
+    fn default() -> Self {
+        Chunk {
+            buffer: vec![0; BUFFER_BYTES].into(),
+            range: 0..0,
+        }
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.buffer.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
 /// Who takes what the tail reads. Called from within [`Tail::read`].
 pub trait Sink {
     /// The first bytes of a run are about to come.
     fn opened(&mut self, file: FileId, info: &Arc<FileInfo>);
     /// The next bytes of the run, never empty, at most about 256 KiB at a time.
-    fn bytes(&mut self, file: FileId, bytes: &[u8]);
+    fn bytes(&mut self, file: FileId, chunk: &mut Chunk);
     /// The run is over; the id comes never again. Only for runs that were opened.
     fn ended(&mut self, file: FileId, end: End);
     /// Something happened at a path.
@@ -395,7 +422,7 @@ struct Shared {
     options: Options,
     sources: Vec<SourceSpec>,
     registry: Registry,
-    buffer: Vec<u8>,
+    chunk: Chunk,
     last_id: u64,
     /// Descriptors opened since they were last counted.
     opened: usize,
@@ -475,7 +502,7 @@ impl Tail {
             options,
             sources,
             registry: Registry::default(),
-            buffer: vec![0; BUFFER_BYTES],
+            chunk: Chunk::default(),
             last_id: 0,
             opened: 0,
             starting: true,

@@ -38,7 +38,7 @@ impl Sink for Log {
         assert!(old.is_none(), "{file} opened twice");
     }
 
-    fn bytes(&mut self, file: FileId, bytes: &[u8]) {
+    fn bytes(&mut self, file: FileId, bytes: &mut Chunk) {
         assert!(!bytes.is_empty());
         let (buffer, path) = self.buffers.get_mut(&file).expect("opened before");
         let lines = self.lines.entry(path.clone()).or_default();

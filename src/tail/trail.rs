@@ -701,7 +701,7 @@ impl Trail {
                 at += 1;
                 continue;
             }
-            let step = stream.read(&mut shared.buffer);
+            let step = stream.read(&mut shared.chunk.buffer);
             if stream.current && matches!(step, Step::Bytes { .. } | Step::Quiet) {
                 // What was read before is still there, so it was when the path was looked at.
                 stream.modified_ns = stream.modified_ns.max(stream.looked_ns);
@@ -715,18 +715,19 @@ impl Trail {
                     stream.ready = more || stream.cut.is_some();
                     stream.quiet_since = None;
                     stream.size = stream.size.max(stream.mark.offset);
-                    let mut bytes = shared.buffer.get(range).unwrap_or_default();
+                    let chunk = &mut shared.chunk;
+                    chunk.range = range;
                     if stream.skip_nul {
-                        let hole = bytes.iter().take_while(|byte| **byte == 0).count();
-                        bytes = bytes.get(hole..).unwrap_or_default();
-                        stream.skip_nul = bytes.is_empty();
+                        let hole = chunk.iter().take_while(|byte| **byte == 0).count();
+                        chunk.range.start += hole;
+                        stream.skip_nul = chunk.is_empty();
                     }
-                    if !bytes.is_empty() {
+                    if !chunk.is_empty() {
                         if !stream.announced {
                             stream.announced = true;
                             sink.opened(stream.id, &self.info);
                         }
-                        sink.bytes(stream.id, bytes);
+                        sink.bytes(stream.id, chunk);
                     }
                     return len;
                 }

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, LazyLock, Mutex};
 
-use appliance_log_exporter::engine::{Engine, Origin};
+use appliance_log_exporter::engine::{Core, Engine, Origin};
 use appliance_log_exporter::line::LineBuffer;
 use appliance_log_exporter::metric::{Limits, Saved};
 use appliance_log_exporter::record::{Clock, Programs, frames, parse};
@@ -84,7 +84,8 @@ pub fn pack(data: &[u8]) {
     }];
     match rules::parse(packs, Settings::default()) {
         Ok(rules) => {
-            if let Ok(mut engine) = Engine::new(Arc::new(rules), Limits::default(), &[]) {
+            if let Ok(core) = Core::new(Arc::new(rules), Limits::default(), &[]) {
+                let mut engine = Engine::new(Arc::new(core));
                 engine.line(&mut Origin::new(clock()), data);
             }
         }
@@ -122,14 +123,14 @@ pub fn snapshot(data: &[u8]) {
             .lock()
             .expect("the fuzzer stops at the first panic");
         engine.forget();
-        engine.restore(&saved);
+        engine.table().restore(&saved);
         // What was taken over is what is saved next, in a form that can be read again, and no more.
-        let first = engine.table.save();
+        let first = engine.table().save();
         let json = serde_json::to_vec(&first).expect("names and numbers");
         let read: Saved = serde_json::from_slice(&json).expect("what was just written");
         engine.forget();
-        assert_eq!(engine.restore(&read), 0);
-        assert_eq!(sorted(&engine.table.save()), sorted(&first));
+        assert_eq!(engine.table().restore(&read), 0);
+        assert_eq!(sorted(&engine.table().save()), sorted(&first));
     }
 }
 
@@ -146,10 +147,9 @@ fn sorted(saved: &Saved) -> Vec<String> {
 fn shipped() -> &'static Mutex<Engine> {
     static ENGINE: LazyLock<Mutex<Engine>> = LazyLock::new(|| {
         let rules = rules::load(&[], Settings::default()).expect("the shipped packs are sound");
-        Mutex::new(
-            Engine::new(Arc::new(rules), Limits::default(), &[])
-                .expect("the shipped packs compile"),
-        )
+        let core =
+            Core::new(Arc::new(rules), Limits::default(), &[]).expect("the shipped packs compile");
+        Mutex::new(Engine::new(Arc::new(core)))
     });
     &ENGINE
 }
@@ -167,8 +167,8 @@ pub fn lines(data: &[u8]) {
         engine.line_with(
             &mut origin,
             line,
-            |_, _, _| {},
-            |_, outcome| {
+            |_, _| {},
+            |outcome| {
                 repeated = outcome.record.repeat_last;
                 if repeated == 0 {
                     expected += f64::from(outcome.record.repeat);
@@ -180,7 +180,7 @@ pub fn lines(data: &[u8]) {
             return;
         }
     }
-    let snapshot = engine.table.snapshot();
+    let snapshot = engine.table().snapshot();
     let mut messages = 0.0;
     for (family, series) in &snapshot.families {
         for series in series {

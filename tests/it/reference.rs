@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use appliance_log_exporter::engine::Engine;
+use appliance_log_exporter::engine::Core;
 use appliance_log_exporter::exposition::{self, Format};
 use appliance_log_exporter::metric::{Domain, Family, Kind, Limits, MetricId, Snapshot};
 use appliance_log_exporter::own_metrics::{AtScrape, OwnMetrics, Process};
@@ -73,11 +73,12 @@ fn labels(metric: &Metric) -> Vec<(String, String)> {
 
 /// The metrics that the engine feeds whatever the rules say.
 fn every_line(rules: &RuleSet) -> Vec<Arc<Family>> {
-    let engine =
-        Engine::new(Arc::new(rules.clone()), Limits::default(), &[]).expect("the rules compile");
-    let all = engine.table.counts().count();
+    let core =
+        Core::new(Arc::new(rules.clone()), Limits::default(), &[]).expect("the rules compile");
+    let table = core.table();
+    let all = table.counts().count();
     (0..all - rules.metrics.len())
-        .map(|id| engine.table.spec(MetricId(id as u32)).family.clone())
+        .map(|id| table.spec(MetricId(id as u32)).family.clone())
         .collect()
 }
 

@@ -1,0 +1,346 @@
+//! Bytes become counts: the tail's bytes go through line buffers into an engine, and what went wrong is counted.
+//!
+//! One thread owns a [`Pipeline`] and hands it to [`Tail::read`](crate::tail::Tail::read) as the sink. It counts what it
+//! reads itself, as long as one file at a time has much to read; if several have, [`workers`] help. What they have taken
+//! on is done when [`Pipeline::settle`] returns.
+
+#[cfg(test)]
+mod tests;
+mod workers;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
+use tracing::{info, warn};
+
+use crate::config::{ApplianceFrom, Source};
+use crate::engine::{Core, Engine, Origin};
+use crate::line::{Line, LineBuffer};
+use crate::metric::lock;
+use crate::own_metrics::OwnMetrics;
+use crate::record::Clock;
+use crate::tail::{Chunk, End, Event, FileId, FileInfo, Sink};
+pub(crate) use workers::EndOnPanic;
+use workers::Workers;
+
+/// Appliances remembered for one file, to be shown.
+const APPLIANCES_SHOWN_MAX: usize = 8;
+
+/// Paths whose counts are remembered to be shown; names with dates in them would grow without end.
+const PATHS_MAX: usize = 20_000;
+
+/// Bytes at once that tell a file with much to read from one that is read as it is written.
+const MUCH_BYTES: usize = 64 << 10;
+
+/// What is known of a path over all files that it had.
+#[derive(Clone, Debug, Default)]
+pub struct PathCounts {
+    /// Lines read.
+    pub lines: u64,
+    /// Files that made room for a successor.
+    pub rotations: u64,
+    /// Bytes known to be lost.
+    pub lost_bytes: u64,
+    /// Some of the appliances that its lines are about.
+    pub appliances: BTreeSet<String>,
+}
+
+/// The sink of the tail.
+#[derive(Debug)]
+pub struct Pipeline {
+    engine: Engine,
+    workers: Workers,
+    own: Arc<OwnMetrics>,
+    sources: Vec<Source>,
+    limits: Limits,
+    files: HashMap<FileId, Arc<Open>>,
+    paths: HashMap<PathBuf, Arc<Mutex<PathCounts>>>,
+    now: Timestamp,
+    /// The last file that had much to read.
+    busy: Option<FileId>,
+    /// Something was counted since the last checkpoint.
+    dirty: bool,
+}
+
+/// How much a pipeline may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest line, bytes.
+    pub line_bytes: usize,
+    /// Threads that count, the reading one among them.
+    pub threads: usize,
+}
+
+/// A run of bytes that is being read. Whoever counts a piece of it holds its lock.
+#[derive(Debug)]
+struct Open {
+    path: PathBuf,
+    source: String,
+    counts: Arc<Mutex<PathCounts>>,
+    lines_read: Counter,
+    bytes_read: Counter,
+    too_long: Counter,
+    too_long_bytes: Counter,
+    text: Mutex<Text>,
+}
+
+/// What a run of bytes leads on from one piece to the next.
+#[derive(Debug)]
+struct Text {
+    lines: LineBuffer,
+    origin: Origin,
+    too_long_told: bool,
+}
+
+impl Open {
+    /// Counts the next bytes of the run.
+    fn count(&self, engine: &mut Engine, now: Timestamp, bytes: &[u8]) {
+        let mut text = lock(&self.text);
+        let Text {
+            lines,
+            origin,
+            too_long_told,
+        } = &mut *text;
+        engine.set_now(u32::try_from(now.as_second()).unwrap_or(0));
+        origin.clock.now = now;
+        let (mut count, mut skipped) = (0, 0);
+        lines.push(bytes, |line| {
+            count += 1;
+            skipped += line.skipped_bytes;
+            self.line(engine, origin, line);
+        });
+        engine.hand_over();
+        self.bytes_read.inc_by(bytes.len() as u64);
+        self.lines_read.inc_by(count);
+        let mut counts = lock(&self.counts);
+        counts.lines += count;
+        counts.lost_bytes += skipped;
+        if skipped > 0 && !std::mem::replace(too_long_told, true) {
+            warn!(path = %self.path.display(), limit = lines.max_line_bytes(), "bytes were lost: a line is too long; further ones of this file are only counted");
+        }
+        if counts.appliances.len() < APPLIANCES_SHOWN_MAX
+            && let Some(appliance) = origin.last_appliance()
+        {
+            let table = engine.core().table();
+            let name = table.appliance_name(appliance);
+            if !counts.appliances.contains(name) {
+                counts.appliances.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// The run is over, and an unfinished line counts as one.
+    fn finish(&self, engine: &mut Engine) {
+        let mut text = lock(&self.text);
+        let Text { lines, origin, .. } = &mut *text;
+        lines.finish(|line| {
+            self.lines_read.inc();
+            let mut counts = lock(&self.counts);
+            counts.lines += 1;
+            counts.lost_bytes += line.skipped_bytes;
+            drop(counts);
+            self.line(engine, origin, line);
+        });
+        engine.hand_over();
+    }
+
+    /// One line. A line over the limit is matched by its beginning, and what is left out is counted.
+    #[inline]
+    fn line(&self, engine: &mut Engine, origin: &mut Origin, line: Line<'_>) {
+        if line.skipped_bytes > 0 {
+            self.too_long.inc();
+            self.too_long_bytes.inc_by(line.skipped_bytes);
+        }
+        engine.line(origin, line.bytes);
+    }
+}
+
+impl Pipeline {
+    /// A pipeline for these sources, in the order in which the tail knows them.
+    pub fn new(
+        core: Arc<Core>,
+        own: Arc<OwnMetrics>,
+        sources: Vec<Source>,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            workers: Workers::new(core.clone(), limits.threads),
+            engine: Engine::new(core),
+            own,
+            sources,
+            limits,
+            files: HashMap::new(),
+            paths: HashMap::new(),
+            now: Timestamp::UNIX_EPOCH,
+            busy: None,
+            dirty: false,
+        }
+    }
+
+    /// Goes on with other rules.
+    pub fn exchange(&mut self, core: Arc<Core>) {
+        self.settle();
+        for open in self.files.values() {
+            lock(&open.text).origin.forget();
+        }
+        self.workers = Workers::new(core.clone(), self.limits.threads);
+        self.engine = Engine::new(core);
+    }
+
+    /// Sets the time of receipt for what is read next.
+    pub fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// Waits until all that was read is counted: from then on until the next bytes, positions and numbers belong
+    /// together.
+    pub fn settle(&mut self) {
+        self.workers.settle(&mut self.engine);
+        self.busy = None;
+    }
+
+    /// How many bytes of a file belong to a line that is not finished, once all is settled.
+    pub fn held_bytes(&self, file: FileId) -> u64 {
+        self.files
+            .get(&file)
+            .map_or(0, |open| lock(&open.text).lines.held_bytes())
+    }
+
+    /// What is known of a path.
+    pub fn path(&self, path: &Path) -> PathCounts {
+        self.paths
+            .get(path)
+            .map_or_else(PathCounts::default, |counts| lock(counts).clone())
+    }
+
+    /// Whether something was counted since this was last asked.
+    pub fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.dirty)
+    }
+
+    fn source_name(&self, index: usize) -> &str {
+        self.sources.get(index).map_or("", |source| &source.name)
+    }
+
+    fn counts(&mut self, path: &Path) -> Arc<Mutex<PathCounts>> {
+        if let Some(counts) = self.paths.get(path) {
+            return counts.clone();
+        }
+        if self.paths.len() >= PATHS_MAX {
+            // Those of files that are being read stay.
+            self.paths.retain(|_, counts| Arc::strong_count(counts) > 1);
+        }
+        self.paths.entry(path.to_owned()).or_default().clone()
+    }
+}
+
+impl Sink for Pipeline {
+    fn opened(&mut self, file: FileId, info: &Arc<FileInfo>) {
+        let counts = self.counts(&info.path);
+        let Some(source) = self.sources.get(info.source) else {
+            return;
+        };
+        let captured = info
+            .captures
+            .iter()
+            .find(|(name, _)| &**name == "appliance")
+            .map(|(_, value)| value.clone());
+        let mut origin = Origin::new(Clock {
+            zone: source.time_zone.clone(),
+            now: self.now,
+        });
+        origin.profile = source.profile.clone();
+        match &source.appliance {
+            ApplianceFrom::Header => origin.fallback = captured,
+            ApplianceFrom::Path => origin.appliance = captured,
+            ApplianceFrom::Fixed(name) => origin.appliance = Some(name.clone()),
+        }
+        let name = source.name.as_str();
+        let open = Open {
+            path: info.path.clone(),
+            source: source.name.clone(),
+            lines_read: self.own.lines_read.get([name]),
+            bytes_read: self.own.bytes_read.get([name]),
+            too_long: self.own.lines_dropped.get([name, "too_long"]),
+            too_long_bytes: self.own.lost_bytes.get([name, "too_long"]),
+            text: Mutex::new(Text {
+                lines: LineBuffer::new(self.limits.line_bytes),
+                origin,
+                too_long_told: false,
+            }),
+            counts,
+        };
+        info!(path = %info.path.display(), source = name, "following a file");
+        self.files.insert(file, Arc::new(open));
+    }
+
+    fn bytes(&mut self, file: FileId, chunk: &mut Chunk) {
+        let Some(open) = self.files.get(&file) else {
+            return;
+        };
+        self.dirty = true;
+        let several_are_busy = chunk.len() >= MUCH_BYTES
+            && self.busy.replace(file).is_some_and(|last| last != file)
+            && self.workers.are_allowed();
+        if several_are_busy || self.workers.is_active() {
+            self.workers.submit(open, self.now, chunk, &mut self.engine);
+        } else {
+            open.count(&mut self.engine, self.now, chunk);
+        }
+    }
+
+    fn ended(&mut self, file: FileId, end: End) {
+        self.settle();
+        let Some(open) = self.files.remove(&file) else {
+            return;
+        };
+        self.dirty = true;
+        match end {
+            End::Whole => open.finish(&mut self.engine),
+            End::Cut(reason) => {
+                let held = lock(&open.text).lines.held_bytes();
+                if held > 0 {
+                    let source = open.source.as_str();
+                    self.own
+                        .lost_bytes
+                        .get([source, reason.as_str()])
+                        .inc_by(held);
+                    self.own.lines_dropped.get([source, "torn"]).inc();
+                    lock(&open.counts).lost_bytes += held;
+                    warn!(path = %open.path.display(), bytes = held, reason = reason.as_str(), "an unfinished line was lost with its file");
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, info: &FileInfo, event: Event) {
+        let source = self.source_name(info.source).to_owned();
+        let path = info.path.display();
+        let counts = self.counts(&info.path);
+        let mut counts = lock(&counts);
+        self.dirty = true;
+        match event {
+            Event::Rotated => {
+                counts.rotations += 1;
+                self.own.rotations.get([&source]).inc();
+                info!(%path, source, "the file was rotated");
+            }
+            Event::Truncated => {
+                self.own.truncations.get([&source]).inc();
+                info!(%path, source, "the file was truncated");
+            }
+            Event::Lost { bytes, reason } => {
+                counts.lost_bytes += bytes;
+                let reason = reason.as_str();
+                self.own.lost_bytes.get([&source, reason]).inc_by(bytes);
+                warn!(%path, source, bytes, reason, "bytes were lost");
+            }
+            Event::Unreadable(trouble) => {
+                warn!(%path, source, %trouble, "the file cannot be read");
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Threads that count pieces of files, beside the one that reads them.
+//!
+//! Pieces of one file are counted in order and one at a time; those of several files, at the same time. Threads begin
+//! when there is something for them to do. What waits is bounded: the reading thread lends a hand when there is too much.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use tracing::{error, warn};
+
+use super::Open;
+use crate::engine::{Core, Engine};
+use crate::metric::lock;
+use crate::tail::Chunk;
+
+/// Pieces that wait for each thread, each of at most 256 KiB.
+const WAITING_MAX: usize = 2;
+
+/// Ends the process if the thread that holds it panics: an exporter that serves and does not read would look healthy.
+/// A supervisor starts it again, and with a state directory nothing is lost.
+pub(crate) struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!("a thread has panicked; ending");
+            std::process::abort();
+        }
+    }
+}
+
+/// A piece of a file, to be counted.
+#[derive(Debug)]
+struct Piece {
+    file: Arc<Open>,
+    now: Timestamp,
+    chunk: Chunk,
+}
+
+/// The threads, and what they have to do.
+#[derive(Debug)]
+pub(super) struct Workers {
+    core: Arc<Core>,
+    /// How many threads may count, the reading one among them.
+    threads_max: usize,
+    threads: Vec<JoinHandle<()>>,
+    queue: Arc<Queue>,
+    /// Something was put into the queue since all was done.
+    is_active: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<State>,
+    /// Something can be taken, or the end has come.
+    more: Condvar,
+    /// Something was done.
+    done: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pieces: VecDeque<Piece>,
+    /// Files of which a piece is being counted; as many as threads at most.
+    busy: Vec<Arc<Open>>,
+    /// Room for pieces, used again.
+    spare: Vec<Chunk>,
+    is_closed: bool,
+}
+
+impl State {
+    /// The first piece of a file of which none is being counted.
+    fn take(&mut self) -> Option<Piece> {
+        let is_free = |piece: &Piece| !self.busy.iter().any(|file| Arc::ptr_eq(file, &piece.file));
+        let at = self.pieces.iter().position(is_free)?;
+        let piece = self.pieces.remove(at)?;
+        self.busy.push(piece.file.clone());
+        Some(piece)
+    }
+
+    fn is_done(&self) -> bool {
+        self.pieces.is_empty() && self.busy.is_empty()
+    }
+}
+
+impl Queue {
+    fn count(&self, piece: Piece, engine: &mut Engine) {
+        let Piece { file, now, chunk } = piece;
+        file.count(engine, now, &chunk);
+        let mut state = lock(&self.state);
+        state.busy.retain(|busy| !Arc::ptr_eq(busy, &file));
+        state.spare.push(chunk);
+        drop(state);
+        // Another piece of this file may wait for that.
+        self.more.notify_one();
+        self.done.notify_one();
+    }
+
+    /// What a thread does from its beginning to its end.
+    fn serve(&self, core: Arc<Core>) {
+        let _end = EndOnPanic;
+        let mut engine = Engine::new(core);
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(piece) = state.take() {
+                drop(state);
+                self.count(piece, &mut engine);
+                state = lock(&self.state);
+            } else if state.is_closed {
+                return;
+            } else {
+                state = wait(&self.more, state);
+            }
+        }
+    }
+}
+
+impl Workers {
+    /// No threads yet; up to `threads_max`, the calling one among them.
+    pub fn new(core: Arc<Core>, threads_max: usize) -> Self {
+        Self {
+            core,
+            threads_max,
+            threads: Vec::new(),
+            queue: Arc::default(),
+            is_active: false,
+        }
+    }
+
+    /// Whether something may still have to be done.
+    pub fn is_active(&self) -> bool {
+        self.is_active
+    }
+
+    /// Whether there may be more threads than the calling one.
+    pub fn are_allowed(&self) -> bool {
+        self.threads_max > 1
+    }
+
+    /// Has a piece counted, now or later, and leaves room for another in its place. `engine` is the calling thread's own, should it have to help.
+    pub fn submit(
+        &mut self,
+        file: &Arc<Open>,
+        now: Timestamp,
+        chunk: &mut Chunk,
+        engine: &mut Engine,
+    ) {
+        self.is_active = true;
+        if self.threads.len() + 1 < self.threads_max {
+            self.start();
+        }
+        let queue = self.queue.clone();
+        let mut state = lock(&queue.state);
+        while state.pieces.len() >= WAITING_MAX * self.threads_max {
+            state = help(&queue, state, engine);
+        }
+        let spare = state.spare.pop().unwrap_or_default();
+        state.pieces.push_back(Piece {
+            file: file.clone(),
+            now,
+            chunk: std::mem::replace(chunk, spare),
+        });
+        drop(state);
+        queue.more.notify_one();
+    }
+
+    /// Does, and waits for, all that is to be done.
+    pub fn settle(&mut self, engine: &mut Engine) {
+        if !std::mem::take(&mut self.is_active) {
+            return;
+        }
+        let mut state = lock(&self.queue.state);
+        while !state.is_done() {
+            state = help(&self.queue, state, engine);
+        }
+    }
+
+    fn start(&mut self) {
+        let (queue, core) = (self.queue.clone(), self.core.clone());
+        let thread = std::thread::Builder::new()
+            .name("counter".into())
+            .spawn(move || queue.serve(core));
+        match thread {
+            Ok(thread) => self.threads.push(thread),
+            Err(error) => {
+                warn!(%error, "a thread cannot be had; going on with fewer");
+                self.threads_max = self.threads.len() + 1;
+            }
+        }
+    }
+}
+
+impl Drop for Workers {
+    /// Everything that was submitted is counted before.
+    fn drop(&mut self) {
+        lock(&self.queue.state).is_closed = true;
+        self.queue.more.notify_all();
+        for thread in self.threads.drain(..) {
+            // One that panicked has ended the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Counts a piece, or waits until another thread has counted one.
+fn help<'q>(
+    queue: &'q Queue,
+    mut state: MutexGuard<'q, State>,
+    engine: &mut Engine,
+) -> MutexGuard<'q, State> {
+    match state.take() {
+        Some(piece) => {
+            drop(state);
+            queue.count(piece, engine);
+            lock(&queue.state)
+        }
+        None => wait(&queue.done, state),
+    }
+}
+
+fn wait<'q>(condition: &Condvar, state: MutexGuard<'q, State>) -> MutexGuard<'q, State> {
+    condition
+        .wait(state)
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
