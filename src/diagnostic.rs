@@ -87,9 +87,9 @@ impl From<usize> for Step {
     }
 }
 
-/// The way from a document's root to a value.
+/// The way from a document's root to a value. Ways share what they begin with: most are walked, few are reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Path(Vec<Step>);
+pub struct Path(Option<Arc<(Path, Step)>>);
 
 impl Path {
     /// The root of the document.
@@ -99,9 +99,14 @@ impl Path {
 
     /// This path and one step more.
     pub fn then(&self, step: impl Into<Step>) -> Self {
-        let mut steps = self.0.clone();
-        steps.push(step.into());
-        Self(steps)
+        Self(Some(Arc::new((self.clone(), step.into()))))
+    }
+
+    fn steps(&self) -> Vec<&Step> {
+        let ends = std::iter::successors(self.0.as_deref(), |(before, _)| before.0.as_deref());
+        let mut steps: Vec<&Step> = ends.map(|(_, step)| step).collect();
+        steps.reverse();
+        steps
     }
 }
 
@@ -213,8 +218,8 @@ impl<'a> Problems<'a> {
             for segment in error.path().iter() {
                 use serde_path_to_error::Segment;
                 match segment {
-                    Segment::Seq { index } => at.0.push(Step::Index(*index)),
-                    Segment::Map { key } => at.0.push(Step::Key(key.clone())),
+                    Segment::Seq { index } => at = at.then(*index),
+                    Segment::Map { key } => at = at.then(key.as_str()),
                     Segment::Enum { .. } | Segment::Unknown => {}
                 }
             }
@@ -223,10 +228,10 @@ impl<'a> Problems<'a> {
                 self.value(&at, message, None);
                 return None;
             };
-            if at.0.last() != Some(&Step::Key(key.to_owned())) {
-                at.0.push(Step::Key(key.to_owned()));
+            if at.steps().last() != Some(&&Step::Key(key.to_owned())) {
+                at = at.then(key);
             }
-            let removed = remove(&mut value, &at.0[path.0.len()..]);
+            let removed = remove(&mut value, &at.steps()[path.steps().len()..]);
             let hint = nearest(key, known.iter().copied())
                 .map(|near| format!("did you mean `{near}`?"))
                 .or_else(|| Some(format!("known keys: {}", known.join(", "))));
@@ -322,7 +327,7 @@ fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
     Some((key, known))
 }
 
-fn remove(value: &mut Value, steps: &[Step]) -> bool {
+fn remove(value: &mut Value, steps: &[&Step]) -> bool {
     match steps {
         [Step::Key(key)] => value
             .as_mapping_mut()
@@ -358,7 +363,8 @@ fn locate(text: &str, path: &Path, spot: Spot) -> (usize, usize, String) {
     let mut events = Events {
         parser: Parser::new_from_str(text),
     };
-    let mut steps = path.0.as_slice();
+    let steps = path.steps();
+    let mut steps = steps.as_slice();
     // Skip the starts of stream and document.
     let Some(mut node) = events.next_node() else {
         return best;
