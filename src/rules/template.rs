@@ -143,10 +143,9 @@ impl Template {
         }
         check_rest(&pieces, true)?;
         edges(&pieces)?;
-        Ok(Self {
-            pieces,
-            captures: parser.captures,
-        })
+        let mut captures = parser.captures;
+        captures.shrink_to_fit();
+        Ok(Self { pieces, captures })
     }
 
     /// The template as a regular expression for a whole message, its captures as unnamed groups in order.
@@ -226,6 +225,7 @@ impl TemplateParser<'_> {
             }
         }
         literal(&mut pieces, &text);
+        pieces.shrink_to_fit();
         Ok(pieces)
     }
 
@@ -364,7 +364,8 @@ fn literal(pieces: &mut Vec<Piece>, text: &str) {
     let mut word = Vec::new();
     let flush = |word: &mut Vec<u8>, pieces: &mut Vec<Piece>| {
         if !word.is_empty() {
-            pieces.push(Piece::Text(std::mem::take(word)));
+            pieces.push(Piece::Text(word.as_slice().into()));
+            word.clear();
         }
     };
     while at < bytes.len() {
@@ -405,6 +406,7 @@ fn tidy(pieces: Vec<Piece>) -> Vec<Piece> {
     if matches!(out.last(), Some(Piece::Blanks { .. })) {
         out.pop();
     }
+    out.shrink_to_fit();
     out
 }
 

@@ -150,6 +150,7 @@ impl Text {
         if !literal.is_empty() {
             parts.push(Part::Literal(literal));
         }
+        parts.shrink_to_fit();
         Ok(Self { parts })
     }
 
@@ -223,9 +224,10 @@ fn value(
             Some(hint),
         ));
     };
-    let transforms = steps
+    let mut transforms = steps
         .map(|step| transform(step, maps))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
+    transforms.shrink_to_fit();
     Ok(Part::Value(from, transforms))
 }
 
