@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::ast::{self, Ast, GroupKind};
+use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
 use super::file::{
@@ -32,6 +33,12 @@ pub(super) enum Source {
     BuiltIn(&'static BuiltIn),
 }
 
+/// A rule or a family before it is read.
+enum Written {
+    Yaml(Value),
+    Compact(&'static str),
+}
+
 /// A pack whose head is read.
 struct Opened {
     document: Document,
@@ -43,40 +50,51 @@ struct Opened {
 
 impl Opened {
     fn new(source: Source, is_built_in: bool, faults: &mut Vec<Diagnostic>) -> Option<Self> {
-        let (mut document, compact) = match source {
+        match source {
             Source::Text(pack) => match Document::parse(&pack.file, &pack.text) {
-                Ok(document) => (document, [].as_slice()),
+                Ok(mut document) => {
+                    let mut problems = Problems::new(&document);
+                    let file = problems.decode(&document.value, &Path::root());
+                    faults.extend(problems.into_diagnostics());
+                    // What it says is in `file` now.
+                    document.value = Value::Null;
+                    Some(Self {
+                        document,
+                        file: file?,
+                        compact: &[],
+                        is_built_in,
+                    })
+                }
                 Err(fault) => {
                     faults.push(fault);
-                    return None;
+                    None
                 }
             },
-            Source::BuiltIn(pack) => (
-                Document {
+            Source::BuiltIn(pack) => {
+                let document = Document {
                     file: pack.name().into(),
                     text: Arc::new(Cow::Borrowed(pack.text)),
-                    value: compact(pack.head),
-                },
-                pack.rules,
-            ),
-        };
-        let mut problems = Problems::new(&document);
-        let file = problems.decode(&document.value, &Path::root());
-        faults.extend(problems.into_diagnostics());
-        // What it says is in `file` now.
-        document.value = Value::Null;
-        Some(Self {
-            document,
-            file: file?,
-            compact,
-            is_built_in,
-        })
+                    value: Value::Null,
+                };
+                let mut problems = Problems::new(&document);
+                let file = compact(pack.head, &Path::root(), &mut problems);
+                faults.extend(problems.into_diagnostics());
+                Some(Self {
+                    document,
+                    file: file?,
+                    compact: pack.rules,
+                    is_built_in,
+                })
+            }
+        }
     }
 }
 
-/// A value in its compact form. Where that is damaged nothing is left of it, and whoever reads it says what he misses.
-fn compact(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_default()
+/// Reads a part of the compact form. What is wrong is told only roughly: `check` reads what it was made from.
+fn compact<T: DeserializeOwned>(text: &str, path: &Path, problems: &mut Problems<'_>) -> Option<T> {
+    serde_json::from_str(text)
+        .map_err(|error| problems.value(path, error.to_string(), None))
+        .ok()
 }
 
 /// Builds a rule set; `own` comes before `built_in` and replaces packs of the same name.
@@ -135,8 +153,8 @@ pub(super) fn build(
         let mut problems = Problems::new(&pack.document);
         let mut warnings = Problems::new(&pack.document);
         // One at a time, so that what was read of it can go before the next.
-        let rules = pack.file.rules.into_iter();
-        let rules = rules.chain(pack.compact.iter().map(|rule| compact(rule)));
+        let written = pack.file.rules.into_iter().map(Written::Yaml);
+        let rules = written.chain(pack.compact.iter().copied().map(Written::Compact));
         builder.rules(
             index,
             &pack.document,
@@ -149,6 +167,7 @@ pub(super) fn build(
         lints.extend(warnings.into_diagnostics());
     }
     set.lints = lints;
+    set.rules.shrink_to_fit();
     if faults.is_empty() {
         Ok(set)
     } else {
@@ -518,23 +537,26 @@ impl Builder<'_> {
         &mut self,
         pack: usize,
         document: &Document,
-        rules: impl Iterator<Item = Value>,
+        rules: impl Iterator<Item = Written>,
         maps: &Maps,
         problems: &mut Problems<'_>,
         lints: &mut Problems<'_>,
     ) {
         let mut events: HashSet<String> = HashSet::new();
-        for (index, value) in rules.enumerate() {
-            let path = Path::root().then("rules").then(index);
-            let Some(mut rule) = problems.decode::<RuleFile>(&value, &path) else {
-                continue;
+        let root = Path::root().then("rules");
+        for (index, written) in rules.enumerate() {
+            let path = root.then(index);
+            let rule: Option<RuleFile> = match written {
+                Written::Yaml(value) => problems.decode(&value, &path),
+                Written::Compact(text) => compact(text, &path, problems),
             };
-            let Some(entries) = rule.events.take() else {
-                let Some(event) = rule.event.clone() else {
+            let Some(rule) = rule else { continue };
+            let Some(entries) = &rule.events else {
+                let Some(event) = &rule.event else {
                     problems.value(&path, "a rule needs an `event`", None);
                     continue;
                 };
-                let parts = Parts::alone(rule, event, path);
+                let parts = Parts::alone(&rule, event, path);
                 self.rule(pack, document, parts, maps, &mut events, problems, lints);
                 continue;
             };
@@ -545,11 +567,12 @@ impl Builder<'_> {
                     Some("they stand under `events`".into()),
                 );
             }
-            for (event, value) in &entries {
+            let path_of_events = path.then("events");
+            for (event, value) in entries {
                 let Some(event) = event.as_str() else {
                     continue;
                 };
-                let at = path.then("events").then(event);
+                let at = path_of_events.then(event);
                 // `event: template` is short for `event: {match: template}`.
                 let member = if value.is_string() || value.is_sequence() {
                     problems
@@ -565,7 +588,7 @@ impl Builder<'_> {
                 if member.event.is_some() || member.events.is_some() {
                     problems.value(&at, "a family's event is named by its key alone", None);
                 }
-                let parts = Parts::member(&rule, member, event.to_owned(), &path, at);
+                let parts = Parts::member(&rule, &member, event, &path, at);
                 self.rule(pack, document, parts, maps, &mut events, problems, lints);
             }
         }
@@ -579,14 +602,14 @@ impl Builder<'_> {
         &mut self,
         pack: usize,
         document: &Document,
-        parts: Parts,
+        parts: Parts<'_>,
         maps: &Maps,
         events: &mut HashSet<String>,
         problems: &mut Problems<'_>,
         lints: &mut Problems<'_>,
     ) {
         let path = &parts.path;
-        let event = parts.event.as_str();
+        let event = parts.event;
         if !is_name(event) {
             problems.value(
                 &path.then("event"),
@@ -621,7 +644,7 @@ impl Builder<'_> {
         let captures = scene.variables.len();
         let mut lets = Vec::new();
         for (mapping, at) in &parts.lets {
-            for (name, value) in mapping {
+            for (name, value) in *mapping {
                 let Some(name) = name.as_str() else { continue };
                 let at = at.then(name);
                 if !is_name(name) {
@@ -650,7 +673,7 @@ impl Builder<'_> {
                 }
             }
         }
-        let mut updates = Vec::new();
+        let mut updates = Vec::with_capacity(parts.metrics.len());
         for (value, at) in &parts.metrics {
             if let Some(file) = problems.decode::<UpdateFile>(value, at) {
                 updates.extend(self.update(file, at, &mut scene, problems, lints));
@@ -677,6 +700,10 @@ impl Builder<'_> {
             let example = example(document, value, at, problems);
             examples.extend(example.filter(|_| self.with_examples));
         }
+        // A rule stays as long as the program runs.
+        lets.shrink_to_fit();
+        when.shrink_to_fit();
+        scene.variables.shrink_to_fit();
         let at = place(document, path);
         self.set.rules.push(Rule {
             id: format!("{}/{event}", self.set.packs[pack].name).into(),
@@ -690,14 +717,14 @@ impl Builder<'_> {
             updates,
             notable: parts.notable,
             go_on: parts.go_on,
-            help: parts.help,
+            help: parts.help.to_owned(),
             seen: parts.seen,
             examples,
             at,
         });
     }
 
-    fn scope(&mut self, parts: &Parts, pack: usize, problems: &mut Problems<'_>) -> Scope {
+    fn scope(&mut self, parts: &Parts<'_>, pack: usize, problems: &mut Problems<'_>) -> Scope {
         let Some((program, at)) = &parts.program else {
             let own: Vec<usize> = (0..self.set.programs.len())
                 .filter(|index| self.set.programs[*index].packs.contains(&pack))
@@ -867,7 +894,7 @@ impl Builder<'_> {
             }
             found
         });
-        let mut conditions = Vec::new();
+        let mut conditions = Vec::with_capacity(file.conditions.as_ref().map_or(0, Mapping::len));
         for (name, value) in file.conditions.iter().flatten() {
             let Some(name) = name.as_str() else { continue };
             let at = path.then("if").then(name);
@@ -950,7 +977,7 @@ impl Builder<'_> {
         lints: &mut Problems<'_>,
     ) -> Option<Vec<Option<Text>>> {
         let metric = &self.set.metrics[metric];
-        let mut labels = Vec::new();
+        let mut labels = Vec::with_capacity(metric.spec.domains.len());
         let mut sound = true;
         for (label, domain) in metric.spec.family.labels[1..]
             .iter()
@@ -1060,84 +1087,71 @@ impl Builder<'_> {
 }
 
 /// A rule as written, its family folded in, each part with its place.
-struct Parts {
-    event: String,
+struct Parts<'r> {
+    event: &'r str,
     path: Path,
-    program: Option<(OneOrMany, Path)>,
-    templates: Option<(OneOrMany, Path)>,
-    regex: Option<(OneOrMany, Path)>,
+    program: Option<(&'r OneOrMany, Path)>,
+    templates: Option<(&'r OneOrMany, Path)>,
+    regex: Option<(&'r OneOrMany, Path)>,
     ignore_case: bool,
-    when: Vec<(Mapping, Path)>,
-    lets: Vec<(Mapping, Path)>,
-    metrics: Vec<(Value, Path)>,
+    when: Vec<(&'r Mapping, Path)>,
+    lets: Vec<(&'r Mapping, Path)>,
+    metrics: Vec<(&'r Value, Path)>,
     notable: bool,
     go_on: bool,
-    help: String,
+    help: &'r str,
     seen: bool,
-    examples: Vec<(Value, Path)>,
+    examples: Vec<(&'r Value, Path)>,
 }
 
-impl Parts {
-    fn alone(rule: RuleFile, event: String, path: Path) -> Self {
-        let items = |values: Vec<Value>, key: &str| {
+impl<'r> Parts<'r> {
+    fn alone(rule: &'r RuleFile, event: &'r str, path: Path) -> Self {
+        let items = |values: &'r [Value], key: &str| {
             let at = path.then(key);
-            values
-                .into_iter()
-                .enumerate()
-                .map(|(index, value)| (value, at.then(index)))
-                .collect()
+            let places = (0..values.len()).map(|index| at.then(index));
+            values.iter().zip(places).collect()
         };
         Self {
             event,
-            program: rule.program.map(|program| (program, path.then("program"))),
-            templates: rule
-                .templates
-                .map(|templates| (templates, path.then("match"))),
-            regex: rule.regex.map(|regex| (regex, path.then("regex"))),
+            program: rule.program.as_ref().map(|it| (it, path.then("program"))),
+            templates: rule.templates.as_ref().map(|it| (it, path.then("match"))),
+            regex: rule.regex.as_ref().map(|it| (it, path.then("regex"))),
             ignore_case: rule.ignore_case.unwrap_or_default(),
-            when: rule
-                .when
-                .into_iter()
-                .map(|when| (when, path.then("when")))
-                .collect(),
-            lets: rule
-                .lets
-                .into_iter()
-                .map(|lets| (lets, path.then("let")))
-                .collect(),
-            metrics: items(rule.metrics, "metrics"),
+            when: rule.when.iter().map(|it| (it, path.then("when"))).collect(),
+            lets: rule.lets.iter().map(|it| (it, path.then("let"))).collect(),
+            metrics: items(&rule.metrics, "metrics"),
             notable: rule.notable.unwrap_or_default(),
             go_on: rule.go_on.unwrap_or_default(),
-            help: rule.help.unwrap_or_default(),
+            help: rule.help.as_deref().unwrap_or_default(),
             seen: matches!(rule.layout, Some(LayoutWord::Seen)),
-            examples: items(rule.examples, "examples"),
+            examples: items(&rule.examples, "examples"),
             path,
         }
     }
 
-    fn member(family: &RuleFile, member: RuleFile, event: String, at: &Path, path: Path) -> Self {
-        let whole = RuleFile {
-            examples: Vec::new(),
-            ..family.clone()
-        };
-        let mut parts = Parts::alone(whole, event.clone(), at.clone());
-        let (ignore_case, notable, go_on) = (member.ignore_case, member.notable, member.go_on);
-        let (helps, laid_out) = (member.help.is_some(), member.layout.is_some());
+    fn member(
+        family: &'r RuleFile,
+        member: &'r RuleFile,
+        event: &'r str,
+        at: &Path,
+        path: Path,
+    ) -> Self {
+        let mut parts = Parts::alone(family, event, at.clone());
         let own = Parts::alone(member, event, path);
         parts.path = own.path;
         parts.program = own.program.or(parts.program);
         parts.templates = own.templates;
         parts.regex = own.regex;
-        parts.ignore_case = ignore_case.unwrap_or(parts.ignore_case);
+        parts.ignore_case = member.ignore_case.unwrap_or(parts.ignore_case);
         parts.when.extend(own.when);
         parts.lets.extend(own.lets);
         parts.metrics.extend(own.metrics);
-        parts.notable = notable.unwrap_or(parts.notable);
-        parts.go_on = go_on.unwrap_or(parts.go_on);
-        if helps {
+        parts.notable = member.notable.unwrap_or(parts.notable);
+        parts.go_on = member.go_on.unwrap_or(parts.go_on);
+        if member.help.is_some() {
             parts.help = own.help;
         }
-        if laid_out {
+        if member.layout.is_some() {
             parts.seen = own.seen;
         }
         parts.examples = own.examples;
@@ -1146,12 +1160,12 @@ impl Parts {
 }
 
 fn patterns(
-    parts: &Parts,
+    parts: &Parts<'_>,
     is_checked: bool,
     scene: &mut Scene<'_>,
     problems: &mut Problems<'_>,
 ) -> Vec<Pattern> {
-    let mut patterns = Vec::new();
+    let mut patterns = Vec::with_capacity(1);
     let (written, at, regex) = match (&parts.templates, &parts.regex) {
         (Some((written, at)), None) => (written, at, false),
         (None, Some((written, at))) => (written, at, true),
@@ -1222,8 +1236,8 @@ fn patterns(
     patterns
 }
 
-/// The names of a regular expression's groups, in order, without the whole match. Whether the expression fits the size
-/// limit is not looked at if somebody has done so.
+/// The names of a regular expression's groups, in order, without the whole match. Whether the expression has a meaning and
+/// fits the size limit is not looked at if somebody has done so.
 fn regex_groups(source: &str, is_checked: bool) -> Result<Vec<Option<String>>, String> {
     use regex_automata::nfa::thompson::{Config, NFA};
     let fault = |message: String| {
@@ -1234,38 +1248,50 @@ fn regex_groups(source: &str, is_checked: bool) -> Result<Vec<Option<String>>, S
             last.trim_start_matches("error: ")
         )
     };
-    let syntax = regex_automata::util::syntax::Config::new()
-        .unicode(false)
-        .utf8(false);
-    let hir = regex_automata::util::syntax::parse_with(source, &syntax)
-        .map_err(|error| fault(error.to_string()))?;
     if !is_checked {
+        let syntax = regex_automata::util::syntax::Config::new()
+            .unicode(false)
+            .utf8(false);
+        let hir = regex_automata::util::syntax::parse_with(source, &syntax)
+            .map_err(|error| fault(error.to_string()))?;
         NFA::compiler()
             .configure(Config::new().utf8(false).nfa_size_limit(Some(1 << 20)))
             .build_from_hir(&hir)
             .map_err(|error| fault(error.to_string()))?;
     }
+    let ast = ast::parse::Parser::new()
+        .parse(source)
+        .map_err(|error| fault(error.to_string()))?;
     let mut groups = Vec::new();
-    name_groups(&hir, &mut groups);
+    name_groups(&ast, &mut groups);
     Ok(groups)
 }
 
 /// Puts the name of every group at its place.
-fn name_groups(hir: &Hir, groups: &mut Vec<Option<String>>) {
-    match hir.kind() {
-        HirKind::Capture(capture) => {
-            let place = capture.index.saturating_sub(1) as usize;
-            if groups.len() <= place {
-                groups.resize(place + 1, None);
+fn name_groups(ast: &Ast, groups: &mut Vec<Option<String>>) {
+    match ast {
+        Ast::Group(group) => {
+            if let Some(index) = group.capture_index() {
+                let place = index.saturating_sub(1) as usize;
+                if groups.len() <= place {
+                    groups.resize(place + 1, None);
+                }
+                if let GroupKind::CaptureName { name, .. } = &group.kind {
+                    groups[place] = Some(name.name.clone());
+                }
             }
-            groups[place] = capture.name.as_deref().map(str::to_owned);
-            name_groups(&capture.sub, groups);
+            name_groups(&group.ast, groups);
         }
-        HirKind::Repetition(repetition) => name_groups(&repetition.sub, groups),
-        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
-            parts.iter().for_each(|part| name_groups(part, groups));
-        }
-        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => {}
+        Ast::Repetition(repetition) => name_groups(&repetition.ast, groups),
+        Ast::Concat(concat) => concat
+            .asts
+            .iter()
+            .for_each(|part| name_groups(part, groups)),
+        Ast::Alternation(either) => either
+            .asts
+            .iter()
+            .for_each(|part| name_groups(part, groups)),
+        _ => {}
     }
 }
 
