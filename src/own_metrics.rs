@@ -215,7 +215,7 @@ impl<const N: usize> EncodeMetric for Counters<N> {
 pub struct AtScrape {
     /// Bytes that wait to be read, by source.
     pub source_lag_bytes: Vec<(Arc<str>, u64)>,
-    /// Files that are there and cannot be read, by source.
+    /// Files that are there and are not read, by source.
     pub unreadable_files: Vec<(Arc<str>, u64)>,
     /// Series held, by metric.
     pub series: Vec<(Arc<str>, u64)>,
@@ -262,7 +262,7 @@ impl AtScrape {
                 .by("source", &self.source_lag_bytes),
             family(
                 "unreadable_files",
-                "Files that are there and cannot be read: a missing permission, a directory, no descriptor left.",
+                "Files that are there and are not read: a missing permission, a directory, no descriptor left, more files than are followed at most. A directory that cannot be listed counts as one.",
                 Gauge,
             )
             .by("source", &self.unreadable_files),

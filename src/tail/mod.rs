@@ -57,7 +57,7 @@ mod tests;
 mod trail;
 mod watch;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::ops::{Deref, Range};
@@ -73,6 +73,7 @@ pub use pattern::{Captures, Pattern, PatternError};
 pub use positions::{Position, PositionState, Positions};
 pub use watch::{Waker, Watcher};
 
+use pattern::Found;
 use registry::{Known, Registry};
 use stream::{BUFFER_BYTES, Body, Stream};
 use trail::Trail;
@@ -140,6 +141,25 @@ impl SourceSpec {
             .any(|pattern| pattern.matches(path).is_some());
         (!excluded).then_some(captures)
     }
+
+    /// Whether nobody misses a path that cannot be seen: it, or everything in it, is excluded, or it is what every ext4
+    /// file system keeps for root.
+    fn is_not_missed(&self, path: &Path) -> bool {
+        let inside = path.join("*");
+        let excluded = |path| {
+            let mut exclude = self.exclude.iter();
+            exclude.any(|pattern| pattern.matches(path).is_some())
+        };
+        excluded(path) || excluded(&inside) || path.ends_with("lost+found")
+    }
+}
+
+/// Nothing is there, as opposed to something that cannot be read.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// Where to begin with a file that was never seen.
@@ -284,7 +304,7 @@ pub enum Event {
         /// Why.
         reason: LostReason,
     },
-    /// The path cannot be read. Told once, until it can be read or another trouble shows.
+    /// The path cannot be read, or hides what may be beneath it. Told once, until that is over or another trouble shows.
     Unreadable(Trouble),
 }
 
@@ -333,7 +353,7 @@ pub enum Trouble {
     PermissionDenied,
     /// The process or the system has no descriptors left.
     TooManyOpenFiles,
-    /// [`Options::files_max`] is reached. Told for the first path that is left out only.
+    /// [`Options::files_max`] is reached. Told for the first path that is left out only; [`Tail::status`] has them all.
     TooManyFiles,
     /// Anything else.
     Other(io::ErrorKind),
@@ -463,8 +483,11 @@ pub struct Tail {
     wake_receiver: UnixStream,
     /// Hints told of new names or directories.
     search: bool,
-    /// It was told that there are too many paths.
+    /// In the present search, or before the first, no path could make room for another.
     full: bool,
+    /// What is meant and cannot be followed, and what hides what may be meant, by source: why. At most
+    /// [`Options::files_max`].
+    left_out: BTreeMap<(usize, PathBuf), Trouble>,
     next_rescan: Option<Instant>,
     next_poll: Option<Instant>,
     /// Trails to be looked at every [`BUSY_POLL`], and until when.
@@ -521,6 +544,7 @@ impl Tail {
             wake_receiver,
             search: false,
             full: false,
+            left_out: BTreeMap::new(),
             next_rescan: None,
             next_poll: None,
             busy: Vec::new(),
@@ -712,9 +736,22 @@ impl Tail {
         Positions { files }
     }
 
-    /// Every followed path. Costs one system call for each file that is open.
+    /// Every followed path, and what should be followed and cannot. Costs one system call for each file that is open.
     pub fn status(&self) -> impl Iterator<Item = FileStatus> {
-        self.trails.iter().map(|trail| {
+        let left_out = self
+            .left_out
+            .iter()
+            .map(|((source, path), trouble)| FileStatus {
+                info: Arc::new(FileInfo {
+                    source: *source,
+                    path: path.clone(),
+                    captures: Captures::new(),
+                }),
+                state: FileState::Unreadable(*trouble),
+                offset: 0,
+                lag_bytes: 0,
+            });
+        let followed = self.trails.iter().map(|trail| {
             let lag = |stream: &Stream| {
                 let size = match &stream.body {
                     Body::Plain(file) => file
@@ -735,7 +772,8 @@ impl Tail {
                     .map(lag)
                     .sum(),
             }
-        })
+        });
+        followed.chain(left_out)
     }
 
     /// How the tail is woken up at present.
@@ -852,24 +890,32 @@ impl Tail {
     fn search(&mut self, sink: &mut impl Sink) {
         let mut directories = HashSet::new();
         let mut found = Vec::new();
+        let mut left_out = Vec::new();
         for (index, source) in self.shared.sources.iter().enumerate() {
             for pattern in &source.include {
-                if let Some(path) = pattern.literal() {
+                if let Some(path) = pattern.literal()
+                    && source.means(path).is_some()
+                {
                     found.push((path.to_owned(), index));
                 }
                 let paths = &self.paths;
-                pattern.walk(
-                    |path| {
+                pattern.walk(|what| match what {
+                    Found::File(path) => {
                         if !paths.contains_key(path) && source.means(path).is_some() {
                             found.push((path.to_owned(), index));
                         }
-                    },
-                    |directory| {
+                    }
+                    Found::Directory(directory) => {
                         if !directories.contains(directory) {
                             directories.insert(directory.to_owned());
                         }
-                    },
-                );
+                    }
+                    Found::Unreadable(path, error) => {
+                        if !paths.contains_key(path) && !source.is_not_missed(path) {
+                            left_out.push(((index, path.to_owned()), Trouble::of(error)));
+                        }
+                    }
+                });
             }
         }
         for target in self.targets.keys() {
@@ -877,9 +923,14 @@ impl Tail {
         }
         // A path is shorter than its rotated forms, so that it is followed before they are met.
         found.sort_by(|(a, _), (b, _)| (a.as_os_str().len(), a).cmp(&(b.as_os_str().len(), b)));
+        self.full = false;
         for (path, source) in found {
-            self.consider(&path, source, sink);
+            if let Err(trouble) = self.consider(&path, source) {
+                left_out.push(((source, path), trouble));
+            }
         }
+        left_out.truncate(self.shared.options.files_max);
+        self.tell_left_out(left_out.into_iter().collect(), sink);
         let files = self.trails.iter().map(|trail| trail.info.path.as_path());
         match self.watch.watch(&directories, files) {
             Ok(true) => {
@@ -892,10 +943,40 @@ impl Tail {
         }
     }
 
+    /// Takes note of what this search has left out, and tells what is new of it.
+    fn tell_left_out(
+        &mut self,
+        left_out: BTreeMap<(usize, PathBuf), Trouble>,
+        sink: &mut impl Sink,
+    ) {
+        let before = std::mem::replace(&mut self.left_out, left_out);
+        let mut full = before
+            .values()
+            .any(|trouble| *trouble == Trouble::TooManyFiles);
+        for (what, trouble) in &self.left_out {
+            let told = match trouble {
+                Trouble::TooManyFiles => std::mem::replace(&mut full, true),
+                _ => before.get(what) == Some(trouble),
+            };
+            if !told {
+                let info = FileInfo {
+                    source: what.0,
+                    path: what.1.clone(),
+                    captures: Captures::new(),
+                };
+                sink.event(&info, Event::Unreadable(*trouble));
+            }
+        }
+    }
+
     /// Follows `path`, unless it is another name of something that is followed.
-    fn consider(&mut self, path: &Path, source: usize, sink: &mut impl Sink) {
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be followed.
+    fn consider(&mut self, path: &Path, source: usize) -> Result<(), Trouble> {
         if self.paths.contains_key(path) || self.is_rotated_form(path, source) {
-            return;
+            return Ok(());
         }
         let literal = self.shared.sources.get(source).is_some_and(|source| {
             source
@@ -908,7 +989,7 @@ impl Tail {
                 use std::os::unix::fs::FileTypeExt;
                 let kind = metadata.file_type();
                 if !literal && !kind.is_file() && !kind.is_fifo() {
-                    return;
+                    return Ok(());
                 }
                 if let Some(Known::Open(owner)) = self.shared.registry.get(FileKey::of(&metadata)) {
                     // A second name of a file, or the new name of one that was rotated in an unusual way.
@@ -917,20 +998,18 @@ impl Tail {
                         enqueue(owner, &mut self.queue);
                     }
                     if !literal {
-                        return;
+                        return Ok(());
                     }
                 }
             }
-            Err(_) if !literal => return,
+            Err(error) if is_absent(&error) && !literal => return Ok(()),
+            // Its directory may be listed and not entered.
+            Err(error) if !literal => return Err(Trouble::of(&error)),
             Err(_) => {}
         }
-        if self.follow(path, source).is_none() && !std::mem::replace(&mut self.full, true) {
-            let info = FileInfo {
-                source,
-                path: path.to_owned(),
-                captures: Captures::new(),
-            };
-            sink.event(&info, Event::Unreadable(Trouble::TooManyFiles));
+        match self.follow(path, source) {
+            Some(_) => Ok(()),
+            None => Err(Trouble::TooManyFiles),
         }
     }
 
@@ -962,13 +1041,16 @@ impl Tail {
         let spec = self.shared.sources.get(source)?;
         let (captures, read_from) = (spec.means(path)?, spec.read_from);
         let index = match self.trails.len() < self.shared.options.files_max {
-            true => self.trails.len(),
+            true => Some(self.trails.len()),
+            false if self.full => None,
             // Paths whose files are gone and finished make room.
             false => self
                 .trails
                 .iter()
-                .position(|trail| trail.streams.is_empty() && !trail.info.path.exists())?,
+                .position(|trail| trail.streams.is_empty() && !trail.info.path.exists()),
         };
+        self.full = index.is_none();
+        let index = index?;
         let trail = Trail::new(
             index,
             FileInfo {

@@ -7,14 +7,19 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use globset::GlobBuilder;
+use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input};
 use walkdir::WalkDir;
+
+use super::is_absent;
 
 /// Stands for a named wildcard while globset translates the rest. It reads it as a plain character.
 const PLACEHOLDER: &str = "\u{1}";
@@ -34,9 +39,9 @@ enum Kind {
     Glob {
         /// The longest path without a wildcard; everything that matches lies beneath it.
         root: PathBuf,
-        /// How deep beneath `root` a match lies, in components; `None` if `**` leaves it open.
-        depth: Option<usize>,
         regex: Regex,
+        /// The same, to be asked byte by byte whether a match can still come.
+        reach: Arc<DFA>,
         /// Names of the wildcards, in the order of the regex's groups from 1.
         names: Vec<Arc<str>>,
     },
@@ -53,6 +58,16 @@ impl fmt::Display for PatternError {
 }
 
 impl std::error::Error for PatternError {}
+
+/// What a [`Pattern::walk`] comes by.
+pub(super) enum Found<'a> {
+    /// Is there, is no directory, and lies where what is meant may lie.
+    File(&'a Path),
+    /// A matching file may appear in this directory, or it shows when such a directory comes or goes.
+    Directory(&'a Path),
+    /// Is meant, or hides what may be meant: it cannot be told what it is, or what is in it.
+    Unreadable(&'a Path, &'a io::Error),
+}
 
 /// What the named wildcards of a pattern stand for in one path: name and text.
 pub type Captures = Vec<(Arc<str>, String)>;
@@ -142,14 +157,10 @@ impl Pattern {
         }
     }
 
-    /// Calls `file` for every existing path beneath the root that may be meant and is no directory, and `directory` for
-    /// every directory in which a matching file may appear, or that shows when such a directory comes or goes.
-    pub(super) fn walk(&self, mut file: impl FnMut(&Path), mut directory: impl FnMut(&Path)) {
+    /// Calls `found` for what is there now beneath the root and may be meant, for the directories in which it lies, and for
+    /// what hides it.
+    pub(super) fn walk(&self, mut found: impl FnMut(Found<'_>)) {
         let Some(root) = self.root() else { return };
-        let depth = match &self.kind {
-            Kind::Glob { depth, .. } => Some(depth.unwrap_or(usize::MAX)),
-            _ => None,
-        };
         // Also for a root that is not there yet: its coming shows in an ancestor. And its going shows in its parent, but
         // not in itself as long as somebody holds a file open that was in it, as we do.
         for existing in root
@@ -157,26 +168,57 @@ impl Pattern {
             .skip_while(|ancestor| !ancestor.is_dir())
             .take(2)
         {
-            directory(existing);
+            found(Found::Directory(existing));
         }
-        let Some(depth) = depth.filter(|_| root.is_dir()) else {
+        let Kind::Glob { reach, .. } = &self.kind else {
             return;
         };
-        // Links to directories are followed, as a shell's glob does; walkdir breaks loops. What cannot be read is left
-        // out, and looked at again next time.
-        for entry in WalkDir::new(root)
-            .max_depth(depth)
+        let mut cache = reach.create_cache();
+        // Links to directories are followed, as a shell's glob does; walkdir breaks loops.
+        let entries = WalkDir::new(root)
             .follow_links(true)
             .into_iter()
-            .flatten()
-        {
-            if !entry.file_type().is_dir() {
-                file(entry.path());
-            } else if entry.depth() < depth {
-                directory(entry.path());
+            .filter_entry(|entry| {
+                !entry.file_type().is_dir() || may_hold(reach, &mut cache, entry.path())
+            });
+        let mut cache = reach.create_cache();
+        for entry in entries {
+            match entry {
+                Ok(entry) if entry.file_type().is_dir() => found(Found::Directory(entry.path())),
+                Ok(entry) => found(Found::File(entry.path())),
+                Err(error) => {
+                    if let (Some(path), Some(error)) = (error.path(), error.io_error())
+                        && !is_absent(error)
+                        && (self.matches(path).is_some() || may_hold(reach, &mut cache, path))
+                    {
+                        found(Found::Unreadable(path, error));
+                    }
+                }
             }
         }
     }
+}
+
+/// Whether a path beneath this one may match.
+fn may_hold(reach: &DFA, cache: &mut Cache, path: &Path) -> bool {
+    let path = path.as_os_str().as_bytes();
+    let separator: &[u8] = match path {
+        b"/" => b"",
+        _ => b"/",
+    };
+    let start = Input::new("").anchored(Anchored::Yes);
+    let Ok(mut state) = reach.start_state_forward(cache, &start) else {
+        return true;
+    };
+    for byte in [path, separator].concat() {
+        match reach.next_state(cache, state, byte) {
+            Ok(next) if next.is_dead() => return false,
+            Ok(next) => state = next,
+            // It would need more memory than it may have.
+            Err(_) => return true,
+        }
+    }
+    true
 }
 
 fn glob(text: &str) -> Result<Kind, PatternError> {
@@ -195,7 +237,6 @@ fn glob(text: &str) -> Result<Kind, PatternError> {
     else {
         return Ok(Kind::Literal(absolute));
     };
-    let (root, wild) = components.split_at(first);
     let absolute = absolute.to_str().unwrap_or(&glob);
     let translated = GlobBuilder::new(absolute)
         .literal_separator(true)
@@ -205,24 +246,19 @@ fn glob(text: &str) -> Result<Kind, PatternError> {
         .utf8(false)
         .unicode(false)
         .dot_matches_new_line(true);
+    let translated = translated.regex().replace(PLACEHOLDER, "([^/]+)");
     let regex = Regex::builder()
         .syntax(syntax)
-        .build(&translated.regex().replace(PLACEHOLDER, "([^/]+)"))
+        .build(&translated)
         .map_err(|error| PatternError(format!("`{text}`: {error}")))?;
-    let open_ended = wild.iter().any(|component| {
-        component
-            .as_os_str()
-            .as_bytes()
-            .windows(2)
-            .any(|two| two == b"**")
-    });
-    // A separator inside braces or brackets would make the count of components meaningless.
-    let nested = absolute.contains(['{', '[']);
-    let depth = (!open_ended && !nested).then_some(wild.len());
+    let reach = DFA::builder()
+        .syntax(syntax)
+        .build(&translated)
+        .map_err(|error| PatternError(format!("`{text}`: {error}")))?;
     Ok(Kind::Glob {
-        root: root.iter().collect(),
-        depth,
+        root: components.iter().take(first).collect(),
         regex,
+        reach: Arc::new(reach),
         names,
     })
 }
@@ -311,6 +347,52 @@ mod tests {
                     .join(" ")
             });
             assert_eq!(got.as_deref(), want, "{pattern} on {path}");
+        }
+    }
+
+    #[test]
+    fn directories_that_may_hold_a_match() {
+        for (pattern, yes, no) in [
+            (
+                "/*/messages",
+                &["/", "/hsm1"][..],
+                &["/hsm1/messages", "/hsm1/x"][..],
+            ),
+            (
+                "/var/log/*.log",
+                &["/var/log"],
+                &["/var/log/x", "/var/log/x.log", "/var/lo"],
+            ),
+            (
+                "/var/log/a*/messages",
+                &["/var/log", "/var/log/a", "/var/log/ab"],
+                &["/var/log/private"],
+            ),
+            (
+                "/var/log/**/*.log",
+                &["/var/log", "/var/log/x/y.log"],
+                &["/var/lib"],
+            ),
+            ("/var/log/**", &["/var/log", "/var/log/x/y"], &["/var/logs"]),
+            (
+                "/l/{a,b/c}/{appliance}.log",
+                &["/l", "/l/a", "/l/b", "/l/b/c"],
+                &["/l/c", "/l/a/hsm1.log"],
+            ),
+            ("/l/{appliance}/[12]*", &["/l/h\u{fc}"], &["/l/h\u{fc}/1"]),
+        ] {
+            let pattern = Pattern::parse(pattern).unwrap();
+            let Kind::Glob { reach, .. } = &pattern.kind else {
+                panic!("{pattern:?}");
+            };
+            let mut cache = reach.create_cache();
+            let mut held = |path: &&&str| may_hold(reach, &mut cache, Path::new(path));
+            let all: Vec<_> = [yes, no].concat();
+            assert_eq!(
+                all.iter().filter(&mut held).collect::<Vec<_>>(),
+                yes.iter().collect::<Vec<_>>(),
+                "{pattern:?}"
+            );
         }
     }
 

@@ -528,6 +528,54 @@ fn a_directory_given_as_a_file() {
     assert_eq!(scene.lines("messages"), ["1"]);
 }
 
+/// File names of what cannot be read at present, and of what was told to be unreadable since this was last asked.
+fn troubles(scene: &mut Scene) -> [Vec<String>; 2] {
+    scene.look().later(20);
+    let files = scene.tail.as_ref().unwrap().status();
+    let present = files
+        .filter(|file| matches!(file.state, FileState::Unreadable(_)))
+        .map(|file| file.info.path.file_name().unwrap().display().to_string());
+    let told = scene.log.events.drain(..).map(|(name, event)| {
+        assert!(matches!(event, Unreadable(_)), "{event:?}");
+        name
+    });
+    [present.collect(), told.collect()]
+}
+
+#[test]
+fn what_hides_files_is_told() {
+    let mut scene = Scene::with(Watcher::Inotify, &["{appliance}/*.log", "*/secure"]);
+    let exclude = |name| Pattern::parse(scene.path(name).to_str().unwrap()).unwrap();
+    scene.specs[0].exclude = vec![exclude("private"), exclude("old/**")];
+    fs::create_dir(scene.path("hsm1")).unwrap();
+    scene.write("hsm1/a.log", "1\n");
+    // A link to itself leads nowhere, not even for root.
+    let hide = |path: PathBuf| symlink(&path, &path).unwrap();
+    for name in [
+        "hsm2",
+        "lost+found",
+        "private",
+        "old",
+        "hsm1/b.log",
+        "hsm1/b.txt",
+    ] {
+        hide(scene.path(name));
+    }
+    symlink("gone", scene.path("hsm1/c.log")).unwrap();
+    assert_eq!(troubles(&mut scene), [["b.log", "hsm2"]; 2]);
+    assert_eq!(troubles(&mut scene), [vec!["b.log", "hsm2"], vec![]]);
+    // It can be read.
+    scene.remove("hsm2");
+    fs::create_dir(scene.path("hsm2")).unwrap();
+    scene.write("hsm2/secure", "2\n");
+    scene.remove("hsm1/b.log");
+    assert_eq!(troubles(&mut scene), [[""; 0]; 2]);
+    assert_eq!(scene.lines("hsm2/secure"), ["2"]);
+    // And again it cannot: that is told anew.
+    hide(scene.path("hsm1/b.log"));
+    assert_eq!(troubles(&mut scene), [["b.log"]; 2]);
+}
+
 #[test]
 fn glob_gains_files() {
     let mut scene = Scene::with(Watcher::Inotify, &["{appliance}/*.log"]);
@@ -1079,15 +1127,23 @@ fn more_files_than_descriptors() {
 fn more_files_than_are_followed() {
     let mut scene = Scene::with(Watcher::Inotify, &["*.log"]);
     scene.options.files_max = 2;
-    for name in ["a.log", "b.log", "c.log"] {
+    for name in ["a.log", "b.log", "c.log", "d.log"] {
         scene.write(name, "1\n");
     }
-    scene.look();
+    // All are counted, the first one is told.
     assert_eq!(
-        scene.log.events,
-        [("c.log".to_owned(), Unreadable(Trouble::TooManyFiles))]
+        troubles(&mut scene),
+        [vec!["c.log", "d.log"], vec!["c.log"]]
     );
     assert_eq!(scene.log.lines.len(), 2);
+    // Two that are gone make room.
+    scene.remove("a.log");
+    scene.remove("b.log");
+    scene.later(60);
+    assert_eq!(troubles(&mut scene), [[""; 0]; 2]);
+    assert_eq!(scene.lines("d.log"), ["1"]);
+    scene.write("e.log", "1\n");
+    assert_eq!(troubles(&mut scene), [["e.log"]; 2]);
 }
 
 #[test]

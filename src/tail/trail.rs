@@ -17,7 +17,9 @@ use super::positions::{Position, PositionState};
 use super::registry::Known;
 use super::rotated;
 use super::stream::{Body, Opened, Step, Stream, open_fifo};
-use super::{End, Event, FileId, FileInfo, FileState, LostReason, ReadFrom, Shared, Sink, Trouble};
+use super::{
+    End, Event, FileId, FileInfo, FileState, LostReason, ReadFrom, Shared, Sink, Trouble, is_absent,
+};
 
 /// Finished files that a path remembers. Rotation is by number or date, so that older ones are told by their age.
 const DONE_MAX: usize = 64;
@@ -152,12 +154,7 @@ impl Trail {
         }
         let metadata = match self.info.path.metadata() {
             Ok(metadata) => metadata,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
+            Err(error) if is_absent(&error) => {
                 self.trouble = None;
                 self.retire_current();
                 if !self.seen && !std::mem::replace(&mut self.awaited, true) {

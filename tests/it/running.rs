@@ -388,6 +388,56 @@ fn bad_input_is_counted_and_stops_nothing() {
     exporter.wait_for_value(&unreadable, 1.0);
 }
 
+#[test]
+fn a_directory_that_may_not_be_entered_is_told_until_it_may() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let permit = |mode| {
+        std::fs::set_permissions(path("hsm2"), std::fs::Permissions::from_mode(mode))
+            .expect("its mode");
+    };
+    for name in ["hsm1", "hsm2"] {
+        std::fs::create_dir(path(name)).expect("a directory");
+        append(
+            &path(name).join("messages"),
+            handshake_failure(name).as_bytes(),
+        );
+    }
+    permit(0o000);
+    let flag = format!("--log.file={}", path("*/messages").display());
+    let mut exporter = Exporter::start_command(unprivileged(directory.path()).arg(flag));
+    let port = exporter.port;
+    let shown = |path: &Path| {
+        let page = http_get(port, "/")?.text();
+        let trouble = format!(
+            "{}</code><br><span class=\"bad\">permission denied",
+            path.display()
+        );
+        page.contains(&trouble).then_some(())
+    };
+    let unreadable = r#"appliance_log_exporter_unreadable_files{source="log.file"}"#;
+    exporter.wait_for_value(&handshake_failures("hsm1"), 1.0);
+    exporter.wait_for_value(unreadable, 1.0);
+    exporter.wait_for("hsm2 on the page", || shown(&path("hsm2")));
+    // Its names may be read, and no more.
+    permit(0o444);
+    exporter.wait_for("its file on the page", || shown(&path("hsm2/messages")));
+    assert_eq!(exporter.scrape().value(unreadable), Some(1.0));
+    permit(0o755);
+    exporter.wait_for_value(&handshake_failures("hsm2"), 1.0);
+    assert_eq!(exporter.scrape().value(unreadable), Some(0.0));
+    for hidden in ["hsm2", "hsm2/messages"] {
+        let told = format!("path={} ", path(hidden).display());
+        let said = exporter.child.output();
+        let lines = said.lines().filter(|line| line.contains("level=warn"));
+        assert_eq!(
+            lines.filter(|line| line.contains(&told)).count(),
+            1,
+            "{said}"
+        );
+    }
+}
+
 /// The exporter without root's right to read everything, in a directory that it may enter.
 fn unprivileged(directory: &Path) -> Command {
     let root = succeeds(Command::new(program("id")).arg("-u")).out.trim() == "0";
