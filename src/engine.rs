@@ -4,6 +4,7 @@
 //! [`Engine`] on it: its own memory of what it met, and what it counted since the table last heard of it. An engine is
 //! given lines and the time, and never fails: a line that nothing recognises is counted as such.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrayvec::ArrayVec;
@@ -14,7 +15,7 @@ use crate::metric::{
     ApplianceId, Domain, Family, Kind, Limits, MetricId, OTHER, Slot, Spec, Table, Tally, lock,
 };
 use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Programs, Record};
-use crate::rules::{HeaderField, RuleId, RuleSet, When};
+use crate::rules::{HeaderField, Rule, RuleId, RuleSet, Verb, When};
 use crate::unrecognised::Unrecognised;
 
 const MESSAGES: MetricId = MetricId(0);
@@ -109,8 +110,9 @@ pub struct Core {
 pub struct RuleCounts {
     /// How often each rule matched, in rule order.
     pub hits: Vec<u64>,
-    /// How many amounts a rule would have added to a counter, had they not been negative.
-    pub negative_amounts: u64,
+    /// How many amounts a rule would have added to a counter, had they not been negative, by `pack/event` of every rule
+    /// that adds amounts.
+    pub negative_amounts: BTreeMap<Arc<str>, u64>,
     /// Messages that no rule recognises, by kind.
     pub unrecognised: Unrecognised,
 }
@@ -169,6 +171,11 @@ impl Core {
             .into_iter()
             .chain(rules.metrics.iter().map(|metric| metric.spec.clone()))
             .collect();
+        let adds = |rule: &&Rule| {
+            let mut updates = rule.updates.iter();
+            updates.any(|update| matches!(update.verb, Verb::Add(_)))
+        };
+        let adding = rules.rules.iter().filter(adds);
         Ok(Self {
             matcher: Matcher::compile(&rules)?,
             updates: Updates::new(&rules, RULE_METRICS),
@@ -176,7 +183,7 @@ impl Core {
             table: Mutex::new(Table::new(specs, limits, exclusive)),
             rule_counts: Mutex::new(RuleCounts {
                 hits: vec![0; rules.rules.len()],
-                negative_amounts: 0,
+                negative_amounts: adding.map(|rule| (rule.id.clone(), 0)).collect(),
                 unrecognised: Unrecognised::default(),
             }),
             rules,
@@ -209,7 +216,6 @@ impl Core {
         let saved = former.table().save();
         let dropped = self.table().restore(&saved);
         let (mut own, theirs) = (self.rule_counts(), former.rule_counts());
-        own.negative_amounts = theirs.negative_amounts;
         let counts: HashMap<&str, u64> = former
             .rules
             .rules
@@ -219,6 +225,9 @@ impl Core {
             .collect();
         for (rule, hits) in self.rules.rules.iter().zip(&mut own.hits) {
             *hits = counts.get(&*rule.id).copied().unwrap_or(0);
+        }
+        for (rule, count) in &mut own.negative_amounts {
+            *count = theirs.negative_amounts.get(rule).copied().unwrap_or(0);
         }
         dropped
     }
@@ -270,9 +279,14 @@ impl Engine {
             self.core.table().take_in(&mut self.tally);
         }
         let negative_amounts = self.updater.take_negative_amounts();
-        if !self.hit.is_empty() || negative_amounts > 0 {
+        if !self.hit.is_empty() || negative_amounts.len() > 0 {
             let mut counts = self.core.rule_counts();
-            counts.negative_amounts += negative_amounts;
+            for (rule, more) in negative_amounts {
+                let rule = &self.core.rules.rules[rule.0 as usize].id;
+                if let Some(count) = counts.negative_amounts.get_mut(rule) {
+                    *count += more;
+                }
+            }
             for rule in self.hit.drain(..) {
                 let at = rule.0 as usize;
                 counts.hits[at] += std::mem::take(&mut self.hits[at]);
@@ -295,6 +309,10 @@ impl Engine {
         drop(table);
         let mut counts = self.core.rule_counts();
         counts.hits.fill(0);
+        counts
+            .negative_amounts
+            .values_mut()
+            .for_each(|count| *count = 0);
         counts.unrecognised = Unrecognised::default();
         drop(counts);
         self.hosts.clear();

@@ -223,8 +223,8 @@ pub struct AtScrape {
     pub series_dropped: Vec<(Arc<str>, u64)>,
     /// Lines that a rule matched, by `pack/event`.
     pub rule_hits: Vec<(Arc<str>, u64)>,
-    /// Amounts that were not added to a counter since they were negative.
-    pub negative_amounts: u64,
+    /// Amounts that were not added to a counter since they were negative, by `pack/event` of the rules that add some.
+    pub negative_amounts: Vec<(Arc<str>, u64)>,
     /// Rules in force.
     pub rules_loaded: u64,
     /// Seconds since the last checkpoint was on disk; nothing without a state directory.
@@ -247,7 +247,7 @@ impl AtScrape {
                 "Amounts that a rule would have added to a counter, had they not been negative.",
                 Counter,
             )
-            .alone(Some(self.negative_amounts as f64)),
+            .by("rule", &self.negative_amounts),
             family("rule_hits_total", "Lines that a rule matched.", Counter)
                 .by("rule", &self.rule_hits),
             family("rules_loaded", "Rules in force.", Gauge).alone(Some(self.rules_loaded as f64)),
@@ -455,7 +455,7 @@ mod tests {
             series: vec![("ipsec_drops_total".into(), 2)],
             series_dropped: vec![("ipsec_drops_total".into(), 0)],
             rule_hits: vec![("ntls/started".into(), 1)],
-            negative_amounts: 3,
+            negative_amounts: vec![("site/sent".into(), 3)],
             rules_loaded: 5,
             checkpoint_age_seconds: None,
         };
@@ -475,7 +475,7 @@ mod tests {
                 r#"appliance_log_exporter_lost_bytes_total{source="luna",reason="truncated"} 1"#,
                 r#"appliance_log_exporter_config_last_reload_successful 1"#,
                 r#"appliance_log_exporter_config_last_reload_success_timestamp_seconds 1.5"#,
-                r#"appliance_log_exporter_negative_amounts_total 3"#,
+                r#"appliance_log_exporter_negative_amounts_total{rule="site/sent"} 3"#,
                 r#"appliance_log_exporter_rule_hits_total{rule="ntls/started"} 1"#,
                 r#"appliance_log_exporter_rules_loaded 5"#,
                 r#"appliance_log_exporter_series{metric="ipsec_drops_total"} 2"#,

@@ -621,7 +621,11 @@ impl App for Shared {
                 .zip(&rule_counts.hits)
                 .map(|(rule, hits)| (rule.id.clone(), *hits))
                 .collect(),
-            negative_amounts: rule_counts.negative_amounts,
+            negative_amounts: rule_counts
+                .negative_amounts
+                .iter()
+                .map(|(rule, count)| (rule.clone(), *count))
+                .collect(),
             rules_loaded: core.rules().rules.len() as u64,
             checkpoint_age_seconds: self.checkpoint_age().map(|age| age.as_secs_f64()),
         };

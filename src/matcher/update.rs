@@ -11,14 +11,14 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrayvec::ArrayVec;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use memchr::memchr2;
 
 use super::Found;
 use crate::metric::{ApplianceId, Domain, MetricId, Slot, Table, Tally, lock};
 use crate::record::{Programs, Record};
 use crate::rules::{
-    Comparison, Field, From, If, Let, Part, Rule, RuleSet, Text, Update, Verb, Worst,
+    Comparison, Field, From, If, Let, Part, Rule, RuleId, RuleSet, Text, Update, Verb, Worst,
 };
 
 /// Combinations of captures remembered, over all rules.
@@ -58,8 +58,8 @@ pub struct Updates {
 pub struct Updater {
     memory: Memory,
     key: Vec<u8>,
-    /// Negative amounts for a counter.
-    negative_amounts: u64,
+    /// Negative amounts for a counter, by rule.
+    negative_amounts: HashMap<RuleId, u64>,
 }
 
 #[derive(Debug)]
@@ -227,9 +227,9 @@ impl Updates {
 }
 
 impl Updater {
-    /// How many amounts were negative, and so not added, since this was last asked.
-    pub fn take_negative_amounts(&mut self) -> u64 {
-        std::mem::take(&mut self.negative_amounts)
+    /// How many amounts of each rule were negative, and so not added, since this was last asked.
+    pub fn take_negative_amounts(&mut self) -> impl ExactSizeIterator<Item = (RuleId, u64)> {
+        self.negative_amounts.drain()
     }
 
     /// Forgets all slots: the table has moved on to another epoch.
@@ -285,7 +285,9 @@ impl Updater {
                 _ if ready.is_planned => None,
                 Verb::Inc => Some(Change::Inc(times)),
                 Verb::Add(value) => line.number(value).and_then(|amount| {
-                    self.negative_amounts += u64::from(amount < 0.0);
+                    if amount < 0.0 {
+                        *self.negative_amounts.entry(found.rule).or_default() += 1;
+                    }
                     (amount >= 0.0).then_some(Change::Add(amount * times))
                 }),
                 Verb::Set(value) => line.number(value).map(Change::Set),

@@ -103,7 +103,7 @@ fn exporter_itself() -> Vec<Row> {
         series: one(),
         series_dropped: one(),
         rule_hits: one(),
-        negative_amounts: 0,
+        negative_amounts: one(),
         rules_loaded: 1,
         checkpoint_age_seconds: Some(1.0),
     };

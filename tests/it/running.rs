@@ -210,8 +210,22 @@ rules:
         &format!("--rules.dir={}", rules.display()),
     ]);
     let samples = exporter.wait_for_value(r#"site_sent_bytes_total{appliance="hsm1"}"#, 7.0);
-    let refused = samples.value("appliance_log_exporter_negative_amounts_total");
-    assert_eq!(refused, Some(1.0));
+    let refused = |samples: &Samples, rule| {
+        let series = format!(r#"appliance_log_exporter_negative_amounts_total{{rule="{rule}"}}"#);
+        samples.value(&series)
+    };
+    assert_eq!(refused(&samples, "site/sent"), Some(1.0));
+    // The rules that add amounts are there from the start, the shipped ones too.
+    let all: Vec<f64> = samples
+        .iter()
+        .filter(|(series, _)| series.contains("_negative_amounts_total"))
+        .map(|(_, value)| value)
+        .collect();
+    assert!(all.len() > 1 && all.iter().sum::<f64>() == 1.0, "{all:?}");
+    // A reload keeps it.
+    let reloaded = http_post(exporter.port, "/-/reload", "text/plain", b"");
+    assert_eq!(reloaded.map(|answer| answer.status), Some(200));
+    assert_eq!(refused(&exporter.scrape(), "site/sent"), Some(1.0));
 }
 
 #[test]
