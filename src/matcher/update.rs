@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrayvec::ArrayVec;
@@ -16,7 +16,7 @@ use memchr::memchr2;
 
 use super::Found;
 use crate::metric::{ApplianceId, Domain, MetricId, Slot, Table, Tally, lock};
-use crate::record::{Programs, Record};
+use crate::record::{Programs, Record, starts_with};
 use crate::rules::{
     Comparison, Field, From, If, Let, Part, Rule, RuleId, RuleSet, Text, Update, Verb, Worst,
 };
@@ -27,6 +27,8 @@ const REMEMBERED_MAX: usize = 1 << 16;
 const REMEMBERED_BYTES_MAX: usize = 8 << 20;
 /// Longest combination that is remembered, bytes.
 const KEY_BYTES_MAX: usize = 1 << 10;
+/// Values in a combination that is remembered.
+const SOURCES_MAX: usize = 16;
 /// State sets and comparisons remembered.
 const PLANS_MAX: usize = 1 << 14;
 
@@ -57,7 +59,6 @@ pub struct Updates {
 #[derive(Debug, Default)]
 pub struct Updater {
     memory: Memory,
-    key: Vec<u8>,
     /// Negative amounts for a counter, by rule.
     negative_amounts: HashMap<RuleId, u64>,
 }
@@ -304,12 +305,8 @@ impl Updater {
                 Depends::Nothing(at) => Some(self.memory.fixed(appliance, at, updates.fixed_len)),
                 Depends::On(group, place) => {
                     while rows.len() <= group {
-                        let row = self.memory.row(
-                            &rule.groups[rows.len()],
-                            &line,
-                            appliance,
-                            &mut self.key,
-                        );
+                        let group = &rule.groups[rows.len()];
+                        let row = self.memory.row(group, &line, appliance);
                         rows.push(row);
                     }
                     rows[group].map(|row| row + place)
@@ -875,14 +872,41 @@ struct Memory {
     plans: Vec<Plan>,
 }
 
+/// What a combination led to.
 #[derive(Debug)]
 struct Row {
     hash: u64,
-    /// Where the key is.
+    group: u32,
+    appliance: ApplianceId,
+    /// Where the values begin among the keys, each behind its length.
     key: u32,
-    key_len: u32,
     /// Where the row begins among the cells.
     start: u32,
+}
+
+impl Row {
+    /// Whether it is that of these values, as many as it was learnt from.
+    #[inline]
+    fn has(&self, keys: &[u8], values: &[Option<&[u8]>]) -> bool {
+        let mut rest = keys.get(self.key as usize..).unwrap_or_default();
+        values.iter().all(|value| {
+            let Some((len, after)) = rest.split_first_chunk::<4>() else {
+                return false;
+            };
+            let text = value.unwrap_or_default();
+            let is_same = u32::from_le_bytes(*len) == len_of(*value) && starts_with(after, text);
+            rest = after.get(text.len()..).unwrap_or_default();
+            is_same
+        })
+    }
+}
+
+/// The values of a group's sources; a value may be absent.
+type Values<'l> = ArrayVec<Option<&'l [u8]>, SOURCES_MAX>;
+
+/// The length of a value as it is remembered. No text is so long as to be taken for an absent one.
+fn len_of(value: Option<&[u8]>) -> u32 {
+    value.map_or(u32::MAX, |value| value.len() as u32)
 }
 
 impl Memory {
@@ -919,61 +943,66 @@ impl Memory {
         self.fixed[number] + at
     }
 
-    /// Where the cells of a group begin for what this line captured; none if that is too long to be remembered.
+    /// Where the cells of a group begin for what this line captured; none if that cannot be remembered: it is too long, or
+    /// does not stand in the line as it is.
     #[inline]
-    fn row(
-        &mut self,
-        group: &Group,
-        line: &Line<'_>,
-        appliance: ApplianceId,
-        key: &mut Vec<u8>,
-    ) -> Option<usize> {
-        key.clear();
-        key.extend_from_slice(&group.number.to_le_bytes());
-        key.extend_from_slice(&appliance.0.to_le_bytes());
+    fn row(&mut self, group: &Group, line: &Line<'_>, appliance: ApplianceId) -> Option<usize> {
+        let mut values = Values::new();
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u64(u64::from(group.number) << 32 | u64::from(appliance.0));
         for source in &group.sources {
             let value = match source {
-                Source::Raw(from) => Some(Cow::Borrowed(line.raw(*from))),
-                Source::Compared(at) => line
-                    .compared(*at)
-                    .map(|value| Cow::Borrowed(value.as_bytes())),
-                Source::Param(at) => line.param(*at),
+                Source::Raw(from) => Some(line.raw(*from)),
+                Source::Compared(at) => line.compared(*at).map(str::as_bytes),
+                Source::Param(at) => match line.param(*at) {
+                    Some(Cow::Owned(_)) => return None,
+                    Some(Cow::Borrowed(value)) => Some(value),
+                    None => None,
+                },
             };
-            // No text is so long.
-            let len = value.as_ref().map_or(u32::MAX, |value| value.len() as u32);
-            key.extend_from_slice(&len.to_le_bytes());
-            key.extend_from_slice(value.as_deref().unwrap_or_default());
+            hasher.write(value.unwrap_or_default());
+            values.try_push(value).ok()?;
         }
-        if key.len() > KEY_BYTES_MAX {
-            return None;
-        }
-        let hash = self.hasher.hash_one(&**key);
+        let hash = hasher.finish();
         let found = self.rows.find(hash, |row| {
             row.hash == hash
-                && self
-                    .keys
-                    .get(row.key as usize..(row.key + row.key_len) as usize)
-                    == Some(key)
+                && row.group == group.number
+                && row.appliance == appliance
+                && row.has(&self.keys, &values)
         });
-        Some(match found {
-            Some(row) => row.start as usize,
-            None => self.learn(group, key, hash),
-        })
+        match found {
+            Some(row) => Some(row.start as usize),
+            None => self.learn(group, appliance, &values, hash),
+        }
     }
 
     #[cold]
-    fn learn(&mut self, group: &Group, key: &[u8], hash: u64) -> usize {
+    fn learn(
+        &mut self,
+        group: &Group,
+        appliance: ApplianceId,
+        values: &Values<'_>,
+        hash: u64,
+    ) -> Option<usize> {
+        let bytes: usize = values.iter().flatten().map(|value| value.len()).sum();
+        if bytes > KEY_BYTES_MAX {
+            return None;
+        }
         let start = self.cells.len();
         let row = Row {
             hash,
+            group: group.number,
+            appliance,
             key: self.keys.len() as u32,
-            key_len: key.len() as u32,
             start: start as u32,
         };
-        self.keys.extend_from_slice(key);
+        for value in values {
+            self.keys.extend_from_slice(&len_of(*value).to_le_bytes());
+            self.keys.extend_from_slice(value.unwrap_or_default());
+        }
         self.cells.resize(start + group.len, UNKNOWN);
         self.rows.insert_unique(hash, row, |row| row.hash);
-        start
+        Some(start)
     }
 
     /// Remembers a plan in place of the one with the number `known`, if there is one.
