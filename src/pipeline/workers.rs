@@ -225,3 +225,61 @@ fn wait<'q>(condition: &Condvar, state: MutexGuard<'q, State>) -> MutexGuard<'q,
         .wait(state)
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use prometheus_client::metrics::counter::Counter;
+
+    use super::super::Text;
+    use super::*;
+    use crate::engine::Origin;
+    use crate::line::LineBuffer;
+    use crate::record::Clock;
+
+    fn file() -> Arc<Open> {
+        let clock = Clock {
+            zone: jiff::tz::TimeZone::UTC,
+            now: Timestamp::UNIX_EPOCH,
+        };
+        Arc::new(Open {
+            path: "file".into(),
+            source: "source".to_owned(),
+            counts: Arc::default(),
+            lines_read: Counter::default(),
+            bytes_read: Counter::default(),
+            too_long: Counter::default(),
+            too_long_bytes: Counter::default(),
+            text: Mutex::new(Text {
+                lines: LineBuffer::new(1024),
+                origin: Origin::new(clock),
+                too_long_told: false,
+            }),
+        })
+    }
+
+    #[test]
+    fn pieces_of_a_file_are_taken_in_order_and_one_at_a_time() {
+        let (a, b) = (file(), file());
+        let mut state = State::default();
+        for (second, file) in [&a, &a, &b, &a].into_iter().enumerate() {
+            state.pieces.push_back(Piece {
+                file: file.clone(),
+                now: Timestamp::from_second(second as i64).unwrap(),
+                chunk: Chunk::default(),
+            });
+        }
+        let take = |state: &mut State| state.take().map(|piece| piece.now.as_second());
+        assert_eq!(take(&mut state), Some(0));
+        assert_eq!(take(&mut state), Some(2));
+        assert_eq!(take(&mut state), None);
+        for expected in [1, 3] {
+            state.busy.retain(|busy| !Arc::ptr_eq(busy, &a));
+            assert_eq!(take(&mut state), Some(expected));
+        }
+        assert!(!state.is_done());
+        state.busy.clear();
+        assert!(state.is_done());
+    }
+}
