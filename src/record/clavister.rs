@@ -8,19 +8,8 @@ use super::time::clock_len;
 /// How many `key=value` words at the start of a cOS Stream message may hold the severity.
 const WORDS_MAX: usize = 6;
 
-/// The severity that the message itself states, if the program is one of Clavister's.
-pub(super) fn severity(program: &[u8], message: &[u8]) -> Option<Severity> {
-    if program.eq_ignore_ascii_case(b"EFW") {
-        return core_severity(message);
-    }
-    if program.eq_ignore_ascii_case(b"IPSEC") {
-        return stream_severity(message);
-    }
-    None
-}
-
-/// cOS Core counts upwards from 0 for debug: `CONN: prio=1 id=…`.
-fn core_severity(message: &[u8]) -> Option<Severity> {
+/// The severity that a message of cOS Core states, which counts upwards from 0 for debug: `CONN: prio=1 id=…`.
+pub(super) fn core_severity(message: &[u8]) -> Option<Severity> {
     let (first, rest) = split_token(message);
     let word = if first.starts_with(b"prio=") {
         first
@@ -33,7 +22,8 @@ fn core_severity(message: &[u8]) -> Option<Severity> {
     }
 }
 
-fn stream_severity(message: &[u8]) -> Option<Severity> {
+/// The same of a message of cOS Stream.
+pub(super) fn stream_severity(message: &[u8]) -> Option<Severity> {
     let mut rest = message;
     for _ in 0..WORDS_MAX {
         let (word, after) = split_token(skip_blanks(rest));

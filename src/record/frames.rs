@@ -32,25 +32,25 @@ impl<'a> Iterator for Frames<'a> {
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest?;
-        if let Some(b'1'..=b'9') = rest.first()
-            && let Some((frame, after)) = counted(rest)
-        {
-            self.rest = (!after.is_empty()).then_some(after);
-            return Some(frame);
+        match rest {
+            // A year, nearly always: behind a length of four digits a priority would begin.
+            [b'1'..=b'9', _, _, _, b'-', ..] => {}
+            [b'1'..=b'9', _, _, _, b' ', after, ..] if *after != b'<' => {}
+            [b'1'..=b'9', ..] => {
+                if let Some((frame, after)) = counted(rest) {
+                    self.rest = (!after.is_empty()).then_some(after);
+                    return Some(frame);
+                }
+            }
+            _ => {}
         }
         self.rest = None;
         Some(rest)
     }
 }
 
+#[cold]
 fn counted(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    // A year, nearly always.
-    if let Some([year @ .., b' ', after]) = text.first_chunk::<6>()
-        && year.iter().all(u8::is_ascii_digit)
-        && *after != b'<'
-    {
-        return None;
-    }
     let (digits, after) = split_digits(text);
     let [b' ', body @ ..] = after else {
         return None;

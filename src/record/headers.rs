@@ -12,12 +12,15 @@
 
 use std::ops::Range;
 
+use arrayvec::ArrayVec;
 use memchr::memchr2;
 
 use super::bytes::{digits, fits, skip_blanks, starts_with};
 use super::ordinary::{short_stamp_len, year_len};
 use super::severity::facility_name;
-use super::{ProgramId, Programs, Record, Severity, read, read_header, read_message, trim_line};
+use super::{
+    Manner, ProgramId, Programs, Record, Severity, read, read_header, read_message, trim_line,
+};
 
 /// Headers remembered.
 const HEADERS_MAX: usize = 1 << 15;
@@ -41,7 +44,20 @@ pub struct Headers {
     entries: Vec<Entry>,
     keys: Vec<u8>,
     generation: u32,
+    last_stamp: LastStamp,
 }
+
+/// The last line's stamp with what follows it, which the next line has, too, unless the second is over.
+#[derive(Debug, Default)]
+struct LastStamp {
+    bytes: ArrayVec<u8, STAMP_BYTES_MAX>,
+    /// Its form, and its length without the blank behind it.
+    kind: Option<(Stamp, usize)>,
+}
+
+/// Longest stamp that is remembered, with the blank behind it: `2024-02-29T12:05:01+01:00 `. Longer ones tell parts of
+/// the second, so that they hardly come again.
+const STAMP_BYTES_MAX: usize = 26;
 
 /// Hashes, a power of two, and entries for each.
 const HASHES: usize = 1 << 13;
@@ -57,6 +73,7 @@ impl Default for Headers {
             entries: Vec::new(),
             keys: Vec::new(),
             generation: 0,
+            last_stamp: LastStamp::default(),
         }
     }
 }
@@ -73,6 +90,7 @@ struct Entry {
     tag: Place,
     severity: Option<Severity>,
     program_id: Option<ProgramId>,
+    manner: Manner,
 }
 
 /// Start and end in the key.
@@ -131,7 +149,7 @@ impl Headers {
         record: &mut Record<'a>,
     ) -> Option<HeaderId> {
         let line = trim_line(line);
-        let Some(cut) = Cut::new(line) else {
+        let Some(cut) = Cut::new(line, &mut self.last_stamp) else {
             *record = read(line, programs);
             return None;
         };
@@ -142,30 +160,33 @@ impl Headers {
             (entry.form == cut.form && key.len() == cut.key.len() && starts_with(cut.key, key))
                 .then_some((*id, entry))
         });
-        let Some((id, entry)) = found else {
-            return self.learn(line, &cut, hash, programs, record);
+        let (id, message, manner) = match found {
+            Some((id, entry)) => {
+                let place = |place: Place| {
+                    cut.key
+                        .get(usize::from(place.0)..usize::from(place.1))
+                        .unwrap_or_default()
+                };
+                *record = Record {
+                    stamp: cut.stamp,
+                    host: entry.host.map(place),
+                    facility: match entry.facility {
+                        Facility::Word(word) => place(word),
+                        Facility::Number(number) => facility_name(u64::from(number)),
+                    },
+                    severity: entry.severity,
+                    program: place(entry.program),
+                    program_id: entry.program_id,
+                    tag: place(entry.tag),
+                    repeat: 1,
+                    ..Record::default()
+                };
+                (Some(HeaderId(id)), cut.message, entry.manner)
+            }
+            None => self.learn(line, &cut, hash, programs, record),
         };
-        let place = |place: Place| {
-            cut.key
-                .get(usize::from(place.0)..usize::from(place.1))
-                .unwrap_or_default()
-        };
-        *record = Record {
-            stamp: cut.stamp,
-            host: entry.host.map(place),
-            facility: match entry.facility {
-                Facility::Word(word) => place(word),
-                Facility::Number(number) => facility_name(u64::from(number)),
-            },
-            severity: entry.severity,
-            program: place(entry.program),
-            program_id: entry.program_id,
-            tag: place(entry.tag),
-            repeat: 1,
-            ..Record::default()
-        };
-        read_message(cut.message, record, programs);
-        Some(HeaderId(id))
+        read_message(message, record, manner);
+        id
     }
 
     #[inline]
@@ -183,13 +204,14 @@ impl Headers {
         hash: usize,
         programs: &Programs,
         record: &mut Record<'a>,
-    ) -> Option<HeaderId> {
+    ) -> (Option<HeaderId>, &'a [u8], Manner) {
         *record = Record {
             repeat: 1,
             ..Record::default()
         };
         let message = read_header(line, record, programs);
-        let id = cut.entry(record, message).map(|entry| {
+        let manner = Manner::of(record, programs);
+        let id = cut.entry(record, message, manner).map(|entry| {
             if self.entries.len() >= HEADERS_MAX {
                 self.index.fill([NONE; WAYS]);
                 self.entries.clear();
@@ -208,16 +230,32 @@ impl Headers {
             ways[0] = id;
             HeaderId(id)
         });
-        read_message(message, record, programs);
-        id
+        (id, message, manner)
+    }
+}
+
+impl LastStamp {
+    /// Reads and remembers the stamp that a line begins with, if a blank follows it.
+    fn read(&mut self, line: &[u8]) -> Option<(Stamp, usize)> {
+        let found = stamp(line)?;
+        if let Some(bytes) = line.get(..=found.1)
+            && let Ok(bytes) = ArrayVec::try_from(bytes)
+        {
+            self.bytes = bytes;
+            self.kind = Some(found);
+        }
+        Some(found)
     }
 }
 
 impl<'a> Cut<'a> {
     #[inline]
-    fn new(line: &'a [u8]) -> Option<Self> {
+    fn new(line: &'a [u8], last: &mut LastStamp) -> Option<Self> {
         let (priority, line) = priority(line)?;
-        let (kind, len) = stamp(line)?;
+        let (kind, len) = match last.kind {
+            Some(known) if starts_with(line, &last.bytes) => known,
+            _ => last.read(line)?,
+        };
         let (stamp, rest) = line.split_at_checked(len)?;
         let window = rest.get(..KEY_BYTES_MAX).unwrap_or(rest);
         let end = memchr2(b'[', b':', window)?;
@@ -272,7 +310,7 @@ impl<'a> Cut<'a> {
     }
 
     /// What is to be remembered of a line that was read, if it is all in the key.
-    fn entry(&self, record: &Record<'a>, message: &'a [u8]) -> Option<Entry> {
+    fn entry(&self, record: &Record<'a>, message: &'a [u8], manner: Manner) -> Option<Entry> {
         let same = |a: &[u8], b: &[u8]| a.as_ptr() == b.as_ptr() && a.len() == b.len();
         // A parenthesis may open what closes behind the key, and what follows an unknown name's colon may be the real
         // tag.
@@ -307,6 +345,7 @@ impl<'a> Cut<'a> {
             tag: self.place(record.tag)?,
             severity: record.severity,
             program_id: record.program_id,
+            manner,
         })
     }
 

@@ -3,7 +3,7 @@
 
 use super::Record;
 use super::bytes::{
-    ends_token, is_blank, key, short_key, skip_blanks, split_digits, strip_prefix_ignore_case,
+    ends_token, is_blank, short_key, skip_blanks, split_digits, strip_prefix_ignore_case,
 };
 use super::ordinary::word;
 use super::severity::Severity;
@@ -34,48 +34,54 @@ fn after_colon(text: &[u8]) -> &[u8] {
     skip_blanks(rest.strip_prefix(b":").unwrap_or(rest))
 }
 
-/// Reads `info : 0 : ` into the second severity and the code and returns the rest. A hexadecimal code does not need the
-/// second colon (`error : 0xc0000002 Fail to …`), since the appliance leaves it out.
+/// Reads `info : 0 : ` into the second severity and the code and returns the rest, if a message begins so. A hexadecimal
+/// code does not need the second colon (`error : 0xc0000002 Fail to …`), since the appliance leaves it out.
 #[inline]
-pub(super) fn severity_and_code<'a>(text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
-    const AUDIT: u64 = key("audit");
-    let letters = |text: &[u8]| text.iter().all(u8::is_ascii_alphabetic);
-    let severity = match word(text) {
+pub(super) fn severity_and_code<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
+    // Those of all words for severities, and of `audit`.
+    let initial = text.first()? | 0x20;
+    if !matches!(
+        initial,
+        b'a' | b'c' | b'd' | b'e' | b'i' | b'n' | b'p' | b'w'
+    ) {
+        return None;
+    }
+    match word(text) {
         Some((_, len)) => {
-            let word = text.get(..len).unwrap_or_default();
-            let folded = short_key(word);
-            match folded.and_then(Severity::from_key) {
-                Some(severity) => Some((severity, len)),
-                // A whole word that is no severity; else a colon or a tab may have ended one.
-                None if !word.is_empty() && folded != Some(AUDIT) && letters(word) => return text,
-                None => None,
+            let (word, rest) = text.split_at_checked(len)?;
+            match rest {
+                [b' ', b':', b' ', code @ ..] => {
+                    let usual = usual_code(word, code, record);
+                    if usual.is_some() {
+                        return usual;
+                    }
+                }
+                // Behind the word, or within it, a colon would have to be.
+                [_, next, ..]
+                    if !is_blank(*next)
+                        && !matches!(next, b':' | 0xc2)
+                        && word.iter().all(|byte| *byte != b':') =>
+                {
+                    return None;
+                }
+                _ => {}
             }
         }
         // Longer than eight letters are `emergency`, `informational` and `notification`.
-        None => match text.get(..9) {
-            Some(nine) if letters(nine) && !matches!(nine[0] | 0x20, b'e' | b'i' | b'n') => {
-                return text;
-            }
-            _ => None,
+        None => match text.iter().take(9).find(|byte| !byte.is_ascii_alphabetic()) {
+            Some(end) if !is_blank(*end) && !matches!(end, b':' | 0xc2) => return None,
+            None if text.len() >= 9 && !matches!(initial, b'e' | b'i' | b'n') => return None,
+            _ => {}
         },
-    };
-    severity
-        .and_then(|(severity, len)| usual_severity_and_code(text, severity, len, record))
-        .or_else(|| read_severity_and_code(text, record))
-        .unwrap_or(text)
+    }
+    read_severity_and_code(text, record)
 }
 
 /// A short cut for the form that nearly every message has: `info : 0 : ` or `error : 0xc0000711 : `, with one blank each.
-/// The severity and the length of its word are known.
+/// `code` is what stands behind the first colon.
 #[inline]
-fn usual_severity_and_code<'a>(
-    text: &'a [u8],
-    severity: Severity,
-    word_len: usize,
-    record: &mut Record<'a>,
-) -> Option<&'a [u8]> {
-    let (word, rest) = text.split_at_checked(word_len)?;
-    let code = rest.strip_prefix(b" : ")?;
+fn usual_code<'a>(word: &'a [u8], code: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
+    let severity = Severity::from_key(short_key(word)?)?;
     let code_len = match code {
         [b'0', b' ', ..] => 1,
         [b'0', b'x', digits @ ..] => {
@@ -101,7 +107,7 @@ fn usual_severity_and_code<'a>(
     Some(message)
 }
 
-#[inline]
+#[cold]
 fn read_severity_and_code<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
     const WORD_BYTES_MAX: usize = 13;
     let end = text

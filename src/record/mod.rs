@@ -94,15 +94,18 @@ fn read<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
         ..Record::default()
     };
     let message = read_header(line, &mut record, programs);
-    read_message(message, &mut record, programs);
+    let manner = Manner::of(&record, programs);
+    read_message(message, &mut record, manner);
     record
 }
 
 /// The line without what collectors leave at its ends.
 #[inline]
 fn trim_line(line: &[u8]) -> &[u8] {
-    // Nearly all begin and end with a letter or a sign; digits at the end may be an escape's.
-    if let [b'!'..=b'~', .., b'!'..=b'/' | b':'..=b'~'] = line {
+    // Nearly all begin and end with a letter, a digit or a sign; an escape begins four bytes before the end.
+    if let [b'!'..=b'~', .., fourth, _, _, b'!'..=b'~'] = line
+        && *fourth != b'#'
+    {
         return line;
     }
     let line = trim_escapes(bytes::trim_end(line));
@@ -118,9 +121,36 @@ fn read_header<'a>(line: &'a [u8], record: &mut Record<'a>, programs: &Programs)
         .unwrap_or_else(|| syslog::header(text, prioritised, record, programs))
 }
 
+/// What the messages of a program may say before the message proper that those of others do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Plain,
+    /// Junos' key management: a message id.
+    Kmd,
+    /// The time since the start.
+    Kernel,
+    /// Clavister's two: the severity among the words.
+    Efw,
+    Ipsec,
+}
+
+impl Manner {
+    fn of(record: &Record<'_>, programs: &Programs) -> Self {
+        let name = record.program;
+        match () {
+            () if programs.is_kmd(record.program_id, name) => Manner::Kmd,
+            () if name.eq_ignore_ascii_case(b"kernel") => Manner::Kernel,
+            () if name.eq_ignore_ascii_case(b"EFW") => Manner::Efw,
+            () if name.eq_ignore_ascii_case(b"IPSEC") => Manner::Ipsec,
+            () => Manner::Plain,
+        }
+    }
+}
+
 /// Takes off what stands between the header and the message proper. Which of it a message may have shows in its first
 /// byte, so that an ordinary one is not asked for all.
-fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, programs: &Programs) {
+#[inline]
+fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, manner: Manner) {
     let mut text = match text {
         [b' ', rest @ ..] if rest.first().is_some_and(u8::is_ascii_alphanumeric) => rest,
         _ => skip_escapes(bytes::skip_blanks(text)),
@@ -131,36 +161,42 @@ fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, programs: &Programs
             None => return,
         }
     }
-    if let [b'A'..=b'Z', ..] = text
-        && programs.is_kmd(record.program_id, record.program)
-        && let Some((id, rest)) = junos::message_id(text)
-    {
-        record.tag = id;
-        text = rest;
+    match (manner, text) {
+        (Manner::Kmd, [b'A'..=b'Z', ..]) => {
+            if let Some((id, rest)) = junos::message_id(text) {
+                record.tag = id;
+                text = rest;
+            }
+        }
+        (Manner::Kernel, [b'[', ..]) => text = without_uptime(text).unwrap_or(text),
+        _ => {}
     }
-    if let [b'[', ..] = text
-        && record.program.eq_ignore_ascii_case(b"kernel")
-    {
-        text = without_uptime(text).unwrap_or(text);
+    text = without_test_mark(text, record);
+    if let Some(rest) = luna::severity_and_code(text, record) {
+        text = without_test_mark(rest, record);
     }
-    if let [b'*' | b'S' | b's', ..] = text
-        && let Some(rest) = luna::test_mark(text)
-    {
-        record.test = true;
-        text = rest;
+    let severity = match manner {
+        Manner::Efw => clavister::core_severity(text),
+        Manner::Ipsec => clavister::stream_severity(text),
+        Manner::Plain | Manner::Kmd | Manner::Kernel => None,
+    };
+    if severity.is_some() {
+        record.severity = severity;
     }
-    text = luna::severity_and_code(text, record);
+    record.message = text;
+}
+
+/// Takes off the mark of a test, once, and remembers that it was there.
+#[inline]
+fn without_test_mark<'a>(text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
     if let [b'*' | b'S' | b's', ..] = text
         && !record.test
         && let Some(rest) = luna::test_mark(text)
     {
         record.test = true;
-        text = rest;
+        return rest;
     }
-    if let Some(severity) = clavister::severity(record.program, text) {
-        record.severity = Some(severity);
-    }
-    record.message = text;
+    text
 }
 
 /// Takes off what only few messages begin with: a pid, a repetition, Junos' own priority. `None` if there is no message.
