@@ -34,11 +34,16 @@ pub(super) enum Op {
     Blanks(usize),
     /// Bytes of a class, greedy.
     Run(Run),
-    /// A dotted quad; its last run of digits is `firm` or not, as in [`Run`]. If there is none, go on there.
+    /// A dotted quad; its last run of digits is `firm` or not, as in [`Run`]. Go on at `then`; if there is none, there.
     Quad {
         firm: bool,
+        then: usize,
         otherwise: Option<usize>,
     },
+    /// One of these texts, of which none begins with another.
+    OneOf(Box<[Box<[u8]>]>),
+    /// One of these bytes; if the next is another, go on there. That byte could not match.
+    Byte(Box<First>, usize),
     /// One byte that is no blank, then as few as possible; the hint finds where what follows may start.
     Lazy(Hint),
     /// Everything that is left.
@@ -85,6 +90,16 @@ impl Phrase {
         match self.blanks {
             true => Some(len + blanks(&text[len..])),
             false => Some(len),
+        }
+    }
+
+    /// Whether the first letter shows that the words are others, however they are written. It may not, although they are.
+    #[inline]
+    fn is_other(&self, text: &[u8]) -> bool {
+        match (text, &*self.usual) {
+            ([b' ', first @ b'!'..=b'~', ..], [b' ', own, ..])
+            | ([first @ b'!'..=b'~', ..], [own @ b'!'..=b'~', ..]) => first != own,
+            _ => false,
         }
     }
 }
@@ -142,7 +157,7 @@ impl First {
     }
 
     #[inline]
-    fn holds(&self, next: Option<&u8>) -> bool {
+    pub(super) fn holds(&self, next: Option<&u8>) -> bool {
         match next {
             Some(byte) => self.bytes[usize::from(byte >> 6)] >> (byte & 63) & 1 != 0,
             None => self.end,
@@ -187,9 +202,9 @@ pub(super) enum Hint {
     One(u8),
     Two(u8, u8),
     Three(u8, u8, u8),
-    /// A blank of any kind, or this.
-    BlankOr(u8),
     Text(Box<memmem::Finder<'static>>),
+    /// So many blanks of any kind at least, and then this.
+    BlanksText(usize, Box<memmem::Finder<'static>>),
     End,
     /// One of these.
     Any(Box<First>),
@@ -203,8 +218,9 @@ impl Hint {
             Hint::One(a) => any(&[*a]),
             Hint::Two(a, b) => any(&[*a, *b]),
             Hint::Three(a, b, c) => any(&[*a, *b, *c]),
-            Hint::BlankOr(a) => any(&[b' ', b'\t', 0xC2, *a]),
             Hint::Text(finder) => any(finder.needle().get(..1)?),
+            Hint::BlanksText(0, finder) => any(&[b' ', b'\t', 0xC2, *finder.needle().first()?]),
+            Hint::BlanksText(..) => any(&[b' ', b'\t', 0xC2]),
             Hint::End => None,
             Hint::Any(first) if first.end => None,
             Hint::Any(first) => Some(std::array::from_fn(|byte| first.holds(Some(&(byte as u8))))),
@@ -218,10 +234,18 @@ impl Hint {
             Hint::One(a) => memchr(*a, rest)?,
             Hint::Two(a, b) => memchr2(*a, *b, rest)?,
             Hint::Three(a, b, c) => memchr3(*a, *b, *c, rest)?,
-            Hint::BlankOr(a) => rest
-                .iter()
-                .position(|byte| byte == a || matches!(byte, b' ' | b'\t' | 0xC2))?,
             Hint::Text(finder) => finder.find(rest)?,
+            Hint::BlanksText(min, finder) => {
+                let mut behind = 0;
+                loop {
+                    let text = behind + finder.find(&rest[behind..])?;
+                    let blanks = trim_blanks(&rest[..text]).len();
+                    if *min == 0 || blanks < text {
+                        break blanks;
+                    }
+                    behind = text + 1;
+                }
+            }
             Hint::End => rest.len(),
             Hint::Any(first) => match rest.iter().position(|byte| first.holds(Some(byte))) {
                 Some(at) => at,
@@ -237,6 +261,19 @@ impl Hint {
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     ops: Box<[Op]>,
+}
+
+/// Where a run goes on: the step, and the place in the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Start {
+    at: usize,
+    pos: usize,
+}
+
+impl Start {
+    pub(super) fn pos(self) -> usize {
+        self.pos
+    }
 }
 
 /// What a run came to.
@@ -287,18 +324,68 @@ impl Machine {
         Self { ops: ops.into() }
     }
 
+    /// How far a run surely comes over a message that begins with `prefix`, whatever follows.
+    pub(super) fn after(&self, prefix: &[u8]) -> Start {
+        let mut start = Start::default();
+        loop {
+            let rest = prefix.get(start.pos..).unwrap_or_default();
+            let to = match &self.ops[start.at] {
+                // The words and blanks follow one by one.
+                Op::Phrase(..) => start.at + 1,
+                Op::Text(text) if starts_with(rest, text) => {
+                    start.pos += text.len();
+                    start.at + 1
+                }
+                Op::Blanks(min) => {
+                    let count = blanks(rest);
+                    // There may be more of them.
+                    if count < *min || matches!(rest[count..], [] | [0xC2]) {
+                        return start;
+                    }
+                    start.pos += count;
+                    start.at + 1
+                }
+                Op::OneOf(texts) => match texts.iter().find(|text| starts_with(rest, text)) {
+                    Some(text) => {
+                        start.pos += text.len();
+                        start.at + 1
+                    }
+                    None => return start,
+                },
+                Op::Byte(first, _) if !rest.is_empty() && first.holds(rest.first()) => {
+                    start.pos += 1;
+                    start.at + 1
+                }
+                Op::Unless(first, _) if !rest.is_empty() && first.holds(rest.first()) => {
+                    start.at + 1
+                }
+                Op::Byte(_, to) | Op::Unless(_, to) if !rest.is_empty() => *to,
+                Op::Jump(to) => *to,
+                _ => return start,
+            };
+            start.at = to;
+        }
+    }
+
     /// The steps, for the set that tells which machines to try.
     pub(super) fn ops(&self) -> &[Op] {
         &self.ops
     }
 
-    /// Runs over a whole message. `spans`, all of them [`NOWHERE`], are meaningful only after a match.
+    /// Runs over a whole message, from its beginning or from where [`Machine::after`] says. `spans`, all of them [`NOWHERE`],
+    /// are meaningful only after a match.
     #[inline]
-    pub(super) fn run(&self, text: &[u8], spans: &mut [Span], scratch: &mut Scratch) -> Outcome {
+    pub(super) fn run(
+        &self,
+        text: &[u8],
+        start: Start,
+        spans: &mut [Span],
+        scratch: &mut Scratch,
+    ) -> Outcome {
         let stack = &mut scratch.stack;
         stack.clear();
         let mut budget = 256 + 16 * text.len();
-        let (mut at, mut pos) = (0, 0);
+        let Start { mut at, mut pos } = start;
         loop {
             let mut failed = false;
             match &self.ops[at] {
@@ -307,11 +394,13 @@ impl Machine {
                     false => failed = true,
                 },
                 Op::Phrase(phrase, to) => {
-                    if let Some(len) = phrase.len(&text[pos..]) {
+                    let rest = &text[pos..];
+                    if let Some(len) = phrase.len(rest) {
                         pos += len;
                         at = *to;
                         continue;
                     }
+                    failed = phrase.is_other(rest);
                 }
                 Op::TextAnyCase(literal) => match text.get(pos..pos + literal.len()) {
                     Some(found) if found.eq_ignore_ascii_case(literal) => pos += literal.len(),
@@ -333,12 +422,18 @@ impl Machine {
                         pos += count;
                     }
                 }
-                Op::Quad { firm, otherwise } => match quad(&text[pos..]) {
+                Op::Quad {
+                    firm,
+                    then,
+                    otherwise,
+                } => match quad(&text[pos..]) {
                     Some((least, longest)) => {
                         if longest > least && !firm {
-                            stack.push(Back::Shrink(at + 1, pos + least, pos + longest));
+                            stack.push(Back::Shrink(*then, pos + least, pos + longest));
                         }
                         pos += longest;
+                        at = *then;
+                        continue;
                     }
                     None => match otherwise {
                         Some(to) => {
@@ -348,6 +443,20 @@ impl Machine {
                         None => failed = true,
                     },
                 },
+                Op::OneOf(options) => {
+                    let rest = &text[pos..];
+                    match options.iter().find(|option| starts_with(rest, option)) {
+                        Some(option) => pos += option.len(),
+                        None => failed = true,
+                    }
+                }
+                Op::Byte(first, to) => {
+                    if !first.holds(text.get(pos)) {
+                        at = *to;
+                        continue;
+                    }
+                    pos += 1;
+                }
                 Op::Lazy(hint) => {
                     let first = match &text[pos..] {
                         [] | [b' ' | b'\t', ..] | [0xC2] | [0xC2, 0xA0, ..] => None,
@@ -432,6 +541,12 @@ impl Machine {
 /// copied, are full of them.
 #[inline]
 pub(super) fn blanks(text: &[u8]) -> usize {
+    // One or none, nearly always.
+    match text {
+        [b'!'..=b'~', ..] => return 0,
+        [b' ', b'!'..=b'~', ..] => return 1,
+        _ => {}
+    }
     let mut at = 0;
     loop {
         match &text[at..] {
@@ -440,6 +555,14 @@ pub(super) fn blanks(text: &[u8]) -> usize {
             _ => return at,
         }
     }
+}
+
+/// The text without the blanks that it ends with.
+fn trim_blanks(mut text: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] | [rest @ .., 0xC2, 0xA0] = text {
+        text = rest;
+    }
+    text
 }
 
 impl Run {
@@ -494,13 +617,6 @@ fn quad(text: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-fn quad_op(after: First) -> Op {
-    Op::Quad {
-        firm: !First::of(|byte| byte.is_ascii_digit()).meets(after),
-        otherwise: None,
-    }
-}
-
 /// Whether a piece is a text or blanks.
 fn is_fixed(piece: &Piece) -> bool {
     matches!(piece, Piece::Text(_) | Piece::Blanks { .. })
@@ -538,11 +654,14 @@ impl Compiler<'_> {
                     digits: *class == Class::Digit,
                     firm: !First::of(|byte| class.holds(byte)).meets(next),
                 })),
-                Piece::Quad => self.ops.push(quad_op(next)),
+                Piece::Quad => self.quad(next),
                 // Where one step follows, there is a better hint; it is filled in when all is there.
                 Piece::Lazy => self.ops.push(Op::Lazy(Hint::Any(Box::new(next)))),
                 Piece::Rest => self.ops.push(Op::Rest),
-                Piece::Choice(options) => self.choice(options, next),
+                Piece::Choice(options) => match texts(options) {
+                    Some(texts) if !self.ignore_case => self.ops.push(Op::OneOf(texts)),
+                    _ => self.choice(options, next),
+                },
                 Piece::Capture(capture, inner) => {
                     let variable = self.variables[*capture];
                     self.ops.push(Op::Open {
@@ -597,6 +716,14 @@ impl Compiler<'_> {
         self.ops.push(Op::Phrase(phrase, to));
     }
 
+    fn quad(&mut self, after: First) {
+        self.ops.push(Op::Quad {
+            firm: !First::of(|byte| byte.is_ascii_digit()).meets(after),
+            then: self.ops.len() + 1,
+            otherwise: None,
+        });
+    }
+
     fn choice(&mut self, options: &[Vec<Piece>], after: First) {
         let firsts: Vec<First> = options
             .iter()
@@ -609,30 +736,68 @@ impl Compiler<'_> {
                 break;
             };
             let fork = self.ops.len();
+            let is_told = !firsts[index].meets(others);
             match option.as_slice() {
                 // See there: no other option matches where a quad does.
-                [Piece::Quad] => self.ops.push(quad_op(after)),
+                [Piece::Quad] => self.quad(after),
+                [one, rest @ ..] if is_told && is_byte(one) => {
+                    self.ops.push(Op::Byte(Box::new(firsts[index]), 0));
+                    self.sequence(rest, after, true);
+                }
+                _ if is_told => {
+                    self.ops.push(Op::Unless(Box::new(firsts[index]), 0));
+                    self.sequence(option, after, true);
+                }
                 _ => {
                     self.ops.push(Op::Split(0));
                     self.sequence(option, after, true);
                 }
             }
-            ends.push(self.ops.len());
-            self.ops.push(Op::Jump(0));
+            // Where nothing stands in the other, both go on here.
+            if options[index + 1..] != [Vec::new()] && option.as_slice() != [Piece::Quad] {
+                ends.push(self.ops.len());
+                self.ops.push(Op::Jump(0));
+            }
             let there = self.ops.len();
-            self.ops[fork] = match &self.ops[fork] {
-                Op::Quad { firm, .. } => Op::Quad {
-                    firm: *firm,
-                    otherwise: Some(there),
-                },
-                _ if firsts[index].meets(others) => Op::Split(there),
-                _ => Op::Unless(Box::new(firsts[index]), there),
-            };
+            match &mut self.ops[fork] {
+                Op::Quad { otherwise, .. } => {
+                    *otherwise = Some(there);
+                    ends.push(fork);
+                }
+                Op::Byte(_, to) | Op::Unless(_, to) | Op::Split(to) => *to = there,
+                _ => {}
+            }
         }
+        let there = self.ops.len();
         for end in ends {
-            self.ops[end] = Op::Jump(self.ops.len());
+            if let Op::Jump(to) | Op::Quad { then: to, .. } = &mut self.ops[end] {
+                *to = there;
+            }
         }
     }
+}
+
+/// Whether a piece is one byte, of whichever class.
+fn is_byte(piece: &Piece) -> bool {
+    match piece {
+        Piece::Text(text) => text.len() == 1,
+        Piece::Run { min: 1, max: 1, .. } => true,
+        _ => false,
+    }
+}
+
+/// The texts that a choice is between, if it is between texts alone and none begins with another.
+fn texts(options: &[Vec<Piece>]) -> Option<Box<[Box<[u8]>]>> {
+    let text = |option: &Vec<Piece>| match option.as_slice() {
+        [Piece::Text(text)] => Some(text.as_slice().into()),
+        _ => None,
+    };
+    let texts: Box<[Box<[u8]>]> = options.iter().map(text).collect::<Option<_>>()?;
+    let clashes = |at: usize| {
+        let mut others = texts.iter().enumerate().filter(|(other, _)| *other != at);
+        others.any(|(_, other)| texts[at].starts_with(other))
+    };
+    (!(0..texts.len()).any(clashes)).then_some(texts)
 }
 
 /// A hint that finds the step at `at`, if it is one that can be searched for.
@@ -648,11 +813,13 @@ fn hint(ops: &[Op], mut at: usize) -> Option<Hint> {
             Op::TextAnyCase(text) => {
                 Hint::Two(text[0].to_ascii_lowercase(), text[0].to_ascii_uppercase())
             }
-            Op::Blanks(0) => match ops.get(at + 1)? {
-                Op::Text(text) => Hint::BlankOr(text[0]),
-                _ => return None,
+            Op::Blanks(min) => match (min, ops.get(at + 1)?) {
+                (_, Op::Text(text)) => {
+                    Hint::BlanksText(*min, Box::new(memmem::Finder::new(text).into_owned()))
+                }
+                (0, _) => return None,
+                _ => Hint::Three(b' ', b'\t', 0xC2),
             },
-            Op::Blanks(_) => Hint::Three(b' ', b'\t', 0xC2),
             Op::End => Hint::End,
             _ => return None,
         });
@@ -693,7 +860,19 @@ mod tests {
         let variables: Vec<usize> = (0..parsed.captures.len()).collect();
         let machine = Machine::new(&parsed, false, &variables);
         let mut spans = vec![NOWHERE; parsed.captures.len()];
-        let outcome = machine.run(message.as_bytes(), &mut spans, &mut Scratch::default());
+        let run = |start, spans: &mut Vec<Span>| {
+            machine.run(message.as_bytes(), start, spans, &mut Scratch::default())
+        };
+        let outcome = run(Start::default(), &mut spans);
+        // It comes to the same from behind any beginning of the message.
+        for len in 0..=message.len() {
+            let mut again = vec![NOWHERE; parsed.captures.len()];
+            let start = machine.after(&message.as_bytes()[..len]);
+            assert_eq!(run(start, &mut again), outcome, "{template} over {message}");
+            if outcome == Outcome::Matched {
+                assert_eq!(again, spans, "{template} over {message}");
+            }
+        }
         let found = (outcome == Outcome::Matched).then(|| {
             spans
                 .iter()
@@ -771,7 +950,7 @@ mod tests {
             parts in proptest::collection::vec(
                 proptest::sample::select(vec![
                     "a", "b", " ", ":", " : ", ".", "1", "{_}", "{x}", "{y:word}", "{n:int}", "{m:number}",
-                    "{? a?}", "{?b?}", "{i:ip}", "{p:peer}", "{q:quoted}", "{h:hex}", "{e:name}", "{o:(a|a b|1)}",
+                    "{? a?}", "{?b?}", "{?b1?}", "{t:(a1|b)}", "{i:ip}", "{p:peer}", "{q:quoted}", "{h:hex}", "{e:name}", "{o:(a|a b|1)}",
                 ]), 1..7),
             message in "[ab1 :.\"/\u{a0}é]{0,14}",
         ) {

@@ -18,9 +18,9 @@ use regex_automata::util::captures::Captures;
 use regex_automata::util::syntax;
 use regex_syntax::hir::HirKind;
 
-use machine::{Machine, NOWHERE, Outcome, Scratch as MachineScratch, Span};
+use machine::{Machine, NOWHERE, Outcome, Scratch as MachineScratch, Span, Start};
 pub use nearest::Nearest;
-use set::{Beginning, Set};
+use set::{Beginning, Candidates, Set};
 pub use update::{Change, Updater, Updates};
 
 use crate::record::Record;
@@ -269,8 +269,14 @@ impl Matcher {
         let Meeting { members, set } = meeting;
         let mut any = false;
         let mut last = None;
-        let (candidates, known) = set.search(record.message);
-        for &candidate in candidates {
+        let Candidates {
+            members: candidates,
+            starts,
+            known,
+        } = set.search(record.message, |member, prefix| {
+            self.patterns[members[member as usize].1 as usize].after(prefix)
+        });
+        for (at, &candidate) in candidates.iter().enumerate() {
             let (rule, pattern) = members[candidate as usize];
             if last == Some(rule) {
                 continue;
@@ -282,8 +288,9 @@ impl Matcher {
             let spans = &mut found.spans[..*variables];
             spans.fill(NOWHERE);
             let end = known.and_then(|(member, end)| (member == candidate).then_some(end));
+            let start = starts.get(at).copied().unwrap_or_default();
             let pattern = &self.patterns[pattern as usize];
-            if pattern.captures(record.message, end, spans, machine, captures) {
+            if pattern.captures(record.message, start, end, spans, machine, captures) {
                 found.rule = rule;
                 any = true;
                 last = Some(rule);
@@ -336,12 +343,24 @@ impl Matcher {
 }
 
 impl Compiled {
-    /// `spans`, by variable and all of them [`NOWHERE`], are meaningful only after a match. `end` is where the match ends, if
-    /// that is known.
+    /// Where a run over a message that begins so goes on behind it.
+    fn after(&self, prefix: &[u8]) -> Start {
+        match self {
+            Compiled::Template { machine, .. } => machine
+                .get()
+                .map(|machine| machine.after(prefix))
+                .unwrap_or_default(),
+            Compiled::Regex { .. } => Start::default(),
+        }
+    }
+
+    /// `spans`, by variable and all of them [`NOWHERE`], are meaningful only after a match. `start` is from [`Self::after`];
+    /// `end` is where the match ends, if that is known.
     #[inline]
     fn captures(
         &self,
         message: &[u8],
+        start: Start,
         end: Option<usize>,
         spans: &mut [Span],
         scratch: &mut MachineScratch,
@@ -356,50 +375,48 @@ impl Compiled {
                 fallback,
             } => match machine
                 .get_or_init(|| Machine::new(template, *ignore_case, variables))
-                .run(message, spans, scratch)
+                .run(message, start, spans, scratch)
             {
                 Outcome::NotMatched => false,
                 Outcome::Matched => true,
-                // Rare, and still linear: a message made to spend the machine's budget.
                 Outcome::Undecided => {
                     let linear = || linear(&format!("^{}", template.to_regex(*ignore_case))).ok();
-                    let Some(regex) = fallback.get_or_init(linear) else {
-                        return false;
-                    };
-                    let named = variables.iter().map(|variable| Some(*variable));
-                    spans.fill(NOWHERE);
-                    from_regex(regex, message, named, spans, captures)
+                    undecided(
+                        fallback.get_or_init(linear),
+                        message,
+                        variables,
+                        spans,
+                        captures,
+                    )
                 }
             },
             Compiled::Regex {
                 source,
                 variables,
                 search,
-            } => match search.get_or_init(|| Search::new(source, variables).ok()) {
-                Some(Search {
-                    regex,
-                    places: Some(places),
-                }) => {
-                    let found = || {
-                        regex
-                            .search_half(&Input::new(message))
-                            .map(|half| half.offset())
-                    };
-                    let Some(end) = end.or_else(found) else {
-                        return false;
-                    };
-                    for (variable, start, stop) in places {
-                        spans[*variable] = ((end - start) as u32, (end - stop) as u32);
-                    }
-                    true
-                }
-                Some(Search { regex, .. }) => {
-                    from_regex(regex, message, variables.iter().copied(), spans, captures)
-                }
-                None => false,
-            },
+            } => search
+                .get_or_init(|| Search::new(source, variables).ok())
+                .as_ref()
+                .is_some_and(|search| search.captures(message, end, variables, spans, captures)),
         }
     }
+}
+
+/// Rare, and still linear: a message made to spend the machine's budget.
+#[cold]
+fn undecided(
+    regex: &Option<Regex>,
+    message: &[u8],
+    variables: &[usize],
+    spans: &mut [Span],
+    captures: &mut Captures,
+) -> bool {
+    let Some(regex) = regex else {
+        return false;
+    };
+    let named = variables.iter().map(|variable| Some(*variable));
+    spans.fill(NOWHERE);
+    from_regex(regex, message, named, spans, captures)
 }
 
 fn from_regex(
@@ -452,6 +469,33 @@ impl Search {
             regex: anchored(source)?,
             places: places(source, variables),
         })
+    }
+
+    /// As [`Compiled::captures`].
+    #[inline(never)]
+    fn captures(
+        &self,
+        message: &[u8],
+        end: Option<usize>,
+        variables: &[Option<usize>],
+        spans: &mut [Span],
+        captures: &mut Captures,
+    ) -> bool {
+        let Some(places) = &self.places else {
+            let variables = variables.iter().copied();
+            return from_regex(&self.regex, message, variables, spans, captures);
+        };
+        let found = || {
+            let half = self.regex.search_half(&Input::new(message))?;
+            Some(half.offset())
+        };
+        let Some(end) = end.or_else(found) else {
+            return false;
+        };
+        for (variable, start, stop) in places {
+            spans[*variable] = ((end - start) as u32, (end - stop) as u32);
+        }
+        true
     }
 }
 
@@ -623,15 +667,18 @@ mod tests {
         fn check(&self, line: &[u8], scratch: &mut Scratch) {
             for frame in record::frames(line) {
                 let record = record::parse(frame, &self.programs);
-                let mut hits: Vec<Hit> = Vec::new();
-                self.matcher.find(&record, scratch, |found| {
-                    let count = self.rules.rules[found.rule.0 as usize].variables.len();
-                    let value = |at| Some(found.capture(at, record.message)?.to_vec());
-                    hits.push((found.rule, (0..count).map(value).collect()));
-                    true
-                });
-                let line = String::from_utf8_lossy(line);
-                assert_eq!(hits, self.expected(&record), "{line}");
+                let expected = self.expected(&record);
+                // The first time, when the way there is learnt, and again, when it is known.
+                for _ in 0..3 {
+                    let mut hits: Vec<Hit> = Vec::new();
+                    self.matcher.find(&record, scratch, |found| {
+                        let count = self.rules.rules[found.rule.0 as usize].variables.len();
+                        let value = |at| Some(found.capture(at, record.message)?.to_vec());
+                        hits.push((found.rule, (0..count).map(value).collect()));
+                        true
+                    });
+                    assert_eq!(hits, expected, "{}", String::from_utf8_lossy(line));
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Why did no rule match? The rule that came nearest, and where it parted from the message. For `explain` alone; slow.
 
-use super::machine::{Machine, NOWHERE, Outcome, Scratch};
+use super::machine::{Machine, NOWHERE, Outcome, Scratch, Start};
 use super::{Matcher, holds};
 use crate::record::Record;
 use crate::rules::{Capture, Class, Pattern, Piece, RuleId, RuleSet, Scope, Template};
@@ -81,7 +81,13 @@ fn reach(template: &Template, ignore_case: bool, message: &[u8]) -> (usize, usiz
         let part = Template { pieces, captures };
         let variables: Vec<usize> = (0..spans.len()).collect();
         let machine = Machine::new(&part, ignore_case, &variables);
-        if machine.run(message, &mut spans, &mut Scratch::default()) == Outcome::Matched {
+        let outcome = machine.run(
+            message,
+            Start::default(),
+            &mut spans,
+            &mut Scratch::default(),
+        );
+        if outcome == Outcome::Matched {
             let weight = template.pieces[..count].iter().map(weight).sum();
             let at = match spans[number] {
                 NOWHERE => message.len(),

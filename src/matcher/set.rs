@@ -18,7 +18,7 @@ use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use super::machine::Op;
+use super::machine::{Op, Start};
 use crate::record::starts_with;
 
 /// With more candidates than this the automaton is asked first.
@@ -28,7 +28,10 @@ const CANDIDATES_MAX: usize = 8;
 const STATES_PER_PATTERN: usize = 8;
 const STATES_MAX: usize = 4096;
 
-/// Fewer members than this are tried rather than told apart by what follows such a text.
+/// So many members are tried rather than told apart by what follows a number or quoted text.
+const FEW: usize = 4;
+
+/// Fewer members than this are tried rather than told apart by what follows a text of any length.
 const SPREAD_MIN: usize = 4;
 
 /// Members that are tried besides those that have a text of any length at one place.
@@ -71,6 +74,8 @@ pub(super) struct Set {
     /// Where a search starts.
     start: Next,
     states: Vec<State>,
+    /// By row its state.
+    row_states: Vec<usize>,
     state_numbers: HashMap<Box<[u32]>, u32>,
     states_max: usize,
     /// Members in order.
@@ -109,6 +114,36 @@ enum Step {
 struct Way {
     text: Box<[u8]>,
     end: Next,
+    /// If it ends at a leaf of few members, where their runs go on behind the text.
+    starts: Box<[Start]>,
+}
+
+/// Of a message's first eight bytes; none for one that is shorter.
+#[inline]
+fn way_hash(message: &[u8]) -> Option<usize> {
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    let eight = u64::from_le_bytes(*message.first_chunk()?);
+    Some((eight.wrapping_mul(MULTIPLIER) >> 56) as usize)
+}
+
+/// What a search found.
+pub(super) struct Candidates<'s> {
+    /// Members in order.
+    pub members: &'s [u32],
+    /// By member where its run may start; empty if that is at the beginning.
+    pub starts: &'s [Start],
+    /// A member that is known to match, and where its match ends.
+    pub known: Option<(u32, usize)>,
+}
+
+impl<'s> Candidates<'s> {
+    fn of(members: &'s [u32]) -> Self {
+        Self {
+            members,
+            starts: &[],
+            known: None,
+        }
+    }
 }
 
 /// Ways remembered for messages whose first eight bytes have one hash, and how many hashes there are.
@@ -235,6 +270,7 @@ impl Set {
             table: Vec::new(),
             start: Next::leaf(0),
             states: Vec::new(),
+            row_states: Vec::new(),
             state_numbers: HashMap::new(),
             states_max: (64 + STATES_PER_PATTERN * members.len()).min(STATES_MAX),
             leaves: Vec::new(),
@@ -250,62 +286,74 @@ impl Set {
         this
     }
 
-    /// The members that could match, in order; none before the first could. And if one is known to match, where its match
-    /// ends.
+    /// The members that could match, in order; none before the first could. `start` says where the run of a member over a
+    /// message goes on behind these bytes, if it begins with them.
     #[inline]
-    pub(super) fn search(&mut self, message: &[u8]) -> (&[u32], Option<(u32, usize)>) {
-        let (leaf, from) = self.way(message);
-        let leaf = match leaf {
+    pub(super) fn search(
+        &mut self,
+        message: &[u8],
+        start: impl Fn(u32, &[u8]) -> Start,
+    ) -> Candidates<'_> {
+        let Some(hash) = way_hash(message) else {
+            return self.walk(self.start, message, 0);
+        };
+        let known = self.ways.get(hash).map_or(&[][..], |ways| ways);
+        let found = known.iter().position(|way| starts_with(message, &way.text));
+        let Some(at) = found else {
+            let (end, len) = self.new_way(message, hash, start);
+            return self.walk(end, message, len);
+        };
+        let way = &self.ways[hash][at];
+        match way.end.step() {
+            Step::Leaf(leaf) if !way.starts.is_empty() => Candidates {
+                members: &self.leaves[leaf],
+                starts: &self.ways[hash][at].starts,
+                known: None,
+            },
+            _ => {
+                let (end, len) = (way.end, way.text.len());
+                self.walk(end, message, len)
+            }
+        }
+    }
+
+    /// Goes on with a search from what the first bytes led to.
+    fn walk(&mut self, next: Next, message: &[u8], at: usize) -> Candidates<'_> {
+        let (end, from) = self.go(next, message, at, message.len());
+        let leaf = match end.step() {
             Step::Leaf(leaf) => leaf,
             Step::Spread(spread) => {
                 if self.spreads[spread].failures < FAILURES_MAX {
                     if self.spread(spread, message, from) {
                         self.spreads[spread].failures = 0;
-                        return (&self.union, None);
+                        return Candidates::of(&self.union);
                     }
                     self.spreads[spread].failures += 1;
                 }
                 self.spreads[spread].leaf
             }
-            // A walk ends at one of those.
-            Step::Row(_) | Step::State(_) => return (&[], None),
+            // It ends at one of those.
+            Step::Row(_) | Step::State(_) => return Candidates::of(&[]),
         };
-        if self
-            .leaves
-            .get(leaf)
-            .is_none_or(|few| few.len() > CANDIDATES_MAX)
-        {
-            return self.first_of(leaf, message);
-        }
-        (&self.leaves[leaf], None)
-    }
-
-    /// Where the walk over a whole message ends, from memory if it can be.
-    #[inline]
-    fn way(&mut self, message: &[u8]) -> (Step, usize) {
-        let Some(eight) = message.first_chunk::<8>() else {
-            return self.walk(self.start, message, 0);
-        };
-        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-        let hash = u64::from_le_bytes(*eight).wrapping_mul(MULTIPLIER) >> 56;
-        let known = self.ways.get(hash as usize).map_or(&[][..], |ways| ways);
-        let Some(way) = known.iter().find(|way| starts_with(message, &way.text)) else {
-            return self.new_way(message, hash as usize);
-        };
-        let len = way.text.len();
-        match way.end.step() {
-            end @ (Step::Leaf(_) | Step::Spread(_)) => (end, len),
-            Step::Row(_) | Step::State(_) => self.walk(way.end, message, len),
+        match self.leaves.get(leaf).map(|members| members.len()) {
+            Some(..=CANDIDATES_MAX) => Candidates::of(&self.leaves[leaf]),
+            _ => self.first_of(leaf, message),
         }
     }
 
-    /// Walks, and remembers the way up to the first number or quoted text, which is likely to be another next time.
+    /// Walks up to the first number or quoted text, which is likely to be another next time, and remembers the way.
     #[cold]
-    fn new_way(&mut self, message: &[u8], hash: usize) -> (Step, usize) {
+    fn new_way(
+        &mut self,
+        message: &[u8],
+        hash: usize,
+        start: impl Fn(u32, &[u8]) -> Start,
+    ) -> (Next, usize) {
         let varies = |byte: &u8| byte.is_ascii_digit() || *byte == b'"';
         let window = message.get(..WAY_BYTES_MAX).unwrap_or(message);
         let stop = window.iter().position(varies).unwrap_or(window.len());
         let (end, len) = self.go(self.start, message, 0, stop);
+        let end = self.few(end);
         if self.ways.is_empty() {
             let none = std::iter::repeat_with(ArrayVec::new);
             self.ways = none.take(WAY_HASHES).collect();
@@ -316,29 +364,48 @@ impl Set {
         if ways.is_full() && self.new_ways.is_multiple_of(WAYS_RENEWED) {
             ways.swap_remove((self.new_ways / WAYS_RENEWED) as usize % WAYS_MAX);
         }
-        if !ways.is_full()
-            && let Some(text) = message.get(..len)
+        if ways.is_full() {
+            return (end, len);
+        }
+        let members = match end.step() {
+            Step::Leaf(leaf) if self.leaves[leaf].len() <= CANDIDATES_MAX => &*self.leaves[leaf],
+            _ => &[],
+        };
+        // The words that the first member wants may go on behind what tells it from the others.
+        let words = message.get(..stop.max(len)).unwrap_or(message);
+        let wanted = members.first().map(|first| start(*first, words).pos());
+        if let Some(text) = words.get(..wanted.unwrap_or(0).max(len))
             && ways.iter().all(|way| *way.text != *text)
         {
-            let text = text.into();
-            ways.push(Way { text, end });
+            ways.push(Way {
+                text: text.into(),
+                end,
+                starts: members.iter().map(|member| start(*member, text)).collect(),
+            });
             // The one that leads farthest first.
             ways.sort_by_key(|way| std::cmp::Reverse(way.text.len()));
         }
-        match end.step() {
-            end @ (Step::Leaf(_) | Step::Spread(_)) => (end, len),
-            Step::Row(_) | Step::State(_) => self.walk(end, message, len),
+        (end, len)
+    }
+
+    /// Ends a walk before a number or quoted text if the members left are so few that to try them costs less than to read
+    /// on.
+    fn few(&mut self, end: Next) -> Next {
+        let number = match end.step() {
+            Step::Row(start) => self.row_states[start / self.width],
+            Step::State(number) => number,
+            Step::Leaf(_) | Step::Spread(_) => return end,
+        };
+        let nodes = self.states[number].nodes.clone();
+        let leaf = self.leaf(&nodes);
+        match self.leaves[leaf].len() {
+            ..=FEW => Next::leaf(leaf),
+            _ => end,
         }
     }
 
-    /// Goes from row to row to the end; tells which it is, and how many bytes led there.
-    #[inline]
-    fn walk(&mut self, next: Next, message: &[u8], at: usize) -> (Step, usize) {
-        let (end, at) = self.go(next, message, at, usize::MAX);
-        (end.step(), at)
-    }
-
-    /// Goes from row to row, to the end or until so many bytes are read. The end of the message counts as one.
+    /// Goes from row to row, to the end or until so many bytes are read, and tells how many were. The end of the message
+    /// counts as one.
     #[inline]
     fn go(&mut self, mut next: Next, message: &[u8], mut at: usize, stop: usize) -> (Next, usize) {
         // Where in the table we came from.
@@ -346,17 +413,14 @@ impl Set {
         loop {
             match next.step() {
                 Step::Row(mut start) => {
-                    let mut rest = message.get(at..).unwrap_or_default().iter();
                     let mut place;
+                    let mut rest = message.get(at..stop).unwrap_or_default().iter();
                     loop {
-                        if at >= stop {
-                            return (Next::row(start), at);
-                        }
                         let column = match rest.next() {
                             Some(byte) => usize::from(self.columns[usize::from(*byte)]),
+                            None if stop < message.len() => return (Next::row(start), stop),
                             None => 0,
                         };
-                        at += 1;
                         place = start + column;
                         next = self.table[place];
                         match next.step() {
@@ -364,6 +428,7 @@ impl Set {
                             _ => break,
                         }
                     }
+                    at = stop - rest.len();
                     came_by = Some(place);
                 }
                 Step::State(number) => {
@@ -395,7 +460,7 @@ impl Set {
         {
             at += found;
             walks += 1;
-            let (Step::Leaf(leaf), _) = self.walk(next, message, at) else {
+            let Step::Leaf(leaf) = self.go(next, message, at, message.len()).0.step() else {
                 return false;
             };
             if walks > WALKS_MAX || self.leaves[leaf].len() > CANDIDATES_MAX {
@@ -411,7 +476,7 @@ impl Set {
         self.union.len() <= CANDIDATES_MAX
     }
 
-    fn first_of(&mut self, leaf: usize, message: &[u8]) -> (&[u32], Option<(u32, usize)>) {
+    fn first_of(&mut self, leaf: usize, message: &[u8]) -> Candidates<'_> {
         if matches!(self.automaton, Automaton::NotMade) {
             self.automaton = match automaton(&self.regexes) {
                 Some(automaton) => {
@@ -423,7 +488,7 @@ impl Set {
         }
         let candidates = self.leaves.get(leaf).map_or(&[][..], |leaf| leaf);
         let Automaton::Made(made) = &mut self.automaton else {
-            return (candidates, None);
+            return Candidates::of(candidates);
         };
         let (automaton, cache) = &mut **made;
         let input = Input::new(message).anchored(Anchored::Yes);
@@ -432,11 +497,14 @@ impl Set {
                 let first = found.pattern().as_u32();
                 let before = candidates.partition_point(|candidate| *candidate < first);
                 let left = candidates.get(before..).unwrap_or_default();
-                (left, Some((first, found.offset())))
+                Candidates {
+                    known: Some((first, found.offset())),
+                    ..Candidates::of(left)
+                }
             }
-            Ok(None) => (&[], None),
+            Ok(None) => Candidates::of(&[]),
             // The automaton gave up, so each candidate is tried.
-            Err(_) => (candidates, None),
+            Err(_) => Candidates::of(candidates),
         }
     }
 
@@ -478,6 +546,7 @@ impl Set {
         ended.sort_unstable();
         let nowhere = self.state(&[], &stopped);
         let start = self.table.len();
+        self.row_states.push(number);
         self.table.resize(start + self.width, nowhere);
         self.table[start] = Next::leaf(self.leaf(&ended));
         for (column, next) in next.iter().enumerate().skip(1) {
@@ -716,6 +785,10 @@ impl Beginnings {
     }
 
     fn class(&mut self, class: [bool; 256], next: u32) -> u32 {
+        let mut held = (0..=u8::MAX).filter(|byte| class[usize::from(*byte)]);
+        if let (Some(byte), None) = (held.next(), held.next()) {
+            return self.push(Node::Byte(byte, next));
+        }
         let number = self.class_number(class);
         self.push(Node::Class(number, next))
     }
@@ -755,7 +828,20 @@ impl Beginnings {
                 Op::Run(run) => {
                     self.repeat(run.min > 0, next, |this, fork| this.class(*run.class, fork))
                 }
-                Op::Quad { otherwise, .. } => {
+                Op::OneOf(texts) => {
+                    let starts: Vec<u32> = texts.iter().map(|text| self.text(text, next)).collect();
+                    let one = |a, b| self.push(Node::Either(a, b));
+                    starts.into_iter().reduce(one).unwrap_or(stop)
+                }
+                Op::Byte(first, other) => {
+                    let class = std::array::from_fn(|byte| first.holds(Some(&(byte as u8))));
+                    let one = self.class(class, next);
+                    self.push(Node::Either(one, to(*other)))
+                }
+                Op::Quad {
+                    then, otherwise, ..
+                } => {
+                    let next = to(*then);
                     let digit = std::array::from_fn(|byte| (byte as u8).is_ascii_digit());
                     let last = self.repeat(true, next, |this, fork| this.class(digit, fork));
                     let quad = (0..3).fold(last, |next, _| {
