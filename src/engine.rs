@@ -279,7 +279,7 @@ impl Engine {
             self.core.table().take_in(&mut self.tally);
         }
         let negative_amounts = self.updater.take_negative_amounts();
-        if !self.hit.is_empty() || negative_amounts.len() > 0 {
+        if !self.hit.is_empty() || !negative_amounts.is_empty() {
             let mut counts = self.core.rule_counts();
             for (rule, more) in negative_amounts {
                 let rule = &self.core.rules.rules[rule.0 as usize].id;

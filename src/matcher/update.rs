@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrayvec::ArrayVec;
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable};
 use memchr::memchr2;
 
 use super::Found;
@@ -60,7 +60,7 @@ pub struct Updates {
 pub struct Updater {
     memory: Memory,
     /// Negative amounts for a counter, by rule.
-    negative_amounts: HashMap<RuleId, u64>,
+    negative_amounts: Vec<(RuleId, u64)>,
 }
 
 #[derive(Debug)]
@@ -227,10 +227,22 @@ impl Updates {
     }
 }
 
+/// Counts one amount of a rule.
+#[cold]
+fn refuse(negative_amounts: &mut Vec<(RuleId, u64)>, rule: RuleId) {
+    match negative_amounts
+        .iter_mut()
+        .find(|(known, _)| *known == rule)
+    {
+        Some((_, count)) => *count += 1,
+        None => negative_amounts.push((rule, 1)),
+    }
+}
+
 impl Updater {
     /// How many amounts of each rule were negative, and so not added, since this was last asked.
-    pub fn take_negative_amounts(&mut self) -> impl ExactSizeIterator<Item = (RuleId, u64)> {
-        self.negative_amounts.drain()
+    pub fn take_negative_amounts(&mut self) -> Vec<(RuleId, u64)> {
+        std::mem::take(&mut self.negative_amounts)
     }
 
     /// Forgets all slots: the table has moved on to another epoch.
@@ -287,9 +299,10 @@ impl Updater {
                 Verb::Inc => Some(Change::Inc(times)),
                 Verb::Add(value) => line.number(value).and_then(|amount| {
                     if amount < 0.0 {
-                        *self.negative_amounts.entry(found.rule).or_default() += 1;
+                        refuse(&mut self.negative_amounts, found.rule);
+                        return None;
                     }
-                    (amount >= 0.0).then_some(Change::Add(amount * times))
+                    Some(Change::Add(amount * times))
                 }),
                 Verb::Set(value) => line.number(value).map(Change::Set),
                 Verb::Time => line.timestamp.map(|seconds| Change::Set(seconds as f64)),
