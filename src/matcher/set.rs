@@ -24,6 +24,11 @@ use crate::record::starts_with;
 /// With more candidates than this the automaton is asked first.
 const CANDIDATES_MAX: usize = 8;
 
+/// To make an automaton costs as much as some thousand such messages, and about a mebibyte. For the first of them so
+/// many candidates are tried.
+const TRIALS: u32 = 250;
+const TRIED_MAX: usize = 16;
+
 /// States of the table, for every pattern and at most; what lies beyond is left to the automaton.
 const STATES_PER_PATTERN: usize = 8;
 const STATES_MAX: usize = 4096;
@@ -91,6 +96,8 @@ pub(super) struct Set {
     union: Vec<u32>,
     regexes: Box<[Box<str>]>,
     automaton: Automaton,
+    /// How many messages had more than [`CANDIDATES_MAX`].
+    trials: u32,
 }
 
 /// What a byte leads to: a [`Step`] in 32 bits, of which the upper two tell the kind.
@@ -281,6 +288,7 @@ impl Set {
             union: Vec::new(),
             regexes: members.into_iter().map(|member| member.regex).collect(),
             automaton: Automaton::NotMade,
+            trials: 0,
         };
         this.start = this.state(&starts, &[]);
         this
@@ -336,9 +344,19 @@ impl Set {
             Step::Row(_) | Step::State(_) => return Candidates::of(&[]),
         };
         match self.leaves.get(leaf).map(|members| members.len()) {
-            Some(..=CANDIDATES_MAX) => Candidates::of(&self.leaves[leaf]),
+            Some(count) if self.may_try(count) => Candidates::of(&self.leaves[leaf]),
             _ => self.first_of(leaf, message),
         }
+    }
+
+    /// Whether so many candidates are tried, instead of asking the automaton.
+    fn may_try(&mut self, count: usize) -> bool {
+        if count <= CANDIDATES_MAX {
+            return true;
+        }
+        let may = count <= TRIED_MAX && self.trials < TRIALS;
+        self.trials += u32::from(may);
+        may
     }
 
     /// Walks up to the first number or quoted text, which is likely to be another next time, and remembers the way.
@@ -463,7 +481,7 @@ impl Set {
             let Step::Leaf(leaf) = self.go(next, message, at, message.len()).0.step() else {
                 return false;
             };
-            if walks > WALKS_MAX || self.leaves[leaf].len() > CANDIDATES_MAX {
+            if walks > WALKS_MAX || self.leaves[leaf].len() > TRIED_MAX {
                 return false;
             }
             for member in &self.leaves[leaf] {
@@ -473,7 +491,7 @@ impl Set {
             }
             at += 1;
         }
-        self.union.len() <= CANDIDATES_MAX
+        self.may_try(self.union.len())
     }
 
     fn first_of(&mut self, leaf: usize, message: &[u8]) -> Candidates<'_> {
