@@ -135,8 +135,8 @@ fn unix_seconds(time: SystemTime) -> f64 {
 }
 
 fn serve(shared: &Arc<Shared>, serving: Serving, web: Option<WebConfig>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    // All that takes long goes to threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .thread_name("server")
         .enable_all()
         .build()?;

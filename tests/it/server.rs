@@ -131,8 +131,7 @@ impl TestServer {
         let (stop, stopped) = oneshot::channel();
         let served = app.clone();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
+            let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
