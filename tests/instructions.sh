@@ -36,7 +36,7 @@ line() {
   echo $(((long - short) / ($3 - $2)))
 }
 documented=$(cat "$here"/fixtures/catalogue/*.log | wc -l)
-catalogue=$(line catalogue "$documented" $((documented * 40)))
+catalogue=$(line catalogue $((documented * 20)) $((documented * 60)))
 mixed=$(line mixed 20000 40000)
 
 if [ "${UPDATE:-}" ]; then

@@ -9,7 +9,6 @@
 //! every place where that text may end, of which there are few. Where that does not help, one anchored automaton over
 //! all patterns names the first that matches, so that the cost does not grow with their number.
 
-use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 use memchr::{memchr, memchr2, memchr3};
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -88,7 +87,7 @@ pub(super) struct Set {
     leaf_numbers: HashMap<Box<[u32]>, u32>,
     spreads: Vec<Spread>,
     /// By hash of a message's first eight bytes; empty until there is one.
-    ways: Box<[ArrayVec<Way, WAYS_MAX>]>,
+    ways: Box<[Vec<Way>]>,
     /// How many were not known.
     new_ways: u32,
     gather: Gather,
@@ -373,16 +372,17 @@ impl Set {
         let (end, len) = self.go(self.start, message, 0, stop);
         let end = self.few(end);
         if self.ways.is_empty() {
-            let none = std::iter::repeat_with(ArrayVec::new);
+            let none = std::iter::repeat_with(Vec::new);
             self.ways = none.take(WAY_HASHES).collect();
         }
         let ways = &mut self.ways[hash];
         self.new_ways = self.new_ways.wrapping_add(1);
         // What differs from message to message all the same would drive out what does not.
-        if ways.is_full() && self.new_ways.is_multiple_of(WAYS_RENEWED) {
+        let is_full = ways.len() >= WAYS_MAX;
+        if is_full && self.new_ways.is_multiple_of(WAYS_RENEWED) {
             ways.swap_remove((self.new_ways / WAYS_RENEWED) as usize % WAYS_MAX);
         }
-        if ways.is_full() {
+        if ways.len() >= WAYS_MAX {
             return (end, len);
         }
         let members = match end.step() {
