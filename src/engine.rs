@@ -534,6 +534,7 @@ impl Engine {
             let _ = last.counters.try_push((event, 1.0));
             last.rule = Some(found.rule);
             updater.apply(
+                rules,
                 updates,
                 found,
                 record,

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 use arrayvec::ArrayVec;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -46,11 +46,13 @@ pub enum Change {
     Set(f64),
 }
 
-/// The updates of all rules, ready to run on one table.
+/// What follows from the updates of all rules, ready to run on one table. What they say stays in the [`RuleSet`].
 #[derive(Debug)]
 pub struct Updates {
     /// By rule.
-    rules: Vec<Compiled>,
+    rules: Box<[Compiled]>,
+    /// Where the metrics of the rules begin among those of the table.
+    first: u32,
     /// How many updates there are that depend on the appliance alone.
     fixed_len: usize,
 }
@@ -65,12 +67,9 @@ pub struct Updater {
 
 #[derive(Debug)]
 struct Compiled {
-    event: Arc<str>,
-    pack: Arc<str>,
     /// As the rule has them.
-    lets: Vec<(usize, Let)>,
-    updates: Vec<Ready>,
-    groups: Vec<Group>,
+    updates: Box<[Ready]>,
+    groups: Box<[Group]>,
     /// Some update wants the line's own time.
     needs_time: bool,
 }
@@ -80,15 +79,13 @@ struct Compiled {
 struct Group {
     /// Among the groups of all rules.
     number: u32,
-    sources: Vec<Source>,
+    sources: Box<[Source]>,
     /// How many updates it has.
     len: usize,
 }
 
 #[derive(Debug)]
 struct Ready {
-    update: Update,
-    metric: MetricId,
     depends: Depends,
     /// The series to be changed, and their values, are remembered together.
     is_planned: bool,
@@ -121,7 +118,8 @@ const GROUPS_MAX: usize = 3;
 
 /// All that one line offers to a text.
 struct Line<'a> {
-    rule: &'a Compiled,
+    rules: &'a RuleSet,
+    rule: &'a Rule,
     record: &'a Record<'a>,
     found: &'a Found,
     programs: &'a Programs,
@@ -133,23 +131,8 @@ struct Line<'a> {
 impl Updates {
     /// Updates for a table that was made with the same rule set; metrics of rules are the table's from `first` on.
     pub fn new(rules: &RuleSet, first: u32) -> Self {
-        let mut this = Self {
-            rules: Vec::new(),
-            fixed_len: 0,
-        };
-        let mut groups = 0;
-        for rule in &rules.rules {
-            let mut compiled = Compiled {
-                event: rule.event.clone(),
-                pack: rules.packs[rule.pack].name.clone(),
-                lets: rule.lets.clone(),
-                needs_time: rule
-                    .updates
-                    .iter()
-                    .any(|update| matches!(update.verb, Verb::Time)),
-                updates: Vec::new(),
-                groups: Vec::new(),
-            };
+        let (mut groups, mut fixed_len) = (0, 0);
+        let compile = |rule: &Rule| {
             let sources: Vec<_> = rule.updates.iter().map(|of| sources(rule, of)).collect();
             let mut distinct: Vec<Vec<Source>> = Vec::new();
             for sources in sources
@@ -170,24 +153,24 @@ impl Updates {
                 }
                 distinct = vec![all];
             }
-            for sources in distinct {
-                compiled.groups.push(Group {
-                    number: groups,
-                    sources,
-                    len: 0,
-                });
+            let group = |sources: Vec<Source>| {
                 groups += 1;
-            }
-            for (update, sources) in rule.updates.iter().zip(sources) {
+                Group {
+                    number: groups - 1,
+                    sources: sources.into(),
+                    len: 0,
+                }
+            };
+            let mut own: Box<[Group]> = distinct.into_iter().map(group).collect();
+            let ready = |(update, sources): (&Update, Option<Vec<Source>>)| {
                 let depends = match sources {
                     None => Depends::Everything,
                     Some(sources) if sources.is_empty() => {
-                        this.fixed_len += 1;
-                        Depends::Nothing(this.fixed_len - 1)
+                        fixed_len += 1;
+                        Depends::Nothing(fixed_len - 1)
                     }
                     Some(sources) => {
-                        let own = &mut compiled.groups;
-                        let known = own.iter().position(|group| group.sources == sources);
+                        let known = own.iter().position(|group| *group.sources == *sources);
                         // If it is not there, the one that holds all.
                         let at = known.unwrap_or(0);
                         own[at].len += 1;
@@ -199,7 +182,7 @@ impl Updates {
                     // The value comes to the same whenever the series does.
                     Verb::Set(value) => match depends {
                         Depends::On(at, _) => {
-                            let own = &compiled.groups[at].sources;
+                            let own = &own[at].sources;
                             value.constant().is_none()
                                 && sources_of(rule, value.sources().collect())
                                     .is_some_and(|all| all.iter().all(|one| own.contains(one)))
@@ -208,22 +191,41 @@ impl Updates {
                     },
                     Verb::Inc | Verb::Add(_) | Verb::Time => false,
                 };
-                let mut update = update.clone();
-                if let Verb::Worst(others) = &mut update.verb {
-                    for other in others {
-                        other.metric += first as usize;
-                    }
-                }
-                compiled.updates.push(Ready {
-                    metric: MetricId(first + update.metric as u32),
+                Ready {
                     depends,
                     is_planned,
-                    update,
-                });
+                }
+            };
+            Compiled {
+                updates: rule.updates.iter().zip(sources).map(ready).collect(),
+                groups: own,
+                needs_time: rule
+                    .updates
+                    .iter()
+                    .any(|update| matches!(update.verb, Verb::Time)),
             }
-            this.rules.push(compiled);
+        };
+        Self {
+            rules: rules.rules.iter().map(compile).collect(),
+            first,
+            fixed_len,
         }
-        this
+    }
+
+    /// The table's number of a metric of the rules.
+    fn metric(&self, metric: usize) -> MetricId {
+        MetricId(self.first + metric as u32)
+    }
+
+    /// How many series were ever born whose coming changes what a plan for this update would be.
+    fn births(&self, update: &Update, table: &Table) -> u64 {
+        let own = table.births(self.metric(update.metric));
+        match &update.verb {
+            Verb::Worst(others) => others.iter().fold(own, |sum, other| {
+                sum + table.births(self.metric(other.metric))
+            }),
+            _ => own,
+        }
     }
 }
 
@@ -250,8 +252,8 @@ impl Updater {
         self.memory.clear();
     }
 
-    /// Does what the rule that was found says. `timestamp` is the line's own time in seconds since 1970, asked for only
-    /// when a rule wants it. Every change is told to `each`.
+    /// Does what the rule that was found says. `updates` were made of these rules; `timestamp` is the line's own time in
+    /// seconds since 1970, asked for only when a rule wants it. Every change is told to `each`.
     ///
     /// Additions go into the tally. What depends on the order of an appliance's lines, and series that are new, go into
     /// the table at once.
@@ -262,6 +264,7 @@ impl Updater {
     )]
     pub fn apply(
         &mut self,
+        rules: &RuleSet,
         updates: &Updates,
         found: &Found,
         record: &Record<'_>,
@@ -272,7 +275,8 @@ impl Updater {
         table: &Mutex<Table>,
         mut each: impl FnMut(Slot, Change),
     ) {
-        let Some(rule) = updates.rules.get(found.rule.0 as usize) else {
+        let at = found.rule.0 as usize;
+        let Some((rule, compiled)) = rules.rules.get(at).zip(updates.rules.get(at)) else {
             return;
         };
         if rule.updates.is_empty() {
@@ -282,19 +286,24 @@ impl Updater {
             self.memory.clear();
         }
         let line = Line {
+            rules,
             rule,
             record,
             found,
             programs,
-            timestamp: if rule.needs_time { timestamp() } else { None },
+            timestamp: if compiled.needs_time {
+                timestamp()
+            } else {
+                None
+            },
             lets: OnceCell::new(),
         };
         let times = f64::from(record.repeat.max(1));
         let mut table = Lazily { table, guard: None };
         // By group of the rule its row in the memory, once it is looked up.
         let mut rows: ArrayVec<Option<usize>, GROUPS_MAX> = ArrayVec::new();
-        for ready in &rule.updates {
-            let change = match &ready.update.verb {
+        for (update, ready) in rule.updates.iter().zip(&compiled.updates) {
+            let change = match &update.verb {
                 _ if ready.is_planned => None,
                 Verb::Inc => Some(Change::Inc(times)),
                 Verb::Add(value) => line.number(value).and_then(|amount| {
@@ -318,7 +327,7 @@ impl Updater {
                 Depends::Nothing(at) => Some(self.memory.fixed(appliance, at, updates.fixed_len)),
                 Depends::On(group, place) => {
                     while rows.len() <= group {
-                        let group = &rule.groups[rows.len()];
+                        let group = &compiled.groups[rows.len()];
                         let row = self.memory.row(group, &line, appliance);
                         rows.push(row);
                     }
@@ -329,9 +338,11 @@ impl Updater {
             let Some(change) = change else {
                 let table = table.get();
                 match self.memory.plans.get(known as usize) {
-                    Some(plan) if plan.births == ready.births(table) => plan.run(table, &mut each),
+                    Some(plan) if plan.births == updates.births(update, table) => {
+                        plan.run(table, &mut each);
+                    }
                     _ => {
-                        let plan = plan(ready, &line, appliance, table);
+                        let plan = plan(updates, update, &line, appliance, table);
                         plan.run(table, &mut each);
                         self.memory.keep(cell, known, plan);
                     }
@@ -340,7 +351,7 @@ impl Updater {
             };
             let slot = match known {
                 UNKNOWN => {
-                    let slot = resolve(ready, &line, appliance, table.get());
+                    let slot = resolve(updates, update, &line, appliance, table.get());
                     if let Some(cell) = cell {
                         self.memory.cells[cell] = slot.0;
                     }
@@ -370,19 +381,6 @@ impl Lazily<'_> {
     #[inline]
     fn get(&mut self) -> &mut Table {
         self.guard.get_or_insert_with(|| lock(self.table))
-    }
-}
-
-impl Ready {
-    /// How many series were ever born whose coming changes what a plan for this update would be.
-    fn births(&self, table: &Table) -> u64 {
-        let own = table.births(self.metric);
-        match &self.update.verb {
-            Verb::Worst(others) => others.iter().fold(own, |sum, other| {
-                sum + table.births(MetricId(other.metric as u32))
-            }),
-            _ => own,
-        }
     }
 }
 
@@ -417,8 +415,13 @@ impl Plan {
 }
 
 /// The series that an update leads to: [`Slot::NONE`] if a condition does not hold or a label is empty.
-fn resolve(ready: &Ready, line: &Line<'_>, appliance: ApplianceId, table: &mut Table) -> Slot {
-    let update = &ready.update;
+fn resolve(
+    updates: &Updates,
+    update: &Update,
+    line: &Line<'_>,
+    appliance: ApplianceId,
+    table: &mut Table,
+) -> Slot {
     if !line.holds(&update.conditions) {
         return Slot::NONE;
     }
@@ -429,26 +432,34 @@ fn resolve(ready: &Ready, line: &Line<'_>, appliance: ApplianceId, table: &mut T
         .iter()
         .map(|label| label.as_deref().unwrap_or_default())
         .collect();
-    table.series(ready.metric, appliance, line.record.test, &labels)
+    let metric = updates.metric(update.metric);
+    table.series(metric, appliance, line.record.test, &labels)
 }
 
 /// What an update does of which more than the series is remembered. Makes the series.
-fn plan(ready: &Ready, line: &Line<'_>, appliance: ApplianceId, table: &mut Table) -> Plan {
+fn plan(
+    updates: &Updates,
+    update: &Update,
+    line: &Line<'_>,
+    appliance: ApplianceId,
+    table: &mut Table,
+) -> Plan {
     let mut plan = Plan::default();
-    fill(&mut plan, ready, line, appliance, table);
-    plan.births = ready.births(table);
+    fill(&mut plan, updates, update, line, appliance, table);
+    plan.births = updates.births(update, table);
     plan
 }
 
 /// Nothing is planned if a condition does not hold or a label is empty, hence the option.
 fn fill(
     plan: &mut Plan,
-    ready: &Ready,
+    updates: &Updates,
+    update: &Update,
     line: &Line<'_>,
     appliance: ApplianceId,
     table: &mut Table,
 ) -> Option<()> {
-    let update = &ready.update;
+    let metric = updates.metric(update.metric);
     let test = line.record.test;
     if !line.holds(&update.conditions) {
         return None;
@@ -474,16 +485,16 @@ fn fill(
                 None => vec![active.as_ref()],
             };
             let there: Vec<(Slot, bool)> = table
-                .siblings(ready.metric, appliance, test, &labels, *label)
+                .siblings(metric, appliance, test, &labels, *label)
                 .map(|(slot, value)| (slot, active.contains(&value)))
                 .collect();
             let others = there.iter().filter(|(_, active)| !active);
             plan.set.extend(others.map(|(slot, _)| (*slot, 0.0)));
-            if let Domain::OneOf(values) = &table.spec(ready.metric).domains[*label] {
+            if let Domain::OneOf(values) = &table.spec(metric).domains[*label] {
                 let (values, mut labels) = (values.clone(), labels.clone());
                 for value in values.iter().filter(|value| !active.contains(&&***value)) {
                     labels[*label] = value;
-                    let slot = table.series(ready.metric, appliance, test, &labels);
+                    let slot = table.series(metric, appliance, test, &labels);
                     if there.iter().all(|(known, _)| *known != slot) {
                         plan.set.push((slot, 0.0));
                     }
@@ -491,21 +502,21 @@ fn fill(
             }
             for value in active {
                 labels[*label] = value;
-                let slot = table.series(ready.metric, appliance, test, &labels);
+                let slot = table.series(metric, appliance, test, &labels);
                 plan.set.push((slot, 1.0));
             }
         }
         Verb::Worst(groups) => {
             let weighed = groups
                 .iter()
-                .flat_map(|group| weighed(group, line, appliance, table))
+                .flat_map(|group| weighed(updates, group, line, appliance, table))
                 .collect();
-            let slot = table.series(ready.metric, appliance, test, &labels);
+            let slot = table.series(metric, appliance, test, &labels);
             plan.worst = Some((slot, weighed));
         }
         Verb::Set(value) => {
             let value = line.number(value)?;
-            let slot = table.series(ready.metric, appliance, test, &labels);
+            let slot = table.series(metric, appliance, test, &labels);
             plan.set.push((slot, value));
         }
         Verb::Inc | Verb::Add(_) | Verb::Time => {}
@@ -515,6 +526,7 @@ fn fill(
 
 /// The group's series that are there, and their weights.
 fn weighed(
+    updates: &Updates,
     group: &Worst,
     line: &Line<'_>,
     appliance: ApplianceId,
@@ -527,7 +539,7 @@ fn weighed(
         .iter()
         .map(|label| label.as_deref().unwrap_or_default())
         .collect();
-    let metric = MetricId(group.metric as u32);
+    let metric = updates.metric(group.metric);
     let mut weighed = Vec::new();
     for (value, weight) in &group.weights {
         labels[group.label] = value;
@@ -572,7 +584,7 @@ impl<'a> Line<'a> {
                 }
             }
             From::Field(Field::Event) => Cow::Borrowed(&*self.rule.event),
-            From::Field(Field::Pack) => Cow::Borrowed(&*self.rule.pack),
+            From::Field(Field::Pack) => Cow::Borrowed(&*self.rules.packs[self.rule.pack].name),
             From::Field(Field::Timestamp) => Cow::Owned(self.timestamp?.to_string()),
             From::Field(Field::Program) => match self.record.program_id {
                 Some(id) => Cow::Borrowed(self.programs.name(id)),
