@@ -7,7 +7,7 @@
 //!
 //! Here is no I/O. Names must be valid metric and label names; whoever loads the rules checks that.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -96,38 +96,82 @@ pub fn gzip_accepted(accept_encoding: &str) -> bool {
     gzip > 0 && gzip >= identity.unwrap_or(0)
 }
 
-/// Compresses a body, fast rather than small: a scrape crosses one network once.
-#[expect(clippy::unreachable, reason = "a Vec takes every write")]
-pub fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
-    match encoder.write_all(body).and_then(|()| encoder.finish()) {
-        Ok(compressed) => compressed,
-        Err(error) => unreachable!("writing to memory failed: {error}"),
+/// A scrape's body in the making, compressed as it grows if it is to be: fast rather than small, it crosses one network
+/// once.
+#[derive(Debug)]
+pub struct Body(Coding);
+
+#[derive(Debug)]
+enum Coding {
+    Plain(Vec<u8>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
+}
+
+impl Body {
+    /// An empty one.
+    pub fn new(gzip: bool) -> Self {
+        Self(match gzip {
+            true => Coding::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::fast()))),
+            false => Coding::Plain(Vec::new()),
+        })
+    }
+
+    /// Makes room for the text of a snapshot, if it is not compressed.
+    pub fn expect(&mut self, snapshot: &Snapshot) {
+        if let Coding::Plain(body) = &mut self.0 {
+            let families = snapshot.families.iter();
+            let series: usize = families.map(|(_, series)| series.len()).sum();
+            body.reserve(4096 + 96 * series);
+        }
+    }
+
+    /// Appends a text.
+    #[expect(clippy::unreachable, reason = "a Vec takes every write")]
+    pub fn push(&mut self, text: &str) {
+        match &mut self.0 {
+            Coding::Plain(body) => body.extend_from_slice(text.as_bytes()),
+            Coding::Gzip(encoder) => {
+                if let Err(error) = encoder.write_all(text.as_bytes()) {
+                    unreachable!("writing to memory failed: {error}");
+                }
+            }
+        }
+    }
+
+    /// The bytes to be sent.
+    #[expect(clippy::unreachable, reason = "a Vec takes every write")]
+    pub fn finish(self) -> Vec<u8> {
+        match self.0 {
+            Coding::Plain(body) => body,
+            Coding::Gzip(encoder) => match encoder.finish() {
+                Ok(compressed) => compressed,
+                Err(error) => unreachable!("writing to memory failed: {error}"),
+            },
+        }
     }
 }
 
-/// Writes the exporter's own metrics, then the snapshot.
-///
-/// Holds the whole text in memory, about 100 bytes a series; of what it is made from, one family at a time is held twice.
+/// The exporter's own metrics, then the snapshot, as one text: about 100 bytes a series.
+pub fn encode(own: &Registry, snapshot: Snapshot, format: Format) -> String {
+    let mut out = String::new();
+    write(own, snapshot, format, |text| out.push_str(text));
+    out
+}
+
+/// Writes the exporter's own metrics, then the snapshot: tells `each` the text family by family, and holds no more of it
+/// at a time.
 #[expect(
     clippy::unreachable,
     reason = "a String takes every write, and our collector fails with nothing else"
 )]
-pub fn encode(own: &Registry, snapshot: Snapshot, format: Format) -> String {
-    let series: usize = snapshot
-        .families
-        .iter()
-        .map(|(_, series)| series.len())
-        .sum();
-    let mut out = String::with_capacity(4096 + 96 * series);
+pub fn write(own: &Registry, snapshot: Snapshot, format: Format, mut each: impl FnMut(&str)) {
     let mut text = String::new();
     let mut write = |registry: &Registry| {
         text.clear();
         text::encode_registry(&mut text, registry)?;
         match format {
-            // Written in memory that the processor's caches know, and copied at once.
-            Format::OpenMetrics => out.push_str(&text),
-            Format::Classic => classic(&text, &mut out),
+            Format::OpenMetrics => each(&text),
+            Format::Classic => classic(&text, &mut each),
         }
         Ok(())
     };
@@ -138,12 +182,13 @@ pub fn encode(own: &Registry, snapshot: Snapshot, format: Format) -> String {
         written = written.and_then(|()| write(&registry));
     }
     if format == Format::OpenMetrics {
-        written = written.and_then(|()| text::encode_eof(&mut out));
+        text.clear();
+        written = written.and_then(|()| text::encode_eof(&mut text));
+        each(&text);
     }
     if written.is_err() {
         unreachable!("writing to memory failed");
     }
-    out
 }
 
 /// One item of an `Accept…` header.
@@ -275,12 +320,11 @@ fn escape_help(help: &str) -> String {
 }
 
 /// OpenMetrics text as the classic format has it: a counter's family is called as its samples are, an info is a gauge,
-/// units and the end are not told, and quotes in help texts stand for themselves.
+/// units and the end are not told, and quotes in help texts stand for themselves. Told to `each` piece by piece.
 ///
 /// Samples are the same in both formats, so only the lines that begin with `# ` are looked at. No other line can look
 /// like one: newlines in label values and help texts are escaped.
-fn classic(open_metrics: &str, out: &mut String) {
-    out.reserve(open_metrics.len());
+fn classic(open_metrics: &str, each: &mut impl FnMut(&str)) {
     let comment = memmem::Finder::new("\n# ");
     let mut rest = open_metrics;
     let mut help = None;
@@ -300,10 +344,9 @@ fn classic(open_metrics: &str, out: &mut String) {
                     };
                     if let Some((_, help)) = help.take() {
                         let help = help.replace("\\\"", "\"");
-                        // Writing to a String does not fail.
-                        let _ = writeln!(out, "# HELP {name}{suffix} {help}");
+                        each(&format!("# HELP {name}{suffix} {help}\n"));
                     }
-                    let _ = writeln!(out, "# TYPE {name}{suffix} {kind}");
+                    each(&format!("# TYPE {name}{suffix} {kind}\n"));
                 }
                 _ => {}
             }
@@ -312,7 +355,7 @@ fn classic(open_metrics: &str, out: &mut String) {
                 .find(rest.as_bytes())
                 .map_or(rest.len(), |newline| newline + 1);
             let (samples, after) = rest.split_at(end);
-            out.push_str(samples);
+            each(samples);
             rest = after;
         }
     }
@@ -525,7 +568,9 @@ bare 1
     #[test]
     fn gzip_gives_back_what_it_took() {
         let text = "reading{appliance=\"hsm\"} 1\n".repeat(1000);
-        let compressed = gzip(text.as_bytes());
+        let mut body = Body::new(true);
+        text.split_inclusive('\n').for_each(|line| body.push(line));
+        let compressed = body.finish();
         assert!(compressed.len() < text.len() / 10);
         let mut back = String::new();
         flate2::read::GzDecoder::new(&compressed[..])

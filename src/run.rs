@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::config::{self, Config};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Core;
-use crate::exposition::{self, Format};
+use crate::exposition::{self, Body, Format};
 use crate::metric::{Mirror, Saved};
 use crate::own_metrics::{AtScrape, OwnMetrics, Process};
 use crate::pipeline::{EndOnPanic, Pipeline};
@@ -583,7 +583,7 @@ impl Shared {
 }
 
 impl App for Shared {
-    fn exposition(&self, format: Format) -> String {
+    fn exposition(&self, format: Format, body: &mut Body) {
         let (source_lag_bytes, unreadable_files) = {
             let figures = self.figures();
             (figures.lag.clone(), figures.unreadable.clone())
@@ -635,7 +635,8 @@ impl App for Shared {
         drop(mirror);
         snapshot.families.extend(at_scrape.families());
         snapshot.families.extend(Process::read().families());
-        exposition::encode(&self.own.registry, snapshot, format)
+        body.expect(&snapshot);
+        exposition::write(&self.own.registry, snapshot, format, |text| body.push(text));
     }
 
     fn status(&self) -> server::Status {

@@ -673,7 +673,13 @@ fn collect(
     labels: &[Option<Label>],
     values: &[f64],
 ) -> Snapshot {
-    let mut rows: Vec<Vec<Series>> = vec![Vec::new(); families.len()];
+    // Room for as many as there are: what a growing vector leaves behind is more than the allocator likes to keep, and to
+    // get it anew from the system for every scrape costs half as much as the scrape itself.
+    let mut counts = vec![0; families.len()];
+    for label in labels.iter().flatten() {
+        counts[label.metric.0 as usize] += 1;
+    }
+    let mut rows: Vec<Vec<Series>> = counts.into_iter().map(Vec::with_capacity).collect();
     for (label, value) in labels.iter().zip(values) {
         let Some(label) = label else { continue };
         rows[label.metric.0 as usize].push(Series {

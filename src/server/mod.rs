@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::exposition::{self, Format};
+use crate::exposition::{self, Body, Format};
 
 use auth::Passwords;
 pub use listen::{BindError, bind, systemd_listeners};
@@ -43,8 +43,8 @@ use write_deadline::WriteDeadline;
 
 /// What the server asks of the application. All of it may block for a while.
 pub trait App: Send + Sync + 'static {
-    /// The text of a scrape.
-    fn exposition(&self, format: Format) -> String;
+    /// Appends the text of a scrape.
+    fn exposition(&self, format: Format, body: &mut Body);
     /// What the page at `/` shows.
     fn status(&self) -> Status;
     /// Whether the backlog found at start has been applied. Until then scrapes are refused.
@@ -379,11 +379,9 @@ async fn scrape(shared: Arc<Shared>, headers: &HeaderMap) -> Answer {
         if !app.ready() {
             return not_ready();
         }
-        let mut body = app.exposition(format).into_bytes();
-        if gzip {
-            body = exposition::gzip(&body);
-        }
-        let mut answer = respond(StatusCode::OK, format.content_type(), body);
+        let mut body = Body::new(gzip);
+        app.exposition(format, &mut body);
+        let mut answer = respond(StatusCode::OK, format.content_type(), body.finish());
         let headers = answer.headers_mut();
         if gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

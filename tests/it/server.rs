@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use appliance_log_exporter::exposition::{Format, encode};
+use appliance_log_exporter::exposition::{Body, Format, encode};
 use appliance_log_exporter::metric::{Family, Kind, Series, Snapshot};
 use appliance_log_exporter::server::{App, Options, Status, WebConfig, bind, serve};
 use appliance_log_exporter::unrecognised::Folded;
@@ -65,11 +65,11 @@ impl Gate {
 }
 
 impl App for TestApp {
-    fn exposition(&self, format: Format) -> String {
+    fn exposition(&self, format: Format, body: &mut Body) {
         self.gate.pass();
-        match format {
-            Format::Classic => self.body.clone(),
-            Format::OpenMetrics => format!("{}# EOF\n", self.body),
+        body.push(&self.body);
+        if format == Format::OpenMetrics {
+            body.push("# EOF\n");
         }
     }
 
