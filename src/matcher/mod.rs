@@ -9,6 +9,7 @@ mod nearest;
 mod set;
 mod update;
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::{HashMap, HashSet};
@@ -273,9 +274,14 @@ impl Matcher {
             members: candidates,
             starts,
             known,
-        } = set.search(record.message, |member, prefix| {
-            self.patterns[members[member as usize].1 as usize].after(prefix)
-        });
+        } = set.search(
+            record.message,
+            |member, prefix| self.patterns[members[member as usize].1 as usize].after(prefix),
+            || {
+                let patterns = members.iter().map(|(_, at)| &self.patterns[*at as usize]);
+                patterns.map(Compiled::regex).collect()
+            },
+        );
         for (at, &candidate) in candidates.iter().enumerate() {
             let (rule, pattern) = members[candidate as usize];
             if last == Some(rule) {
@@ -324,18 +330,12 @@ impl Matcher {
                     variables,
                     machine,
                     ..
-                } => set::Member {
-                    beginning: Beginning::Ops(
-                        machine
-                            .get_or_init(|| Machine::new(template, *ignore_case, variables))
-                            .ops(),
-                    ),
-                    regex: template.to_regex(*ignore_case).into(),
-                },
-                Compiled::Regex { source, .. } => set::Member {
-                    beginning: Beginning::Regex,
-                    regex: (**source).into(),
-                },
+                } => Beginning::Ops(
+                    machine
+                        .get_or_init(|| Machine::new(template, *ignore_case, variables))
+                        .ops(),
+                ),
+                Compiled::Regex { source, .. } => Beginning::Regex(source),
             }
         }));
         Meeting { members, set }
@@ -343,6 +343,18 @@ impl Matcher {
 }
 
 impl Compiled {
+    /// The pattern as a regular expression, which whoever runs it anchors at the start.
+    fn regex(&self) -> Cow<'_, str> {
+        match self {
+            Compiled::Template {
+                template,
+                ignore_case,
+                ..
+            } => Cow::Owned(template.to_regex(*ignore_case)),
+            Compiled::Regex { source, .. } => Cow::Borrowed(source),
+        }
+    }
+
     /// Where a run over a message that begins so goes on behind it.
     fn after(&self, prefix: &[u8]) -> Start {
         match self {

@@ -48,19 +48,12 @@ const WALKS_MAX: usize = 24;
 const CACHE_BYTES_PER_PATTERN: usize = 64 << 10;
 const CACHE_BYTES_MAX: usize = 64 << 20;
 
-/// How one pattern takes part in a set.
-pub(super) struct Member<'m> {
-    pub beginning: Beginning<'m>,
-    /// The pattern, anchored at the start by whoever runs it.
-    pub regex: Box<str>,
-}
-
 /// What a pattern may begin with.
 pub(super) enum Beginning<'m> {
     /// What this machine accepts.
     Ops(&'m [Op]),
-    /// What the regex says.
-    Regex,
+    /// What this regular expression says.
+    Regex(&'m str),
 }
 
 /// The patterns of one program, told apart by their number in order.
@@ -93,7 +86,6 @@ pub(super) struct Set {
     gather: Gather,
     /// Candidates of a search that went several ways.
     union: Vec<u32>,
-    regexes: Box<[Box<str>]>,
     automaton: Automaton,
     /// How many messages had more than [`CANDIDATES_MAX`].
     trials: u32,
@@ -261,9 +253,9 @@ enum Automaton {
 }
 
 impl Set {
-    pub(super) fn new<'m>(members: impl Iterator<Item = Member<'m>>) -> Self {
-        let members: Vec<Member> = members.collect();
-        let beginnings = Beginnings::new(&members);
+    /// A set of patterns that begin so.
+    pub(super) fn new<'m>(members: impl Iterator<Item = Beginning<'m>>) -> Self {
+        let beginnings = Beginnings::new(members);
         let (columns, width) = beginnings.columns();
         let class_columns = beginnings.class_columns(&columns);
         let starts = beginnings.starts.clone();
@@ -278,14 +270,13 @@ impl Set {
             states: Vec::new(),
             row_states: Vec::new(),
             state_numbers: HashMap::new(),
-            states_max: (64 + STATES_PER_PATTERN * members.len()).min(STATES_MAX),
+            states_max: (64 + STATES_PER_PATTERN * starts.len()).min(STATES_MAX),
             leaves: Vec::new(),
             leaf_numbers: HashMap::new(),
             new_ways: 0,
             spreads: Vec::new(),
             ways: Box::default(),
             union: Vec::new(),
-            regexes: members.into_iter().map(|member| member.regex).collect(),
             automaton: Automaton::NotMade,
             trials: 0,
         };
@@ -294,21 +285,23 @@ impl Set {
     }
 
     /// The members that could match, in order; none before the first could. `start` says where the run of a member over a
-    /// message goes on behind these bytes, if it begins with them.
+    /// message goes on behind these bytes, if it begins with them; `regexes` are what the members say, in order, and asked
+    /// for only once.
     #[inline]
-    pub(super) fn search(
+    pub(super) fn search<R: AsRef<str>>(
         &mut self,
         message: &[u8],
         start: impl Fn(u32, &[u8]) -> Start,
+        regexes: impl FnOnce() -> Vec<R>,
     ) -> Candidates<'_> {
         let Some(hash) = way_hash(message) else {
-            return self.walk(self.start, message, 0);
+            return self.walk(self.start, message, 0, regexes);
         };
         let known = self.ways.get(hash).map_or(&[][..], |ways| ways);
         let found = known.iter().position(|way| starts_with(message, &way.text));
         let Some(at) = found else {
             let (end, len) = self.new_way(message, hash, start);
-            return self.walk(end, message, len);
+            return self.walk(end, message, len, regexes);
         };
         let way = &self.ways[hash][at];
         match way.end.step() {
@@ -319,13 +312,19 @@ impl Set {
             },
             _ => {
                 let (end, len) = (way.end, way.text.len());
-                self.walk(end, message, len)
+                self.walk(end, message, len, regexes)
             }
         }
     }
 
     /// Goes on with a search from what the first bytes led to.
-    fn walk(&mut self, next: Next, message: &[u8], at: usize) -> Candidates<'_> {
+    fn walk<R: AsRef<str>>(
+        &mut self,
+        next: Next,
+        message: &[u8],
+        at: usize,
+        regexes: impl FnOnce() -> Vec<R>,
+    ) -> Candidates<'_> {
         let (end, from) = self.go(next, message, at, message.len());
         let leaf = match end.step() {
             Step::Leaf(leaf) => leaf,
@@ -344,7 +343,7 @@ impl Set {
         };
         match self.leaves.get(leaf).map(|members| members.len()) {
             Some(count) if self.may_try(count) => Candidates::of(&self.leaves[leaf]),
-            _ => self.first_of(leaf, message),
+            _ => self.first_of(leaf, message, regexes),
         }
     }
 
@@ -494,9 +493,14 @@ impl Set {
         self.may_try(self.union.len())
     }
 
-    fn first_of(&mut self, leaf: usize, message: &[u8]) -> Candidates<'_> {
+    fn first_of<R: AsRef<str>>(
+        &mut self,
+        leaf: usize,
+        message: &[u8],
+        regexes: impl FnOnce() -> Vec<R>,
+    ) -> Candidates<'_> {
         if matches!(self.automaton, Automaton::NotMade) {
-            self.automaton = match automaton(&self.regexes) {
+            self.automaton = match automaton(&regexes()) {
                 Some(automaton) => {
                     let cache = automaton.create_cache();
                     Automaton::Made(Box::new((automaton, cache)))
@@ -607,8 +611,7 @@ impl Set {
             .copied()
             .filter(|at| !matches!(node(at), Node::Text(..)))
             .collect();
-        let mut owners: Vec<u32> = others.iter().map(|at| self.beginnings.owner(*at)).collect();
-        owners.dedup();
+        let owners = self.beginnings.owners(&others);
         let mut of_texts: Vec<u32> = texts.iter().map(|(owner, ..)| *owner).collect();
         of_texts.dedup();
         if of_texts.len() > SPREAD_MIN && owners.len() <= OTHERS_MAX {
@@ -645,11 +648,9 @@ impl Set {
         Next::state(self.states.len() - 1)
     }
 
-    /// `nodes` are sorted, and so are their owners.
+    /// `nodes` are sorted.
     fn leaf(&mut self, nodes: &[u32]) -> usize {
-        let owner = |node: &u32| self.beginnings.owner(*node);
-        let mut owners: Vec<u32> = nodes.iter().map(owner).collect();
-        owners.dedup();
+        let owners = self.beginnings.owners(nodes);
         let leaves = &mut self.leaves;
         let number = self
             .leaf_numbers
@@ -701,7 +702,7 @@ impl Gather {
 }
 
 /// None if the patterns are too many for the limit; every candidate is then tried in order.
-fn automaton(patterns: &[Box<str>]) -> Option<DFA> {
+fn automaton(patterns: &[impl AsRef<str>]) -> Option<DFA> {
     let nfa = thompson::NFA::compiler()
         .syntax(syntax())
         .configure(
@@ -728,10 +729,8 @@ fn syntax() -> syntax::Config {
 #[derive(Debug)]
 struct Beginnings {
     nodes: Vec<Node>,
-    /// By node the member that it belongs to.
-    owners: Vec<u32>,
     starts: Vec<u32>,
-    /// By member the node from which on anything goes.
+    /// By member the node from which on anything goes: the first of its own.
     stops: Vec<u32>,
     /// Classes of bytes that nodes refer to.
     classes: Vec<[bool; 256]>,
@@ -754,27 +753,27 @@ enum Node {
 }
 
 impl Beginnings {
-    fn new(members: &[Member<'_>]) -> Self {
+    fn new<'m>(members: impl Iterator<Item = Beginning<'m>>) -> Self {
         let mut this = Self {
             nodes: Vec::new(),
-            owners: Vec::new(),
             starts: Vec::new(),
             stops: Vec::new(),
             classes: Vec::new(),
         };
-        for (member, number) in members.iter().zip(0..) {
+        for member in members {
             let stop = this.push(Node::Stop);
-            let start = match member.beginning {
+            let start = match member {
                 Beginning::Ops(ops) => this.ops(ops, stop),
-                Beginning::Regex => match syntax::parse_with(&member.regex, &syntax()) {
+                Beginning::Regex(regex) => match syntax::parse_with(regex, &syntax()) {
                     Ok(hir) => this.hir(&hir, stop),
                     Err(_) => stop,
                 },
             };
             this.starts.push(start);
             this.stops.push(stop);
-            this.owners.resize(this.nodes.len(), number);
         }
+        // As it grew it took up to twice the room.
+        this.nodes.shrink_to_fit();
         this
     }
 
@@ -783,8 +782,25 @@ impl Beginnings {
         self.nodes.len() as u32 - 1
     }
 
+    /// The member that a node belongs to.
     fn owner(&self, node: u32) -> u32 {
-        self.owners[node as usize]
+        self.stops.partition_point(|stop| *stop <= node) as u32 - 1
+    }
+
+    /// The members that these nodes, which are sorted, belong to, in order.
+    fn owners(&self, nodes: &[u32]) -> Vec<u32> {
+        let mut owners = Vec::new();
+        // Where the nodes of the last of them end.
+        let mut end = 0;
+        for node in nodes {
+            if *node >= end {
+                let owner = self.owner(*node);
+                let next = self.stops.get(owner as usize + 1);
+                end = next.copied().unwrap_or(u32::MAX);
+                owners.push(owner);
+            }
+        }
+        owners
     }
 
     /// Whether at most one member has all these nodes.
