@@ -96,8 +96,8 @@ struct Text {
 }
 
 impl Open {
-    /// Counts the next bytes of the run.
-    fn count(&self, engine: &mut Engine, now: Timestamp, bytes: &[u8]) {
+    /// Counts the next bytes of the run; without any, the run is over, and an unfinished line counts as one.
+    fn count(&self, engine: &mut Engine, now: Timestamp, bytes: Option<&[u8]>) {
         let mut text = lock(&self.text);
         let Text {
             lines,
@@ -107,13 +107,19 @@ impl Open {
         engine.set_now(u32::try_from(now.as_second()).unwrap_or(0));
         origin.clock.now = now;
         let (mut count, mut skipped) = (0, 0);
-        lines.push(bytes, |line| {
+        let each = |line: Line<'_>| {
             count += 1;
             skipped += line.skipped_bytes;
             self.line(engine, origin, line);
-        });
+        };
+        match bytes {
+            Some(bytes) => {
+                lines.push(bytes, each);
+                self.bytes_read.inc_by(bytes.len() as u64);
+            }
+            None => lines.finish(each),
+        }
         engine.hand_over();
-        self.bytes_read.inc_by(bytes.len() as u64);
         self.lines_read.inc_by(count);
         let mut counts = lock(&self.counts);
         counts.lines += count;
@@ -130,21 +136,6 @@ impl Open {
                 counts.appliances.insert(name.to_owned());
             }
         }
-    }
-
-    /// The run is over, and an unfinished line counts as one.
-    fn finish(&self, engine: &mut Engine) {
-        let mut text = lock(&self.text);
-        let Text { lines, origin, .. } = &mut *text;
-        lines.finish(|line| {
-            self.lines_read.inc();
-            let mut counts = lock(&self.counts);
-            counts.lines += 1;
-            counts.lost_bytes += line.skipped_bytes;
-            drop(counts);
-            self.line(engine, origin, line);
-        });
-        engine.hand_over();
     }
 
     /// One line. A line over the limit is matched by its beginning, and what is left out is counted.
@@ -288,7 +279,7 @@ impl Sink for Pipeline {
         if several_are_busy || self.workers.is_active() {
             self.workers.submit(open, self.now, chunk, &mut self.engine);
         } else {
-            open.count(&mut self.engine, self.now, chunk);
+            open.count(&mut self.engine, self.now, Some(chunk));
         }
     }
 
@@ -299,7 +290,7 @@ impl Sink for Pipeline {
         };
         self.dirty = true;
         match end {
-            End::Whole => open.finish(&mut self.engine),
+            End::Whole => open.count(&mut self.engine, self.now, None),
             End::Cut(reason) => {
                 let held = lock(&open.text).lines.held_bytes();
                 if held > 0 {

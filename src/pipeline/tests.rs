@@ -56,13 +56,13 @@ fn numbers(table: &Table) -> Vec<String> {
 }
 
 /// What one engine makes of the beginnings of these texts, each about a device of its own.
-fn expected(rules: &Arc<RuleSet>, texts: &[(&str, u64)], now: Timestamp) -> Vec<String> {
+fn expected(rules: &Arc<RuleSet>, texts: &[(&str, u64)]) -> Vec<String> {
     let mut engine = Engine::new(core(rules));
     engine.set_now(0);
     for (at, (text, len)) in texts.iter().enumerate() {
         let mut origin = Origin::new(Clock {
             zone: jiff::tz::TimeZone::UTC,
-            now,
+            now: NOW,
         });
         origin.appliance = Some(format!("device-{at}"));
         let mut lines = LineBuffer::new(1 << 16);
@@ -71,6 +71,29 @@ fn expected(rules: &Arc<RuleSet>, texts: &[(&str, u64)], now: Timestamp) -> Vec<
         });
     }
     numbers(&engine.table())
+}
+
+const NOW: Timestamp = Timestamp::constant(1_771_500_000, 0);
+
+/// What follows the files of a directory, each about the device that it is called after.
+fn following(directory: &Path, core: Arc<Core>, threads: usize) -> (Tail, Pipeline) {
+    let pattern = directory.join("{appliance}.log").display().to_string();
+    let mut source = Source::of_flag(vec![pattern.clone()]);
+    source.appliance = ApplianceFrom::Path;
+    source.time_zone = jiff::tz::TimeZone::UTC;
+    let spec = SourceSpec::new("devices", [Pattern::parse(&pattern).unwrap()]);
+    let options = tail::Options {
+        watcher: tail::Watcher::Poll,
+        ..Default::default()
+    };
+    let own = Arc::new(OwnMetrics::new("", "", SystemTime::now()));
+    let limits = Limits {
+        line_bytes: 1 << 16,
+        threads,
+    };
+    let mut pipeline = Pipeline::new(core, own, vec![source], limits);
+    pipeline.set_now(NOW);
+    (Tail::new(vec![spec], options, None).unwrap(), pipeline)
 }
 
 #[derive(Clone, Debug)]
@@ -98,18 +121,8 @@ proptest! {
         let texts: Vec<String> = (0..FILES).map(|at| examples(&rules, at * 211).repeat(40)).collect();
         let directory = tempfile::tempdir().unwrap();
         let path = |at: usize| directory.path().join(format!("device-{at}.log"));
-        let pattern = directory.path().join("{appliance}.log").display().to_string();
-        let mut source = Source::of_flag(vec![pattern.clone()]);
-        source.appliance = ApplianceFrom::Path;
-        source.time_zone = jiff::tz::TimeZone::UTC;
-        let spec = SourceSpec::new("devices", [Pattern::parse(&pattern).unwrap()]);
-        let mut tail = Tail::new(vec![spec], tail::Options { watcher: tail::Watcher::Poll, ..Default::default() }, None).unwrap();
-        let core = core(&rules);
-        let own = Arc::new(OwnMetrics::new("", "", SystemTime::now()));
-        let limits = Limits { line_bytes: 1 << 16, threads };
-        let mut pipeline = Pipeline::new(core.clone(), own, vec![source], limits);
-        let now = Timestamp::from_second(1_771_500_000).unwrap();
-        pipeline.set_now(now);
+        let (mut tail, mut pipeline) = following(directory.path(), core(&rules), threads);
+        let core = pipeline.engine.core().clone();
         let mut written = [0; FILES];
         let mut clock = Instant::now();
         for step in steps.into_iter().chain([Step::Checkpoint]) {
@@ -134,7 +147,7 @@ proptest! {
                         positions.files.iter().find(|file| file.path == path).map_or(0, |file| file.offset)
                     };
                     let read: Vec<(&str, u64)> = texts.iter().enumerate().map(|(at, text)| (text.as_str(), offset(at))).collect();
-                    let (seen, expected) = (numbers(&core.table()), expected(&rules, &read, now));
+                    let (seen, expected) = (numbers(&core.table()), expected(&rules, &read));
                     let only = |ours: &[String], theirs: &[String]| -> Vec<String> {
                         ours.iter().filter(|one| theirs.binary_search(one).is_err()).cloned().collect()
                     };
@@ -144,4 +157,36 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_line_that_the_end_of_its_file_completes_knows_what_has_expired() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hsm.log");
+    let line = "2012 Feb 29 12:00:00 hsm  syslog warn  crontab: DISK FULL: WARNING! First log threshold reached 75%. Please clean up";
+    // The second has no line feed.
+    std::fs::write(&path, format!("{line}\n{line}")).unwrap();
+    let (mut tail, mut pipeline) = following(directory.path(), core(&shipped()), 1);
+    let core = pipeline.engine.core().clone();
+    let shown = |name: &str| {
+        let all = numbers(&core.table());
+        all.into_iter().find(|series| series.starts_with(name))
+    };
+    let mut clock = Instant::now();
+    tail.read(clock, &mut pipeline);
+    let used = shown("appliance_log_disk_used_ratio");
+    assert!(used.is_some());
+    pipeline.set_now(NOW + jiff::SignedDuration::from_hours(72));
+    core.table()
+        .set_now(u32::try_from(pipeline.now.as_second()).unwrap());
+    assert!(core.table().expire() > 0);
+    assert_eq!(shown("appliance_log_disk_used_ratio"), None);
+    std::fs::rename(&path, directory.path().join("hsm.log.1")).unwrap();
+    std::fs::write(&path, "").unwrap();
+    for _ in 0..20 {
+        clock += std::time::Duration::from_secs(10);
+        tail.read(clock, &mut pipeline);
+    }
+    assert_eq!(pipeline.path(&path).lines, 2);
+    assert_eq!(shown("appliance_log_disk_used_ratio"), used);
 }
