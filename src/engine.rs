@@ -133,11 +133,29 @@ pub struct Engine {
     /// By appliance.
     seen: Vec<Seen>,
     epoch: u32,
-    /// By rule, matches that were not handed over yet, and the rules that have some.
-    hits: Vec<u64>,
-    hit: Vec<RuleId>,
+    hits: Hits,
     unrecognised_lines: u64,
     matched: ArrayVec<RuleId, 8>,
+}
+
+/// Matches that were not handed over yet.
+#[derive(Debug)]
+struct Hits {
+    /// By rule.
+    counts: Vec<u64>,
+    /// Those that have some.
+    rules: Vec<RuleId>,
+}
+
+impl Hits {
+    #[inline]
+    fn add(&mut self, rule: RuleId, count: u32) {
+        let known = &mut self.counts[rule.0 as usize];
+        if *known == 0 {
+            self.rules.push(rule);
+        }
+        *known += u64::from(count);
+    }
 }
 
 /// The series that every line of an appliance needs, by number instead of by name.
@@ -246,8 +264,10 @@ impl Engine {
             hosts: HashMap::new(),
             seen: Vec::new(),
             epoch: 0,
-            hits: vec![0; core.rules.rules.len()],
-            hit: Vec::new(),
+            hits: Hits {
+                counts: vec![0; core.rules.rules.len()],
+                rules: Vec::new(),
+            },
             unrecognised_lines: 0,
             matched: ArrayVec::new(),
             core,
@@ -279,7 +299,7 @@ impl Engine {
             self.core.table().take_in(&mut self.tally);
         }
         let negative_amounts = self.updater.take_negative_amounts();
-        if !self.hit.is_empty() || !negative_amounts.is_empty() {
+        if !self.hits.rules.is_empty() || !negative_amounts.is_empty() {
             let mut counts = self.core.rule_counts();
             for (rule, more) in negative_amounts {
                 let rule = &self.core.rules.rules[rule.0 as usize].id;
@@ -287,9 +307,9 @@ impl Engine {
                     *count += more;
                 }
             }
-            for rule in self.hit.drain(..) {
+            for rule in self.hits.rules.drain(..) {
                 let at = rule.0 as usize;
-                counts.hits[at] += std::mem::take(&mut self.hits[at]);
+                counts.hits[at] += std::mem::take(&mut self.hits.counts[at]);
             }
         }
     }
@@ -469,7 +489,8 @@ impl Engine {
             self.again(origin, appliance, record.repeat_last, change);
             return appliance;
         }
-        let times = f64::from(record.repeat.max(1));
+        let repeat = record.repeat.max(1);
+        let times = f64::from(repeat);
         let (messages, last_message) = self.standard(origin, record, appliance);
         self.tally.add(messages, times);
         self.tally.stamp(last_message);
@@ -487,7 +508,6 @@ impl Engine {
             tally,
             seen,
             hits,
-            hit,
             matched,
             ..
         } = self;
@@ -505,10 +525,7 @@ impl Engine {
         matcher.find(record, scratch, |found| {
             let at = found.rule.0 as usize;
             let rule = &rules.rules[at];
-            if hits[at] == 0 {
-                hit.push(found.rule);
-            }
-            hits[at] += u64::from(record.repeat.max(1));
+            hits.add(found.rule, repeat);
             let _ = matched.try_push(found.rule);
             let event = match record.test {
                 false => {
@@ -585,10 +602,7 @@ impl Engine {
             }
         }
         if let Some(rule) = last.rule {
-            if self.hits[rule.0 as usize] == 0 {
-                self.hit.push(rule);
-            }
-            self.hits[rule.0 as usize] += u64::from(count);
+            self.hits.add(rule, count);
             let _ = self.matched.try_push(rule);
         }
     }
