@@ -20,7 +20,7 @@ use crate::config::{self, Config};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Core;
 use crate::exposition::{self, Body, Format};
-use crate::metric::{Mirror, Saved};
+use crate::metric::{Mirror, Saved, lock};
 use crate::own_metrics::{AtScrape, OwnMetrics, Process};
 use crate::pipeline::{EndOnPanic, Pipeline};
 use crate::server::{self, App, WebConfig};
@@ -311,11 +311,6 @@ struct Next {
     done: SyncSender<()>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these hold is replaced whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The reading thread.
 fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option<Writer>) {
     let _end = EndOnPanic;
@@ -420,21 +415,14 @@ fn swap(
         done,
     } = next;
     pipeline.settle();
-    let tail = if config.sources == new.sources
-        && config.tail == new.tail
-        && config.limits == new.limits
-    {
+    let goes_on =
+        config.sources == new.sources && config.tail == new.tail && config.limits == new.limits;
+    let tail = if goes_on {
         tail
     } else {
         // Unfinished lines are read again; what stands in a pipe's is lost, and only there.
         let positions = tail.positions(|file| pipeline.held_bytes(file));
         drop(tail);
-        *pipeline = Pipeline::new(
-            shared.core(),
-            shared.own.clone(),
-            new.sources.clone(),
-            new.limits.pipeline(),
-        );
         for source in &new.sources {
             shared.own.touch_source(&source.name);
         }
@@ -455,7 +443,16 @@ fn swap(
     core.table().caught_up();
     let core = Arc::new(core);
     *lock(&shared.core) = core.clone();
-    pipeline.exchange(core);
+    if goes_on {
+        pipeline.exchange(core);
+    } else {
+        *pipeline = Pipeline::new(
+            core,
+            shared.own.clone(),
+            new.sources.clone(),
+            new.limits.pipeline(),
+        );
+    }
     if dropped > 0 {
         info!(
             dropped,

@@ -36,7 +36,7 @@ impl Slot {
 
 /// A lock on what several threads feed and look at.
 pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No panic leaves a table half changed in a way that matters: numbers may miss one line.
+    // No panic leaves a table half changed in a way that matters: numbers may miss one line. All else is replaced whole.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
