@@ -376,13 +376,12 @@ impl Set {
         }
         let ways = &mut self.ways[hash];
         self.new_ways = self.new_ways.wrapping_add(1);
-        // What differs from message to message all the same would drive out what does not.
-        let is_full = ways.len() >= WAYS_MAX;
-        if is_full && self.new_ways.is_multiple_of(WAYS_RENEWED) {
-            ways.swap_remove((self.new_ways / WAYS_RENEWED) as usize % WAYS_MAX);
-        }
         if ways.len() >= WAYS_MAX {
-            return (end, len);
+            // What differs from message to message all the same would drive out what does not.
+            if !self.new_ways.is_multiple_of(WAYS_RENEWED) {
+                return (end, len);
+            }
+            ways.swap_remove((self.new_ways / WAYS_RENEWED) as usize % WAYS_MAX);
         }
         let members = match end.step() {
             Step::Leaf(leaf) if self.leaves[leaf].len() <= CANDIDATES_MAX => &*self.leaves[leaf],
