@@ -235,6 +235,15 @@ pub struct FileInfo {
 }
 
 impl FileInfo {
+    /// A file that is meant and not followed.
+    fn left_out(source: usize, path: &Path) -> Self {
+        FileInfo {
+            source,
+            path: path.to_owned(),
+            captures: Captures::new(),
+        }
+    }
+
     fn is_standard_input(&self) -> bool {
         self.path == Path::new("-")
     }
@@ -742,11 +751,7 @@ impl Tail {
             .left_out
             .iter()
             .map(|((source, path), trouble)| FileStatus {
-                info: Arc::new(FileInfo {
-                    source: *source,
-                    path: path.clone(),
-                    captures: Captures::new(),
-                }),
+                info: Arc::new(FileInfo::left_out(*source, path)),
                 state: FileState::Unreadable(*trouble),
                 offset: 0,
                 lag_bytes: 0,
@@ -959,11 +964,7 @@ impl Tail {
                 _ => before.get(what) == Some(trouble),
             };
             if !told {
-                let info = FileInfo {
-                    source: what.0,
-                    path: what.1.clone(),
-                    captures: Captures::new(),
-                };
+                let info = FileInfo::left_out(what.0, &what.1);
                 sink.event(&info, Event::Unreadable(*trouble));
             }
         }
