@@ -14,7 +14,7 @@ use crate::matcher::{Change, Matcher, Scratch, Updater, Updates};
 use crate::metric::{
     ApplianceId, Domain, Family, Kind, Limits, MetricId, OTHER, Slot, Spec, Table, Tally, lock,
 };
-use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Programs, Record};
+use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Programs, Record, Severity};
 use crate::rules::{HeaderField, Rule, RuleId, RuleSet, Verb, When};
 use crate::unrecognised::Unrecognised;
 
@@ -78,6 +78,8 @@ struct Last {
     appliance: Option<ApplianceId>,
     epoch: u32,
     rule: Option<RuleId>,
+    /// What counted the line itself, whatever it says.
+    standing: ArrayVec<Slot, 10>,
     counters: ArrayVec<(Slot, f64), 24>,
 }
 
@@ -126,36 +128,40 @@ pub struct Engine {
     /// Counted, and not in the table yet.
     tally: Tally,
     headers: Headers,
-    /// By header that was seen before, the appliance of its host; good for one generation of the headers.
-    by_header: Vec<ApplianceId>,
-    by_header_generation: u32,
+    /// By header that was seen before; good for one generation of the headers.
+    senders: Vec<Sender>,
+    senders_generation: u32,
+    /// Those with lines that the tally has not heard of.
+    counted: Vec<HeaderId>,
     hosts: HashMap<Box<[u8]>, ApplianceId>,
     /// By appliance.
     seen: Vec<Seen>,
     epoch: u32,
-    hits: Hits,
     unrecognised_lines: u64,
     matched: ArrayVec<RuleId, 8>,
 }
 
-/// Matches that were not handed over yet.
-#[derive(Debug)]
-struct Hits {
-    /// By rule.
-    counts: Vec<u64>,
-    /// Those that have some.
-    rules: Vec<RuleId>,
+/// What the lines under one header have in common.
+#[derive(Clone, Copy, Debug)]
+struct Sender {
+    /// That of the header's host; [`NOBODY`] if it names none.
+    appliance: ApplianceId,
+    /// Lines that `messages` and `last` have not heard of.
+    lines: u32,
+    /// The series that every such line touches, if it has this severity; a message may tell another one than the header.
+    messages: Slot,
+    last: Slot,
+    severity: Option<Severity>,
 }
 
-impl Hits {
-    #[inline]
-    fn add(&mut self, rule: RuleId, count: u32) {
-        let known = &mut self.counts[rule.0 as usize];
-        if *known == 0 {
-            self.rules.push(rule);
-        }
-        *known += u64::from(count);
-    }
+impl Sender {
+    const UNKNOWN: Sender = Sender {
+        appliance: NOBODY,
+        lines: 0,
+        messages: Slot::UNKNOWN,
+        last: Slot::UNKNOWN,
+        severity: None,
+    };
 }
 
 /// The series that every line of an appliance needs, by number instead of by name.
@@ -167,8 +173,6 @@ struct Seen {
     last: Box<[Slot]>,
     /// By program.
     unmatched: Box<[Slot]>,
-    /// By rule.
-    events: Box<[Slot]>,
     /// By pack: its series exist at 0.
     started: Box<[bool]>,
 }
@@ -196,7 +200,7 @@ impl Core {
         let adding = rules.rules.iter().filter(adds);
         Ok(Self {
             matcher: Matcher::compile(&rules)?,
-            updates: Updates::new(&rules, RULE_METRICS),
+            updates: Updates::new(&rules, EVENTS, RULE_METRICS),
             programs,
             table: Mutex::new(Table::new(specs, limits, exclusive)),
             rule_counts: Mutex::new(RuleCounts {
@@ -259,15 +263,12 @@ impl Engine {
             updater: Updater::default(),
             tally: Tally::default(),
             headers: Headers::default(),
-            by_header: Vec::new(),
-            by_header_generation: 0,
+            senders: Vec::new(),
+            senders_generation: 0,
+            counted: Vec::new(),
             hosts: HashMap::new(),
             seen: Vec::new(),
             epoch: 0,
-            hits: Hits {
-                counts: vec![0; core.rules.rules.len()],
-                rules: Vec::new(),
-            },
             unrecognised_lines: 0,
             matched: ArrayVec::new(),
             core,
@@ -288,18 +289,27 @@ impl Engine {
         drop(table);
         if self.epoch != epoch {
             self.epoch = epoch;
-            self.seen.clear();
-            self.updater.forget();
+            self.forget_slots();
         }
+    }
+
+    /// Forgets what was looked up in the table. To be told between two hand-overs, too.
+    pub(crate) fn forget_slots(&mut self) {
+        self.seen.clear();
+        self.senders.clear();
+        self.updater.forget();
     }
 
     /// Hands over what was counted since the last time.
     pub fn hand_over(&mut self) {
+        self.tell_senders();
+        self.updater.tell(&self.core.updates, &mut self.tally);
         if !self.tally.is_empty() {
             self.core.table().take_in(&mut self.tally);
         }
         let negative_amounts = self.updater.take_negative_amounts();
-        if !self.hits.rules.is_empty() || !negative_amounts.is_empty() {
+        let mut hits = self.updater.take_hits().peekable();
+        if hits.peek().is_some() || !negative_amounts.is_empty() {
             let mut counts = self.core.rule_counts();
             for (rule, more) in negative_amounts {
                 let rule = &self.core.rules.rules[rule.0 as usize].id;
@@ -307,10 +317,19 @@ impl Engine {
                     *count += more;
                 }
             }
-            for rule in self.hits.rules.drain(..) {
-                let at = rule.0 as usize;
-                counts.hits[at] += std::mem::take(&mut self.hits.counts[at]);
+            for (rule, more) in hits {
+                counts.hits[rule.0 as usize] += more;
             }
+        }
+    }
+
+    /// Tells the tally of the lines that were counted by their headers.
+    fn tell_senders(&mut self) {
+        for header in self.counted.drain(..) {
+            let sender = &mut self.senders[header.0 as usize];
+            let lines = std::mem::take(&mut sender.lines);
+            self.tally.add(sender.messages, f64::from(lines));
+            self.tally.stamp(sender.last);
         }
     }
 
@@ -336,9 +355,7 @@ impl Engine {
         counts.unrecognised = Unrecognised::default();
         drop(counts);
         self.hosts.clear();
-        self.by_header.clear();
-        self.seen.clear();
-        self.updater.forget();
+        self.forget_slots();
     }
 
     /// The first rule that would decide on a message of this program under a header that fulfils `when`.
@@ -481,33 +498,30 @@ impl Engine {
         change: &mut impl FnMut(Slot, Change),
     ) -> ApplianceId {
         self.matched.clear();
+        let header = header.filter(|_| origin.appliance.is_none());
         let appliance = match header {
-            Some(header) if origin.appliance.is_none() => self.appliance_of(header, origin, record),
-            _ => self.appliance(origin, record),
+            Some(header) => self.appliance_of(header, origin, record),
+            None => self.appliance(origin, record),
         };
         if record.repeat_last > 0 {
             self.again(origin, appliance, record.repeat_last, change);
             return appliance;
         }
-        let repeat = record.repeat.max(1);
-        let times = f64::from(repeat);
-        let (messages, last_message) = self.standard(origin, record, appliance);
-        self.tally.add(messages, times);
-        self.tally.stamp(last_message);
+        let times = f64::from(record.repeat.max(1));
+        let messages = self.standing(origin, record, header, appliance);
         let last = &mut origin.last;
-        last.counters.clear();
-        last.rule = None;
         last.appliance = Some(appliance);
         last.epoch = self.epoch;
-        let _ = last.counters.try_push((messages, 1.0));
+        last.rule = None;
+        last.standing.clear();
+        last.standing.push(messages);
+        last.counters.clear();
 
         let Self {
             core,
             scratch,
             updater,
             tally,
-            seen,
-            hits,
             matched,
             ..
         } = self;
@@ -523,34 +537,10 @@ impl Engine {
         // A rule that lets later ones see the line does not claim to know it.
         let mut recognised = false;
         matcher.find(record, scratch, |found| {
-            let at = found.rule.0 as usize;
-            let rule = &rules.rules[at];
-            hits.add(found.rule, repeat);
+            let rule = &rules.rules[found.rule.0 as usize];
             let _ = matched.try_push(found.rule);
-            let event = match record.test {
-                false => {
-                    let slot = &mut seen[appliance.0 as usize].events[at];
-                    if *slot == Slot::UNKNOWN {
-                        *slot = lock(table).series(
-                            EVENTS,
-                            appliance,
-                            false,
-                            &[label(programs, record), &rule.event],
-                        );
-                    }
-                    *slot
-                }
-                true => lock(table).series(
-                    EVENTS,
-                    appliance,
-                    true,
-                    &[label(programs, record), &rule.event],
-                ),
-            };
-            tally.add(event, times);
-            let _ = last.counters.try_push((event, 1.0));
             last.rule = Some(found.rule);
-            updater.apply(
+            let events = updater.apply(
                 rules,
                 updates,
                 found,
@@ -571,6 +561,7 @@ impl Engine {
                     change(slot, done);
                 },
             );
+            let _ = last.standing.try_push(events);
             recognised |= !rule.go_on;
             rule.go_on
         });
@@ -593,16 +584,16 @@ impl Engine {
         if last.appliance != Some(appliance) || last.epoch != self.epoch {
             return;
         }
-        for (index, (slot, amount)) in last.counters.iter().enumerate() {
-            let amount = amount * f64::from(count);
-            self.tally.add(*slot, amount);
-            // The first two are the line's own standing counters.
-            if index > 1 {
-                change(*slot, Change::Inc(amount));
-            }
+        let times = f64::from(count);
+        for slot in &last.standing {
+            self.tally.add(*slot, times);
+        }
+        for (slot, amount) in &last.counters {
+            self.tally.add(*slot, amount * times);
+            change(*slot, Change::Inc(amount * times));
         }
         if let Some(rule) = last.rule {
-            self.hits.add(rule, count);
+            self.updater.again(rule, count);
             let _ = self.matched.try_push(rule);
         }
     }
@@ -615,21 +606,22 @@ impl Engine {
         origin: &Origin,
         record: &Record<'_>,
     ) -> ApplianceId {
-        if self.by_header_generation != self.headers.generation() {
-            self.by_header_generation = self.headers.generation();
-            self.by_header.clear();
+        if self.senders_generation != self.headers.generation() {
+            self.senders_generation = self.headers.generation();
+            self.tell_senders();
+            self.senders.clear();
         }
         let at = header.0 as usize;
-        match self.by_header.get(at) {
-            Some(&known) if known != NOBODY => known,
+        match self.senders.get(at) {
+            Some(known) if known.appliance != NOBODY => known.appliance,
             _ => {
                 let appliance = self.appliance(origin, record);
                 // Without a host in it, the header does not decide.
                 if record.host.is_some_and(|host| !host.is_empty()) {
-                    if self.by_header.len() <= at {
-                        self.by_header.resize(at + 1, NOBODY);
+                    if self.senders.len() <= at {
+                        self.senders.resize(at + 1, Sender::UNKNOWN);
                     }
-                    self.by_header[at] = appliance;
+                    self.senders[at].appliance = appliance;
                 }
                 appliance
             }
@@ -653,6 +645,44 @@ impl Engine {
         }
         self.hosts.insert(name.into(), id);
         id
+    }
+
+    /// Counts a line as such, and returns the series that does.
+    #[inline]
+    fn standing(
+        &mut self,
+        origin: &Origin,
+        record: &Record<'_>,
+        header: Option<HeaderId>,
+        appliance: ApplianceId,
+    ) -> Slot {
+        let times = record.repeat.max(1);
+        let sender = header.filter(|_| !record.test);
+        if let Some(header) = sender
+            && let Some(sender) = self.senders.get_mut(header.0 as usize)
+            && sender.messages != Slot::UNKNOWN
+            && sender.severity == record.severity
+            && let Some(lines) = sender.lines.checked_add(times)
+        {
+            if sender.lines == 0 {
+                self.counted.push(header);
+            }
+            sender.lines = lines;
+            return sender.messages;
+        }
+        let (messages, last) = self.standard(origin, record, appliance);
+        self.tally.add(messages, f64::from(times));
+        self.tally.stamp(last);
+        if let Some(header) = sender
+            && let Some(sender) = self.senders.get_mut(header.0 as usize)
+            && sender.appliance == appliance
+            && sender.lines == 0
+        {
+            sender.messages = messages;
+            sender.last = last;
+            sender.severity = record.severity;
+        }
+        messages
     }
 
     /// The two series that every line touches.
@@ -729,7 +759,6 @@ impl Engine {
             messages: vec![Slot::UNKNOWN; programs * SEVERITIES.len()].into(),
             last: vec![Slot::UNKNOWN; programs].into(),
             unmatched: vec![Slot::UNKNOWN; programs].into(),
-            events: vec![Slot::UNKNOWN; self.core.rules.rules.len()].into(),
             started: vec![false; self.core.rules.packs.len()].into(),
         });
     }
@@ -811,7 +840,7 @@ impl Engine {
             false => self.seen[appliance.0 as usize].unmatched[usize::from(id.0)],
         };
         self.tally.add(slot, times);
-        let _ = origin.last.counters.try_push((slot, 1.0));
+        let _ = origin.last.standing.try_push(slot);
         self.unrecognised_lines += 1;
         // Under load one in 64 stands for all, so that a new wording does not make lines dear.
         let stands_for = if self.unrecognised_lines <= 1_000 {

@@ -2,8 +2,11 @@
 //!
 //! Most updates depend on few captures, and the same captures come again and again. The series an update leads to are
 //! therefore remembered under the captures as they stand in the message: transforms, maps and conditions run once for
-//! each new combination, and after that an update is a look-up and an addition. Memory of that is bounded: when it is
-//! full it is forgotten and learnt anew.
+//! each new combination, and after that an update is a look-up. Memory of that is bounded: when it is full it is
+//! forgotten and learnt anew.
+//!
+//! What a rule counts once for each line is not even added for each line: that a combination was there is counted with it,
+//! in one place, and [`Updater::tell`] adds that to all counters it leads to.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -18,7 +21,7 @@ use super::Found;
 use crate::metric::{ApplianceId, Domain, MetricId, Slot, Table, Tally, lock};
 use crate::record::{Programs, Record, starts_with};
 use crate::rules::{
-    Comparison, Field, From, If, Let, Part, Rule, RuleId, RuleSet, Text, Update, Verb, Worst,
+    Comparison, Field, From, If, Let, Part, Rule, RuleId, RuleSet, Scope, Text, Update, Verb, Worst,
 };
 
 /// Combinations of captures remembered, over all rules.
@@ -51,42 +54,101 @@ pub enum Change {
 pub struct Updates {
     /// By rule.
     rules: Box<[Compiled]>,
+    /// The steps and groups of all rules, one after the other: what a line touches lies close together.
+    steps: Box<[Step]>,
+    groups: Box<[Group]>,
+    /// How many rows of first groups an appliance has.
+    own_len: usize,
+    /// The metric that counts every rule's matches, by program and event.
+    events: MetricId,
     /// Where the metrics of the rules begin among those of the table.
     first: u32,
-    /// How many updates there are that depend on the appliance alone.
-    fixed_len: usize,
 }
 
-/// What one thread remembers of updates to one table, open to forgetting.
+/// What one thread remembers of updates to one table, open to forgetting, and what it counted.
 #[derive(Debug, Default)]
 pub struct Updater {
     memory: Memory,
+    /// Rows whose lines the tally has not heard of.
+    counted: Vec<Counted>,
+    hits: Hits,
     /// Negative amounts for a counter, by rule.
     negative_amounts: Vec<(RuleId, u64)>,
 }
 
-#[derive(Debug)]
+/// A row that has lines.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    rule: RuleId,
+    /// Among those of all rules.
+    group: u32,
+    row: u32,
+}
+
+/// Matches that nobody was told of yet.
+#[derive(Debug, Default)]
+struct Hits {
+    /// By rule.
+    counts: Vec<u64>,
+    /// Those that have some.
+    rules: Vec<RuleId>,
+}
+
+impl Hits {
+    fn add(&mut self, rule: RuleId, count: u32) {
+        let at = rule.0 as usize;
+        if self.counts.len() <= at {
+            self.counts.resize(at + 1, 0);
+        }
+        if self.counts[at] == 0 {
+            self.rules.push(rule);
+        }
+        self.counts[at] += u64::from(count);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Compiled {
-    /// As the rule has them.
-    updates: Box<[Ready]>,
-    groups: Box<[Group]>,
+    /// Where its groups begin, and how many there are; the first is of what depends on the appliance and program alone.
+    groups: (u32, u32),
+    /// Where its steps begin, and how many there are.
+    steps: (u32, u32),
+    /// Where its rows of the first group begin among an appliance's, and whether there are several: one for each program
+    /// that the rule is for.
+    own: u32,
+    has_several: bool,
     /// Some update wants the line's own time.
     needs_time: bool,
+    /// Counters of the first group, if there is nothing else.
+    only_counters: Option<u32>,
 }
 
-/// Updates of a rule that depend on the same captures and fields.
+/// What depends on the same captures and fields.
 #[derive(Debug)]
 struct Group {
-    /// Among the groups of all rules.
-    number: u32,
     sources: Box<[Source]>,
-    /// How many updates it has.
-    len: usize,
+    /// What goes up once for each line.
+    counters: Box<[Counter]>,
+    /// How many cells a row has: a count of lines, the series of the counters, and what steps remember.
+    len: u32,
 }
 
-#[derive(Debug)]
-struct Ready {
-    depends: Depends,
+#[derive(Clone, Copy, Debug)]
+enum Counter {
+    /// That of matches.
+    Matches,
+    /// That of the rule's update with this number.
+    Update(usize),
+}
+
+/// An update that does more than count lines.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// Its number among those of the rule.
+    update: u32,
+    /// The group of the rule, and the place in its rows; none if it may depend on anything in the line, so that nothing is
+    /// remembered.
+    depends: Option<(u8, u16)>,
     /// The series to be changed, and their values, are remembered together.
     is_planned: bool,
 }
@@ -102,18 +164,8 @@ enum Source {
     Param(usize),
 }
 
-/// What decides which series an update leads to, and where that is remembered.
-#[derive(Clone, Copy, Debug)]
-enum Depends {
-    /// The appliance alone: a place in [`Memory::fixed`].
-    Nothing(usize),
-    /// Captures and fields: a group of the rule, and a place in its row.
-    On(usize, usize),
-    /// The time of the line. Nothing is remembered.
-    Everything,
-}
-
-/// Groups of one rule. If there would be more, all updates are one group, so that a line costs few look-ups.
+/// Groups of one rule besides the first. If there would be more, all updates are one group, so that a line costs few
+/// look-ups.
 const GROUPS_MAX: usize = 3;
 
 /// All that one line offers to a text.
@@ -129,87 +181,169 @@ struct Line<'a> {
 }
 
 impl Updates {
-    /// Updates for a table that was made with the same rule set; metrics of rules are the table's from `first` on.
-    pub fn new(rules: &RuleSet, first: u32) -> Self {
-        let (mut groups, mut fixed_len) = (0, 0);
+    /// Updates for a table that was made with the same rule set. `events` is the table's metric for matches, with the
+    /// labels `program` and `event`; metrics of rules are the table's from `first` on.
+    pub fn new(rules: &RuleSet, events: MetricId, first: u32) -> Self {
+        let (mut groups, mut steps, mut own_len) = (Vec::new(), Vec::new(), 0);
         let compile = |rule: &Rule| {
-            let sources: Vec<_> = rule.updates.iter().map(|of| sources(rule, of)).collect();
-            let mut distinct: Vec<Vec<Source>> = Vec::new();
-            for sources in sources
-                .iter()
-                .flatten()
-                .filter(|sources| !sources.is_empty())
-            {
-                if !distinct.contains(sources) {
-                    distinct.push(sources.clone());
-                }
-            }
-            if distinct.len() > GROUPS_MAX {
-                let mut all: Vec<Source> = Vec::new();
-                for source in distinct.into_iter().flatten() {
-                    if !all.contains(&source) {
-                        all.push(source);
-                    }
-                }
-                distinct = vec![all];
-            }
-            let group = |sources: Vec<Source>| {
-                groups += 1;
-                Group {
-                    number: groups - 1,
-                    sources: sources.into(),
-                    len: 0,
-                }
+            let rows = match &rule.scope {
+                Scope::Programs(programs) => programs.len(),
+                // The last is for unknown ones.
+                Scope::Every => rules.programs.len() + 1,
+                Scope::Nameless => 1,
             };
-            let mut own: Box<[Group]> = distinct.into_iter().map(group).collect();
-            let ready = |(update, sources): (&Update, Option<Vec<Source>>)| {
-                let depends = match sources {
-                    None => Depends::Everything,
-                    Some(sources) if sources.is_empty() => {
-                        fixed_len += 1;
-                        Depends::Nothing(fixed_len - 1)
-                    }
-                    Some(sources) => {
-                        let known = own.iter().position(|group| *group.sources == *sources);
-                        // If it is not there, the one that holds all.
-                        let at = known.unwrap_or(0);
-                        own[at].len += 1;
-                        Depends::On(at, own[at].len - 1)
-                    }
-                };
-                let is_planned = match &update.verb {
-                    Verb::States { .. } | Verb::Worst(_) => true,
-                    // The value comes to the same whenever the series does.
-                    Verb::Set(value) => match depends {
-                        Depends::On(at, _) => {
-                            let own = &own[at].sources;
-                            value.constant().is_none()
-                                && sources_of(rule, value.sources().collect())
-                                    .is_some_and(|all| all.iter().all(|one| own.contains(one)))
-                        }
-                        Depends::Nothing(_) | Depends::Everything => false,
-                    },
-                    Verb::Inc | Verb::Add(_) | Verb::Time => false,
-                };
-                Ready {
-                    depends,
-                    is_planned,
-                }
+            let (own_groups, own_steps) = Self::compile(rule);
+            let only_counters = match (own_groups.as_slice(), own_steps.as_slice()) {
+                ([only], []) => Some(only.counters.len() as u32),
+                _ => None,
             };
-            Compiled {
-                updates: rule.updates.iter().zip(sources).map(ready).collect(),
-                groups: own,
+            let compiled = Compiled {
+                only_counters,
+                groups: (groups.len() as u32, own_groups.len() as u32),
+                steps: (steps.len() as u32, own_steps.len() as u32),
+                own: own_len as u32,
+                has_several: rows > 1,
                 needs_time: rule
                     .updates
                     .iter()
                     .any(|update| matches!(update.verb, Verb::Time)),
-            }
+            };
+            own_len += rows;
+            groups.extend(own_groups);
+            steps.extend(own_steps);
+            compiled
         };
         Self {
             rules: rules.rules.iter().map(compile).collect(),
+            groups: groups.into(),
+            steps: steps.into(),
+            own_len,
+            events,
             first,
-            fixed_len,
         }
+    }
+
+    fn compile(rule: &Rule) -> (Vec<Group>, Vec<Step>) {
+        let sources: Vec<_> = rule.updates.iter().map(|of| sources(rule, of)).collect();
+        let mut distinct: Vec<Vec<Source>> = Vec::new();
+        for sources in sources
+            .iter()
+            .flatten()
+            .filter(|sources| !sources.is_empty())
+        {
+            if !distinct.contains(sources) {
+                distinct.push(sources.clone());
+            }
+        }
+        if distinct.len() > GROUPS_MAX {
+            let mut all: Vec<Source> = Vec::new();
+            for source in distinct.into_iter().flatten() {
+                if !all.contains(&source) {
+                    all.push(source);
+                }
+            }
+            distinct = vec![all];
+        }
+        distinct.insert(0, Vec::new());
+        let group_of = |sources: &Vec<Source>| match sources.as_slice() {
+            [] => 0,
+            // If it is not there, the one that holds all.
+            _ => distinct
+                .iter()
+                .position(|known| known == sources)
+                .unwrap_or(1),
+        };
+        let mut counters = vec![Vec::new(); distinct.len()];
+        counters[0].push(Counter::Matches);
+        let mut others = Vec::new();
+        for (number, (update, sources)) in rule.updates.iter().zip(&sources).enumerate() {
+            match (&update.verb, sources.as_ref().map(group_of)) {
+                (Verb::Inc, Some(own)) => counters[own].push(Counter::Update(number)),
+                (_, own) => others.push((number, own)),
+            }
+        }
+        let mut lens: Vec<usize> = counters.iter().map(|counters| 1 + counters.len()).collect();
+        let step = |(number, own): (usize, Option<usize>)| {
+            let is_planned = match (&rule.updates[number].verb, own) {
+                (Verb::States { .. } | Verb::Worst(_), _) => true,
+                // The value comes to the same whenever the series does.
+                (Verb::Set(value), Some(own @ 1..)) => {
+                    value.constant().is_none()
+                        && sources_of(rule, value.sources().collect())
+                            .is_some_and(|all| all.iter().all(|one| distinct[own].contains(one)))
+                }
+                _ => false,
+            };
+            let depends = own.map(|own| {
+                lens[own] += 1;
+                (own as u8, lens[own] as u16 - 1)
+            });
+            Step {
+                update: number as u32,
+                depends,
+                is_planned,
+            }
+        };
+        let steps = others.into_iter().map(step).collect();
+        let groups = distinct.into_iter().zip(counters).zip(lens);
+        let group = |((sources, counters), len): ((Vec<Source>, Vec<Counter>), usize)| Group {
+            sources: sources.into(),
+            counters: counters.into(),
+            len: len as u32,
+        };
+        (groups.map(group).collect(), steps)
+    }
+
+    /// The row of a rule's first group among an appliance's.
+    #[inline]
+    fn own(&self, compiled: &Compiled, rules: &RuleSet, rule: &Rule, record: &Record<'_>) -> usize {
+        let first = compiled.own as usize;
+        if !compiled.has_several {
+            return first;
+        }
+        let program = record.program_id.map(|id| usize::from(id.0));
+        first
+            + match &rule.scope {
+                Scope::Programs(own) => own
+                    .iter()
+                    .position(|own| Some(*own) == program)
+                    .unwrap_or(0),
+                Scope::Every => program.unwrap_or(rules.programs.len()),
+                Scope::Nameless => 0,
+            }
+    }
+
+    #[inline]
+    fn groups(&self, compiled: &Compiled) -> &[Group] {
+        let (start, len) = compiled.groups;
+        &self.groups[start as usize..][..len as usize]
+    }
+
+    #[inline]
+    fn steps(&self, compiled: &Compiled) -> &[Step] {
+        let (start, len) = compiled.steps;
+        &self.steps[start as usize..][..len as usize]
+    }
+
+    /// The series of a group's counters. Makes them.
+    #[cold]
+    fn counters(
+        &self,
+        group: &Group,
+        line: &Line<'_>,
+        appliance: ApplianceId,
+        table: &mut Table,
+    ) -> Vec<u32> {
+        let slot = |counter: &Counter| match counter {
+            Counter::Matches => {
+                let labels = [line.program(), &line.rule.event];
+                table.series(self.events, appliance, line.record.test, &labels)
+            }
+            Counter::Update(number) => {
+                resolve(self, &line.rule.updates[*number], line, appliance, table)
+            }
+        };
+        group.counters.iter().map(slot).map(|slot| slot.0).collect()
     }
 
     /// The table's number of a metric of the rules.
@@ -252,11 +386,58 @@ impl Updater {
         self.memory.clear();
     }
 
+    /// How often each rule matched since this was last asked, but for what the tally was not [told](Self::tell).
+    pub fn take_hits(&mut self) -> impl Iterator<Item = (RuleId, u64)> {
+        let Hits { counts, rules } = &mut self.hits;
+        rules
+            .drain(..)
+            .map(|rule| (rule, std::mem::take(&mut counts[rule.0 as usize])))
+    }
+
+    /// The last line matched this rule and is repeated so often.
+    pub fn again(&mut self, rule: RuleId, count: u32) {
+        self.hits.add(rule, count);
+    }
+
+    /// Tells the tally, and the hits, of all lines that were counted with what they led to.
+    pub fn tell(&mut self, updates: &Updates, tally: &mut Tally) {
+        for Counted { rule, group, row } in self.counted.drain(..) {
+            let counters = &updates.groups[group as usize].counters;
+            let cells = &mut self.memory.cells[row as usize..][..=counters.len()];
+            let count = std::mem::take(&mut cells[0]);
+            for slot in &cells[1..] {
+                tally.add(Slot(*slot), f64::from(count));
+            }
+            if let Some(Counter::Matches) = counters.first() {
+                self.hits.add(rule, count);
+            }
+        }
+    }
+
+    /// Counts so many lines in a row. False if they are too many for a cell.
+    #[inline]
+    fn count(&mut self, rule: RuleId, group: u32, row: usize, repeat: u32) -> bool {
+        let count = &mut self.memory.cells[row];
+        let Some(sum) = count.checked_add(repeat) else {
+            return false;
+        };
+        if *count == 0 {
+            self.counted.push(Counted {
+                rule,
+                group,
+                row: row as u32,
+            });
+        }
+        *count = sum;
+        true
+    }
+
     /// Does what the rule that was found says. `updates` were made of these rules; `timestamp` is the line's own time in
-    /// seconds since 1970, asked for only when a rule wants it. Every change is told to `each`.
+    /// seconds since 1970, asked for only when a rule wants it. Every change is told to `each`. Returns the series that
+    /// counts the match.
     ///
-    /// Additions go into the tally. What depends on the order of an appliance's lines, and series that are new, go into
-    /// the table at once.
+    /// Additions go into the tally, most of them not before [`Self::tell`]. What depends on the order of an appliance's
+    /// lines, and series that are new, go into the table at once.
     #[inline]
     #[expect(
         clippy::too_many_arguments,
@@ -274,15 +455,25 @@ impl Updater {
         tally: &mut Tally,
         table: &Mutex<Table>,
         mut each: impl FnMut(Slot, Change),
-    ) {
+    ) -> Slot {
         let at = found.rule.0 as usize;
         let Some((rule, compiled)) = rules.rules.get(at).zip(updates.rules.get(at)) else {
-            return;
+            return Slot::NONE;
         };
-        if rule.updates.is_empty() {
-            return;
+        let repeat = record.repeat.max(1);
+        let times = f64::from(repeat);
+        let own = updates.own(compiled, rules, rule, record);
+        if let Some(counters) = compiled.only_counters
+            && !record.test
+            && let Some(row) = self.memory.own(appliance, own)
+            && self.count(found.rule, compiled.groups.0, row, repeat)
+        {
+            let slots = &self.memory.cells[row + 1..][..counters as usize];
+            tell_each(&slots[1..], times, &mut each);
+            return Slot(slots[0]);
         }
         if self.memory.is_full() {
+            self.tell(updates, tally);
             self.memory.clear();
         }
         let line = Line {
@@ -298,42 +489,77 @@ impl Updater {
             },
             lets: OnceCell::new(),
         };
-        let times = f64::from(record.repeat.max(1));
         let mut table = Lazily { table, guard: None };
-        // By group of the rule its row in the memory, once it is looked up.
-        let mut rows: ArrayVec<Option<usize>, GROUPS_MAX> = ArrayVec::new();
-        for (update, ready) in rule.updates.iter().zip(&compiled.updates) {
-            let change = match &update.verb {
-                _ if ready.is_planned => None,
-                Verb::Inc => Some(Change::Inc(times)),
-                Verb::Add(value) => line.number(value).and_then(|amount| {
-                    if amount < 0.0 {
-                        refuse(&mut self.negative_amounts, found.rule);
-                        return None;
+        let mut rows: ArrayVec<Option<usize>, { GROUPS_MAX + 1 }> = ArrayVec::new();
+        let mut matches = Slot::NONE;
+        for (number, group) in updates.groups(compiled).iter().enumerate() {
+            let in_all = compiled.groups.0 + number as u32;
+            let row = match number {
+                _ if record.test => None,
+                0 => match self.memory.own(appliance, own) {
+                    None => self.memory.new_own(updates, group, appliance, own),
+                    known => known,
+                },
+                _ => self.memory.combination(group, in_all, &line, appliance),
+            };
+            rows.push(row);
+            if group.counters.is_empty() {
+                continue;
+            }
+            let mut counters = || updates.counters(group, &line, appliance, table.get());
+            let loose;
+            let (slots, is_counted) = match row {
+                Some(row) => {
+                    let slots = row + 1..=row + group.counters.len();
+                    if self.memory.cells[row + 1] == UNKNOWN {
+                        self.memory.cells[slots.clone()].copy_from_slice(&counters());
                     }
-                    Some(Change::Add(amount * times))
-                }),
+                    let is_counted = self.count(found.rule, in_all, row, repeat);
+                    (&self.memory.cells[slots], is_counted)
+                }
+                None => {
+                    loose = counters();
+                    (&loose[..], false)
+                }
+            };
+            if !is_counted {
+                slots.iter().for_each(|slot| tally.add(Slot(*slot), times));
+                if number == 0 {
+                    self.hits.add(found.rule, repeat);
+                }
+            }
+            let slots = match (number, slots) {
+                (0, [first, others @ ..]) => {
+                    matches = Slot(*first);
+                    others
+                }
+                _ => slots,
+            };
+            tell_each(slots, times, &mut each);
+        }
+        for step in updates.steps(compiled) {
+            let update = &rule.updates[step.update as usize];
+            let change = match &update.verb {
+                Verb::Add(value) => match line.number(value) {
+                    Some(amount) if amount < 0.0 => {
+                        refuse(&mut self.negative_amounts, found.rule);
+                        None
+                    }
+                    amount => amount.map(|amount| Change::Add(amount * times)),
+                },
+                _ if step.is_planned => None,
                 Verb::Set(value) => line.number(value).map(Change::Set),
                 Verb::Time => line.timestamp.map(|seconds| Change::Set(seconds as f64)),
+                Verb::Inc => Some(Change::Inc(times)),
                 Verb::States { .. } | Verb::Worst(_) => None,
             };
             // A gauge is made only when there is a value for it.
-            if change.is_none() && !ready.is_planned {
+            if change.is_none() && !step.is_planned {
                 continue;
             }
-            let cell = match ready.depends {
-                _ if record.test => None,
-                Depends::Everything => None,
-                Depends::Nothing(at) => Some(self.memory.fixed(appliance, at, updates.fixed_len)),
-                Depends::On(group, place) => {
-                    while rows.len() <= group {
-                        let group = &compiled.groups[rows.len()];
-                        let row = self.memory.row(group, &line, appliance);
-                        rows.push(row);
-                    }
-                    rows[group].map(|row| row + place)
-                }
-            };
+            let cell = step
+                .depends
+                .and_then(|(group, place)| Some(rows[usize::from(group)]? + usize::from(place)));
             let known = cell.map_or(UNKNOWN, |cell| self.memory.cells[cell]);
             let Some(change) = change else {
                 let table = table.get();
@@ -368,6 +594,15 @@ impl Updater {
             }
             each(slot, change);
         }
+        matches
+    }
+}
+
+/// Tells of counters that went up.
+#[inline]
+fn tell_each(slots: &[u32], times: f64, each: &mut impl FnMut(Slot, Change)) {
+    for slot in slots.iter().filter(|slot| **slot != Slot::NONE.0) {
+        each(Slot(*slot), Change::Inc(times));
     }
 }
 
@@ -550,6 +785,13 @@ fn weighed(
 }
 
 impl<'a> Line<'a> {
+    /// The value of the label `program`.
+    fn program(&self) -> &'a str {
+        self.record
+            .program_id
+            .map_or("other", |id| self.programs.name(id))
+    }
+
     /// A capture or field as it stands in the line.
     #[inline]
     fn raw(&self, from: From) -> &'a [u8] {
@@ -886,13 +1128,14 @@ fn sources_of(rule: &Rule, mut visit: Vec<From>) -> Option<Vec<Source>> {
 /// What captures lead to, open to forgetting.
 #[derive(Debug, Default)]
 struct Memory {
-    /// By appliance where its updates that depend on nothing else begin among the cells.
-    fixed: Vec<usize>,
+    /// By appliance and place, as in [`Updates::own`], where a row of a rule's first group begins.
+    own: Vec<Box<[u32]>>,
     /// By combination its row.
     rows: HashTable<Row>,
     keys: Vec<u8>,
     hasher: DefaultHashBuilder,
-    /// Slots, or for updates of several series the number of a plan; [`UNKNOWN`] before the first time.
+    /// Rows: a count of lines, and slots, or for updates of several series the number of a plan; [`UNKNOWN`] before the
+    /// first time.
     cells: Vec<u32>,
     plans: Vec<Plan>,
 }
@@ -943,38 +1186,63 @@ impl Memory {
     }
 
     fn clear(&mut self) {
-        self.fixed.clear();
+        self.own.clear();
         self.rows.clear();
         self.keys.clear();
         self.cells.clear();
         self.plans.clear();
     }
 
-    /// The cell of an update that depends on the appliance alone.
+    /// Where a row of a rule's first group begins, if it is known.
     #[inline]
-    fn fixed(&mut self, appliance: ApplianceId, at: usize, len: usize) -> usize {
-        let number = appliance.0 as usize;
-        if self
-            .fixed
-            .get(number)
-            .is_none_or(|start| *start == usize::MAX)
-        {
-            if self.fixed.len() <= number {
-                self.fixed.resize(number + 1, usize::MAX);
-            }
-            self.fixed[number] = self.cells.len();
-            self.cells.resize(self.cells.len() + len, UNKNOWN);
-        }
-        self.fixed[number] + at
+    fn own(&self, appliance: ApplianceId, place: usize) -> Option<usize> {
+        let row = *self.own.get(appliance.0 as usize)?.get(place)?;
+        (row != UNKNOWN).then_some(row as usize)
     }
 
-    /// Where the cells of a group begin for what this line captured; none if that cannot be remembered: it is too long, or
-    /// does not stand in the line as it is.
+    /// None if there is no such place, which cannot be.
+    #[cold]
+    fn new_own(
+        &mut self,
+        updates: &Updates,
+        group: &Group,
+        appliance: ApplianceId,
+        place: usize,
+    ) -> Option<usize> {
+        let row = self.add_row(group);
+        let at = appliance.0 as usize;
+        if self.own.len() <= at {
+            self.own.resize_with(at + 1, Box::default);
+        }
+        let own = &mut self.own[at];
+        if own.is_empty() {
+            *own = vec![UNKNOWN; updates.own_len].into();
+        }
+        *own.get_mut(place)? = row as u32;
+        Some(row)
+    }
+
+    /// A row of which nothing is known yet.
+    fn add_row(&mut self, group: &Group) -> usize {
+        let row = self.cells.len();
+        self.cells.resize(row + group.len as usize, UNKNOWN);
+        self.cells[row] = 0;
+        row
+    }
+
+    /// Where the cells of another group begin for what this line captured; none if that cannot be remembered: it is too
+    /// long, or does not stand in the line as it is.
     #[inline]
-    fn row(&mut self, group: &Group, line: &Line<'_>, appliance: ApplianceId) -> Option<usize> {
+    fn combination(
+        &mut self,
+        group: &Group,
+        number: u32,
+        line: &Line<'_>,
+        appliance: ApplianceId,
+    ) -> Option<usize> {
         let mut values = Values::new();
         let mut hasher = self.hasher.build_hasher();
-        hasher.write_u64(u64::from(group.number) << 32 | u64::from(appliance.0));
+        hasher.write_u64(u64::from(number) << 32 | u64::from(appliance.0));
         for source in &group.sources {
             let value = match source {
                 Source::Raw(from) => Some(line.raw(*from)),
@@ -991,13 +1259,13 @@ impl Memory {
         let hash = hasher.finish();
         let found = self.rows.find(hash, |row| {
             row.hash == hash
-                && row.group == group.number
+                && row.group == number
                 && row.appliance == appliance
                 && row.has(&self.keys, &values)
         });
         match found {
             Some(row) => Some(row.start as usize),
-            None => self.learn(group, appliance, &values, hash),
+            None => self.learn(group, number, appliance, &values, hash),
         }
     }
 
@@ -1005,6 +1273,7 @@ impl Memory {
     fn learn(
         &mut self,
         group: &Group,
+        number: u32,
         appliance: ApplianceId,
         values: &Values<'_>,
         hash: u64,
@@ -1013,19 +1282,19 @@ impl Memory {
         if bytes > KEY_BYTES_MAX {
             return None;
         }
-        let start = self.cells.len();
+        let key = self.keys.len() as u32;
+        let start = self.add_row(group);
         let row = Row {
             hash,
-            group: group.number,
+            group: number,
             appliance,
-            key: self.keys.len() as u32,
+            key,
             start: start as u32,
         };
         for value in values {
             self.keys.extend_from_slice(&len_of(*value).to_le_bytes());
             self.keys.extend_from_slice(value.unwrap_or_default());
         }
-        self.cells.resize(start + group.len, UNKNOWN);
         self.rows.insert_unique(hash, row, |row| row.hash);
         Some(start)
     }

@@ -75,6 +75,32 @@ fn expected(rules: &Arc<RuleSet>, texts: &[(&str, u64)]) -> Vec<String> {
 
 const NOW: Timestamp = Timestamp::constant(1_771_500_000, 0);
 
+/// A rule of several programs, a header with several severities: whatever is looked up only once must be the same the
+/// next time.
+#[test]
+fn what_an_engine_remembers_changes_nothing() {
+    let rules = shipped();
+    let examples = examples(&rules, 0);
+    let read = |remembers: bool| {
+        let mut engine = Engine::new(core(&rules));
+        engine.set_now(0);
+        let mut origin = Origin::new(Clock {
+            zone: jiff::tz::TimeZone::UTC,
+            now: NOW,
+        });
+        origin.fallback = Some("device".to_owned());
+        for line in examples.lines().chain(examples.lines()) {
+            engine.line(&mut origin, line.as_bytes());
+            if !remembers {
+                engine.hand_over();
+                engine.forget_slots();
+            }
+        }
+        numbers(&engine.table())
+    };
+    assert_eq!(read(true), read(false));
+}
+
 /// What follows the files of a directory, each about the device that it is called after.
 fn following(directory: &Path, core: Arc<Core>, threads: usize) -> (Tail, Pipeline) {
     let pattern = directory.join("{appliance}.log").display().to_string();
