@@ -322,22 +322,23 @@ impl Matcher {
             })
         };
         let members: Box<[Member]> = group.members.iter().filter(may_hold).copied().collect();
-        let set = Set::new(members.iter().map(|(_, pattern)| {
-            match &self.patterns[*pattern as usize] {
-                Compiled::Template {
-                    template,
-                    ignore_case,
-                    variables,
-                    machine,
-                    ..
-                } => Beginning::Ops(
-                    machine
-                        .get_or_init(|| Machine::new(template, *ignore_case, variables))
-                        .ops(),
-                ),
-                Compiled::Regex { source, .. } => Beginning::Regex(source),
-            }
-        }));
+        let set =
+            Set::new(
+                members
+                    .iter()
+                    .map(|(_, pattern)| match &self.patterns[*pattern as usize] {
+                        Compiled::Template {
+                            template,
+                            ignore_case,
+                            variables,
+                            machine,
+                            ..
+                        } => Beginning::Machine(
+                            machine.get_or_init(|| Machine::new(template, *ignore_case, variables)),
+                        ),
+                        Compiled::Regex { source, .. } => Beginning::Regex(source),
+                    }),
+            );
         Meeting { members, set }
     }
 }

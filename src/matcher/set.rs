@@ -17,8 +17,9 @@ use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use super::machine::{Op, Start};
+use super::machine::{Machine, NEVER, Op, Start, table};
 use crate::record::starts_with;
+use crate::rules;
 
 /// With more candidates than this the automaton is asked first.
 const CANDIDATES_MAX: usize = 8;
@@ -51,7 +52,7 @@ const CACHE_BYTES_MAX: usize = 64 << 20;
 /// What a pattern may begin with.
 pub(super) enum Beginning<'m> {
     /// What this machine accepts.
-    Ops(&'m [Op]),
+    Machine(&'m Machine),
     /// What this regular expression says.
     Regex(&'m str),
 }
@@ -762,7 +763,7 @@ impl Beginnings {
         for member in members {
             let stop = this.push(Node::Stop);
             let start = match member {
-                Beginning::Ops(ops) => this.ops(ops, stop),
+                Beginning::Machine(machine) => this.machine(machine, stop),
                 Beginning::Regex(regex) => match syntax::parse_with(regex, &syntax()) {
                     Ok(hir) => this.hir(&hir, stop),
                     Err(_) => stop,
@@ -839,54 +840,61 @@ impl Beginnings {
         if once { inner } else { fork }
     }
 
-    /// The nodes of a machine. Ops only ever lead on to later ones, so they are taken from the last.
-    fn ops(&mut self, ops: &[Op], stop: u32) -> u32 {
+    /// The nodes of a machine. Its steps only ever lead on to later ones, so they are taken from the last.
+    fn machine(&mut self, machine: &Machine, stop: u32) -> u32 {
+        let ops = machine.ops();
         let mut starts = vec![stop; ops.len() + 1];
+        let digit = std::array::from_fn(|byte| (byte as u8).is_ascii_digit());
         for (at, op) in ops.iter().enumerate().rev() {
             let next = starts[at + 1];
-            let to = |other: usize| starts.get(other).copied().unwrap_or(stop);
-            starts[at] = match op {
-                Op::Text(text) => self.text(text, next),
-                Op::TextAnyCase(text) => text.iter().rfold(next, |next, byte| {
+            let to = |other: u32| starts.get(other as usize).copied().unwrap_or(stop);
+            starts[at] = match *op {
+                Op::Text(text) => self.text(machine.text(text), next),
+                Op::TextAnyCase(text) => machine.text(text).iter().rfold(next, |next, byte| {
                     let class =
                         std::array::from_fn(|other| (other as u8).eq_ignore_ascii_case(byte));
                     self.class(class, next)
                 }),
-                Op::Blanks(min) => self.repeat(*min > 0, next, |this, fork| {
+                Op::Blanks(min) => self.repeat(min > 0, next, |this, fork| {
                     let blank = std::array::from_fn(|byte| matches!(byte as u8, b' ' | b'\t'));
                     let blank = this.class(blank, fork);
                     let no_break = this.text(&[0xC2, 0xA0], fork);
                     this.push(Node::Either(blank, no_break))
                 }),
-                Op::Run(run) => {
-                    self.repeat(run.min > 0, next, |this, fork| this.class(*run.class, fork))
+                Op::Run(run) => self.repeat(run.min > 0, next, |this, fork| {
+                    this.class(*table(run.class), fork)
+                }),
+                Op::Int { .. } => {
+                    let digits = self.repeat(true, next, |this, fork| this.class(digit, fork));
+                    let sign = self.class(*table(rules::Class::Sign), digits);
+                    self.push(Node::Either(sign, digits))
                 }
-                Op::OneOf(texts) => {
-                    let starts: Vec<u32> = texts.iter().map(|text| self.text(text, next)).collect();
+                Op::OneOf { from, count, .. } => {
+                    let texts = machine.options(from, count);
+                    let starts: Vec<u32> = texts.map(|text| self.text(text, next)).collect();
                     let one = |a, b| self.push(Node::Either(a, b));
                     starts.into_iter().reduce(one).unwrap_or(stop)
                 }
-                Op::Byte(first, other) => {
-                    let class = std::array::from_fn(|byte| first.holds(Some(&(byte as u8))));
+                Op::Byte(bytes, other) => {
+                    let class = std::array::from_fn(|byte| machine.may_be(bytes, &[byte as u8]));
                     let one = self.class(class, next);
-                    self.push(Node::Either(one, to(*other)))
+                    self.push(Node::Either(one, to(other)))
                 }
                 Op::Quad {
                     then, otherwise, ..
                 } => {
-                    let next = to(*then);
-                    let digit = std::array::from_fn(|byte| (byte as u8).is_ascii_digit());
+                    let next = to(then);
                     let last = self.repeat(true, next, |this, fork| this.class(digit, fork));
                     let quad = (0..3).fold(last, |next, _| {
                         let dot = self.push(Node::Byte(b'.', next));
                         self.repeat(true, dot, |this, fork| this.class(digit, fork))
                     });
                     match otherwise {
-                        Some(other) => self.push(Node::Either(quad, to(*other))),
-                        None => quad,
+                        NEVER => quad,
+                        other => self.push(Node::Either(quad, to(other))),
                     }
                 }
-                Op::Lazy(hint) => match hint.bytes() {
+                Op::Lazy { hint, .. } => match machine.hinted(hint) {
                     Some(ends) => {
                         let ends = self.class_number(ends);
                         let text = self.push(Node::Text(ends, next));
@@ -895,12 +903,12 @@ impl Beginnings {
                     }
                     None => stop,
                 },
-                Op::Rest => stop,
-                Op::Split(other) | Op::Unless(_, other) => {
-                    self.push(Node::Either(next, to(*other)))
-                }
-                Op::Jump(other) => to(*other),
-                Op::Open { .. } | Op::Close(_) | Op::Phrase(..) => next,
+                Op::Rest { .. } => stop,
+                Op::Split(other) | Op::Unless(_, other) => self.push(Node::Either(next, to(other))),
+                Op::Jump(other) => to(other),
+                // Behind a short cut its pieces follow.
+                Op::Phrase { .. } | Op::Address { .. } => next,
+                Op::Keep(_) | Op::Open(_) | Op::Close(_) => next,
                 Op::End => self.push(Node::End),
             };
         }
