@@ -21,7 +21,7 @@ use regex_syntax::hir::HirKind;
 
 use machine::{Machine, NOWHERE, Outcome, Scratch as MachineScratch, Span, Start};
 pub use nearest::Nearest;
-use set::{Beginning, Candidates, Set};
+use set::{Beginning, Set};
 pub use update::{Change, Updater, Updates};
 
 use crate::record::Record;
@@ -89,8 +89,18 @@ struct Search {
 #[derive(Debug)]
 struct Meeting {
     /// By member of the set.
-    members: Box<[Member]>,
+    members: Box<[Ready]>,
     set: Set,
+}
+
+/// A member, and what is asked of its rule for every message.
+#[derive(Debug)]
+struct Ready {
+    rule: RuleId,
+    pattern: u32,
+    variables: u32,
+    /// The header must say something.
+    conditional: bool,
 }
 
 /// The meetings of one group, each made when its first message comes.
@@ -270,31 +280,35 @@ impl Matcher {
         let Meeting { members, set } = meeting;
         let mut any = false;
         let mut last = None;
-        let Candidates {
-            members: candidates,
-            starts,
-            known,
-        } = set.search(
+        let candidates = set.search(
             record.message,
-            |member, prefix| self.patterns[members[member as usize].1 as usize].after(prefix),
+            |member, prefix| self.patterns[members[member as usize].pattern as usize].after(prefix),
             || {
-                let patterns = members.iter().map(|(_, at)| &self.patterns[*at as usize]);
-                patterns.map(Compiled::regex).collect()
+                let patterns = members.iter().map(|member| member.pattern as usize);
+                patterns.map(|at| self.patterns[at].regex()).collect()
             },
         );
-        for (at, &candidate) in candidates.iter().enumerate() {
-            let (rule, pattern) = members[candidate as usize];
+        for (candidate, start) in candidates.iter() {
+            let Ready {
+                rule,
+                pattern,
+                variables,
+                conditional,
+            } = members[candidate as usize];
             if last == Some(rule) {
                 continue;
             }
-            let (when, variables) = &self.rules[rule.0 as usize];
-            if !when.iter().all(|when| holds(when, record)) {
-                continue;
+            if conditional {
+                let (when, _) = &self.rules[rule.0 as usize];
+                if !when.iter().all(|when| holds(when, record)) {
+                    continue;
+                }
             }
-            let spans = &mut found.spans[..*variables];
+            let spans = &mut found.spans[..variables as usize];
             spans.fill(NOWHERE);
-            let end = known.and_then(|(member, end)| (member == candidate).then_some(end));
-            let start = starts.get(at).copied().unwrap_or_default();
+            let end = candidates
+                .known
+                .and_then(|(member, end)| (member == candidate).then_some(end));
             let pattern = &self.patterns[pattern as usize];
             if pattern.captures(record.message, start, end, spans, machine, captures) {
                 found.rule = rule;
@@ -321,29 +335,38 @@ impl Matcher {
                 }),
             })
         };
-        let members: Box<[Member]> = group.members.iter().filter(may_hold).copied().collect();
-        let set =
-            Set::new(
-                members
-                    .iter()
-                    .map(|(_, pattern)| match &self.patterns[*pattern as usize] {
-                        Compiled::Template {
-                            template,
-                            ignore_case,
-                            variables,
-                            machine,
-                            ..
-                        } => Beginning::Machine(
-                            machine.get_or_init(|| Machine::new(template, *ignore_case, variables)),
-                        ),
-                        Compiled::Regex { source, .. } => Beginning::Regex(source),
-                    }),
-            );
+        let ready = |(rule, pattern): &Member| {
+            let (when, variables) = &self.rules[rule.0 as usize];
+            Ready {
+                rule: *rule,
+                pattern: *pattern,
+                variables: *variables as u32,
+                conditional: !when.is_empty(),
+            }
+        };
+        let members: Box<[Ready]> = group.members.iter().filter(may_hold).map(ready).collect();
+        let beginning = |member: &Ready| self.patterns[member.pattern as usize].beginning();
+        let set = Set::new(members.iter().map(beginning));
         Meeting { members, set }
     }
 }
 
 impl Compiled {
+    fn beginning(&self) -> Beginning<'_> {
+        match self {
+            Compiled::Template {
+                template,
+                ignore_case,
+                variables,
+                machine,
+                ..
+            } => Beginning::Machine(
+                machine.get_or_init(|| Machine::new(template, *ignore_case, variables)),
+            ),
+            Compiled::Regex { source, .. } => Beginning::Regex(source),
+        }
+    }
+
     /// The pattern as a regular expression, which whoever runs it anchors at the start.
     fn regex(&self) -> Cow<'_, str> {
         match self {

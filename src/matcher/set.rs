@@ -18,7 +18,6 @@ use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::machine::{Machine, NEVER, Op, Start, table};
-use crate::record::starts_with;
 use crate::rules;
 
 /// With more candidates than this the automaton is asked first.
@@ -80,7 +79,7 @@ pub(super) struct Set {
     leaves: Vec<Box<[u32]>>,
     leaf_numbers: HashMap<Box<[u32]>, u32>,
     spreads: Vec<Spread>,
-    /// By hash of a message's first eight bytes; empty until there is one.
+    /// By hash of a message's first eight bytes, a power of two of them; empty until there is one.
     ways: Box<[Vec<Way>]>,
     /// How many were not known.
     new_ways: u32,
@@ -108,29 +107,73 @@ enum Step {
     Spread(usize),
 }
 
-/// Where a walk over the first bytes of a message came to. Messages that begin with the same bytes come there, too.
+/// Where a walk over the first bytes of a message came to. Messages that begin with the same bytes come there, too. It fits
+/// one line of the processor's memory, and most messages are told by that from all others that begin alike.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Way {
-    text: Box<[u8]>,
+    /// The first eight bytes of the text, or as many as it has, and which bits of them count.
+    head: u64,
+    mask: u64,
+    /// The last eight, if it has more.
+    tail: u64,
     end: Next,
-    /// If it ends at a leaf of few members, where their runs go on behind the text.
-    starts: Box<[Start]>,
+    text: Box<[u8]>,
+    /// If it ends at a leaf of few members: these, and where their runs go on behind the text.
+    members: Box<[(u32, Start)]>,
 }
 
-/// Of a message's first eight bytes; none for one that is shorter.
+/// The first eight bytes of a message; none if it is shorter.
 #[inline]
-fn way_hash(message: &[u8]) -> Option<usize> {
+fn first_eight(message: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(*message.first_chunk()?))
+}
+
+/// Of a message's first eight bytes, as many bits as an index of the ways may need.
+#[inline]
+fn way_hash(first: u64) -> usize {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let eight = u64::from_le_bytes(*message.first_chunk()?);
-    Some((eight.wrapping_mul(MULTIPLIER) >> 56) as usize)
+    (first.wrapping_mul(MULTIPLIER) >> 56) as usize
+}
+
+impl Way {
+    fn new(text: &[u8], end: Next, members: Box<[(u32, Start)]>) -> Self {
+        let mut head = [0; 8];
+        let mut mask = [0; 8];
+        for ((head, mask), byte) in head.iter_mut().zip(&mut mask).zip(text) {
+            (*head, *mask) = (*byte, 0xff);
+        }
+        Self {
+            head: u64::from_le_bytes(head),
+            mask: u64::from_le_bytes(mask),
+            tail: u64::from_le_bytes(*text.last_chunk().unwrap_or(&[0; 8])),
+            end,
+            text: text.into(),
+            members,
+        }
+    }
+
+    /// Whether a message of which these are the first eight bytes begins with the text.
+    #[inline]
+    fn leads(&self, message: &[u8], first: u64) -> bool {
+        let len = self.text.len();
+        if (first ^ self.head) & self.mask != 0 {
+            return false;
+        }
+        len <= 8
+            || message.get(..len).is_some_and(|message| {
+                let tail = message.last_chunk().copied().map(u64::from_le_bytes);
+                tail == Some(self.tail) && (len <= 16 || *message == *self.text)
+            })
+    }
 }
 
 /// What a search found.
 pub(super) struct Candidates<'s> {
-    /// Members in order.
-    pub members: &'s [u32],
-    /// By member where its run may start; empty if that is at the beginning.
-    pub starts: &'s [Start],
+    /// Members in order, and where their runs may start.
+    started: &'s [(u32, Start)],
+    /// Members in order whose runs start at the beginning, if there are none of the others.
+    members: &'s [u32],
     /// A member that is known to match, and where its match ends.
     pub known: Option<(u32, usize)>,
 }
@@ -138,16 +181,24 @@ pub(super) struct Candidates<'s> {
 impl<'s> Candidates<'s> {
     fn of(members: &'s [u32]) -> Self {
         Self {
+            started: &[],
             members,
-            starts: &[],
             known: None,
         }
+    }
+
+    /// The members in order, and where their runs may start.
+    #[inline]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, Start)> + use<'s> {
+        let members = self.members.iter();
+        let from_beginning = members.map(|member| (*member, Start::default()));
+        self.started.iter().copied().chain(from_beginning)
     }
 }
 
 /// Ways remembered for messages whose first eight bytes have one hash, and how many hashes there are.
-const WAYS_MAX: usize = 4;
-const WAY_HASHES: usize = 256;
+const WAYS_MAX: usize = 16;
+const WAY_HASHES_MAX: usize = 256;
 
 /// One in so many new ways takes the place of a known one.
 const WAYS_RENEWED: u32 = 64;
@@ -295,26 +346,24 @@ impl Set {
         start: impl Fn(u32, &[u8]) -> Start,
         regexes: impl FnOnce() -> Vec<R>,
     ) -> Candidates<'_> {
-        let Some(hash) = way_hash(message) else {
+        let Some(first) = first_eight(message) else {
             return self.walk(self.start, message, 0, regexes);
         };
-        let known = self.ways.get(hash).map_or(&[][..], |ways| ways);
-        let found = known.iter().position(|way| starts_with(message, &way.text));
-        let Some(at) = found else {
-            let (end, len) = self.new_way(message, hash, start);
+        let bucket = way_hash(first) & self.ways.len().wrapping_sub(1);
+        let known = self.ways.get(bucket).map_or(&[][..], |ways| ways);
+        let Some(at) = known.iter().position(|way| way.leads(message, first)) else {
+            let (end, len) = self.new_way(message, first, start);
             return self.walk(end, message, len, regexes);
         };
-        let way = &self.ways[hash][at];
-        match way.end.step() {
-            Step::Leaf(leaf) if !way.starts.is_empty() => Candidates {
-                members: &self.leaves[leaf],
-                starts: &self.ways[hash][at].starts,
-                known: None,
-            },
-            _ => {
-                let (end, len) = (way.end, way.text.len());
-                self.walk(end, message, len, regexes)
-            }
+        let way = &self.ways[bucket][at];
+        if way.members.is_empty() {
+            let (end, len) = (way.end, way.text.len());
+            return self.walk(end, message, len, regexes);
+        }
+        Candidates {
+            started: &self.ways[bucket][at].members,
+            members: &[],
+            known: None,
         }
     }
 
@@ -363,7 +412,7 @@ impl Set {
     fn new_way(
         &mut self,
         message: &[u8],
-        hash: usize,
+        first: u64,
         start: impl Fn(u32, &[u8]) -> Start,
     ) -> (Next, usize) {
         let varies = |byte: &u8| byte.is_ascii_digit() || *byte == b'"';
@@ -372,10 +421,12 @@ impl Set {
         let (end, len) = self.go(self.start, message, 0, stop);
         let end = self.few(end);
         if self.ways.is_empty() {
+            let hashes = (2 * self.beginnings.starts.len()).next_power_of_two();
             let none = std::iter::repeat_with(Vec::new);
-            self.ways = none.take(WAY_HASHES).collect();
+            self.ways = none.take(hashes.min(WAY_HASHES_MAX)).collect();
         }
-        let ways = &mut self.ways[hash];
+        let bucket = way_hash(first) & (self.ways.len() - 1);
+        let ways = &mut self.ways[bucket];
         self.new_ways = self.new_ways.wrapping_add(1);
         if ways.len() >= WAYS_MAX {
             // What differs from message to message all the same would drive out what does not.
@@ -394,11 +445,8 @@ impl Set {
         if let Some(text) = words.get(..wanted.unwrap_or(0).max(len))
             && ways.iter().all(|way| *way.text != *text)
         {
-            ways.push(Way {
-                text: text.into(),
-                end,
-                starts: members.iter().map(|member| start(*member, text)).collect(),
-            });
+            let started = |member: &u32| (*member, start(*member, text));
+            ways.push(Way::new(text, end, members.iter().map(started).collect()));
             // The one that leads farthest first.
             ways.sort_by_key(|way| std::cmp::Reverse(way.text.len()));
         }
