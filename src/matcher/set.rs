@@ -81,6 +81,7 @@ pub(super) struct Set {
     spreads: Vec<Spread>,
     /// By hash of a message's first eight bytes, a power of two of them; empty until there is one.
     ways: Box<[Vec<Way>]>,
+    way_count: usize,
     /// How many were not known.
     new_ways: u32,
     gather: Gather,
@@ -196,8 +197,11 @@ impl<'s> Candidates<'s> {
     }
 }
 
-/// Ways remembered for messages whose first eight bytes have one hash, and how many hashes there are.
+/// Ways remembered for messages whose first eight bytes have one hash: so many in any case, and more while the set has
+/// few of them. And how many hashes there are.
+const WAYS_MIN: usize = 4;
 const WAYS_MAX: usize = 16;
+const WAYS_PER_MEMBER: usize = 8;
 const WAY_HASHES_MAX: usize = 256;
 
 /// One in so many new ways takes the place of a known one.
@@ -325,6 +329,7 @@ impl Set {
             states_max: (64 + STATES_PER_PATTERN * starts.len()).min(STATES_MAX),
             leaves: Vec::new(),
             leaf_numbers: HashMap::new(),
+            way_count: 0,
             new_ways: 0,
             spreads: Vec::new(),
             ways: Box::default(),
@@ -428,12 +433,17 @@ impl Set {
         let bucket = way_hash(first) & (self.ways.len() - 1);
         let ways = &mut self.ways[bucket];
         self.new_ways = self.new_ways.wrapping_add(1);
-        if ways.len() >= WAYS_MAX {
+        let room = match self.way_count < WAYS_PER_MEMBER * self.beginnings.starts.len() {
+            true => WAYS_MAX,
+            false => WAYS_MIN,
+        };
+        if ways.len() >= room {
             // What differs from message to message all the same would drive out what does not.
             if !self.new_ways.is_multiple_of(WAYS_RENEWED) {
                 return (end, len);
             }
-            ways.swap_remove((self.new_ways / WAYS_RENEWED) as usize % WAYS_MAX);
+            ways.swap_remove((self.new_ways / WAYS_RENEWED) as usize % ways.len());
+            self.way_count -= 1;
         }
         let members = match end.step() {
             Step::Leaf(leaf) if self.leaves[leaf].len() <= CANDIDATES_MAX => &*self.leaves[leaf],
@@ -447,6 +457,7 @@ impl Set {
         {
             let started = |member: &u32| (*member, start(*member, text));
             ways.push(Way::new(text, end, members.iter().map(started).collect()));
+            self.way_count += 1;
             // The one that leads farthest first.
             ways.sort_by_key(|way| std::cmp::Reverse(way.text.len()));
         }
