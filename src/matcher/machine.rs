@@ -124,7 +124,7 @@ pub(super) struct Run {
 pub(super) enum Bytes {
     /// One of these, of which some may be the same.
     Few([u8; 4]),
-    /// One of [`Machine::firsts`].
+    /// One of [`Aside::firsts`].
     Many(u32),
 }
 
@@ -214,7 +214,7 @@ pub(super) enum Hint {
     One(u8),
     Two(u8, u8),
     Three(u8, u8, u8),
-    /// What this one of [`Machine::finders`] finds.
+    /// What this one of [`Aside::finders`] finds.
     Text(u32),
     /// A blank of any kind at least, or none, and then what that finds.
     BlanksText(bool, u32),
