@@ -709,6 +709,7 @@ impl Engine {
             let messages =
                 table.series(MESSAGES, appliance, true, &[program, SEVERITIES[severity]]);
             let last = table.series(LAST_MESSAGE, appliance, true, &[program]);
+            table.stamp(last);
             return (messages, last);
         }
         let seen = &mut self.seen[at];
@@ -735,6 +736,8 @@ impl Engine {
         let mut table = core.table();
         let messages = table.series(MESSAGES, appliance, false, &[name, SEVERITIES[severity]]);
         let last = table.series(LAST_MESSAGE, appliance, false, &[name]);
+        // Until the hand-over a scrape would show that it was last heard of in 1970, which is an alert.
+        table.stamp(last);
         let seen = &mut self.seen[appliance.0 as usize];
         let first = seen.last[program] == Slot::UNKNOWN;
         seen.messages[number] = messages;

@@ -404,8 +404,13 @@ impl Table {
     pub fn take_in(&mut self, tally: &mut Tally) {
         tally.drain(|slot, change| match change {
             Tallied::Sum(amount) => self.add(slot, amount),
-            Tallied::Stamp => self.set(slot, f64::from(self.now)),
+            Tallied::Stamp => self.stamp(slot),
         });
+    }
+
+    /// Sets a gauge to the time of receipt.
+    pub fn stamp(&mut self, slot: Slot) {
+        self.set(slot, f64::from(self.now));
     }
 
     /// The value; 0 for [`Slot::NONE`].

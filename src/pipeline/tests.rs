@@ -101,6 +101,31 @@ fn what_an_engine_remembers_changes_nothing() {
     assert_eq!(read(true), read(false));
 }
 
+/// A scrape may come before the engine has handed over what it counted.
+#[test]
+fn a_new_appliance_was_never_heard_of_in_1970() {
+    let mut engine = Engine::new(core(&shipped()));
+    engine.set_now(1_771_500_000);
+    let mut origin = Origin::new(Clock {
+        zone: jiff::tz::TimeZone::UTC,
+        now: NOW,
+    });
+    for text in ["Connection closed by 192.0.2.1", "*** TEST : x"] {
+        let line = format!("Feb 29 12:05:01 hsm1 sshd[7]: {text}");
+        engine.line(&mut origin, line.as_bytes());
+    }
+    let saved = engine.core().table().save();
+    let is_last = |metric: &str| metric == "log_last_message_timestamp_seconds";
+    let heard: Vec<f64> = saved
+        .series
+        .iter()
+        .filter(|series| is_last(&series.metric))
+        .map(|series| series.value)
+        .collect();
+    assert!(!heard.is_empty());
+    assert!(heard.iter().all(|at| *at == 1_771_500_000.0), "{heard:?}");
+}
+
 /// What follows the files of a directory, each about the device that it is called after.
 fn following(directory: &Path, core: Arc<Core>, threads: usize) -> (Tail, Pipeline) {
     let pattern = directory.join("{appliance}.log").display().to_string();
