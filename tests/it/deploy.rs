@@ -3,7 +3,7 @@
 //! a cluster) is named in docs/deploying.md.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -273,9 +273,12 @@ fn the_service_tells_systemd_that_it_is_ready_and_alive() {
     let told = |what: &str| {
         let mut bytes = [0; 4096];
         loop {
-            let length = notify
-                .recv(&mut bytes)
-                .unwrap_or_else(|error| panic!("no {what}: {error}\n{}", service.output()));
+            let length = match notify.recv(&mut bytes) {
+                // A socket with a deadline is not asked again by itself after a signal.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                received => received
+                    .unwrap_or_else(|error| panic!("no {what}: {error}\n{}", service.output())),
+            };
             let text = String::from_utf8_lossy(&bytes[..length]);
             if text.lines().any(|line| line == what) {
                 return;
