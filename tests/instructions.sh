@@ -1,8 +1,8 @@
 #!/bin/sh
 # Holds the speed of a fixed replay without a clock: counts instructions under callgrind, which a busy machine does not
 # change and which differ by less than 0.1 % from run to run, and compares them with tests/instructions.txt.
-# `start` is a replay of nothing; `catalogue` and `mixed` are what one line costs of the documented lines of all
-# products and of the mix of that name in benches/goals/mixes.rs.
+# `start` is a replay of nothing; `catalogue`, `mixed` and `appliances` are what one line costs of the documented lines of
+# all products, of the mix `mixed` in benches/goals/mixes.rs, and of its mix of 4,000 appliances.
 #
 # usage: tests/instructions.sh BINARY    fails if a figure has grown; `UPDATE=1` writes the baseline anew
 set -eu
@@ -38,9 +38,11 @@ line() {
 documented=$(cat "$here"/fixtures/catalogue/*.log | wc -l)
 catalogue=$(line catalogue $((documented * 20)) $((documented * 60)))
 mixed=$(line mixed 20000 40000)
+appliances=$(line appliances-4000 40000 80000)
 
 if [ "${UPDATE:-}" ]; then
-  printf '# %s\nstart %s\ncatalogue %s\nmixed %s\n' "$compiler" "$start" "$catalogue" "$mixed" >"$baseline"
+  printf '# %s\nstart %s\ncatalogue %s\nmixed %s\nappliances %s\n' \
+    "$compiler" "$start" "$catalogue" "$mixed" "$appliances" >"$baseline"
 fi
 
 # Another compiler makes other code of the same source.
@@ -52,6 +54,7 @@ while read -r name expected; do
     start) found=$start ;;
     catalogue) found=$catalogue ;;
     mixed) found=$mixed ;;
+    appliances) found=$appliances ;;
     *) continue ;;
   esac
   change=$(((found - expected) * 1000 / expected))

@@ -291,6 +291,22 @@ class Goals:
                     ratio >= least if least else None,
                 )
 
+    def appliances(self):
+        """What a line costs with 4,000 appliances beside what it costs with 200; a quarter of the lines is deducted."""
+        jobs = {}
+        for number in (200, 4_000):
+            mix = f"appliances-{number}"
+            jobs[number, "few"] = self.replayed(self.log(mix, self.lines // 4))
+            jobs[number, "all"] = self.replayed(self.log(mix, self.lines))
+        seen = interleaved(jobs, self.runs)
+        cost = {
+            number: (seen[number, "all"].cpu - seen[number, "few"].cpu) / (self.lines * 3 / 4) * 1e6
+            for number in (200, 4_000)
+        }
+        ratio = cost[4_000] / cost[200]
+        text = f"{ratio:.2f} × ({cost[200]:.3f} and {cost[4_000]:.3f} µs of CPU)"
+        self.row("a line with 4,000 appliances, beside 200", "≤ 1.3 ×", text, ratio <= 1.3)
+
     def rules(self):
         """What a number of rules costs, on lines of all rules in turn and on lines of the same 100 rules."""
         jobs, memory = {}, {}
@@ -535,7 +551,7 @@ class Goals:
         self.row("idle, 1,000 quiet files", "< 0.1 % of a core", f"{share:.3f} %", share < 0.1)
 
 
-MEASURES = ["replay", "rules", "cores", "follow", "visible", "start", "fleet", "demo", "idle"]
+MEASURES = ["replay", "appliances", "rules", "cores", "follow", "visible", "start", "fleet", "demo", "idle"]
 
 
 def main():

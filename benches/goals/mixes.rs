@@ -8,6 +8,7 @@
 //! | `unmatched` | no line matches a rule: half of them by unknown programs, half by known ones in unknown words |
 //! | `catalogue` | the documented lines of all products, over and over |
 //! | `made-N` | lines that go over all rules of N made packs in turn; `mixes packs N DIRECTORY` writes those packs |
+//! | `appliances-N` | one sshd message under N hosts in random order, each host with one header |
 //! | `fleet-N` | what gives each of N appliances its series: a few lines of every kind |
 //!
 //! Values vary (ports, readings, sessions); what becomes a label has the few values that it has on real devices.
@@ -974,6 +975,24 @@ fn hosts(
     }
 }
 
+/// The same message under many hosts in random order: what the number of appliances adds to the cost of a line.
+fn appliances(dice: &mut Dice, appliances: u64, lines: u64, emit: &mut impl FnMut(&str)) {
+    let mut clock = Clock {
+        milliseconds: 4_433_000_000,
+    };
+    let pids: Vec<u64> = (0..appliances).map(|_| 300 + dice.below(30_000)).collect();
+    for _ in 0..lines {
+        clock.tick(1);
+        let appliance = dice.below(appliances);
+        let pid = pids[appliance as usize];
+        let (network, host) = (dice.below(100), dice.below(250));
+        let (time, port) = (clock.bsd(), dice.port());
+        emit(&format!(
+            "{time} appliance-{appliance:05} sshd[{pid}]: Connection closed by 198.51.{network}.{host} port {port} [preauth]"
+        ));
+    }
+}
+
 /// Of each appliance one line that says that it is a Luna, whose counters then exist at 0, and a few sensors and disks.
 fn fleet(dice: &mut Dice, appliances: u64, emit: &mut impl FnMut(&str)) {
     let mut clock = Clock {
@@ -1039,6 +1058,7 @@ fn main() -> io::Result<()> {
                 emit(&made::line(packs as usize, line));
             }
         }
+        Some(("appliances", Ok(number))) => appliances(&mut dice, number, lines, &mut emit),
         Some(("fleet", Ok(appliances))) => fleet(&mut dice, appliances, &mut emit),
         _ => match mix.as_str() {
             "hsm" => hsm(&mut dice, lines, &mut emit),
