@@ -15,7 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{self, Config};
 use crate::diagnostic::Diagnostic;
-use crate::engine::{Core, Engine, Origin};
+use crate::engine::{Core, Engine, EventTime, Origin};
 use crate::exposition::{self, Format};
 use crate::line::LineBuffer;
 use crate::record::Clock;
@@ -284,10 +284,12 @@ fn engine(flags: &Flags) -> Result<(Engine, Config), Failure> {
 
 /// Lines read now, from nowhere in particular.
 fn now() -> Origin {
-    Origin::new(Clock {
+    let mut origin = Origin::new(Clock {
         zone: jiff::tz::TimeZone::system(),
         now: jiff::Timestamp::now(),
-    })
+    });
+    origin.event_time = EventTime::Record;
+    origin
 }
 
 fn check(flags: &Flags) -> Result<ExitCode, Failure> {

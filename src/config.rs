@@ -4,9 +4,11 @@
 //! file, line and column: unknown keys, values of the wrong kind or out of range, and settings that contradict each
 //! other. Flags are merged in by whoever reads them. `docs/configuration.md` shows every key.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobBuilder;
@@ -206,6 +208,19 @@ impl Config {
         let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| unreadable("not UTF-8".into()))?;
         Self::parse(&name, &text, path.parent().unwrap_or(FilePath::new("")))
+    }
+
+    /// The appliances that are named in it, whether they are heard of or not, in order.
+    pub fn expected_appliances(&self) -> Vec<Arc<str>> {
+        let fixed = self
+            .sources
+            .iter()
+            .filter_map(|source| match &source.appliance {
+                ApplianceFrom::Fixed(name) => Some(name),
+                ApplianceFrom::Header | ApplianceFrom::Path => None,
+            });
+        let names: BTreeSet<&String> = self.appliances.iter().chain(fixed).collect();
+        names.into_iter().map(|name| name.as_str().into()).collect()
     }
 
     /// Checks a text that stands in `file` and is meant from `directory`.

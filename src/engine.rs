@@ -22,8 +22,9 @@ const MESSAGES: MetricId = MetricId(0);
 const EVENTS: MetricId = MetricId(1);
 const UNMATCHED: MetricId = MetricId(2);
 const LAST_MESSAGE: MetricId = MetricId(3);
+const LAST_EVENT: MetricId = MetricId(4);
 /// The metrics of the rule set follow those that every line has.
-const RULE_METRICS: u32 = 4;
+const RULE_METRICS: u32 = 5;
 
 const SEVERITIES: [&str; 9] = [
     "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "unknown",
@@ -32,8 +33,20 @@ const SEVERITIES: [&str; 9] = [
 /// Hosts whose appliance is remembered; more are looked up in the table.
 const HOSTS_MAX: usize = 20_000;
 
+/// Notable events whose series are cached; beyond that the cache is cleared.
+const EVENT_SLOTS_MAX: usize = 1 << 16;
+
 /// An appliance that was not looked up yet.
 const NOBODY: ApplianceId = ApplianceId(u32::MAX);
+
+/// The time at which a notable event is taken to have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventTime {
+    /// When its line was read, by our clock: an event that was written while the exporter was away is still news.
+    Arrival,
+    /// What its line says, at most the present. For a backlog that is read for the first time, and for replays.
+    Record,
+}
 
 /// Where lines come from, as far as it matters to what they mean.
 #[derive(Clone, Debug)]
@@ -46,6 +59,8 @@ pub struct Origin {
     pub profile: Option<String>,
     /// For stamps without a year or zone.
     pub clock: Clock,
+    /// How notable events are dated.
+    pub event_time: EventTime,
     /// What the last line did, for `last message repeated N times`.
     last: Last,
 }
@@ -58,6 +73,7 @@ impl Origin {
             fallback: None,
             profile: None,
             clock,
+            event_time: EventTime::Arrival,
             last: Last::default(),
         }
     }
@@ -136,6 +152,7 @@ pub struct Engine {
     hosts: HashMap<Box<[u8]>, ApplianceId>,
     /// By appliance.
     seen: Vec<Seen>,
+    event_slots: EventSlots,
     epoch: u32,
     unrecognised_lines: u64,
     matched: ArrayVec<RuleId, 8>,
@@ -162,6 +179,82 @@ impl Sender {
         last: Slot::UNKNOWN,
         severity: None,
     };
+}
+
+/// The series of notable events, by appliance, rule and program.
+#[derive(Debug, Default)]
+struct EventSlots(HashMap<(ApplianceId, RuleId, Option<ProgramId>), Slot>);
+
+/// The new value of a notable event's series.
+#[derive(Clone, Copy, Debug)]
+enum EventTimestamp {
+    /// The time of the flush.
+    Now,
+    /// This, in seconds since 1970, unless a later event is known.
+    At(f64),
+    /// Unknown: the event has no time that could be shown.
+    Unknown,
+}
+
+impl EventTimestamp {
+    fn of(event_time: EventTime, record: &Record<'_>, clock: &Clock) -> Self {
+        match event_time {
+            EventTime::Arrival => Self::Now,
+            EventTime::Record => match record.timestamp(clock) {
+                Some(time) => Self::At(time.min(clock.now).as_second() as f64),
+                None => Self::Unknown,
+            },
+        }
+    }
+}
+
+impl EventSlots {
+    /// Records when an event last happened.
+    fn record(
+        &mut self,
+        core: &Core,
+        rule: RuleId,
+        record: &Record<'_>,
+        appliance: ApplianceId,
+        time: EventTimestamp,
+        tally: &mut Tally,
+    ) {
+        if let EventTimestamp::Unknown = time {
+            return;
+        }
+        let key = (appliance, rule, record.program_id);
+        let known = match record.test {
+            true => None,
+            false => self.0.get(&key).copied(),
+        };
+        let slot = known.unwrap_or_else(|| {
+            let labels = [
+                label(&core.programs, record),
+                &core.rules.rules[rule.0 as usize].event,
+            ];
+            let mut table = core.table();
+            let slot = table.series(LAST_EVENT, appliance, record.test, &labels);
+            // Before the flush a scrape would show an event of 1970.
+            match time {
+                EventTimestamp::Now => table.stamp(slot),
+                EventTimestamp::At(seconds) => table.raise(slot, seconds),
+                EventTimestamp::Unknown => {}
+            }
+            drop(table);
+            if !record.test {
+                if self.0.len() >= EVENT_SLOTS_MAX {
+                    self.0.clear();
+                }
+                self.0.insert(key, slot);
+            }
+            slot
+        });
+        match time {
+            EventTimestamp::Now => tally.stamp(slot),
+            EventTimestamp::At(seconds) if known.is_some() => core.table().raise(slot, seconds),
+            EventTimestamp::At(_) | EventTimestamp::Unknown => {}
+        }
+    }
 }
 
 /// The series that every line of an appliance needs, by number instead of by name.
@@ -268,6 +361,7 @@ impl Engine {
             counted: Vec::new(),
             hosts: HashMap::new(),
             seen: Vec::new(),
+            event_slots: EventSlots::default(),
             epoch: 0,
             unrecognised_lines: 0,
             matched: ArrayVec::new(),
@@ -297,6 +391,7 @@ impl Engine {
     pub(crate) fn forget_slots(&mut self) {
         self.seen.clear();
         self.senders.clear();
+        self.event_slots.0.clear();
         self.updater.forget();
     }
 
@@ -523,6 +618,7 @@ impl Engine {
             updater,
             tally,
             matched,
+            event_slots,
             ..
         } = self;
         let Core {
@@ -562,6 +658,10 @@ impl Engine {
                 },
             );
             let _ = last.standing.try_push(events);
+            if rule.notable {
+                let time = EventTimestamp::of(origin.event_time, record, clock);
+                event_slots.record(core, found.rule, record, appliance, time, tally);
+            }
             recognised |= !rule.go_on;
             rule.go_on
         });
@@ -903,8 +1003,14 @@ fn standard_metrics() -> Vec<Spec> {
         spec(
             "log_last_message_timestamp_seconds",
             Kind::Gauge,
-            "When the last message was received, in seconds since 1970.",
+            "When the exporter last read a message, by its own clock, in seconds since 1970. After an outage of the exporter that is later than what the messages themselves say.",
             &["program"],
+        ),
+        spec(
+            "log_event_last_timestamp_seconds",
+            Kind::Gauge,
+            "When a notable event last became known, by the exporter's clock, in seconds since 1970; there is no series before the first. Of a file that is read for the first time without state, the time in the message.",
+            &["program", "event"],
         ),
     ]
 }

@@ -227,6 +227,8 @@ pub struct AtScrape {
     pub negative_amounts: Vec<(Arc<str>, u64)>,
     /// Rules in force.
     pub rules_loaded: u64,
+    /// Appliances that the settings name.
+    pub expected_appliances: Vec<Arc<str>>,
     /// Seconds since the last checkpoint was on disk; nothing without a state directory.
     pub checkpoint_age_seconds: Option<f64>,
 }
@@ -235,7 +237,18 @@ impl AtScrape {
     /// As families of a snapshot, those without a series left out.
     pub fn families(&self) -> Vec<(Arc<Family>, Vec<Series>)> {
         use Kind::{Counter, Gauge};
+        let expected: Vec<_> = self
+            .expected_appliances
+            .iter()
+            .map(|name| (name.clone(), 1))
+            .collect();
         [
+            Plain {
+                name: "appliance_expected".into(),
+                help: "1 for each appliance that the settings name, whether it was heard of or not.",
+                kind: Gauge,
+            }
+            .by("appliance", &expected),
             family(
                 "checkpoint_age_seconds",
                 "Time since the last checkpoint.",
@@ -457,6 +470,7 @@ mod tests {
             rule_hits: vec![("ntls/started".into(), 1)],
             negative_amounts: vec![("site/sent".into(), 3)],
             rules_loaded: 5,
+            expected_appliances: vec!["hsm1".into()],
             checkpoint_age_seconds: None,
         };
         let families = at_scrape.families();
@@ -475,6 +489,7 @@ mod tests {
                 r#"appliance_log_exporter_lost_bytes_total{source="luna",reason="truncated"} 1"#,
                 r#"appliance_log_exporter_config_last_reload_successful 1"#,
                 r#"appliance_log_exporter_config_last_reload_success_timestamp_seconds 1.5"#,
+                r#"appliance_expected{appliance="hsm1"} 1"#,
                 r#"appliance_log_exporter_negative_amounts_total{rule="site/sent"} 3"#,
                 r#"appliance_log_exporter_rule_hits_total{rule="ntls/started"} 1"#,
                 r#"appliance_log_exporter_rules_loaded 5"#,

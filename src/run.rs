@@ -71,6 +71,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         started,
     ));
     let (state, positions) = open_state(&config, &core)?;
+    let is_first_start = positions.is_none();
     let (specs, options) = tail_settings(&config).map_err(Failure::Settings)?;
     let tail =
         Tail::new(specs, options, positions).map_err(|error| Failure::Other(error.to_string()))?;
@@ -87,8 +88,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         core: Mutex::new(Arc::new(core)),
         own,
         load,
-        limits: config.limits,
-        state_directory: config.state.directory.clone(),
+        config: Mutex::new(Arc::new(config.clone())),
         started: Instant::now(),
         ready: AtomicBool::new(false),
         stop: AtomicBool::new(false),
@@ -117,7 +117,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         let shared = shared.clone();
         std::thread::Builder::new()
             .name("reader".into())
-            .spawn(move || read(&shared, tail, config, writer))
+            .spawn(move || read(&shared, tail, config, writer, is_first_start))
             .map_err(|error| Failure::Other(error.to_string()))?
     };
     let served = serve(&shared, serving, web);
@@ -264,8 +264,8 @@ struct Shared {
     core: Mutex<Arc<Core>>,
     own: Arc<OwnMetrics>,
     load: Box<Load>,
-    limits: config::Limits,
-    state_directory: Option<PathBuf>,
+    /// The settings in force.
+    config: Mutex<Arc<Config>>,
     started: Instant,
     ready: AtomicBool,
     stop: AtomicBool,
@@ -312,7 +312,13 @@ struct Next {
 }
 
 /// The reading thread.
-fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option<Writer>) {
+fn read(
+    shared: &Arc<Shared>,
+    mut tail: Tail,
+    mut config: Config,
+    writer: Option<Writer>,
+    is_first_start: bool,
+) {
     let _end = EndOnPanic;
     let mut pipeline = Pipeline::new(
         shared.core(),
@@ -320,8 +326,13 @@ fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option
         config.sources.clone(),
         config.limits.pipeline(),
     );
-    // What was there when we started; more may be written all the time, so the end alone is no sign.
+    if is_first_start {
+        pipeline.begin_backfill(|_| true);
+    }
+    // What was there when we started, or when a reload added sources; more may be written all the time, so the end alone
+    // is no sign.
     let mut backlog = None;
+    let mut caught_up = false;
     let mut read_bytes = 0;
     let mut expire_at = Instant::now() + EXPIRE_EVERY;
     // The first one is taken at once: from then on a rotation while we are stopped is noticed.
@@ -339,16 +350,19 @@ fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option
         if !progress.more {
             pipeline.settle();
         }
-        let backlog = *backlog.get_or_insert_with(|| {
+        let backlog_end = *backlog.get_or_insert_with(|| {
             let waiting: u64 = tail.status().map(|file| file.lag_bytes).sum();
             read_bytes + waiting
         });
-        if !shared.ready.load(Ordering::Relaxed) && (!progress.more || read_bytes > backlog) {
-            pipeline.settle();
-            shared.core().table().caught_up();
-            shared.ready.store(true, Ordering::SeqCst);
-            info!(bytes = read_bytes, "caught up; ready");
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        if !caught_up && (!progress.more || read_bytes > backlog_end) {
+            caught_up = true;
+            pipeline.finish_backfill();
+            if !shared.ready.load(Ordering::Relaxed) {
+                shared.core().table().caught_up();
+                shared.ready.store(true, Ordering::SeqCst);
+                info!(bytes = read_bytes, "caught up; ready");
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            }
         }
         if !fallback_told && let Some(reason) = &tail.watching().fallback {
             warn!(%reason, "files are polled, because the watcher cannot be had");
@@ -366,6 +380,7 @@ fn read(shared: &Arc<Shared>, mut tail: Tail, mut config: Config, writer: Option
         if let Some(next) = lock(&shared.next).take() {
             tail = swap(shared, next, tail, &mut pipeline, &mut config);
             dirty = true;
+            (backlog, caught_up) = (None, false);
         }
         let stopping = shared.stop.load(Ordering::SeqCst);
         dirty |= pipeline.take_dirty() | shared.scraped.swap(false, Ordering::SeqCst);
@@ -452,6 +467,7 @@ fn swap(
             new.sources.clone(),
             new.limits.pipeline(),
         );
+        pipeline.begin_backfill(|source| !config.sources.iter().any(|old| old.name == source.name));
     }
     if dropped > 0 {
         info!(
@@ -459,6 +475,7 @@ fn swap(
             "series that the new rules do not know were dropped"
         );
     }
+    *lock(&shared.config) = Arc::new(new.clone());
     *config = new;
     // Nobody waits any more if the request was given up.
     let _ = done.send(());
@@ -538,6 +555,10 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
 impl Shared {
     fn core(&self) -> Arc<Core> {
         lock(&self.core).clone()
+    }
+
+    fn config(&self) -> Arc<Config> {
+        lock(&self.config).clone()
     }
 
     /// What the reading thread says of its files, fresh if it answers in time.
@@ -624,6 +645,7 @@ impl App for Shared {
                 .map(|(rule, count)| (rule.clone(), *count))
                 .collect(),
             rules_loaded: core.rules().rules.len() as u64,
+            expected_appliances: self.config().expected_appliances(),
             checkpoint_age_seconds: self.checkpoint_age().map(|age| age.as_secs_f64()),
         };
         drop(rule_counts);
@@ -639,6 +661,7 @@ impl App for Shared {
     fn status(&self) -> server::Status {
         let files = self.figures().files.clone();
         let core = self.core();
+        let config = self.config();
         let (table, rule_counts) = (core.table(), core.rule_counts());
         let status = server::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -662,12 +685,12 @@ impl App for Shared {
                 .map(|(metric, series, dropped)| server::SeriesStatus {
                     metric: metric.to_string(),
                     series,
-                    series_max: self.limits.table.series_per_metric,
+                    series_max: config.limits.table.series_per_metric,
                     dropped,
                 })
                 .collect(),
             appliances: table.appliances().len(),
-            appliances_max: self.limits.table.appliances,
+            appliances_max: config.limits.table.appliances,
             reload: {
                 let reload = lock(&self.reload);
                 server::Reload {
@@ -675,8 +698,9 @@ impl App for Shared {
                     error: reload.error.clone(),
                 }
             },
-            checkpoint: self
-                .state_directory
+            checkpoint: config
+                .state
+                .directory
                 .as_ref()
                 .map(|directory| server::Checkpoint {
                     directory: directory.display().to_string(),

@@ -413,6 +413,13 @@ impl Table {
         self.set(slot, f64::from(self.now));
     }
 
+    /// Sets a gauge to a larger value; a smaller one changes nothing.
+    pub fn raise(&mut self, slot: Slot, new: f64) {
+        if self.get(slot) < new {
+            self.set(slot, new);
+        }
+    }
+
     /// The value; 0 for [`Slot::NONE`].
     pub fn get(&self, slot: Slot) -> f64 {
         self.values.get(slot.0 as usize).copied().unwrap_or(0.0)

@@ -17,7 +17,7 @@ use prometheus_client::metrics::counter::Counter;
 use tracing::{info, warn};
 
 use crate::config::{ApplianceFrom, Source};
-use crate::engine::{Core, Engine, Origin};
+use crate::engine::{Core, Engine, EventTime, Origin};
 use crate::line::{Line, LineBuffer};
 use crate::metric::lock;
 use crate::own_metrics::OwnMetrics;
@@ -55,6 +55,8 @@ pub struct Pipeline {
     workers: Workers,
     own: Arc<OwnMetrics>,
     sources: Vec<Source>,
+    /// By source: what is read of it was there before it was ever followed.
+    backfilling: Vec<bool>,
     limits: Limits,
     files: HashMap<FileId, Arc<Open>>,
     paths: HashMap<PathBuf, Arc<Mutex<PathCounts>>>,
@@ -161,6 +163,7 @@ impl Pipeline {
             workers: Workers::new(core.clone(), limits.threads),
             engine: Engine::new(core),
             own,
+            backfilling: vec![false; sources.len()],
             sources,
             limits,
             files: HashMap::new(),
@@ -179,6 +182,21 @@ impl Pipeline {
         }
         self.workers = Workers::new(core.clone(), self.limits.threads);
         self.engine = Engine::new(core);
+    }
+
+    /// Dates the notable events of these sources by their lines until [`Self::finish_backfill`]: they are followed for the
+    /// first time, and what happened long ago must not look like news.
+    pub fn begin_backfill(&mut self, is_new: impl Fn(&Source) -> bool) {
+        self.backfilling = self.sources.iter().map(is_new).collect();
+    }
+
+    /// What was there is read: from now on events are dated by their arrival.
+    pub fn finish_backfill(&mut self) {
+        self.settle();
+        self.backfilling.fill(false);
+        for open in self.files.values() {
+            lock(&open.text).origin.event_time = EventTime::Arrival;
+        }
     }
 
     /// Sets the time of receipt for what is read next.
@@ -243,6 +261,9 @@ impl Sink for Pipeline {
             zone: source.time_zone.clone(),
             now: self.now,
         });
+        if self.backfilling.get(info.source) == Some(&true) {
+            origin.event_time = EventTime::Record;
+        }
         origin.profile = source.profile.clone();
         match &source.appliance {
             ApplianceFrom::Header => origin.fallback = captured,

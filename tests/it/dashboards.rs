@@ -364,6 +364,7 @@ const OTHER_LABELS: &[&str] = &[
 
 /// Metrics of log lines that the exporter has without any pack, and their labels.
 const LOG_METRICS: &[(&str, &[&str])] = &[
+    ("log_event_last_timestamp_seconds", &["program", "event"]),
     ("log_events_total", &["program", "event"]),
     ("log_last_message_timestamp_seconds", &["program"]),
     ("log_messages_total", &["program", "severity"]),

@@ -105,6 +105,7 @@ fn exporter_itself() -> Vec<Row> {
         rule_hits: one(),
         negative_amounts: one(),
         rules_loaded: 1,
+        expected_appliances: vec!["one".into()],
         checkpoint_age_seconds: Some(1.0),
     };
     let families = at_scrape

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::exporter::{Exporter, LONG, Samples, accepted_by_promtool, append, binary, scrape};
 use crate::support::{Child, http_get, http_post, program, root, succeeds, wait_for};
@@ -251,6 +251,113 @@ fn a_new_counter_is_shown_at_0_for_some_seconds_also_over_a_restart() {
     // Whoever asks next sees it at 0 too, until the time is over.
     start().wait_for_value(new, 1.0);
     assert!(asked.elapsed() >= Duration::from_secs(7), "{asked:?}");
+}
+
+/// A line about the erasure of an HSM, from long ago.
+const ZEROIZED: &str =
+    "2024 Feb 29 12:05:01 hsm1  kern info  kernel: k7pf0: [HSM] ALM2007: HSM zeroized\n";
+const ZEROIZED_AT: &str =
+    r#"log_event_last_timestamp_seconds{appliance="hsm1",program="kernel",event="hsm_zeroized"}"#;
+
+/// 29 February 2024 in any time zone.
+fn is_long_ago(seconds: f64) -> bool {
+    (1_709_208_301.0 - seconds).abs() < 86_400.0
+}
+
+#[test]
+fn a_notable_event_is_dated_by_when_it_became_known_and_a_backlog_by_its_lines() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let flags = [
+        format!("--log.file={}", path("messages").display()),
+        format!("--state.dir={}", path("state").display()),
+    ];
+    let now = || {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.expect("a clock after 1970").as_secs() as f64
+    };
+    append(&path("messages"), ZEROIZED.as_bytes());
+    // Read for the first time, without state: by its own time.
+    let mut exporter = Exporter::start_command(binary().args(&flags));
+    let first = exporter.scrape().value(ZEROIZED_AT).expect("a series");
+    assert!(is_long_ago(first), "{first}");
+    // The same line, written now.
+    let before = now();
+    append(&path("messages"), ZEROIZED.as_bytes());
+    let port = exporter.port;
+    exporter.wait_for("the event", || {
+        scrape(port)?.value(ZEROIZED_AT).filter(|at| *at >= before)
+    });
+    exporter.child.signal("TERM");
+    exporter.child.wait_for_end(LONG);
+    // Written while the exporter was away: known when it is read. Test events have a series of their own.
+    append(&path("messages"), ZEROIZED.as_bytes());
+    append(
+        &path("messages"),
+        ZEROIZED.replace("k7pf0", "***TEST: k7pf0").as_bytes(),
+    );
+    let before = now();
+    let exporter = Exporter::start_command(binary().args(&flags));
+    let samples = exporter.scrape();
+    let known = samples.value(ZEROIZED_AT).expect("a series");
+    assert!(known >= before && known <= now(), "{known} {before}");
+    let test = ZEROIZED_AT.replace('}', r#",test="true"}"#);
+    let known = samples.value(&test).expect("a series");
+    assert!(known >= before && known <= now(), "{known} {before}");
+    // Only what is notable, and only what has happened.
+    assert_eq!(
+        samples
+            .iter()
+            .filter(|(series, _)| series.starts_with("log_event_last"))
+            .count(),
+        2
+    );
+    accepted_by_promtool(&exporter.exposition());
+}
+
+#[test]
+fn a_replay_dates_events_by_their_lines() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("messages");
+    append(&log, ZEROIZED.as_bytes());
+    let output = run(&["replay", &log.display().to_string()]);
+    let at = Samples::parse(&text(&output.stdout)).value(ZEROIZED_AT);
+    assert!(at.is_some_and(is_long_ago), "{at:?}");
+}
+
+#[test]
+fn listed_appliances_are_expected() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("config.yaml");
+    let log = directory.path().join("messages");
+    let write = |appliances: &str| {
+        let text = format!(
+            "appliances: {appliances}\nsources: [{{name: all, paths: ['{0}']}}, {{name: gw, paths: ['{0}.gw'], appliance: gw1}}]\n",
+            log.display()
+        );
+        std::fs::write(&config, text).expect("it can be written");
+    };
+    let expected = |exporter: &Exporter| -> Vec<String> {
+        let samples = exporter.scrape();
+        let of = samples
+            .iter()
+            .filter(|(series, value)| series.starts_with("appliance_expected") && *value == 1.0);
+        of.map(|(series, _)| series.to_owned()).collect()
+    };
+    write("[hsm1, hsm2, gw1]");
+    append(&log, handshake_failure("hsm1").as_bytes());
+    let exporter = Exporter::start(&[&format!("--config.file={}", config.display())]);
+    let names = |names: &[&str]| -> Vec<String> {
+        let of = names.iter();
+        of.map(|name| format!(r#"appliance_expected{{appliance="{name}"}}"#))
+            .collect()
+    };
+    assert_eq!(expected(&exporter), names(&["gw1", "hsm1", "hsm2"]));
+    // One that is taken from the list is no longer expected; one that a source names is.
+    write("[]");
+    let reloaded = http_post(exporter.port, "/-/reload", "text/plain", b"");
+    assert_eq!(reloaded.map(|answer| answer.status), Some(200));
+    assert_eq!(expected(&exporter), names(&["gw1"]));
 }
 
 #[test]
@@ -529,7 +636,10 @@ fn the_documented_lines_give_sound_metrics_as_promtool_sees_them() {
     let exporter = Exporter::start_command(binary().args(&flags));
     let followed = exporter.scrape();
     for (series, value) in samples.iter() {
-        if !series.starts_with("log_last_message_timestamp_seconds") {
+        // Two are of the clock: when the last message came, and when an event became known.
+        let is_of_the_clock = series.starts_with("log_last_message_timestamp_seconds")
+            || series.starts_with("log_event_last_timestamp_seconds");
+        if !is_of_the_clock {
             assert_eq!(followed.value(series), Some(value), "{series}");
         }
     }
