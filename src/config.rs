@@ -279,6 +279,9 @@ struct TypedLimits {
     line_bytes: Option<u64>,
     files: Option<u64>,
     threads: Option<u64>,
+    series: Option<u64>,
+    bytes: Option<u64>,
+    appliance_expiry: Option<Days>,
 }
 
 #[derive(Default, Deserialize)]
@@ -301,6 +304,26 @@ struct TypedTail {
     poll: Option<Span>,
     rescan: Option<Span>,
     drain_grace: Option<Span>,
+}
+
+/// A duration that may be given in days.
+struct Days(u64);
+
+impl<'de> Deserialize<'de> for Days {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let text = value.as_str().unwrap_or_default();
+        let days = text
+            .strip_suffix('d')
+            .and_then(|days| days.parse::<u64>().ok());
+        let seconds = days.map(|days| days.saturating_mul(86_400)).or_else(|| {
+            let duration = text.parse::<SignedDuration>().ok()?;
+            Some(Duration::try_from(duration).ok()?.as_secs())
+        });
+        seconds
+            .map(Self)
+            .ok_or_else(|| de::Error::custom("not a duration such as 30d or 12h"))
+    }
 }
 
 /// A duration with its unit.
@@ -430,6 +453,32 @@ impl Sections<'_, '_> {
                 16,
                 65_536,
             ),
+            series: limit(
+                "series",
+                typed.series,
+                default.table.series,
+                1_000,
+                100_000_000,
+            ),
+            bytes: limit("bytes", typed.bytes, default.table.bytes, 1 << 20, 1 << 40),
+            appliance_expiry_seconds: None,
+        };
+        let expiry = typed.appliance_expiry.as_ref().map(|expiry| {
+            self.within(
+                "limits",
+                "appliance_expiry",
+                expiry.0,
+                3_600,
+                u64::from(u32::MAX),
+            )
+        });
+        let mut limit = |key, value: Option<u64>, default: usize, min: u64, max: u64| {
+            let value = value.unwrap_or(default as u64);
+            self.within("limits", key, value, min, max) as usize
+        };
+        let table = metric::Limits {
+            appliance_expiry_seconds: expiry.map(|seconds| seconds as u32),
+            ..table
         };
         Limits {
             table,

@@ -59,6 +59,8 @@ pub struct Record<'a> {
     pub repeat: u32,
     /// For `last message repeated N times`: N, at most [`REPEAT_MAX`]; the record has no message of its own. Otherwise 0.
     pub repeat_last: u32,
+    /// How many more repetitions than [`REPEAT_MAX`] the line claims.
+    pub implausible_repeats: u64,
     /// The line carries the appliance's test marker.
     pub test: bool,
     /// What is left, blanks trimmed at both ends.
@@ -206,12 +208,14 @@ fn read_sign<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
         text = rest;
     }
     match repeat::read(text) {
-        Some(repeat::Repeat::Message(count, inner)) => {
-            record.repeat = count;
+        Some(repeat::Repeat::Message(times, inner)) => {
+            record.repeat = times.count;
+            record.implausible_repeats = times.implausible;
             text = inner;
         }
-        Some(repeat::Repeat::Last(count)) => {
-            record.repeat_last = count;
+        Some(repeat::Repeat::Last(times)) => {
+            record.repeat_last = times.count;
+            record.implausible_repeats = times.implausible;
             return None;
         }
         None => {}
