@@ -282,13 +282,16 @@ fn engine(flags: &Flags) -> Result<(Engine, Config), Failure> {
     Ok((Engine::new(Arc::new(core)), config))
 }
 
-/// Lines read now, from nowhere in particular.
-fn now() -> Origin {
+/// Lines read now, from no source in particular: the relays of all of them count.
+fn now(config: &Config) -> Origin {
     let mut origin = Origin::new(Clock {
         zone: jiff::tz::TimeZone::system(),
         now: jiff::Timestamp::now(),
     });
     origin.event_time = EventTime::Record;
+    origin.relays = (config.sources.iter())
+        .flat_map(|source| source.relays.clone())
+        .collect();
     origin
 }
 
@@ -358,7 +361,7 @@ fn each_line(path: &Path, line_bytes: usize, mut each: impl FnMut(&[u8])) -> Res
 
 fn replay(flags: &Flags, files: &[PathBuf]) -> Result<ExitCode, Failure> {
     let (mut engine, config) = engine(flags)?;
-    let mut origin = now();
+    let mut origin = now(&config);
     let seconds = u32::try_from(origin.clock.now.as_second()).unwrap_or(0);
     for file in files {
         // As the exporter does it, what is repeated belongs to the file.
@@ -379,7 +382,7 @@ fn replay(flags: &Flags, files: &[PathBuf]) -> Result<ExitCode, Failure> {
 
 fn explain(flags: &Flags, file: Option<&Path>, format: ExplainFormat) -> Result<ExitCode, Failure> {
     let (mut engine, config) = engine(flags)?;
-    let mut origin = now();
+    let mut origin = now(&config);
     let mut out = io::stdout().lock();
     let rules = engine.core().rules().clone();
     let mut repeats = Repeats::default();
@@ -429,7 +432,7 @@ fn explain(flags: &Flags, file: Option<&Path>, format: ExplainFormat) -> Result<
 
 fn coverage(flags: &Flags, file: &Path) -> Result<ExitCode, Failure> {
     let (mut engine, config) = engine(flags)?;
-    let found = crate::coverage::read(&mut engine, &mut now(), |each| {
+    let found = crate::coverage::read(&mut engine, &mut now(&config), |each| {
         each_line(file, config.limits.line_bytes, each)
     })?;
     io::stdout().write_all(found.report().as_bytes())?;
@@ -438,7 +441,7 @@ fn coverage(flags: &Flags, file: &Path) -> Result<ExitCode, Failure> {
 
 fn suggest(flags: &Flags, file: &Path) -> Result<ExitCode, Failure> {
     let (mut engine, config) = engine(flags)?;
-    let found = crate::coverage::read(&mut engine, &mut now(), |each| {
+    let found = crate::coverage::read(&mut engine, &mut now(&config), |each| {
         each_line(file, config.limits.line_bytes, each)
     })?;
     io::stdout().write_all(found.drafts().as_bytes())?;

@@ -52,7 +52,8 @@ impl Engine {
     /// For each record in a line that no rule knows, the rule that came nearest and why it did not match.
     pub fn nearest(&self, line: &[u8]) -> Vec<Option<String>> {
         let core = &*self.core;
-        record::frames(line)
+        let mut json = Vec::new();
+        record::frames(record::unwrap_json(line, &mut json))
             .map(|frame| {
                 let record = record::parse(frame, &core.programs);
                 let nearest = core.matcher.nearest(&core.rules, &record)?;
@@ -82,7 +83,8 @@ impl Engine {
             ..
         } = &*self.core;
         let scratch = &mut self.scratch;
-        record::frames(line)
+        let mut json = Vec::new();
+        record::frames(record::unwrap_json(line, &mut json))
             .map(|frame| {
                 let record = record::parse(frame, programs);
                 let mut captures = Vec::new();

@@ -54,6 +54,8 @@ pub struct Origin {
     pub fallback: Option<String>,
     /// The device profile, if it is configured.
     pub profile: Option<String>,
+    /// Hosts whose word is taken for whom a line is about that they passed on; `*` means all.
+    pub relays: Vec<String>,
     /// For stamps without a year or zone.
     pub clock: Clock,
     /// How notable events are dated.
@@ -73,12 +75,23 @@ impl Origin {
             appliance: None,
             fallback: None,
             profile: None,
+            relays: Vec::new(),
             clock,
             event_time: EventTime::Arrival,
             trusts_headers: false,
             resolved: None,
             last_appliance: None,
         }
+    }
+
+    /// The host that a line is about: the one that the collector wrote, or the one that it passed on if that is a relay.
+    fn host<'l>(&self, record: &Record<'l>) -> Option<&'l [u8]> {
+        let outer = record.host?;
+        let trusted = |name: &String| name == "*" || name.as_bytes() == outer;
+        let relayed = record
+            .relayed_host
+            .filter(|_| self.relays.iter().any(trusted));
+        Some(relayed.unwrap_or(outer))
     }
 
     /// Drops what refers to a table: another one is in use from now on.
@@ -139,6 +152,8 @@ pub struct RuleCounts {
 #[derive(Debug)]
 pub struct Engine {
     core: Arc<Core>,
+    /// The syslog line that a JSON line stands for.
+    json: Vec<u8>,
     scratch: Scratch,
     updater: Updater,
     /// Increments that are not in the table yet.
@@ -284,6 +299,7 @@ impl Engine {
     /// An engine for one thread. Others may feed the same core.
     pub fn new(core: Arc<Core>) -> Self {
         Self {
+            json: Vec::new(),
             scratch: core.matcher.scratch(),
             updater: Updater::default(),
             tally: Tally::default(),
@@ -390,7 +406,8 @@ impl Engine {
         change: &mut impl FnMut(Slot, Change),
     ) -> ApplianceId {
         self.matched.clear();
-        let header = header.filter(|_| origin.appliance.is_none());
+        // Whether a relayed host counts depends on the source, which a header does not say.
+        let header = header.filter(|_| origin.appliance.is_none() && record.relayed_host.is_none());
         let appliance = match header {
             Some(header) => self.appliance_of_header(header, origin, record),
             None => self.appliance(origin, record),
@@ -540,7 +557,7 @@ impl Engine {
             origin.resolved = Some((self.epoch, id));
             return id;
         }
-        let (name, is_trusted) = match (record.host, &origin.fallback) {
+        let (name, is_trusted) = match (origin.host(record), &origin.fallback) {
             (Some(host), _) if !host.is_empty() => (host, origin.trusts_headers),
             (_, Some(name)) => (name.as_bytes(), true),
             (_, None) => (&b"unknown"[..], false),
@@ -699,7 +716,8 @@ impl Batch<'_> {
         mut outcome: impl FnMut(Outcome<'_, '_>),
     ) {
         let engine = &mut *self.engine;
-        for frame in record::frames(line) {
+        let mut json = std::mem::take(&mut engine.json);
+        for frame in record::frames(record::unwrap_json(line, &mut json)) {
             let mut record = Record::default();
             let header = engine
                 .headers
@@ -717,6 +735,7 @@ impl Batch<'_> {
                         .any(|id| !engine.core.rules.rules[id.0 as usize].go_on),
             });
         }
+        engine.json = json;
     }
 }
 

@@ -300,6 +300,7 @@ impl Sink for Pipeline {
             origin.event_time = EventTime::Record;
         }
         origin.profile = source.profile.clone();
+        origin.relays = source.relays.clone();
         match &source.appliance {
             ApplianceFrom::Header => origin.fallback = captured,
             ApplianceFrom::Path => origin.appliance = captured,
