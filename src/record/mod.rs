@@ -232,6 +232,10 @@ fn read_sign<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
     if let Some(rest) = tag::moved_pid(text).filter(|_| !record.program.is_empty()) {
         text = rest;
     }
+    if let Some((severity, rest)) = solaris_id(text) {
+        record.severity = record.severity.or(Some(severity));
+        text = rest;
+    }
     match repeat::read(text) {
         Some(repeat::Repeat::Message(times, inner)) => {
             record.repeat = times.count;
@@ -280,6 +284,25 @@ fn skip_escapes(text: &[u8]) -> &[u8] {
         rest = bytes::skip_blanks(tail);
     }
     rest
+}
+
+/// `[ID 800047 auth.info] text`, as Solaris numbers its messages, gives severity and text.
+fn solaris_id(text: &[u8]) -> Option<(Severity, &[u8])> {
+    const BYTES_MAX: usize = 48;
+    let inner = text.strip_prefix(b"[ID ")?;
+    let end = inner
+        .iter()
+        .take(BYTES_MAX)
+        .position(|&byte| byte == b']')?;
+    let (inner, rest) = inner.split_at_checked(end)?;
+    let (digits, words) = bytes::split_digits(inner);
+    let (_, severity) = priority::words_of_priority(bytes::skip_blanks(words))?;
+    (!digits.is_empty()).then(|| {
+        (
+            severity,
+            bytes::skip_blanks(rest.get(1..).unwrap_or_default()),
+        )
+    })
 }
 
 /// A kernel message without `[12345.678901] `, the time since the start.

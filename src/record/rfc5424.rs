@@ -71,15 +71,21 @@ impl<'a> Header<'a> {
             message: b"",
             colon: false,
         };
-        if let [b':', after @ ..] = skip_blanks(rest)
-            && ends_token(after)
-            && (lenient || broken)
-        {
+        let rest = skip_blanks(rest);
+        let after_colon = match (app, rest) {
+            (_, [b':', after @ ..]) if ends_token(after) => Some(after),
+            ([name @ .., b':'], _) if !name.is_empty() => {
+                header.app = name;
+                Some(rest)
+            }
+            _ => None,
+        };
+        if let Some(after) = after_colon.filter(|_| lenient || broken) {
             header.colon = true;
             header.message = skip_blanks(after);
             return Some(header);
         }
-        let (process, rest) = split_token(skip_blanks(rest));
+        let (process, rest) = split_token(rest);
         let (id, rest) = split_token(skip_blanks(rest));
         let rest = skip_blanks(rest);
         let structured = structured_len(rest);
@@ -135,14 +141,16 @@ impl<'a> Header<'a> {
             ontap::set_program(record, programs);
             return Entered::Message(message);
         }
-        // cOS Stream names itself and has its category in the message.
-        if name.eq_ignore_ascii_case(b"cOS")
-            && let tag = Tag::read(message)
-            && let Some((id, name)) = known(tag.name, programs)
-        {
-            record.program = name;
-            record.program_id = Some(id);
-            return Entered::Message(tag.rest);
+        // cOS Stream names itself and has its category as message id or in the message.
+        if name.eq_ignore_ascii_case(b"cOS") {
+            let tag = Tag::read(message);
+            let category = known(record.tag, programs).map(|found| (found, message));
+            let found = category.or_else(|| Some((known(tag.name, programs)?, tag.rest)));
+            if let Some(((id, name), message)) = found {
+                record.program = name;
+                record.program_id = Some(id);
+                return Entered::Message(message);
+            }
         }
         // A process with a pid writes text of its own, which may look like a bracket.
         if value(self.process).is_empty()
