@@ -540,7 +540,7 @@ impl<'a> HeaderParser<'a, '_> {
 
     /// No program found: undo fields that are only valid in a complete header.
     fn without_program(self, record: &mut Record<'a>, is_repeat: bool) -> &'a [u8] {
-        if !(self.stamped || (self.dated && is_repeat)) && !self.nested {
+        if !(self.stamped || self.nested || (self.dated && is_repeat)) {
             record.host = None;
         }
         if self.inner_header {
