@@ -40,7 +40,7 @@ until inside 'systemctl is-system-running' | grep -Eq 'running|degraded'; do sle
 section() { sed -n '/^## From clone to paging$/,/^###* If /p' "$project/README.md"; }
 block() { section | awk -v wanted="$1" '/^```sh$/ { n++; on = n == wanted; next } /^```$/ { on = 0 } on'; }
 wait_for_page() {
-  until grep -q "^/page .*\"status\":\"$1\".*ApplianceFanFailed" "$machine.pages"; do
+  until grep -q "^/page .*\"status\":\"$1\".*ApplianceTemperatureCritical" "$machine.pages"; do
     sleep 1
     [ "$(($(date +%s) - before))" -lt 600 ] || { echo "no page that says $1" >&2; exit 1; }
   done
@@ -55,8 +55,8 @@ for number in $(seq "$(section | grep -c '^```sh$')"); do
 $commands" ;;
   esac
   case $commands in
-    *"say 'Fan"*"Reading 0 "*) wait_for_page firing ;;
-    *"say 'Fan"*) wait_for_page resolved ;;
+    *"say 'Temperature"*"Reading 75 "*) wait_for_page firing ;;
+    *"say 'Temperature"*) wait_for_page resolved ;;
   esac
   echo "--- $(($(date +%s) - before)) s"
 done

@@ -121,7 +121,7 @@ fn rsyslog_takes_its_template() {
     assert!(!said.err.contains("error"), "{}", said.err);
 }
 
-/// The whole way is walked by hand, with tests/walk.sh. Here: what it copies is there, and the fan stops and comes back.
+/// The whole way is walked by hand, with tests/walk.sh. Here: what it copies is there, and the processor overheats and cools down.
 #[test]
 fn its_way_to_paging_has_what_it_names() {
     let readme = read("README.md");
@@ -152,8 +152,9 @@ fn its_way_to_paging_has_what_it_names() {
         text += &format!("<165>2026-11-20T12:00:00+00:00 hsm1 ipmievd: {line}\n");
         std::fs::write(&log, &text).expect("it can be written");
         let shown = succeeds(binary().arg("replay").arg(&log));
-        let wanted =
-            format!(r#"ipmi_sensor_state{{appliance="hsm1",name="Fan2A",type="Fan"}} {state}"#);
+        let wanted = format!(
+            r#"ipmi_sensor_state{{appliance="hsm1",name="CPU",type="Temperature"}} {state}"#
+        );
         assert!(shown.out.contains(&wanted), "no {wanted} in\n{}", shown.out);
     }
 }
