@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::alerts::alerts;
-use crate::support::{Child, free_port, http_get, http_post, program, root, succeeds};
+use crate::support::{
+    Child, Post, Webhook, free_port, http_get, http_post, program, root, succeeds,
+};
 
 const CONFIG: &str = "deploy/alertmanager/alertmanager.yml";
 
@@ -65,66 +67,80 @@ fn other_alerts_go_where_they_went() {
 }
 
 #[test]
-fn a_reader_sees_in_one_line_what_happened() {
+fn a_reader_sees_in_one_line_what_happened_and_its_links_belong_to_that() {
     let alert = |status: &str, name: &str, summary: &str| {
         json!({
             "status": status,
-            "labels": {"alertname": name},
-            "annotations": {"summary": summary, "description": "Fan Fan3B of hsm1 is slow.", "runbook_url": "https://r/x.md"},
+            "labels": {"alertname": name, "appliance": "hsm1", "severity": "critical"},
+            "annotations": {
+                "summary": summary,
+                "description": "Fan Fan3B of hsm1 is slow.",
+                "runbook_url": format!("https://r/{name}.md"),
+                "dashboard_url": "/d/appliance-hardware?var-appliance=hsm1",
+            },
             "startsAt": "2026-02-03T04:05:06Z", "endsAt": "0001-01-01T00:00:00Z",
         })
     };
-    let stopped = || alert("firing", "ApplianceFanFailed", "A fan has stopped.");
-    let (hot, over) = (
-        alert("firing", "B", "It is hot."),
-        alert("resolved", "C", "It was cold."),
-    );
+    let stopped = || alert("firing", "ApplianceFanFailed", "A fan of hsm1 has stopped.");
+    let hot = || alert("firing", "B", "hsm1 is hot.");
+    let over = || alert("resolved", "C", "hsm1 was cold.");
+    let mut elsewhere = stopped();
+    elsewhere["labels"]["site"] = json!("north");
     let table = [
         (
             "firing",
-            json!({"appliance": "hsm1", "severity": "critical"}),
             vec![stopped()],
-            "CRITICAL hsm1: A fan has stopped.",
+            "CRITICAL: A fan of hsm1 has stopped.",
+            "https://r/ApplianceFanFailed.md",
         ),
         (
             "firing",
-            json!({"appliance": "hsm1", "severity": "warning"}),
-            vec![over, stopped(), hot],
-            "WARNING hsm1: A fan has stopped. (2 alerts)",
+            vec![over(), stopped(), hot()],
+            "CRITICAL: A fan of hsm1 has stopped. (1 of 2 alerts)",
+            "https://r/ApplianceFanFailed.md",
         ),
         (
             "resolved",
-            json!({"appliance": "hsm1", "severity": "critical"}),
-            vec![alert(
-                "resolved",
-                "ApplianceFanFailed",
-                "A fan has stopped.",
-            )],
-            "RESOLVED hsm1: A fan has stopped.",
+            vec![over()],
+            "RESOLVED: hsm1 was cold.",
+            "https://r/C.md",
         ),
         (
             "firing",
-            json!({"instance": "collector1:10067", "severity": "critical"}),
-            vec![stopped()],
-            "CRITICAL collector1:10067: A fan has stopped.",
+            vec![elsewhere],
+            "CRITICAL: A fan of hsm1 has stopped. (north)",
+            "https://r/ApplianceFanFailed.md",
+        ),
+        (
+            "firing",
+            vec![alert("firing", "SomebodysOwn", "")],
+            "CRITICAL: SomebodysOwn of hsm1",
+            "https://r/SomebodysOwn.md",
         ),
     ];
-    for (status, common, alerts, line) in table {
-        let data = json!({
-            "status": status, "receiver": "any", "alerts": alerts, "groupLabels": {}, "commonLabels": common,
-            "commonAnnotations": {}, "externalURL": "",
-        });
+    let data = |status: &str, alerts: Vec<serde_json::Value>| {
+        json!({
+            "status": status, "receiver": "any", "alerts": alerts,
+            "groupLabels": {"alertname": "ApplianceFanFailed", "appliance": "hsm1"},
+            "commonLabels": {}, "commonAnnotations": {}, "externalURL": "http://am:9093",
+        })
+    };
+    for (status, alerts, line, runbook) in table {
+        let data = data(status, alerts);
         assert_eq!(render("appliance.line", &data), line);
+        assert_eq!(render("appliance.runbook", &data), runbook);
     }
-    let data = json!({
-        "status": "firing", "receiver": "any", "alerts": [stopped()], "groupLabels": {}, "commonLabels": {},
-        "commonAnnotations": {}, "externalURL": "",
-    });
+    let data = data("firing", vec![stopped()]);
+    let silence = "http://am:9093/#/silences/new?filter=%7Balertname%3D%22ApplianceFanFailed%22%2C%20appliance%3D%22hsm1%22%7D";
+    let dashboard = "http://localhost:3000/d/appliance-hardware?var-appliance=hsm1";
+    assert_eq!(render("appliance.dashboard", &data), dashboard);
+    assert_eq!(render("appliance.silence", &data), silence);
     assert_eq!(
         render("appliance.text", &data),
-        "FIRING ApplianceFanFailed: Fan Fan3B of hsm1 is slow.\nsince 2026-02-03 04:05:06 UTC, runbook: https://r/x.md\n"
+        format!(
+            "FIRING ApplianceFanFailed: Fan Fan3B of hsm1 is slow.\nsince 2026-02-03 04:05:06 UTC\nrunbook: https://r/ApplianceFanFailed.md\ndashboard: {dashboard}\nsilence: {silence}\n"
+        )
     );
-    assert_eq!(render("appliance.runbook", &data), "https://r/x.md");
 }
 
 /// What a template of the shipped file makes of a notification.
@@ -145,41 +161,78 @@ fn render(template: &str, data: &serde_json::Value) -> String {
 }
 
 #[test]
-fn what_is_worse_or_nearer_the_cause_silences_the_rest() {
-    // Alert, its appliance or exporter, and whether it is heard while all the others fire too.
-    const SILENT: (&str, &str) = ("ApplianceSilent", "hsm1");
-    const BLIND: (&str, &str) = ("ApplianceMonitoringDown", "");
-    type Scene<'a> = &'a [((&'a str, &'a str), bool)];
+fn an_alert_silences_what_it_explains_and_nothing_else() {
+    // Alert, what it is about, and whether it is heard while all the others of the scene fire too.
+    type Scene<'a> = &'a [(&'a str, &'a str, bool)];
     let scenes: &[Scene] = &[
-        // Critical over warning: the same part of the same appliance only.
+        // The worse limit over the lesser one, of the same sensor.
         &[
-            (("ApplianceFanFailed", "hsm1"), true),
-            (("ApplianceFanDegraded", "hsm1"), false),
-            (("ApplianceFanDegraded", "hsm2"), true),
-            (("ApplianceDiskPendingSectors", "hsm1"), true),
+            ("ApplianceFanFailed", "appliance=hsm1 name=Fan3B", true),
+            ("ApplianceFanDegraded", "appliance=hsm1 name=Fan3B", false),
+            ("ApplianceFanDegraded", "appliance=hsm1 name=Fan3A", true),
+            ("ApplianceFanDegraded", "appliance=hsm2 name=Fan3B", true),
+            (
+                "ApplianceFanDegraded",
+                "appliance=hsm1 name=Fan3B site=south",
+                true,
+            ),
+            (
+                "ApplianceDiskPendingSectors",
+                "appliance=hsm1 device=sda",
+                true,
+            ),
         ],
-        // A silent appliance over its sensors, but not over its HSM or another appliance.
+        // Of one component, and yet nothing to do with each other.
         &[
-            (SILENT, true),
-            (("ApplianceFanFailed", "hsm1"), false),
-            (("ApplianceProgramSilent", "hsm1"), false),
-            (("ApplianceHsmZeroized", "hsm1"), true),
-            (("ApplianceFanFailed", "hsm2"), true),
+            ("ApplianceSshLoginAfterFailures", "appliance=hsm1", true),
+            ("ApplianceSshBruteForce", "appliance=hsm1", false),
+            ("ApplianceAccountChanged", "appliance=hsm1", true),
+            ("ApplianceHsmNearZeroization", "appliance=hsm1", true),
+            ("ApplianceHsmLoginFailed", "appliance=hsm1", false),
+            ("ApplianceHsmBatteryLow", "appliance=hsm1", true),
+            ("ApplianceLogDiskFull", "appliance=hsm1", true),
+            ("ApplianceLogDiskFilling", "appliance=hsm1", false),
+            ("ApplianceHardwareWatchdogOff", "appliance=hsm1", true),
+        ],
+        &[
+            ("ApplianceVpnDown", "appliance=srx1 vpn=hq", true),
+            ("ApplianceVpnFlapping", "appliance=srx1 vpn=branch", true),
+            ("ApplianceVpnPeerDown", "appliance=srx1 vpn=branch", true),
+            ("ApplianceIkeNegotiationFailures", "appliance=srx1", true),
+            ("ApplianceAllVpnsDown", "appliance=srx2", true),
+            ("ApplianceVpnDown", "appliance=srx2 vpn=hq", false),
+        ],
+        // One zeroization is one alert.
+        &[
+            ("ApplianceHsmZeroized", "appliance=hsm1", true),
+            ("ApplianceHsmNearZeroization", "appliance=hsm1", false),
+            ("ApplianceHsmLoginFailed", "appliance=hsm1", false),
+            ("ApplianceHsmTampered", "appliance=hsm1", true),
+        ],
+        // A silent appliance over its old states, but not over its HSM or another appliance.
+        &[
+            ("ApplianceSilent", "appliance=hsm1", true),
+            ("ApplianceFanFailed", "appliance=hsm1 name=Fan3B", false),
+            ("ApplianceNtlsDown", "appliance=hsm1", false),
+            ("ApplianceOutOfService", "appliance=hsm1", false),
+            ("ApplianceProgramSilent", "appliance=hsm1", false),
+            ("ApplianceHsmZeroized", "appliance=hsm1", true),
+            ("ApplianceFanFailed", "appliance=hsm2 name=Fan3B", true),
         ],
         // An exporter that is down over what it said about itself, not over another exporter.
         &[
-            (("ApplianceExporterDown", "collector1:10067"), true),
-            (("ApplianceExporterLags", "collector1:10067"), false),
-            (("ApplianceExporterLags", "collector2:10067"), true),
-            (("ApplianceFanFailed", "hsm1"), true),
+            ("ApplianceExporterDown", "job=a instance=c1", true),
+            ("ApplianceExporterLags", "job=a instance=c1", false),
+            ("ApplianceExporterLags", "job=a instance=c2", true),
+            ("ApplianceFanFailed", "appliance=hsm1 name=Fan3B", true),
         ],
-        // No exporter at all over everything but the dead man's switch.
+        // What is known about appliances is heard, whatever becomes of the monitoring: somebody may have silenced that.
         &[
-            (BLIND, true),
-            (("ApplianceExporterDown", "collector1:10067"), false),
-            (("ApplianceFanFailed", "hsm1"), false),
-            (SILENT, false),
-            (("ApplianceWatchdog", ""), true),
+            ("ApplianceMonitoringDown", "", true),
+            ("ApplianceNoExporter", "", true),
+            ("ApplianceFanFailed", "appliance=hsm1 name=Fan3B", true),
+            ("ApplianceSilent", "appliance=hsm2", true),
+            ("ApplianceWatchdog", "", true),
         ],
     ];
     let rules = alerts();
@@ -189,16 +242,12 @@ fn what_is_worse_or_nearer_the_cause_silences_the_rest() {
         let mut alertmanager = start_alertmanager(&root().join(CONFIG), storage.path(), port);
         let posted: Vec<_> = scene
             .iter()
-            .map(|((name, of), _)| {
+            .map(|(name, of, _)| {
                 let (_, rule) = rules.iter().find(|(known, _)| known == name).expect(name);
                 let mut labels = json!(rule.labels);
                 labels["alertname"] = json!(name);
-                match labels["component"].as_str() {
-                    _ if of.is_empty() => {}
-                    Some("exporter") => {
-                        (labels["job"], labels["instance"]) = (json!("appliance_logs"), json!(of))
-                    }
-                    _ => labels["appliance"] = json!(of),
+                for (label, value) in of.split_whitespace().filter_map(|it| it.split_once('=')) {
+                    labels[label] = json!(value);
                 }
                 json!({ "labels": labels })
             })
@@ -220,16 +269,10 @@ fn what_is_worse_or_nearer_the_cause_silences_the_rest() {
                 .all(|alert| alert["status"]["state"] != "unprocessed")
                 .then_some(alerts)
         });
-        for ((name, of), expected) in *scene {
+        for ((name, of, expected), posted) in scene.iter().zip(&posted) {
             let alert = heard
                 .iter()
-                .find(|alert| {
-                    let labels = &alert["labels"];
-                    labels["alertname"] == *name
-                        && (of.is_empty()
-                            || labels["appliance"] == *of
-                            || labels["instance"] == *of)
-                })
+                .find(|alert| alert["labels"] == posted["labels"])
                 .expect("it is listed");
             assert_eq!(
                 alert["status"]["state"] == "active",
@@ -237,6 +280,91 @@ fn what_is_worse_or_nearer_the_cause_silences_the_rest() {
                 "{name} of `{of}`: {alert}"
             );
         }
+    }
+}
+
+#[test]
+fn every_alert_that_an_inhibition_names_exists() {
+    let text = std::fs::read_to_string(root().join(CONFIG)).expect("it can be read");
+    let config: serde_yaml::Value = serde_yaml::from_str(&text).expect("YAML");
+    let known: Vec<String> = alerts().into_iter().map(|(name, _)| name).collect();
+    let mut names = 0;
+    for rule in config["inhibit_rules"].as_sequence().expect("a list") {
+        for side in ["source_matchers", "target_matchers"] {
+            for matcher in rule[side].as_sequence().expect("a list") {
+                let matcher = matcher.as_str().expect("a string");
+                let Some((_, value)) = matcher.split_once('"') else {
+                    continue;
+                };
+                for name in value.trim_end_matches('"').split('|') {
+                    if !matcher.starts_with("alertname") || name.contains('+') {
+                        continue;
+                    }
+                    names += 1;
+                    assert!(known.iter().any(|known| known == name), "{name}");
+                }
+            }
+        }
+    }
+    assert!(names > 20, "{names}");
+}
+
+/// Alertmanager looks at a group every `group_interval` and sends it again at the first look after `repeat_interval`.
+#[test]
+fn the_dead_mans_switch_beats_once_a_minute() {
+    let text = std::fs::read_to_string(root().join(CONFIG)).expect("it can be read");
+    let config: serde_yaml::Value = serde_yaml::from_str(&text).expect("YAML");
+    let route = &config["route"]["routes"][0]["routes"][0];
+    assert_eq!(route["receiver"], "appliance-deadman");
+    let seconds = |key: &str| -> u64 {
+        let text = route[key].as_str().expect(key).trim_end_matches('s');
+        text.parse().expect("seconds")
+    };
+    let (look, repeat) = (seconds("group_interval"), seconds("repeat_interval"));
+    assert_ne!(
+        repeat % look,
+        0,
+        "the look at that very second may come too early or too late"
+    );
+    assert_eq!(repeat.div_ceil(look) * look, 60);
+}
+
+#[test]
+fn a_second_condition_of_an_appliance_is_a_second_page_and_the_hsm_waits_for_nothing() {
+    let webhook = Webhook::start();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = std::fs::read_to_string(root().join(CONFIG)).expect("it can be read");
+    let config = config.replace(
+        "http://localhost:9095",
+        &format!("http://127.0.0.1:{}", webhook.port),
+    );
+    std::fs::write(directory.path().join("alertmanager.yml"), config).expect("it can be written");
+    std::fs::copy(
+        root().join("deploy/alertmanager/appliance.tmpl"),
+        directory.path().join("appliance.tmpl"),
+    )
+    .expect("a copy");
+    let port = free_port();
+    let mut alertmanager = start_alertmanager(
+        &directory.path().join("alertmanager.yml"),
+        &directory.path().join("data"),
+        port,
+    );
+    for name in [
+        "ApplianceHsmNearZeroization",
+        "ApplianceHsmZeroized",
+        "ApplianceHsmTampered",
+    ] {
+        let labels = json!({"alertname": name, "appliance": "hsm1", "severity": "critical", "component": "crypto"});
+        let body = json!([{ "labels": labels }]).to_string();
+        http_post(port, "/api/v2/alerts", "application/json", body.as_bytes()).expect("an answer");
+        // Each is told by itself, in less than the 15 seconds that others wait for company.
+        let page = alertmanager.wait_for(name, Duration::from_secs(12), || {
+            let told = |post: &Post| post.body["groupLabels"]["alertname"] == name;
+            webhook.posts().into_iter().find(told)
+        });
+        assert_eq!(page.path, "/page");
+        assert_eq!(page.body["alerts"].as_array().map(Vec::len), Some(1));
     }
 }
 
