@@ -24,9 +24,8 @@ fn lines(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(lines.len() as u64));
         group.bench_function(program, |bencher| {
             bencher.iter(|| {
-                let mut batch = engine.batch(0, None);
                 buffer.push(black_box(text.as_bytes()), |line| {
-                    batch.line(&mut origin, line.bytes);
+                    engine.line(&mut origin, line.bytes);
                 });
             });
         });
@@ -55,9 +54,8 @@ fn many_rules(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(lines.len() as u64));
         group.bench_function(format!("lines with {rules}"), |bencher| {
             bencher.iter(|| {
-                let mut batch = engine.batch(0, None);
                 for line in &lines {
-                    batch.line(&mut origin, black_box(line.as_bytes()));
+                    engine.line(&mut origin, black_box(line.as_bytes()));
                 }
             });
         });

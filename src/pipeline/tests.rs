@@ -58,6 +58,7 @@ fn numbers(table: &Table) -> Vec<String> {
 /// What one engine makes of the beginnings of these texts, each about a device of its own.
 fn expected(rules: &Arc<RuleSet>, texts: &[(&str, u64)]) -> Vec<String> {
     let mut engine = Engine::new(core(rules));
+    engine.set_now(0);
     for (at, (text, len)) in texts.iter().enumerate() {
         let mut origin = Origin::new(Clock {
             zone: jiff::tz::TimeZone::UTC,
@@ -65,13 +66,11 @@ fn expected(rules: &Arc<RuleSet>, texts: &[(&str, u64)]) -> Vec<String> {
         });
         origin.appliance = Some(format!("device-{at}"));
         let mut lines = LineBuffer::new(1 << 16);
-        let mut repeats = Repeats::default();
-        let mut batch = engine.batch(0, Some(&mut repeats));
         lines.push(&text.as_bytes()[..*len as usize], |line| {
-            batch.line(&mut origin, line.bytes);
+            engine.line(&mut origin, line.bytes);
         });
     }
-    numbers(&engine.core().table())
+    numbers(&engine.table())
 }
 
 const NOW: Timestamp = Timestamp::constant(1_771_500_000, 0);
@@ -84,21 +83,20 @@ fn what_an_engine_remembers_changes_nothing() {
     let examples = examples(&rules, 0);
     let read = |remembers: bool| {
         let mut engine = Engine::new(core(&rules));
-        let mut repeats = Repeats::default();
+        engine.set_now(0);
         let mut origin = Origin::new(Clock {
             zone: jiff::tz::TimeZone::UTC,
             now: NOW,
         });
         origin.fallback = Some("device".to_owned());
         for line in examples.lines().chain(examples.lines()) {
-            let mut batch = engine.batch(0, Some(&mut repeats));
-            batch.line(&mut origin, line.as_bytes());
-            drop(batch);
+            engine.line(&mut origin, line.as_bytes());
             if !remembers {
-                engine.invalidate();
+                engine.hand_over();
+                engine.forget_slots();
             }
         }
-        numbers(&engine.core().table())
+        numbers(&engine.table())
     };
     assert_eq!(read(true), read(false));
 }
@@ -107,17 +105,16 @@ fn what_an_engine_remembers_changes_nothing() {
 #[test]
 fn a_new_appliance_was_never_heard_of_in_1970() {
     let mut engine = Engine::new(core(&shipped()));
-    let core = engine.core().clone();
+    engine.set_now(1_771_500_000);
     let mut origin = Origin::new(Clock {
         zone: jiff::tz::TimeZone::UTC,
         now: NOW,
     });
-    let mut batch = engine.batch(1_771_500_000, None);
     for text in ["Connection closed by 192.0.2.1", "*** TEST : x"] {
         let line = format!("Feb 29 12:05:01 hsm1 sshd[7]: {text}");
-        batch.line(&mut origin, line.as_bytes());
+        engine.line(&mut origin, line.as_bytes());
     }
-    let saved = core.table().save();
+    let saved = engine.core().table().save();
     let is_last = |metric: &str| metric == "log_last_message_timestamp_seconds";
     let heard: Vec<f64> = saved
         .series
@@ -194,7 +191,7 @@ proptest! {
                     tail.read(clock, &mut pipeline);
                 }
                 Step::Checkpoint => {
-                    pipeline.drain();
+                    pipeline.settle();
                     let positions = tail.positions(|file| pipeline.held_bytes(file));
                     let offset = |at: usize| {
                         let path = path(at);

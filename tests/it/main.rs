@@ -20,7 +20,6 @@ mod reference;
 mod remote_address;
 mod rules_manual;
 mod running;
-mod senders;
 mod server;
 mod support;
 mod tailing;
