@@ -19,11 +19,13 @@ const SERIES: usize = 100_000;
 fn formats(criterion: &mut Criterion) {
     let examples = Examples::load();
     let (mut engine, mut origin) = (engine(&examples.rules), origin());
+    let mut batch = engine.batch(0, None);
     for line in &examples.lines[ALL] {
-        engine.line(&mut origin, line.as_bytes());
+        batch.line(&mut origin, line.as_bytes());
     }
+    drop(batch);
     let mut mirror = Mirror::default();
-    engine.table().mirror(&mut mirror, usize::MAX, 0);
+    engine.core().table().mirror(&mut mirror, usize::MAX, 0);
     let mut group = criterion.benchmark_group("exposition");
     for (name, format) in [
         ("OpenMetrics", Format::OpenMetrics),

@@ -24,8 +24,9 @@ fn lines(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(lines.len() as u64));
         group.bench_function(program, |bencher| {
             bencher.iter(|| {
+                let mut batch = engine.batch(0, None);
                 buffer.push(black_box(text.as_bytes()), |line| {
-                    engine.line(&mut origin, line.bytes);
+                    batch.line(&mut origin, line.bytes);
                 });
             });
         });
@@ -54,8 +55,9 @@ fn many_rules(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(lines.len() as u64));
         group.bench_function(format!("lines with {rules}"), |bencher| {
             bencher.iter(|| {
+                let mut batch = engine.batch(0, None);
                 for line in &lines {
-                    engine.line(&mut origin, black_box(line.as_bytes()));
+                    batch.line(&mut origin, black_box(line.as_bytes()));
                 }
             });
         });

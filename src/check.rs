@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
-use crate::engine::{Core, Engine, Origin};
+use crate::engine::{Core, Engine, Origin, Repeats};
 use crate::metric::Limits;
 use crate::record::Clock;
 use crate::rules::{Class, Example, Pattern, Piece, Rule, RuleId, RuleSet, Scope};
@@ -22,7 +22,7 @@ pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
     let mut engine = Engine::new(Arc::new(core));
     for (index, rule) in rules.rules.iter().enumerate() {
         for example in &rule.examples {
-            engine.forget();
+            engine.reset();
             run(
                 &mut engine,
                 RuleId(index as u32),
@@ -54,13 +54,16 @@ fn run(
     faults: &mut Vec<Diagnostic>,
 ) {
     let mut origin = Origin::new(example_clock());
+    origin.trusts_headers = true;
+    let mut repeats = Repeats::default();
     let mut matched = Vec::new();
     let (lines, at) = match example {
         Example::Lines { lines, at, .. } => (lines.as_slice(), at),
         Example::Not { line, at } => (std::slice::from_ref(line), at),
     };
+    let mut batch = engine.batch(EXAMPLE_TIME as u32, Some(&mut repeats));
     for line in lines {
-        engine.line_with(
+        batch.line_with(
             &mut origin,
             line.as_bytes(),
             |_, _| {},
@@ -69,6 +72,7 @@ fn run(
             },
         );
     }
+    drop(batch);
     let names = |matched: &[RuleId]| {
         let names: Vec<&str> = matched
             .iter()
@@ -198,7 +202,7 @@ fn sample(pieces: &[Piece], fill: usize) -> String {
 /// Whether the table shows this sample.
 fn shows(engine: &mut Engine, sample: &str) -> Result<(), String> {
     let (name, labels, value) = parse_sample(sample).ok_or("this is no sample")?;
-    let snapshot = engine.table().snapshot();
+    let snapshot = engine.core().table().snapshot();
     let Some((family, series)) = snapshot
         .families
         .iter()

@@ -4,7 +4,7 @@
 //! wrong with flags, settings or rules.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{self, Config};
 use crate::diagnostic::Diagnostic;
-use crate::engine::{Core, Engine, EventTime, Origin};
+use crate::engine::{Core, Engine, EventTime, Origin, Repeats};
 use crate::exposition::{self, Format};
-use crate::line::LineBuffer;
+use crate::line::{Line, LineBuffer};
 use crate::record::Clock;
 use crate::rules::{self, RuleSet, Settings};
 use crate::server::{self, WebConfig};
@@ -282,13 +282,16 @@ fn engine(flags: &Flags) -> Result<(Engine, Config), Failure> {
     Ok((Engine::new(Arc::new(core)), config))
 }
 
-/// Lines read now, from nowhere in particular.
-fn now() -> Origin {
+/// Lines read now, from no source in particular: the relays of all of them count.
+fn now(config: &Config) -> Origin {
     let mut origin = Origin::new(Clock {
         zone: jiff::tz::TimeZone::system(),
         now: jiff::Timestamp::now(),
     });
     origin.event_time = EventTime::Record;
+    origin.relays = (config.sources.iter())
+        .flat_map(|source| source.relays.clone())
+        .collect();
     origin
 }
 
@@ -358,16 +361,19 @@ fn each_line(path: &Path, line_bytes: usize, mut each: impl FnMut(&[u8])) -> Res
 
 fn replay(flags: &Flags, files: &[PathBuf]) -> Result<ExitCode, Failure> {
     let (mut engine, config) = engine(flags)?;
-    let mut origin = now();
-    engine.set_now(u32::try_from(origin.clock.now.as_second()).unwrap_or(0));
+    let mut origin = now(&config);
+    let seconds = u32::try_from(origin.clock.now.as_second()).unwrap_or(0);
     for file in files {
+        // As the exporter does it, what is repeated belongs to the file.
+        let mut repeats = Repeats::default();
+        let mut batch = engine.batch(seconds, Some(&mut repeats));
         each_line(file, config.limits.line_bytes, |line| {
-            engine.line(&mut origin, line)
+            batch.line(&mut origin, line)
         })?;
     }
     let text = exposition::encode(
         &Registry::default(),
-        engine.table().snapshot(),
+        engine.core().table().snapshot(),
         Format::Classic,
     );
     io::stdout().write_all(text.as_bytes())?;
@@ -376,11 +382,12 @@ fn replay(flags: &Flags, files: &[PathBuf]) -> Result<ExitCode, Failure> {
 
 fn explain(flags: &Flags, file: Option<&Path>, format: ExplainFormat) -> Result<ExitCode, Failure> {
     let (mut engine, config) = engine(flags)?;
-    let mut origin = now();
+    let mut origin = now(&config);
     let mut out = io::stdout().lock();
     let rules = engine.core().rules().clone();
+    let mut repeats = Repeats::default();
     let mut one = |line: &[u8], out: &mut dyn Write| -> io::Result<()> {
-        for told in explain::explain(&mut engine, &mut origin, line) {
+        for told in explain::explain(&mut engine, &mut origin, &mut repeats, line) {
             match format {
                 ExplainFormat::Json => writeln!(out, "{}", told.to_json())?,
                 ExplainFormat::Text => {
@@ -395,24 +402,37 @@ fn explain(flags: &Flags, file: Option<&Path>, format: ExplainFormat) -> Result<
     if file == Path::new("-") && io::stdin().is_terminal() {
         eprintln!("paste log lines, end with Ctrl-D");
     }
-    // Line by line, so that one can type.
-    let mut input = BufReader::new(open(file)?).take(u64::MAX);
-    let mut line = Vec::new();
+    let mut input = open(file)?;
+    let mut lines = LineBuffer::new(config.limits.line_bytes);
+    let mut buffer = vec![0; 64 << 10];
+    let mut written = Ok(());
     loop {
-        line.clear();
-        let limit = config.limits.line_bytes as u64;
-        if input.by_ref().take(limit).read_until(b'\n', &mut line)? == 0 {
+        // What a terminal or a pipe has so far, so that one can type.
+        let count = match input.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let mut each = |line: Line<'_>| {
+            if written.is_ok() {
+                written = one(line.bytes, &mut out);
+            }
+        };
+        match count {
+            0 => lines.finish(each),
+            count => lines.push(&buffer[..count], &mut each),
+        }
+        std::mem::replace(&mut written, Ok(()))?;
+        out.flush()?;
+        if count == 0 {
             return Ok(ExitCode::SUCCESS);
         }
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        one(text.strip_suffix(b"\r").unwrap_or(text), &mut out)?;
-        out.flush()?;
     }
 }
 
 fn coverage(flags: &Flags, file: &Path) -> Result<ExitCode, Failure> {
     let (mut engine, config) = engine(flags)?;
-    let found = crate::coverage::read(&mut engine, &mut now(), |each| {
+    let found = crate::coverage::read(&mut engine, &mut now(&config), |each| {
         each_line(file, config.limits.line_bytes, each)
     })?;
     io::stdout().write_all(found.report().as_bytes())?;
@@ -421,7 +441,7 @@ fn coverage(flags: &Flags, file: &Path) -> Result<ExitCode, Failure> {
 
 fn suggest(flags: &Flags, file: &Path) -> Result<ExitCode, Failure> {
     let (mut engine, config) = engine(flags)?;
-    let found = crate::coverage::read(&mut engine, &mut now(), |each| {
+    let found = crate::coverage::read(&mut engine, &mut now(&config), |each| {
         each_line(file, config.limits.line_bytes, each)
     })?;
     io::stdout().write_all(found.drafts().as_bytes())?;

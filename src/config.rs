@@ -50,6 +50,8 @@ pub struct Source {
     pub exclude: Vec<String>,
     /// Where the appliance's name comes from.
     pub appliance: ApplianceFrom,
+    /// Hosts that pass on lines of others under their own name; `*` means all.
+    pub relays: Vec<String>,
     /// The device profile; found by the programs that are seen if there is none.
     pub profile: Option<String>,
     /// The zone of time stamps that name none.
@@ -60,12 +62,20 @@ pub struct Source {
 
 impl Source {
     /// What `--log.file` asks for, with every setting at its default.
+    ///
+    /// Paths that name the appliance decide whom the lines are about, since the header may be anybody's. (A path without
+    /// `{appliance}` among them leaves it to the header.)
     pub fn of_flag(paths: Vec<String>) -> Self {
+        let named_by_path = paths.iter().all(|path| path.contains(APPLIANCE));
         Self {
             name: "log.file".to_owned(),
+            appliance: match named_by_path {
+                true => ApplianceFrom::Path,
+                false => ApplianceFrom::Header,
+            },
             paths,
             exclude: Vec::new(),
-            appliance: ApplianceFrom::Header,
+            relays: Vec::new(),
             profile: None,
             time_zone: TimeZone::system(),
             read_from: ReadFrom::Beginning,
@@ -258,9 +268,18 @@ struct TypedSource {
     paths: Vec<String>,
     exclude: Option<Vec<String>>,
     appliance: Option<String>,
+    relays: Option<Relays>,
     profile: Option<String>,
     time_zone: Option<String>,
     read_from: Option<String>,
+}
+
+/// `'*'`, or a list of hosts.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Relays {
+    All(String),
+    Hosts(Vec<String>),
 }
 
 #[derive(Default, Deserialize)]
@@ -279,6 +298,9 @@ struct TypedLimits {
     line_bytes: Option<u64>,
     files: Option<u64>,
     threads: Option<u64>,
+    series: Option<u64>,
+    bytes: Option<u64>,
+    appliance_expiry: Option<Days>,
 }
 
 #[derive(Default, Deserialize)]
@@ -301,6 +323,26 @@ struct TypedTail {
     poll: Option<Span>,
     rescan: Option<Span>,
     drain_grace: Option<Span>,
+}
+
+/// A duration that may be given in days.
+struct Days(u64);
+
+impl<'de> Deserialize<'de> for Days {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let text = value.as_str().unwrap_or_default();
+        let days = text
+            .strip_suffix('d')
+            .and_then(|days| days.parse::<u64>().ok());
+        let seconds = days.map(|days| days.saturating_mul(86_400)).or_else(|| {
+            let duration = text.parse::<SignedDuration>().ok()?;
+            Some(Duration::try_from(duration).ok()?.as_secs())
+        });
+        seconds
+            .map(Self)
+            .ok_or_else(|| de::Error::custom("not a duration such as 30d or 12h"))
+    }
 }
 
 /// A duration with its unit.
@@ -430,6 +472,32 @@ impl Sections<'_, '_> {
                 16,
                 65_536,
             ),
+            series: limit(
+                "series",
+                typed.series,
+                default.table.series,
+                1_000,
+                100_000_000,
+            ),
+            bytes: limit("bytes", typed.bytes, default.table.bytes, 1 << 20, 1 << 40),
+            appliance_expiry_seconds: None,
+        };
+        let expiry = typed.appliance_expiry.as_ref().map(|expiry| {
+            self.within(
+                "limits",
+                "appliance_expiry",
+                expiry.0,
+                3_600,
+                u64::from(u32::MAX),
+            )
+        });
+        let mut limit = |key, value: Option<u64>, default: usize, min: u64, max: u64| {
+            let value = value.unwrap_or(default as u64);
+            self.within("limits", key, value, min, max) as usize
+        };
+        let table = metric::Limits {
+            appliance_expiry_seconds: expiry.map(|seconds| seconds as u32),
+            ..table
         };
         Limits {
             table,
@@ -573,6 +641,32 @@ fn read_source(
     if let Some(profile) = &typed.profile {
         unless_empty(profile, &at.then("profile"), problems);
     }
+    let relays = match typed.relays {
+        None => Vec::new(),
+        Some(Relays::All(all)) => {
+            if all != "*" {
+                problems.value(
+                    &at.then("relays"),
+                    "neither `'*'` nor a list",
+                    Some(format!("write [{all}]")),
+                );
+            }
+            vec![all]
+        }
+        Some(Relays::Hosts(hosts)) => {
+            for (number, host) in hosts.iter().enumerate() {
+                unless_empty(host, &at.then("relays").then(number), problems);
+            }
+            hosts
+        }
+    };
+    if !relays.is_empty() && appliance != ApplianceFrom::Header {
+        problems.key(
+            &at.then("relays"),
+            "has no effect, since `appliance` says whom the lines are about",
+            None,
+        );
+    }
     let time_zone = match &typed.time_zone {
         None => TimeZone::system(),
         Some(name) => TimeZone::get(name).unwrap_or_else(|_| {
@@ -604,6 +698,7 @@ fn read_source(
         paths: typed.paths,
         exclude,
         appliance,
+        relays,
         profile: typed.profile,
         time_zone,
         read_from: read_from.unwrap_or(ReadFrom::Beginning),
@@ -692,12 +787,37 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_whose_paths_name_the_appliance_asks_nothing_of_the_header() {
+        let of = |paths: &[&str]| {
+            Source::of_flag(paths.iter().map(|path| (*path).to_owned()).collect()).appliance
+        };
+        assert_eq!(of(&["/l/{appliance}.log"]), ApplianceFrom::Path);
+        assert_eq!(of(&["/l/*.log"]), ApplianceFrom::Header);
+        assert_eq!(of(&["/l/{appliance}.log", "/l/x"]), ApplianceFrom::Header);
+    }
+
+    #[test]
+    fn relays_that_have_no_effect_are_refused() {
+        for (relays, fault) in [
+            ("relays: r1", "neither `'*'` nor a list"),
+            ("relays: ['']", "must not be empty"),
+            ("relays: [r1], appliance: hsm1", "has no effect"),
+        ] {
+            let text = format!("sources: [{{name: a, paths: [/a], {relays}}}]\n");
+            let said = check(&text).unwrap_err();
+            assert!(said.contains(fault), "{said}");
+        }
+    }
+
+    #[test]
     fn settings_as_meant() {
         let config = check(
             "sources:\n\
              - {name: luna, paths: ['/var/log/{appliance}/*.log', '/x/{appliance}/**/{a,b}'], exclude: [/x/y], appliance: path,\n\
              \x20  profile: luna, time_zone: Europe/Berlin, read_from: end}\n\
              - {name: gw, paths: ['-'], appliance: gw1}\n\
+             - {name: site, paths: [/s], relays: [r1, 192.0.2.7]}\n\
+             - {name: lab, paths: [/l], relays: '*'}\n\
              rules: {directories: [mine, /opt/rules]}\n\
              limits: {series_per_metric: 5, line_bytes: 4096}\n\
              appliances: [gw1]\n\
@@ -718,6 +838,7 @@ mod tests {
                         ],
                         exclude: vec!["/x/y".into()],
                         appliance: ApplianceFrom::Path,
+                        relays: vec![],
                         profile: Some("luna".into()),
                         time_zone: TimeZone::get("Europe/Berlin").unwrap(),
                         read_from: ReadFrom::End,
@@ -727,9 +848,20 @@ mod tests {
                         paths: vec!["-".into()],
                         exclude: vec![],
                         appliance: ApplianceFrom::Fixed("gw1".into()),
+                        relays: vec![],
                         profile: None,
                         time_zone: TimeZone::system(),
                         read_from: ReadFrom::Beginning,
+                    },
+                    Source {
+                        name: "site".into(),
+                        relays: vec!["r1".into(), "192.0.2.7".into()],
+                        ..Source::of_flag(vec!["/s".into()])
+                    },
+                    Source {
+                        name: "lab".into(),
+                        relays: vec!["*".into()],
+                        ..Source::of_flag(vec!["/l".into()])
                     },
                 ],
                 rule_directories: vec!["/etc/exporter/mine".into(), "/opt/rules".into()],

@@ -36,8 +36,10 @@ pub fn read<E>(
     lines: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), E>,
 ) -> Result<Coverage, E> {
     let mut found = Coverage::default();
+    let now = u32::try_from(origin.clock.now.as_second()).unwrap_or(0);
+    let mut batch = engine.batch(now, None);
     lines(&mut |line| {
-        engine.line_with(
+        batch.line_with(
             origin,
             line,
             |_, _| {},

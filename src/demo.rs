@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use jiff::Zoned;
 use tempfile::TempDir;
 
-use crate::config::Source;
+use crate::config::{ApplianceFrom, Source};
 
 /// How often the devices have something to say.
 const TICK: Duration = Duration::from_millis(250);
@@ -73,9 +73,10 @@ impl Demo {
 
     /// The settings that follow them.
     pub fn sources(&self) -> Vec<Source> {
-        let pattern = self.directory.path().join("**/*.log");
+        let pattern = self.directory.path().join("{appliance}/*.log");
         let mut source = Source::of_flag(vec![pattern.display().to_string()]);
         source.name = "demo".to_owned();
+        source.appliance = ApplianceFrom::Path;
         vec![source]
     }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Engine, Origin};
+use crate::engine::{Engine, Origin, Repeats};
 use crate::matcher::Change;
 use crate::metric::{Slot, Table};
 use crate::record::Record;
@@ -29,7 +29,12 @@ pub struct Explanation {
 }
 
 /// Reads a line with the engine and says what it did.
-pub fn explain(engine: &mut Engine, origin: &mut Origin, line: &[u8]) -> Vec<Explanation> {
+pub fn explain(
+    engine: &mut Engine,
+    origin: &mut Origin,
+    repeats: &mut Repeats,
+    line: &[u8],
+) -> Vec<Explanation> {
     let core = engine.core().clone();
     let rules = core.rules();
     let mut told = Vec::new();
@@ -37,7 +42,8 @@ pub fn explain(engine: &mut Engine, origin: &mut Origin, line: &[u8]) -> Vec<Exp
     let captures = engine.captures(line);
     // Changes of a frame come before its outcome, which takes them.
     let changes = RefCell::new(Vec::new());
-    engine.line_with(
+    let now = u32::try_from(origin.clock.now.as_second()).unwrap_or(0);
+    engine.batch(now, Some(repeats)).line_with(
         origin,
         line,
         |slot, change| changes.borrow_mut().push((slot, change)),

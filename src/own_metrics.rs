@@ -227,6 +227,12 @@ pub struct AtScrape {
     pub negative_amounts: Vec<(Arc<str>, u64)>,
     /// Rules in force.
     pub rules_loaded: u64,
+    /// Series that all metrics may have together.
+    pub series_budget: u64,
+    /// Series that were removed to make space for others, by metric.
+    pub series_evicted: Vec<(Arc<str>, u64)>,
+    /// Repetitions that were not counted, by reason.
+    pub repeats_dropped: Vec<(Arc<str>, u64)>,
     /// Appliances that the settings name.
     pub expected_appliances: Vec<Arc<str>>,
     /// Seconds since the last checkpoint was on disk; nothing without a state directory.
@@ -261,16 +267,34 @@ impl AtScrape {
                 Counter,
             )
             .by("rule", &self.negative_amounts),
+            family(
+                "repeats_dropped_total",
+                "Repetitions that lines reported and that were not counted: more for one line than is plausible, or of a line that is not known.",
+                Counter,
+            )
+            .by("reason", &self.repeats_dropped),
             family("rule_hits_total", "Lines that a rule matched.", Counter)
                 .by("rule", &self.rule_hits),
             family("rules_loaded", "Rules in force.", Gauge).alone(Some(self.rules_loaded as f64)),
             family("series", "Series held for a metric.", Gauge).by("metric", &self.series),
+            family(
+                "series_budget",
+                "Series that all metrics may have together.",
+                Gauge,
+            )
+            .alone(Some(self.series_budget as f64)),
             family(
                 "series_dropped_total",
                 "Updates that found the table of a metric full and went to its overflow series.",
                 Counter,
             )
             .by("metric", &self.series_dropped),
+            family(
+                "series_evicted_total",
+                "Series that were removed to make space for others.",
+                Counter,
+            )
+            .by("metric", &self.series_evicted),
             family("source_lag_bytes", "Bytes that wait to be read.", Gauge)
                 .by("source", &self.source_lag_bytes),
             family(
@@ -470,6 +494,9 @@ mod tests {
             rule_hits: vec![("ntls/started".into(), 1)],
             negative_amounts: vec![("site/sent".into(), 3)],
             rules_loaded: 5,
+            series_budget: 9,
+            series_evicted: vec![("ipsec_drops_total".into(), 1)],
+            repeats_dropped: vec![("implausible".into(), 2)],
             expected_appliances: vec!["hsm1".into()],
             checkpoint_age_seconds: None,
         };
@@ -491,10 +518,13 @@ mod tests {
                 r#"appliance_log_exporter_config_last_reload_success_timestamp_seconds 1.5"#,
                 r#"appliance_expected{appliance="hsm1"} 1"#,
                 r#"appliance_log_exporter_negative_amounts_total{rule="site/sent"} 3"#,
+                r#"appliance_log_exporter_repeats_dropped_total{reason="implausible"} 2"#,
                 r#"appliance_log_exporter_rule_hits_total{rule="ntls/started"} 1"#,
                 r#"appliance_log_exporter_rules_loaded 5"#,
                 r#"appliance_log_exporter_series{metric="ipsec_drops_total"} 2"#,
+                r#"appliance_log_exporter_series_budget 9"#,
                 r#"appliance_log_exporter_series_dropped_total{metric="ipsec_drops_total"} 0"#,
+                r#"appliance_log_exporter_series_evicted_total{metric="ipsec_drops_total"} 1"#,
                 r#"appliance_log_exporter_source_lag_bytes{source="luna"} 10"#,
                 r#"appliance_log_exporter_unreadable_files{source="luna"} 0"#,
             ]

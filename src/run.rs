@@ -2,7 +2,7 @@
 //! shutdown.
 
 use std::collections::HashMap;
-use std::io::{BufWriter, Read};
+use std::io::{BufReader, BufWriter, Read};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use crate::config::{self, Config};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Core;
 use crate::exposition::{self, Body, Format};
-use crate::metric::{Mirror, Saved, lock};
+use crate::metric::{Mirror, Saved, SavedRepeat, lock};
 use crate::own_metrics::{AtScrape, OwnMetrics, Process};
 use crate::pipeline::{EndOnPanic, Pipeline};
 use crate::server::{self, App, WebConfig};
@@ -35,6 +35,10 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const FIGURES_WAIT: Duration = Duration::from_millis(50);
 /// Labels that a scrape copies while the reading thread waits: less than a millisecond's work.
 const LABELS_AT_ONCE: usize = 10_000;
+/// How long a reload waits for the reading thread to begin with it.
+const RELOAD_WAIT: Duration = Duration::from_secs(30);
+/// Appliances that may wait to be forgotten.
+const FORGET_MAX: usize = 100;
 /// Kinds of unrecognised messages that are shown on the status page.
 const UNRECOGNISED_SHOWN: usize = 50;
 
@@ -70,7 +74,8 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         option_env!("GIT_REVISION").unwrap_or("unknown"),
         started,
     ));
-    let (state, positions) = open_state(&config, &core)?;
+    core.table().set_now(unix_seconds(started) as u32);
+    let (state, positions, repeats) = open_state(&config, &core)?;
     let is_first_start = positions.is_none();
     let (specs, options) = tail_settings(&config).map_err(Failure::Settings)?;
     let tail =
@@ -98,6 +103,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         mirror: Mutex::default(),
         scraped: AtomicBool::new(false),
         next: Mutex::new(None),
+        forget: Mutex::default(),
         reload: Mutex::new(ReloadState {
             at: Instant::now(),
             error: None,
@@ -117,7 +123,13 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         let shared = shared.clone();
         std::thread::Builder::new()
             .name("reader".into())
-            .spawn(move || read(&shared, tail, config, writer, is_first_start))
+            .spawn(move || {
+                let first = FirstRead {
+                    is_first_start,
+                    repeats,
+                };
+                read(&shared, tail, config, writer, first)
+            })
             .map_err(|error| Failure::Other(error.to_string()))?
     };
     let served = serve(&shared, serving, web);
@@ -175,35 +187,40 @@ fn serve(shared: &Arc<Shared>, serving: Serving, web: Option<WebConfig>) -> std:
     done
 }
 
-fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<Positions>), Failure> {
+/// The state directory, and what was found in it.
+type Opened = (Option<State>, Option<Positions>, Vec<SavedRepeat>);
+
+fn open_state(config: &Config, core: &Core) -> Result<Opened, Failure> {
     let Some(directory) = &config.state.directory else {
-        return Ok((None, None));
+        return Ok((None, None, Vec::new()));
     };
     let state = State::open(directory).map_err(|error| Failure::Other(error.to_string()))?;
     let loaded = state
         .load()
         .map_err(|error| Failure::Other(format!("{}: {error}", state.path().display())))?;
     let snapshot = match loaded {
-        Loaded::Nothing => return Ok((Some(state), None)),
+        Loaded::Nothing => return Ok((Some(state), None, Vec::new())),
         Loaded::Unusable(why) => {
             warn!(%why, "the snapshot cannot be used; beginning anew");
-            return Ok((Some(state), None));
+            return Ok((Some(state), None, Vec::new()));
         }
         Loaded::Snapshot(snapshot) => snapshot,
     };
-    match unpack(&snapshot.table) {
-        Ok(saved) => {
-            let dropped = core.table().restore(&saved);
+    let restored = core.table().restore_from(unpack(&snapshot.table));
+    match restored {
+        Ok(restored) => {
             info!(
-                series = saved.series.len() - dropped,
-                dropped, "values restored"
+                series = restored.series,
+                dropped = restored.dropped,
+                "values restored"
             );
-            Ok((Some(state), Some(snapshot.positions)))
+            Ok((Some(state), Some(snapshot.positions), restored.repeats))
         }
         Err(error) => {
             // Positions without values would lose what the values stood for.
             warn!(%error, "the snapshot's values cannot be used; beginning anew");
-            Ok((Some(state), None))
+            core.table().clear();
+            Ok((Some(state), None, Vec::new()))
         }
     }
 }
@@ -280,6 +297,8 @@ struct Shared {
     scraped: AtomicBool,
     /// Settings that the reading thread is to take over.
     next: Mutex<Option<Next>>,
+    /// An appliance that it is to forget, and where it says whether it was known.
+    forget: Mutex<Vec<(String, SyncSender<bool>)>>,
     reload: Mutex<ReloadState>,
     /// One reload at a time.
     reloading: Mutex<()>,
@@ -308,7 +327,16 @@ struct Next {
     specs: Vec<SourceSpec>,
     options: tail::Options,
     core: Core,
-    done: SyncSender<()>,
+    /// Takes what came of it.
+    done: SyncSender<Result<(), String>>,
+}
+
+/// What the reading thread must know of the process before it.
+struct FirstRead {
+    /// There is none, so that whatever is found is old.
+    is_first_start: bool,
+    /// What its last lines counted.
+    repeats: Vec<SavedRepeat>,
 }
 
 /// The reading thread.
@@ -317,7 +345,7 @@ fn read(
     mut tail: Tail,
     mut config: Config,
     writer: Option<Writer>,
-    is_first_start: bool,
+    first: FirstRead,
 ) {
     let _end = EndOnPanic;
     let mut pipeline = Pipeline::new(
@@ -326,7 +354,8 @@ fn read(
         config.sources.clone(),
         config.limits.pipeline(),
     );
-    if is_first_start {
+    pipeline.restore_repeats(&shared.core(), &first.repeats);
+    if first.is_first_start {
         pipeline.begin_backfill(|_| true);
     }
     // What was there when we started, or when a reload added sources; more may be written all the time, so the end alone
@@ -348,7 +377,7 @@ fn read(
         let progress = tail.read(now, &mut pipeline);
         read_bytes += progress.bytes;
         if !progress.more {
-            pipeline.settle();
+            pipeline.drain();
         }
         let backlog_end = *backlog.get_or_insert_with(|| {
             let waiting: u64 = tail.status().map(|file| file.lag_bytes).sum();
@@ -370,15 +399,23 @@ fn read(
         }
         if now >= expire_at {
             expire_at = now + EXPIRE_EVERY;
-            pipeline.settle();
-            shared.core().table().expire();
+            pipeline.drain();
+            maintain(shared);
+        } else if shared.core().table().wants_eviction() {
+            pipeline.drain();
+            maintain(shared);
         }
+        forget(shared, &mut pipeline);
         if watchdog.is_some() && now >= watchdog_at {
             watchdog_at = now + watchdog.unwrap_or(WAIT_MAX);
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }
         if let Some(next) = lock(&shared.next).take() {
-            tail = swap(shared, next, tail, &mut pipeline, &mut config);
+            match apply_reload(shared, next, tail, &mut pipeline, &mut config) {
+                Some(new) => tail = new,
+                // There is nothing to read from, and the positions of the last checkpoint stand.
+                None => break,
+            }
             dirty = true;
             (backlog, caught_up) = (None, false);
         }
@@ -389,9 +426,10 @@ fn read(
         {
             checkpoint_at = now + config.state.interval;
             if dirty {
-                pipeline.settle();
+                pipeline.drain();
                 let positions = tail.positions(|file| pipeline.held_bytes(file));
-                let saved = shared.core().table().save();
+                let mut saved = shared.core().table().save();
+                saved.repeats = pipeline.save_repeats();
                 if writer.write(positions, saved, stopping) {
                     dirty = false;
                 }
@@ -414,14 +452,35 @@ fn read(
     }
 }
 
-/// Takes over new settings: values, hits and positions stay.
-fn swap(
+/// What is done from time to time; everything that was read must be counted.
+fn maintain(shared: &Shared) {
+    let now = unix_seconds(SystemTime::now()) as u32;
+    shared.core().maintain(now);
+}
+
+/// Forgets the appliances that somebody asks to forget.
+fn forget(shared: &Shared, pipeline: &mut Pipeline) {
+    let wanted = std::mem::take(&mut *lock(&shared.forget));
+    if wanted.is_empty() {
+        return;
+    }
+    pipeline.drain();
+    for (name, done) in wanted {
+        let known = shared.core().forget_appliance(&name);
+        info!(appliance = name, known, "an appliance was forgotten");
+        // Nobody waits any more if the request was given up.
+        let _ = done.send(known);
+    }
+}
+
+/// Takes over new settings: values, hits and positions stay. If files cannot be followed by them, the former ones stay.
+fn apply_reload(
     shared: &Arc<Shared>,
     next: Next,
     tail: Tail,
     pipeline: &mut Pipeline,
     config: &mut Config,
-) -> Tail {
+) -> Option<Tail> {
     let Next {
         config: new,
         specs,
@@ -429,7 +488,7 @@ fn swap(
         core,
         done,
     } = next;
-    pipeline.settle();
+    pipeline.drain();
     let goes_on =
         config.sources == new.sources && config.tail == new.tail && config.limits == new.limits;
     let tail = if goes_on {
@@ -441,25 +500,20 @@ fn swap(
         for source in &new.sources {
             shared.own.touch_source(&source.name);
         }
-        match Tail::new(specs.clone(), options, Some(positions.clone())) {
+        match Tail::new(specs, options, Some(positions.clone())) {
             Ok(tail) => tail,
             Err(error) => {
-                error!(%error, "files cannot be followed; trying again");
-                loop {
-                    std::thread::sleep(WAIT_MAX);
-                    if let Ok(tail) = Tail::new(specs.clone(), options, Some(positions.clone())) {
-                        break tail;
-                    }
-                }
+                let _ = done.send(Err(format!("files cannot be followed: {error}")));
+                return former_tail(shared, config, &positions);
             }
         }
     };
-    let dropped = core.take_over(&shared.core());
+    let dropped = core.migrate_from(&shared.core());
     core.table().caught_up();
     let core = Arc::new(core);
     *lock(&shared.core) = core.clone();
     if goes_on {
-        pipeline.exchange(core);
+        pipeline.replace_core(core);
     } else {
         *pipeline = Pipeline::new(
             core,
@@ -478,8 +532,25 @@ fn swap(
     *lock(&shared.config) = Arc::new(new.clone());
     *config = new;
     // Nobody waits any more if the request was given up.
-    let _ = done.send(());
-    tail
+    let _ = done.send(Ok(()));
+    Some(tail)
+}
+
+/// Follows files by the settings in force again, as soon as that can be done. None if the exporter is to stop meanwhile.
+fn former_tail(shared: &Shared, config: &Config, positions: &Positions) -> Option<Tail> {
+    while !shared.stop.load(Ordering::SeqCst) {
+        let settings = tail_settings(config).map_err(|_| "the settings are wrong".to_owned());
+        let tail = settings.and_then(|(specs, options)| {
+            Tail::new(specs, options, Some(positions.clone())).map_err(|error| error.to_string())
+        });
+        match tail {
+            Ok(tail) => return Some(tail),
+            Err(error) => error!(%error, "files cannot be followed; trying again"),
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        std::thread::sleep(WAIT_MAX);
+    }
+    None
 }
 
 /// Lines per second of each path, between two looks.
@@ -585,6 +656,9 @@ impl Shared {
         };
         let (config, core) = (self.load)().map_err(describe)?;
         let (specs, options) = tail_settings(&config).map_err(describe)?;
+        if config.state.directory != self.config().state.directory {
+            return Err("state.directory cannot change while the exporter runs; restart it".into());
+        }
         let (done, finished) = sync_channel(1);
         *lock(&self.next) = Some(Next {
             config,
@@ -594,9 +668,16 @@ impl Shared {
             done,
         });
         self.waker.wake();
-        finished
-            .recv_timeout(Duration::from_secs(30))
-            .map_err(|_| "the reading thread does not answer".to_owned())
+        if let Ok(outcome) = finished.recv_timeout(RELOAD_WAIT) {
+            return outcome;
+        }
+        // What was reported as failed must not be applied later.
+        if lock(&self.next).take().is_some() {
+            return Err("the reading thread does not answer; nothing was changed".into());
+        }
+        // It has begun, so it ends.
+        let outcome = finished.recv();
+        outcome.unwrap_or_else(|_| Err("the exporter is stopping".into()))
     }
 }
 
@@ -625,6 +706,8 @@ impl App for Shared {
             counts(|series, _| series as u64),
             counts(|_, refused| refused),
         );
+        let of = |(metric, count): (&Arc<str>, u64)| (metric.clone(), count);
+        let series_evicted = table.evictions().map(of).collect();
         drop(table);
         let rule_counts = core.rule_counts();
         let at_scrape = AtScrape {
@@ -645,6 +728,13 @@ impl App for Shared {
                 .map(|(rule, count)| (rule.clone(), *count))
                 .collect(),
             rules_loaded: core.rules().rules.len() as u64,
+            series_budget: self.config().limits.table.series as u64,
+            series_evicted,
+            repeats_dropped: [
+                ("implausible".into(), rule_counts.repeats_implausible),
+                ("unattributed".into(), rule_counts.repeats_unattributed),
+            ]
+            .into(),
             expected_appliances: self.config().expected_appliances(),
             checkpoint_age_seconds: self.checkpoint_age().map(|age| age.as_secs_f64()),
         };
@@ -709,6 +799,20 @@ impl App for Shared {
         };
         drop((table, rule_counts));
         status
+    }
+
+    fn forget(&self, appliance: &str) -> Result<bool, String> {
+        let (done, finished) = sync_channel(1);
+        let mut wanted = lock(&self.forget);
+        if wanted.len() >= FORGET_MAX {
+            return Err("too many appliances are to be forgotten at once".into());
+        }
+        wanted.push((appliance.to_owned(), done));
+        drop(wanted);
+        self.waker.wake();
+        finished
+            .recv_timeout(RELOAD_WAIT)
+            .map_err(|_| "the reading thread does not answer".to_owned())
     }
 
     fn ready(&self) -> bool {
@@ -817,10 +921,9 @@ fn pack(saved: &Saved) -> std::io::Result<Vec<u8>> {
         .finish()
 }
 
-fn unpack(table: &[u8]) -> std::io::Result<Saved> {
-    let mut json = Vec::new();
-    GzDecoder::new(table).read_to_end(&mut json)?;
-    Ok(serde_json::from_slice(&json)?)
+fn unpack(table: &[u8]) -> impl Read {
+    // It is read series by series: the whole would take more memory than the table that it becomes.
+    BufReader::with_capacity(64 << 10, GzDecoder::new(table))
 }
 
 fn write(

@@ -6,17 +6,123 @@
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
+use arrayvec::ArrayVec;
 use hashbrown::HashMap;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Kinds held at most.
 const KINDS_MAX: usize = 1000;
 /// Bytes of a message that are looked at.
 const MESSAGE_BYTES_MAX: usize = 240;
 
+/// Bytes of a program's name that are kept.
+const PROGRAM_BYTES_MAX: usize = 48;
+/// Messages that differ in more than numbers, as far as a quick look tells, that a thread or the table remembers; beyond
+/// that they are cleared.
+const LOOKS_MAX: usize = 8 * KINDS_MAX;
+
 /// Kinds of messages, with their counts.
 #[derive(Clone, Debug, Default)]
 pub struct Unrecognised {
     kinds: HashMap<(String, String), Kind>,
+    /// By what [`look`] makes of a message its kind.
+    looks: HashMap<u64, (String, String)>,
+}
+
+/// What one thread has counted of messages that it knows, so that only a new one is masked and looked up in the shared
+/// table: every new wording is noticed, and a flood of known ones costs little.
+#[derive(Debug, Default)]
+pub struct Sampler {
+    /// By what [`look`] makes of a message: lines that are not in the shared table yet.
+    counts: HashMap<u64, u64>,
+    counted: Vec<u64>,
+}
+
+impl Sampler {
+    /// Counts a message if it is known; if not, [`Self::add`] is to follow.
+    pub fn is_new(&mut self, program: &[u8], message: &[u8]) -> bool {
+        let look = look(program, message);
+        let Some(count) = self.counts.get_mut(&look) else {
+            return true;
+        };
+        if *count == 0 {
+            self.counted.push(look);
+        }
+        *count += 1;
+        false
+    }
+
+    /// Adds a message that is new to this thread to the shared table.
+    pub fn add(
+        &mut self,
+        shared: &mut Unrecognised,
+        appliance: &str,
+        program: &[u8],
+        message: &[u8],
+    ) {
+        if self.counts.len() >= LOOKS_MAX {
+            self.flush_into(shared);
+            self.counts.clear();
+        }
+        self.counts.insert(look(program, message), 0);
+        shared.add(appliance, program, message);
+    }
+
+    /// Whether there is nothing to flush.
+    pub fn is_empty(&self) -> bool {
+        self.counted.is_empty()
+    }
+
+    /// Adds what was counted to the shared table. What it has evicted meanwhile is new again.
+    pub fn flush_into(&mut self, shared: &mut Unrecognised) {
+        for look in self.counted.drain(..) {
+            let Some(count) = self.counts.get_mut(&look) else {
+                continue;
+            };
+            if !shared.add_lines(look, std::mem::take(count)) {
+                self.counts.remove(&look);
+            }
+        }
+    }
+}
+
+/// A hash that is the same for messages that differ only in numbers. Two messages of one kind may have several, but two
+/// of different kinds do not have the same.
+fn look(program: &[u8], message: &[u8]) -> u64 {
+    let mut masked: ArrayVec<u8, { 2 * MESSAGE_BYTES_MAX }> = ArrayVec::new();
+    let mut rest = &message[..message.len().min(MESSAGE_BYTES_MAX)];
+    while let [first, ..] = rest {
+        let is_word = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b':');
+        let length = rest.iter().position(|c| !is_word(c)).unwrap_or(rest.len());
+        if length == 0 {
+            let _ = masked.try_push(*first);
+            rest = &rest[1..];
+            continue;
+        }
+        let (word, after) = rest.split_at(length);
+        rest = after;
+        let is_hexadecimal = |c: &u8| c.is_ascii_hexdigit() || matches!(c, b'.' | b':');
+        if word.len() >= 8 && word.iter().any(u8::is_ascii_digit) && word.iter().all(is_hexadecimal)
+        {
+            let is_plain = word.iter().all(u8::is_ascii_hexdigit);
+            let _ = masked.try_push(if is_plain { b'#' } else { b'@' });
+            continue;
+        }
+        let mut in_number = false;
+        for c in word {
+            if !c.is_ascii_digit() {
+                let _ = masked.try_push(*c);
+            } else if !in_number {
+                let _ = masked.try_push(b'#');
+            }
+            in_number = c.is_ascii_digit();
+        }
+    }
+    let mut hasher = Xxh3::new();
+    hasher.update(&program[..program.len().min(PROGRAM_BYTES_MAX)]);
+    hasher.update(&[0]);
+    hasher.update(&masked);
+    hasher.digest()
 }
 
 #[derive(Clone, Debug)]
@@ -39,11 +145,19 @@ pub struct Folded {
 }
 
 impl Unrecognised {
-    /// Counts `lines` lines with this message.
-    pub fn add(&mut self, appliance: &str, program: &str, message: &[u8], lines: u64) {
-        let key = (program.to_owned(), fold(message));
+    /// Counts a message of a program; `-` stands for none.
+    pub fn add(&mut self, appliance: &str, program: &[u8], message: &[u8]) {
+        let name = match program {
+            [] => "-".to_owned(),
+            name => fold_program(name),
+        };
+        let key = (name, fold(message));
+        if self.looks.len() >= LOOKS_MAX {
+            self.looks.clear();
+        }
+        self.looks.insert(look(program, message), key.clone());
         if let Some(kind) = self.kinds.get_mut(&key) {
-            kind.count += lines;
+            kind.count += 1;
             return;
         }
         if self.kinds.len() >= KINDS_MAX {
@@ -51,9 +165,16 @@ impl Unrecognised {
         }
         let kind = Kind {
             appliance: appliance.to_owned(),
-            count: lines,
+            count: 1,
         };
         self.kinds.insert(key, kind);
+    }
+
+    /// Counts more lines of a message that was added; false if it is not known any more.
+    fn add_lines(&mut self, look: u64, lines: u64) -> bool {
+        let key = self.looks.get(&look);
+        let kind = key.and_then(|key| self.kinds.get_mut(key));
+        kind.map(|kind| kind.count += lines).is_some()
     }
 
     /// Keeps the more frequent half. That is much at once, so it is seldom.
@@ -79,6 +200,11 @@ impl Unrecognised {
             })
             .collect()
     }
+}
+
+/// The name of a program that no pack knows, which may be anything.
+fn fold_program(name: &[u8]) -> String {
+    String::from_utf8_lossy(&name[..name.len().min(PROGRAM_BYTES_MAX)]).into_owned()
 }
 
 /// The message with addresses as `<address>` and numbers as `#`, cut if it is long. It holds no digit any more.
@@ -198,11 +324,13 @@ mod tests {
                 .collect()
         };
         for number in 0..10 * KINDS_MAX {
-            seen.add("hsm1", "NTLS", word(number).as_bytes(), 1);
-            seen.add("hsm2", "NTLS", format!("took {number} ms").as_bytes(), 1);
+            seen.add("hsm1", b"NTLS", word(number).as_bytes());
+            seen.add("hsm2", b"NTLS", format!("took {number} ms").as_bytes());
         }
         assert!(seen.kinds.len() <= KINDS_MAX);
-        seen.add("hsm3", "oamp", b"took 5 ms", 5);
+        for _ in 0..5 {
+            seen.add("hsm3", b"oamp", b"took 5 ms");
+        }
         let top = seen.most_frequent(2);
         let expected = [("hsm2", "NTLS", 10 * KINDS_MAX as u64), ("hsm3", "oamp", 5)];
         let expected = expected.map(|(appliance, program, count)| Folded {
@@ -214,7 +342,50 @@ mod tests {
         assert_eq!(top, expected);
     }
 
+    #[test]
+    fn every_new_wording_is_noticed_whatever_came_before() {
+        let (mut sampler, mut shared) = (Sampler::default(), Unrecognised::default());
+        let read = |sampler: &mut Sampler, shared: &mut Unrecognised, message: String| {
+            let message = message.as_bytes();
+            if sampler.is_new(b"NTLS", message) {
+                sampler.add(shared, "hsm1", b"NTLS", message);
+            }
+        };
+        for number in 0..5_000 {
+            read(&mut sampler, &mut shared, format!("took {number} ms"));
+        }
+        read(&mut sampler, &mut shared, "a new wording".into());
+        sampler.flush_into(&mut shared);
+        let counts: Vec<_> = shared
+            .most_frequent(10)
+            .into_iter()
+            .map(|kind| (kind.message, kind.count))
+            .collect();
+        let expected = [
+            ("took # ms".to_owned(), 5_000),
+            ("a new wording".to_owned(), 1),
+        ];
+        assert_eq!(counts, expected);
+        // What the table has evicted is noticed again.
+        shared = Unrecognised::default();
+        for _ in 0..2 {
+            read(&mut sampler, &mut shared, "took 1 ms".into());
+            sampler.flush_into(&mut shared);
+        }
+        assert_eq!(shared.most_frequent(10).len(), 1);
+    }
+
     proptest! {
+        #[test]
+        fn what_looks_alike_is_of_one_kind(a in "[a-c1-3.: ]{0,12}", b in "[a-c1-3.: ]{0,12}") {
+            if look(b"p", a.as_bytes()) == look(b"p", b.as_bytes()) {
+                // An address and a number with as many digits and colons look alike.
+                let kind = |text: &str| fold(text.as_bytes()).replace("<address>:#", "@").replace("<address>", "@");
+                let is_long = |text: &str| text.split(' ').any(|word| word.len() >= 8);
+                prop_assert!(is_long(&a) || kind(&a) == kind(&b), "{a:?} {b:?}");
+            }
+        }
+
         #[test]
         fn nothing_folds_to_more_than_its_bound(message in prop::collection::vec(any::<u8>(), 0..400)) {
             let folded = fold(&message);

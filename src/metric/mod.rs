@@ -3,11 +3,15 @@
 //! A metric is a [`Spec`], a device an [`ApplianceId`], a series a [`Slot`] in the [`Table`]. Whoever updates a series
 //! often keeps its slot, and an update is then an addition at an index.
 
+mod appliances;
+mod budget;
+mod snapshot;
 mod table;
 mod tally;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use snapshot::{Restored, SavedAmount, SavedRepeat};
 pub use table::{Limits, Mirror, Saved, SavedSeries, Table};
 pub use tally::Tally;
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use hashbrown::hash_map::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, Hash, Hasher};
 
+use super::appliances::Appliance;
+use super::budget::Usage;
 use super::{
-    ApplianceId, Domain, Family, Kind, MetricId, OTHER, Series, Slot, Snapshot, Spec, Tally,
-    tally::Tallied,
+    ApplianceId, Domain, Family, Kind, MetricId, OTHER, SavedRepeat, Series, Slot, Snapshot, Spec,
+    Tally, tally::Tallied,
 };
 
 /// How long a counter that is born is shown at 0, in seconds from the scrape that showed it first: `increase()` does not
@@ -32,6 +33,13 @@ pub struct Limits {
     pub appliances: usize,
     /// Bytes of a label's value; longer ones are cut.
     pub label_bytes: usize,
+    /// Series of all metrics together.
+    pub series: usize,
+    /// Bytes that they may take, scrapes and checkpoints included.
+    pub bytes: usize,
+    /// An appliance goes when nothing was heard of it for so many seconds. If it is not set, after 30 days, but those
+    /// that the settings list never do.
+    pub appliance_expiry_seconds: Option<u32>,
 }
 
 impl Default for Limits {
@@ -41,39 +49,50 @@ impl Default for Limits {
             series_per_metric_and_appliance: 2_000,
             appliances: 10_000,
             label_bytes: 256,
+            series: 500_000,
+            bytes: 256 << 20,
+            appliance_expiry_seconds: None,
         }
     }
 }
 
 /// What is known of a series besides its value.
 #[derive(Clone, Debug)]
-struct Label {
-    metric: MetricId,
-    appliance: ApplianceId,
-    test: bool,
-    values: Arc<[Arc<str>]>,
+pub(super) struct Label {
+    pub(super) metric: MetricId,
+    pub(super) appliance: ApplianceId,
+    pub(super) test: bool,
+    /// The table's epoch when the series was made.
+    since: u32,
+    pub(super) values: Arc<[Arc<str>]>,
 }
 
 /// Everything the exporter knows about the appliances, as numbers.
 #[derive(Debug)]
 pub struct Table {
-    specs: Vec<Spec>,
-    by_name: Vec<MetricId>,
-    limits: Limits,
+    pub(super) specs: Vec<Spec>,
+    pub(super) by_name: Vec<MetricId>,
+    pub(super) limits: Limits,
+    pub(super) usage: Usage,
+    /// Something found no space that an eviction could give it.
+    pub(super) wants_eviction: bool,
+    /// By metric: series that were removed for others.
+    pub(super) evicted: Vec<u64>,
     hasher: DefaultHashBuilder,
     /// Label values, each kept once.
-    strings: HashSet<Arc<str>>,
-    appliances: Vec<Arc<str>>,
-    appliance_ids: HashMap<Arc<str>, ApplianceId>,
+    pub(super) strings: HashSet<Arc<str>>,
+    pub(super) appliances: Vec<Appliance>,
+    pub(super) free_appliances: Vec<ApplianceId>,
+    pub(super) appliance_ids: HashMap<Arc<str>, ApplianceId>,
     /// Only these appliances are told apart, if there are any.
-    exclusive: bool,
+    pub(super) exclusive: bool,
 
     /// By slot. A slot without label is free.
-    labels: Vec<Option<Label>>,
+    pub(super) labels: Vec<Option<Label>>,
     /// By slot.
     values: Vec<f64>,
     /// By slot: when it was last touched, seconds since 1970.
-    touched: Vec<u32>,
+    pub(super) touched: Vec<u32>,
     /// By slot: until when a counter that was born is shown at 0, seconds since 1970. [`UNSHOWN`] before its first scrape,
     /// 0 once that is over.
     zero_until: Vec<u32>,
@@ -82,19 +101,19 @@ pub struct Table {
     is_changed: Vec<bool>,
     /// A mirror with another one has seen other slots.
     identity: Arc<()>,
-    free: Vec<Slot>,
+    pub(super) free: Vec<Slot>,
     /// From labels to slot.
-    index: HashTable<Slot>,
+    pub(super) index: HashTable<Slot>,
     /// The series of one gauge of one appliance, for state sets and limits.
-    groups: HashMap<(MetricId, ApplianceId, bool), Vec<Slot>>,
+    pub(super) groups: HashMap<(MetricId, ApplianceId, bool), Vec<Slot>>,
     /// By metric: series that exist, series that were refused.
-    counts: Vec<(usize, u64)>,
+    pub(super) counts: Vec<(usize, u64)>,
     /// By metric: series that were ever made.
     births: Vec<u64>,
-    epoch: u32,
+    pub(super) epoch: u32,
     /// New counters show their value at once: what was read at start is no burst.
     catching_up: bool,
-    now: u32,
+    pub(super) now: u32,
 }
 
 impl Table {
@@ -108,12 +127,16 @@ impl Table {
         let mut table = Self {
             counts: vec![(0, 0); specs.len()],
             births: vec![0; specs.len()],
+            evicted: vec![0; specs.len()],
+            usage: Usage::default(),
+            wants_eviction: false,
             specs,
             by_name,
             limits,
             hasher: DefaultHashBuilder::default(),
             strings: HashSet::new(),
             appliances: Vec::new(),
+            free_appliances: Vec::new(),
             appliance_ids: HashMap::new(),
             exclusive: false,
             labels: Vec::new(),
@@ -132,7 +155,7 @@ impl Table {
         };
         table.appliance("other");
         for name in exclusive {
-            table.appliance(name);
+            table.list_appliance(name);
         }
         table.exclusive = !exclusive.is_empty();
         table
@@ -141,7 +164,11 @@ impl Table {
     /// Forgets all series and appliances.
     pub fn clear(&mut self) {
         self.strings.clear();
+        let listed = self.listed_appliances();
         self.appliances.truncate(1);
+        self.free_appliances.clear();
+        self.usage = Usage::default();
+        self.wants_eviction = false;
         self.appliance_ids.retain(|_, id| *id == OTHER);
         self.labels.clear();
         self.values.clear();
@@ -155,6 +182,9 @@ impl Table {
         self.groups.clear();
         self.counts.fill((0, 0));
         self.epoch += 1;
+        let exclusive = std::mem::replace(&mut self.exclusive, false);
+        listed.iter().for_each(|name| self.list_appliance(name));
+        self.exclusive = exclusive;
     }
 
     /// Changes when slots that were handed out may mean other series.
@@ -172,29 +202,19 @@ impl Table {
         self.catching_up = false;
     }
 
-    /// The appliance of this name; [`OTHER`] beyond the limit, or when the configured ones are exclusive.
-    pub fn appliance(&mut self, name: &str) -> ApplianceId {
-        if let Some(&id) = self.appliance_ids.get(name) {
-            return id;
-        }
-        if self.exclusive || self.appliances.len() > self.limits.appliances {
-            return OTHER;
-        }
-        let name = self.string(name);
-        if let Some(&id) = self.appliance_ids.get(&name) {
-            return id;
-        }
-        let id = ApplianceId(self.appliances.len() as u32);
-        self.appliances.push(name.clone());
-        self.appliance_ids.insert(name, id);
-        id
+    /// Whether a slot that was handed out in this epoch still means the same series.
+    pub fn is_since(&self, slot: Slot, epoch: u32) -> bool {
+        let label = self.labels.get(slot.0 as usize);
+        label.is_some_and(|label| label.as_ref().is_some_and(|label| label.since <= epoch))
     }
 
-    /// The appliance's name.
-    pub fn appliance_name(&self, id: ApplianceId) -> &str {
-        self.appliances
-            .get(id.0 as usize)
-            .map_or("other", |name| name)
+    /// The metric of this name.
+    pub fn metric(&self, name: &str) -> Option<MetricId> {
+        let specs = &self.specs;
+        let at = self
+            .by_name
+            .binary_search_by(|id| (*specs[id.0 as usize].family.name).cmp(name));
+        at.ok().map(|at| self.by_name[at])
     }
 
     /// What a slot stands for: the metric's declaration, the test mark, and the label values, `appliance` first.
@@ -205,11 +225,6 @@ impl Table {
             label.test,
             &label.values,
         ))
-    }
-
-    /// The names of all appliances seen, without `other`.
-    pub fn appliances(&self) -> &[Arc<str>] {
-        self.appliances.get(1..).unwrap_or_default()
     }
 
     /// The series with these label values (those after `appliance`), made if it is not there. Beyond a limit a counter
@@ -246,18 +261,21 @@ impl Table {
             .groups
             .get(&(metric, appliance, test))
             .map_or(0, Vec::len);
-        let full = count >= self.limits.series_per_metric
-            || own >= self.limits.series_per_metric_and_appliance;
-        if !full {
+        let is_metric_full = count >= self.limits.series_per_metric;
+        let is_share_full = own >= self.limits.series_per_metric_and_appliance;
+        let is_budget_full = !self.has_space(appliance);
+        if !is_metric_full && !is_share_full && !is_budget_full {
             return self.insert(metric, appliance, test, &folded);
         }
+        self.wants_eviction |= is_budget_full;
         self.counts[metric.0 as usize].1 += 1;
         if kind == Kind::Gauge {
             return Slot::NONE;
         }
         folded.iter_mut().for_each(|value| *value = "other");
-        // The overflow series is the one that may exceed the limit; over the metric's limit all appliances share one.
-        let appliance = if count >= self.limits.series_per_metric {
+        // The overflow series is the one that may exceed the limit; over the metric's limit, or the budget, all appliances
+        // share one.
+        let appliance = if is_metric_full || is_budget_full {
             OTHER
         } else {
             appliance
@@ -300,7 +318,10 @@ impl Table {
         test: bool,
         values: &[&str],
     ) -> Slot {
-        let name = self.appliances[appliance.0 as usize].clone();
+        let name = match &self.appliances[appliance.0 as usize].name {
+            Some(name) => name.clone(),
+            None => self.string("other"),
+        };
         let values: Arc<[Arc<str>]> = std::iter::once(name)
             .chain(values.iter().map(|value| self.string(value)))
             .collect();
@@ -310,8 +331,10 @@ impl Table {
             metric,
             appliance,
             test,
+            since: self.epoch,
             values,
         };
+        self.usage.add_series(label.values.len());
         let zero_until = match counter && !self.catching_up {
             true => UNSHOWN,
             false => 0,
@@ -358,13 +381,13 @@ impl Table {
         self.births.get(metric.0 as usize).copied().unwrap_or(0)
     }
 
-    fn change(&mut self, slot: Slot) {
+    pub(super) fn change(&mut self, slot: Slot) {
         if !std::mem::replace(&mut self.is_changed[slot.0 as usize], true) {
             self.changed.push(slot);
         }
     }
 
-    fn hash<'v>(
+    pub(super) fn hash<'v>(
         &self,
         metric: MetricId,
         appliance: ApplianceId,
@@ -374,11 +397,14 @@ impl Table {
         hash_of(&self.hasher, metric, appliance, test, values)
     }
 
-    fn string(&mut self, value: &str) -> Arc<str> {
+    pub(super) fn string(&mut self, value: &str) -> Arc<str> {
         let value = cut(value, self.limits.label_bytes);
-        self.strings
-            .get_or_insert_with(value, |value| value.into())
-            .clone()
+        let usage = &mut self.usage;
+        let make = |value: &str| {
+            usage.add_text(value.len());
+            value.into()
+        };
+        self.strings.get_or_insert_with(value, make).clone()
     }
 
     /// Adds to a counter (or gauge) and marks it as touched. What is too large for a number stops at the largest one: JSON
@@ -493,26 +519,11 @@ impl Table {
             if self.now.saturating_sub(self.touched[at]) < seconds {
                 continue;
             }
-            let slot = Slot(at as u32);
-            let values = label.values[1..].iter().map(|value| &**value);
-            let hash = self.hash(label.metric, label.appliance, label.test, values);
-            let group = (label.metric, label.appliance, label.test);
-            if let Ok(found) = self.index.find_entry(hash, |other| *other == slot) {
-                found.remove();
-            }
-            if let Entry::Occupied(mut slots) = self.groups.entry(group) {
-                slots.get_mut().retain(|other| *other != slot);
-            }
-            self.counts[group.0.0 as usize].0 -= 1;
-            self.labels[at] = None;
-            self.change(slot);
-            self.free.push(slot);
+            self.remove(Slot(at as u32));
             gone += 1;
         }
         if gone > 0 {
-            self.epoch += 1;
-            // Texts that only this set knows are no series' any more.
-            self.strings.retain(|text| Arc::strong_count(text) > 1);
+            self.finish_removal();
         }
         gone
     }
@@ -606,7 +617,9 @@ impl Table {
             })
         });
         Saved {
-            appliances: self.appliances().to_vec(),
+            repeats: Vec::new(),
+            appliances: self.appliances(),
+            trusted: self.trusted_appliances(),
             series: series.collect(),
         }
     }
@@ -614,47 +627,51 @@ impl Table {
     /// Takes over what still means the same: series whose metric has the same labels as before. Returns how many series
     /// did not.
     pub fn restore(&mut self, saved: &Saved) -> usize {
+        for name in &saved.trusted {
+            self.trusted_appliance(name);
+        }
         for name in &saved.appliances {
             self.appliance(name);
         }
-        let metrics: HashMap<Arc<str>, MetricId> = self
-            .by_name
+        let restored = saved
+            .series
             .iter()
-            .map(|id| (self.specs[id.0 as usize].family.name.clone(), *id))
-            .collect();
-        let mut dropped = 0;
-        for series in &saved.series {
-            let restored = metrics.get(&series.metric).and_then(|&metric| {
-                let family = self.specs[metric.0 as usize].family.clone();
-                if family.labels != series.labels || series.labels.len() != series.values.len() {
-                    return None;
-                }
-                let (appliance, values) = series.values.split_first()?;
-                let appliance = self.appliance(appliance);
-                let values: Vec<&str> = values.iter().map(|value| &**value).collect();
-                let slot = self.series(metric, appliance, series.test, &values);
-                (slot != Slot::NONE).then_some(slot)
-            });
-            let Some(slot) = restored else {
-                dropped += 1;
-                continue;
-            };
-            let at = slot.0 as usize;
-            // Several counters may have become one: the overflow's.
-            match self.labels[at]
-                .as_ref()
-                .map(|label| self.specs[label.metric.0 as usize].family.kind)
-            {
-                Some(Kind::Counter) => {
-                    self.values[at] = (self.values[at] + series.value).clamp(f64::MIN, f64::MAX);
-                }
-                _ => self.values[at] = series.value,
+            .map(|series| self.restore_series(series));
+        restored.filter(|restored| !restored).count()
+    }
+
+    /// Takes over one series; false if it means nothing any more, or finds no space.
+    pub(super) fn restore_series(&mut self, series: &SavedSeries) -> bool {
+        let restored = self.metric(&series.metric).and_then(|metric| {
+            let family = self.specs[metric.0 as usize].family.clone();
+            if family.labels != series.labels || series.labels.len() != series.values.len() {
+                return None;
             }
-            self.touched[at] = series.touched;
-            self.zero_until[at] = series.zero_until;
-            self.change(slot);
+            let (appliance, values) = series.values.split_first()?;
+            let appliance = self.appliance(appliance);
+            let values: Vec<&str> = values.iter().map(|value| &**value).collect();
+            let slot = self.series(metric, appliance, series.test, &values);
+            (slot != Slot::NONE).then_some(slot)
+        });
+        let Some(slot) = restored else {
+            return false;
+        };
+        let at = slot.0 as usize;
+        // Several counters may have become one: the overflow's.
+        match self.labels[at]
+            .as_ref()
+            .map(|label| self.specs[label.metric.0 as usize].family.kind)
+        {
+            Some(Kind::Counter) => {
+                self.values[at] = (self.values[at] + series.value).clamp(f64::MIN, f64::MAX);
+            }
+            _ => self.values[at] = series.value,
         }
-        dropped
+        // A clock that was ahead must not keep it for ever.
+        self.touched[at] = series.touched.min(self.now);
+        self.zero_until[at] = series.zero_until;
+        self.change(slot);
+        true
     }
 }
 
@@ -714,8 +731,14 @@ fn collect(
 pub struct Saved {
     /// All appliances seen.
     pub appliances: Vec<Arc<str>>,
+    /// Those of them that are trusted.
+    #[serde(default)]
+    pub trusted: Vec<Arc<str>>,
     /// All series.
     pub series: Vec<SavedSeries>,
+    /// What last lines counted.
+    #[serde(default)]
+    pub repeats: Vec<SavedRepeat>,
 }
 
 /// One series of a [`Saved`] table.

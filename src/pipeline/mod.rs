@@ -2,7 +2,7 @@
 //!
 //! One thread owns a [`Pipeline`] and hands it to [`Tail::read`](crate::tail::Tail::read) as the sink. It counts what it
 //! reads itself, as long as one file at a time has much to read; if several have, [`workers`] help. What they have taken
-//! on is done when [`Pipeline::settle`] returns.
+//! on is done when [`Pipeline::drain`] returns.
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +17,9 @@ use prometheus_client::metrics::counter::Counter;
 use tracing::{info, warn};
 
 use crate::config::{ApplianceFrom, Source};
-use crate::engine::{Core, Engine, EventTime, Origin};
+use crate::engine::{Batch, Core, Engine, EventTime, Origin, Repeats};
 use crate::line::{Line, LineBuffer};
-use crate::metric::lock;
+use crate::metric::{SavedRepeat, lock};
 use crate::own_metrics::OwnMetrics;
 use crate::record::Clock;
 use crate::tail::{Chunk, End, Event, FileId, FileInfo, Sink};
@@ -31,6 +31,9 @@ const APPLIANCES_SHOWN_MAX: usize = 8;
 
 /// Paths whose counts are remembered to be shown; names with dates in them would grow without end.
 const PATHS_MAX: usize = 20_000;
+
+/// Appliances whose last line is part of a checkpoint, over all paths.
+const REPEATS_SAVED_MAX: usize = 20_000;
 
 /// Bytes at once that tell a file with much to read from one that is read as it is written.
 const MUCH_BYTES: usize = 64 << 10;
@@ -60,6 +63,8 @@ pub struct Pipeline {
     limits: Limits,
     files: HashMap<FileId, Arc<Open>>,
     paths: HashMap<PathBuf, Arc<Mutex<PathCounts>>>,
+    /// What the last lines of each path counted, over its rotations.
+    repeats: HashMap<PathBuf, Arc<Mutex<Repeats>>>,
     now: Timestamp,
     /// The last file that had much to read.
     busy: Option<FileId>,
@@ -86,6 +91,7 @@ struct Open {
     bytes_read: Counter,
     too_long: Counter,
     too_long_bytes: Counter,
+    repeats: Arc<Mutex<Repeats>>,
     text: Mutex<Text>,
 }
 
@@ -106,13 +112,15 @@ impl Open {
             origin,
             too_long_told,
         } = &mut *text;
-        engine.set_now(u32::try_from(now.as_second()).unwrap_or(0));
         origin.clock.now = now;
+        let mut repeats = lock(&self.repeats);
+        let seconds = u32::try_from(now.as_second()).unwrap_or(0);
+        let mut batch = engine.batch(seconds, Some(&mut repeats));
         let (mut count, mut skipped) = (0, 0);
         let each = |line: Line<'_>| {
             count += 1;
             skipped += line.skipped_bytes;
-            self.line(engine, origin, line);
+            self.line(&mut batch, origin, line);
         };
         match bytes {
             Some(bytes) => {
@@ -121,7 +129,7 @@ impl Open {
             }
             None => lines.finish(each),
         }
-        engine.hand_over();
+        drop(batch);
         self.lines_read.inc_by(count);
         let mut counts = lock(&self.counts);
         counts.lines += count;
@@ -142,12 +150,12 @@ impl Open {
 
     /// One line. A line over the limit is matched by its beginning, and what is left out is counted.
     #[inline]
-    fn line(&self, engine: &mut Engine, origin: &mut Origin, line: Line<'_>) {
+    fn line(&self, batch: &mut Batch<'_>, origin: &mut Origin, line: Line<'_>) {
         if line.skipped_bytes > 0 {
             self.too_long.inc();
             self.too_long_bytes.inc_by(line.skipped_bytes);
         }
-        engine.line(origin, line.bytes);
+        batch.line(origin, line.bytes);
     }
 }
 
@@ -168,18 +176,45 @@ impl Pipeline {
             limits,
             files: HashMap::new(),
             paths: HashMap::new(),
+            repeats: HashMap::new(),
             now: Timestamp::UNIX_EPOCH,
             busy: None,
             dirty: false,
         }
     }
 
-    /// Goes on with other rules.
-    pub fn exchange(&mut self, core: Arc<Core>) {
-        self.settle();
-        for open in self.files.values() {
-            lock(&open.text).origin.forget();
+    /// What the last lines counted, for a checkpoint; everything that was read must be counted.
+    pub fn save_repeats(&self) -> Vec<SavedRepeat> {
+        let core = self.engine.core();
+        let mut saved = Vec::new();
+        for (path, repeats) in &self.repeats {
+            // A name that is not UTF-8 cannot be found again.
+            if let Some(path) = path.to_str() {
+                saved.extend(lock(repeats).save(core, path, REPEATS_SAVED_MAX - saved.len()));
+            }
         }
+        saved
+    }
+
+    /// Takes over what a former pipeline saved. The table must have been restored before.
+    pub fn restore_repeats(&mut self, core: &Core, saved: &[SavedRepeat]) {
+        for saved in saved {
+            let repeats = self.repeats.entry(saved.path.as_str().into());
+            lock(repeats.or_default()).restore(core, saved);
+        }
+    }
+
+    /// Goes on with other rules.
+    pub fn replace_core(&mut self, core: Arc<Core>) {
+        self.drain();
+        let repeats = self.save_repeats();
+        for open in self.files.values() {
+            lock(&open.text).origin.reset();
+        }
+        for repeats in self.repeats.values() {
+            *lock(repeats) = Repeats::default();
+        }
+        self.restore_repeats(&core, &repeats);
         self.workers = Workers::new(core.clone(), self.limits.threads);
         self.engine = Engine::new(core);
     }
@@ -192,7 +227,7 @@ impl Pipeline {
 
     /// What was there is read: from now on events are dated by their arrival.
     pub fn finish_backfill(&mut self) {
-        self.settle();
+        self.drain();
         self.backfilling.fill(false);
         for open in self.files.values() {
             lock(&open.text).origin.event_time = EventTime::Arrival;
@@ -206,8 +241,8 @@ impl Pipeline {
 
     /// Waits until all that was read is counted: from then on until the next bytes, positions and numbers belong
     /// together.
-    pub fn settle(&mut self) {
-        self.workers.settle(&mut self.engine);
+    pub fn drain(&mut self) {
+        self.workers.drain(&mut self.engine);
         self.busy = None;
     }
 
@@ -265,13 +300,20 @@ impl Sink for Pipeline {
             origin.event_time = EventTime::Record;
         }
         origin.profile = source.profile.clone();
+        origin.relays = source.relays.clone();
         match &source.appliance {
             ApplianceFrom::Header => origin.fallback = captured,
             ApplianceFrom::Path => origin.appliance = captured,
             ApplianceFrom::Fixed(name) => origin.appliance = Some(name.clone()),
         }
         let name = source.name.as_str();
+        if self.repeats.len() >= PATHS_MAX {
+            // Those of files that are being read stay.
+            self.repeats
+                .retain(|_, repeats| Arc::strong_count(repeats) > 1);
+        }
         let open = Open {
+            repeats: self.repeats.entry(info.path.clone()).or_default().clone(),
             path: info.path.clone(),
             source: source.name.clone(),
             lines_read: self.own.lines_read.get([name]),
@@ -305,7 +347,7 @@ impl Sink for Pipeline {
     }
 
     fn ended(&mut self, file: FileId, end: End) {
-        self.settle();
+        self.drain();
         let Some(open) = self.files.remove(&file) else {
             return;
         };

@@ -58,7 +58,6 @@ fn numbers(table: &Table) -> Vec<String> {
 /// What one engine makes of the beginnings of these texts, each about a device of its own.
 fn expected(rules: &Arc<RuleSet>, texts: &[(&str, u64)]) -> Vec<String> {
     let mut engine = Engine::new(core(rules));
-    engine.set_now(0);
     for (at, (text, len)) in texts.iter().enumerate() {
         let mut origin = Origin::new(Clock {
             zone: jiff::tz::TimeZone::UTC,
@@ -66,11 +65,13 @@ fn expected(rules: &Arc<RuleSet>, texts: &[(&str, u64)]) -> Vec<String> {
         });
         origin.appliance = Some(format!("device-{at}"));
         let mut lines = LineBuffer::new(1 << 16);
+        let mut repeats = Repeats::default();
+        let mut batch = engine.batch(0, Some(&mut repeats));
         lines.push(&text.as_bytes()[..*len as usize], |line| {
-            engine.line(&mut origin, line.bytes);
+            batch.line(&mut origin, line.bytes);
         });
     }
-    numbers(&engine.table())
+    numbers(&engine.core().table())
 }
 
 const NOW: Timestamp = Timestamp::constant(1_771_500_000, 0);
@@ -83,20 +84,21 @@ fn what_an_engine_remembers_changes_nothing() {
     let examples = examples(&rules, 0);
     let read = |remembers: bool| {
         let mut engine = Engine::new(core(&rules));
-        engine.set_now(0);
+        let mut repeats = Repeats::default();
         let mut origin = Origin::new(Clock {
             zone: jiff::tz::TimeZone::UTC,
             now: NOW,
         });
         origin.fallback = Some("device".to_owned());
         for line in examples.lines().chain(examples.lines()) {
-            engine.line(&mut origin, line.as_bytes());
+            let mut batch = engine.batch(0, Some(&mut repeats));
+            batch.line(&mut origin, line.as_bytes());
+            drop(batch);
             if !remembers {
-                engine.hand_over();
-                engine.forget_slots();
+                engine.invalidate();
             }
         }
-        numbers(&engine.table())
+        numbers(&engine.core().table())
     };
     assert_eq!(read(true), read(false));
 }
@@ -105,16 +107,17 @@ fn what_an_engine_remembers_changes_nothing() {
 #[test]
 fn a_new_appliance_was_never_heard_of_in_1970() {
     let mut engine = Engine::new(core(&shipped()));
-    engine.set_now(1_771_500_000);
+    let core = engine.core().clone();
     let mut origin = Origin::new(Clock {
         zone: jiff::tz::TimeZone::UTC,
         now: NOW,
     });
+    let mut batch = engine.batch(1_771_500_000, None);
     for text in ["Connection closed by 192.0.2.1", "*** TEST : x"] {
         let line = format!("Feb 29 12:05:01 hsm1 sshd[7]: {text}");
-        engine.line(&mut origin, line.as_bytes());
+        batch.line(&mut origin, line.as_bytes());
     }
-    let saved = engine.core().table().save();
+    let saved = core.table().save();
     let is_last = |metric: &str| metric == "log_last_message_timestamp_seconds";
     let heard: Vec<f64> = saved
         .series
@@ -191,7 +194,7 @@ proptest! {
                     tail.read(clock, &mut pipeline);
                 }
                 Step::Checkpoint => {
-                    pipeline.settle();
+                    pipeline.drain();
                     let positions = tail.positions(|file| pipeline.held_bytes(file));
                     let offset = |at: usize| {
                         let path = path(at);

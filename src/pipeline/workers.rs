@@ -167,7 +167,7 @@ impl Workers {
     }
 
     /// Does, and waits for, all that is to be done.
-    pub fn settle(&mut self, engine: &mut Engine) {
+    pub fn drain(&mut self, engine: &mut Engine) {
         if !std::mem::take(&mut self.is_active) {
             return;
         }
@@ -247,6 +247,7 @@ mod tests {
             path: "file".into(),
             source: "source".to_owned(),
             counts: Arc::default(),
+            repeats: Arc::default(),
             lines_read: Counter::default(),
             bytes_read: Counter::default(),
             too_long: Counter::default(),

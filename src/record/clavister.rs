@@ -4,6 +4,7 @@
 use super::bytes::{skip_blanks, split_token};
 use super::severity::Severity;
 use super::time::clock_len;
+use super::{Programs, Record};
 
 /// How many `key=value` words at the start of a cOS Stream message may hold the severity.
 const WORDS_MAX: usize = 6;
@@ -41,6 +42,21 @@ pub(super) fn stream_severity(message: &[u8]) -> Option<Severity> {
         rest = after;
     }
     None
+}
+
+/// Whether a message is one of cOS Core 15 as InControl exports it: `id=1802022 event=ike_sa_failed …`.
+pub(super) fn is_export(message: &[u8]) -> bool {
+    let (id, rest) = split_token(message);
+    let is_id = id
+        .strip_prefix(b"id=")
+        .is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
+    is_id && skip_blanks(rest).starts_with(b"event=")
+}
+
+/// Enters the program of cOS Core, `EFW`.
+pub(super) fn set_program(record: &mut Record<'_>, programs: &Programs) {
+    record.program = b"EFW";
+    record.program_id = programs.lookup(b"EFW");
 }
 
 /// Skips `13:04:11] `: a relay took the first half of the bracketed date for a tag and dropped it.

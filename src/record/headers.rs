@@ -85,6 +85,7 @@ struct Entry {
     form: Form,
     /// By the place in the key.
     host: Option<Place>,
+    relayed_host: Option<Place>,
     facility: Facility,
     program: Place,
     tag: Place,
@@ -170,6 +171,7 @@ impl Headers {
                 *record = Record {
                     stamp: cut.stamp,
                     host: entry.host.map(place),
+                    relayed_host: entry.relayed_host.map(place),
                     facility: match entry.facility {
                         Facility::Word(word) => place(word),
                         Facility::Number(number) => facility_name(u64::from(number)),
@@ -329,6 +331,10 @@ impl<'a> Cut<'a> {
             key: 0..0,
             form: self.form,
             host: match record.host {
+                Some(host) => Some(self.place(host)?),
+                None => None,
+            },
+            relayed_host: match record.relayed_host {
                 Some(host) => Some(self.place(host)?),
                 None => None,
             },

@@ -2,29 +2,34 @@
 //! nothing, and every slice of a record lies within the line or is a constant.
 //!
 //! Which program means what is left to the packs: a record knows programs by name alone. The header families have a
-//! file each: [`syslog`] for the header that most lines have, with its short cut [`ordinary`] and the memory [`mod@headers`],
-//! [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and
-//! [`luna`] for what stands before its messages. [`mod@frames`] takes apart lines that hold several messages, and [`time`]
-//! reads a stamp when somebody asks.
+//! file each: [`syslog`] for the header that most lines have, with its short cut [`ordinary`] and the cache [`mod@headers`],
+//! [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and [`luna`] for what stands before its messages. They share
+//! [`tag`], [`host`], [`mod@priority`] and [`severity`]. [`mod@frames`] takes apart lines that hold several messages,
+//! [`json`] turns an object into the line that it stands for, and [`time`] reads a stamp when somebody asks.
 
 mod bytes;
 mod clavister;
 mod frames;
 mod headers;
+mod host;
+mod json;
 mod junos;
 mod luna;
 mod ontap;
 mod ordinary;
+mod priority;
 mod programs;
 mod repeat;
 mod rfc5424;
 mod severity;
 mod syslog;
+mod tag;
 mod time;
 
 pub(crate) use bytes::{digits, starts_with};
 pub use frames::{Frames, frames};
 pub use headers::{HeaderId, Headers};
+pub use json::unwrap_json;
 pub use programs::{ProgramId, Programs};
 pub use repeat::REPEAT_MAX;
 pub use severity::Severity;
@@ -33,8 +38,12 @@ pub use time::Clock;
 /// What was read from one line. All slices borrow from the line.
 #[derive(Clone, Debug, Default)]
 pub struct Record<'a> {
-    /// The host or, for ONTAP, the node that the header names, the one nearest to the program.
+    /// The host or, for ONTAP, the node that the header names. Where a line has several headers, it is the first one's,
+    /// which the collector wrote; the others may be anybody's.
     pub host: Option<&'a [u8]>,
+    /// The host of a second header, which came with the message: the one nearest to the program. Whether it is believed
+    /// depends on who the first one is.
+    pub relayed_host: Option<&'a [u8]>,
     /// The program as read, without pid; empty if the header has none.
     pub program: &'a [u8],
     /// The program, if a pack knows it.
@@ -59,6 +68,8 @@ pub struct Record<'a> {
     pub repeat: u32,
     /// For `last message repeated N times`: N, at most [`REPEAT_MAX`]; the record has no message of its own. Otherwise 0.
     pub repeat_last: u32,
+    /// How many more repetitions than [`REPEAT_MAX`] the line claims.
+    pub implausible_repeats: u64,
     /// The line carries the appliance's test marker.
     pub test: bool,
     /// What is left, blanks trimmed at both ends.
@@ -85,6 +96,17 @@ pub struct Record<'a> {
 /// ```
 pub fn parse<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
     read(trim_line(line), programs)
+}
+
+impl<'a> Record<'a> {
+    /// Enters a host that was found behind those that were entered before.
+    fn add_host(&mut self, host: &'a [u8]) {
+        match self.host {
+            None => self.host = Some(host),
+            Some(first) if first == host => {}
+            Some(_) => self.relayed_host = Some(host),
+        }
+    }
 }
 
 /// Reads a line that is trimmed.
@@ -114,11 +136,16 @@ fn trim_line(line: &[u8]) -> &[u8] {
 
 /// Reads the header of a trimmed line and returns what follows it.
 fn read_header<'a>(line: &'a [u8], record: &mut Record<'a>, programs: &Programs) -> &'a [u8] {
-    let text = syslog::priority(line, record);
+    let text = priority::priority(line, record);
     let prioritised = text.len() < line.len();
-    ordinary::header(text, record, programs)
-        .or_else(|| rfc5424::header(text, prioritised, record, programs))
-        .unwrap_or_else(|| syslog::header(text, prioritised, record, programs))
+    if let Some(message) = ordinary::header(text, record, programs) {
+        return message;
+    }
+    match rfc5424::Header::read(text, prioritised).map(|header| header.enter(record, programs)) {
+        Some(rfc5424::Entered::Message(message)) => message,
+        Some(rfc5424::Entered::Nested(message)) => syslog::nested_header(message, record, programs),
+        None => syslog::header(text, prioritised, record, programs),
+    }
 }
 
 /// What the messages of a program may say before the message proper that those of others do not.
@@ -202,16 +229,22 @@ fn without_test_mark<'a>(text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
 /// Takes off what only few messages begin with: a pid, a repetition, Junos' own priority. `None` if there is no message.
 fn read_sign<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
     let mut text = text;
-    if let Some(rest) = syslog::moved_pid(text).filter(|_| !record.program.is_empty()) {
+    if let Some(rest) = tag::moved_pid(text).filter(|_| !record.program.is_empty()) {
+        text = rest;
+    }
+    if let Some((severity, rest)) = solaris_id(text) {
+        record.severity = record.severity.or(Some(severity));
         text = rest;
     }
     match repeat::read(text) {
-        Some(repeat::Repeat::Message(count, inner)) => {
-            record.repeat = count;
+        Some(repeat::Repeat::Message(times, inner)) => {
+            record.repeat = times.count;
+            record.implausible_repeats = times.implausible;
             text = inner;
         }
-        Some(repeat::Repeat::Last(count)) => {
-            record.repeat_last = count;
+        Some(repeat::Repeat::Last(times)) => {
+            record.repeat_last = times.count;
+            record.implausible_repeats = times.implausible;
             return None;
         }
         None => {}
@@ -251,6 +284,25 @@ fn skip_escapes(text: &[u8]) -> &[u8] {
         rest = bytes::skip_blanks(tail);
     }
     rest
+}
+
+/// `[ID 800047 auth.info] text`, as Solaris numbers its messages, gives severity and text.
+fn solaris_id(text: &[u8]) -> Option<(Severity, &[u8])> {
+    const BYTES_MAX: usize = 48;
+    let inner = text.strip_prefix(b"[ID ")?;
+    let end = inner
+        .iter()
+        .take(BYTES_MAX)
+        .position(|&byte| byte == b']')?;
+    let (inner, rest) = inner.split_at_checked(end)?;
+    let (digits, words) = bytes::split_digits(inner);
+    let (_, severity) = priority::words_of_priority(bytes::skip_blanks(words))?;
+    (!digits.is_empty()).then(|| {
+        (
+            severity,
+            bytes::skip_blanks(rest.get(1..).unwrap_or_default()),
+        )
+    })
 }
 
 /// A kernel message without `[12345.678901] `, the time since the start.

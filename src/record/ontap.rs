@@ -78,7 +78,7 @@ fn after_bracket(after: &[u8]) -> &[u8] {
 /// Enters the event and returns its message.
 pub(super) fn set<'a>(record: &mut Record<'a>, event: Event<'a>, programs: &Programs) -> &'a [u8] {
     if !event.node.is_empty() {
-        record.host = Some(event.node);
+        record.add_host(event.node);
     }
     record.tag = event.name;
     record.severity = Some(event.severity);

@@ -10,7 +10,7 @@
 
 use super::bytes::fits;
 use super::severity::{Severity, is_facility_key};
-use super::syslog::ENDS_NAME;
+use super::tag::ENDS_NAME;
 use super::{Programs, Record};
 
 /// Reads such a header and returns the message; `None`, with the record as it was, if the line has another one.

@@ -3,15 +3,23 @@
 use super::bytes::{number, skip_blanks, split_digits, trim, trim_end};
 
 /// Most repetitions that one line may stand for. A daemon that writes more of one message than that has long been
-/// counted as what it is; the bound keeps a forged line from moving a counter at will.
-pub const REPEAT_MAX: u32 = 100_000;
+/// counted as what it is; the bound keeps a forged line from moving a counter at will. What is beyond it is counted as
+/// implausible.
+pub const REPEAT_MAX: u32 = 10_000;
+
+/// How often, and how many more it says that are not believed.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub(super) count: u32,
+    pub(super) implausible: u64,
+}
 
 /// What such a line says.
 pub(super) enum Repeat<'a> {
     /// This message, so many times.
-    Message(u32, &'a [u8]),
+    Message(Times, &'a [u8]),
     /// The message before this line, so many times more.
-    Last(u32),
+    Last(Times),
 }
 
 /// Whether the text opens like either form.
@@ -42,12 +50,13 @@ pub(super) fn read(text: &[u8]) -> Option<Repeat<'_>> {
 }
 
 /// `5 times` or `1 time`, and what follows.
-fn times(text: &[u8]) -> Option<(u32, &[u8])> {
+fn times(text: &[u8]) -> Option<(Times, &[u8])> {
     let (digits, rest) = split_digits(text);
-    let count = number(digits)?.clamp(1, u64::from(REPEAT_MAX));
+    let said = number(digits)?;
     let rest = rest.strip_prefix(b" time")?;
-    Some((
-        u32::try_from(count).ok()?,
-        rest.strip_prefix(b"s").unwrap_or(rest),
-    ))
+    let times = Times {
+        count: u32::try_from(said.clamp(1, u64::from(REPEAT_MAX))).ok()?,
+        implausible: said.saturating_sub(u64::from(REPEAT_MAX)),
+    };
+    Some((times, rest.strip_prefix(b"s").unwrap_or(rest)))
 }

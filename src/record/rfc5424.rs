@@ -1,85 +1,212 @@
-//! RFC 5424: `1 TIME HOST APP PROCID MSGID [structured data] MESSAGE`, behind the priority. Junos' structured logs, rsyslog's
-//! newer forwarding and ONTAP's newer format have it.
+//! RFC 5424: `1 TIME HOST APP PROCID MSGID [structured data] MESSAGE`, behind the priority. Junos' structured logs,
+//! rsyslog's newer forwarding, ONTAP's newer format and Clavister's two products have it.
+//!
+//! Files often have it without its beginning: rsyslog's templates leave out priority and version, other programs write
+//! another version. Without a version, the line must have all fields up to the structured data, so that ordinary text
+//! is not taken for it.
 
-use super::bytes::{is_blank, skip_blanks, split_token};
-use super::syslog::{Tag, known, nested_header};
+use super::bytes::{ends_token, is_blank, skip_blanks, split_digits, split_token};
+use super::priority::words_of_priority;
+use super::tag::{Tag, known};
 use super::time::stamp_len;
-use super::{Programs, Record, junos, ontap};
+use super::{Programs, Record, Severity, clavister, host, junos, ontap};
 
 /// UTF-8's byte order mark, which may open the message.
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads the header and returns the message, or `None` if the text is not RFC 5424. Fields that are missing at the end
-/// count as `-`.
-pub(super) fn header<'a>(
-    text: &'a [u8],
-    prioritised: bool,
-    record: &mut Record<'a>,
-    programs: &Programs,
-) -> Option<&'a [u8]> {
-    let [b'1', b' ', rest @ ..] = text else {
-        return None;
-    };
-    let rest = skip_blanks(rest);
-    let (stamp, rest) = split_token(rest);
-    let is_date = stamp_len(stamp) == stamp.len() && matches!(stamp, [_, _, _, _, b'-', ..]);
-    let is_missing = stamp == b"-" && prioritised;
-    if !(is_date || is_missing) {
-        return None;
-    }
-    let (host, rest) = split_token(skip_blanks(rest));
-    let (app, rest) = split_token(skip_blanks(rest));
-    let (process, rest) = split_token(skip_blanks(rest));
-    let (id, rest) = split_token(skip_blanks(rest));
-    let rest = skip_blanks(rest);
-    record.stamp = value(stamp);
-    record.host = Some(value(host)).filter(|host| !host.is_empty());
-    record.tag = value(id);
-    let rest = match structured_len(rest).and_then(|len| rest.split_at_checked(len)) {
-        Some((structured, after)) => {
-            record.structured = value(structured);
-            after
-        }
-        None => rest,
-    };
-    let message = skip_blanks(rest);
-    let message = skip_blanks(message.strip_prefix(BOM).unwrap_or(message));
+/// Most elements of one line whose quotes do not pair. Each costs a search through the rest of the line.
+const ODD_ELEMENTS_MAX: usize = 4;
 
-    let app = value(app);
-    let name = match Tag::read(app) {
-        tag if tag.name.is_empty() => app,
-        tag => tag.name,
-    };
-    if let Some((id, name)) = known(name, programs) {
+/// The fields as written.
+pub(super) struct Header<'a> {
+    stamp: &'a [u8],
+    host: &'a [u8],
+    /// From here on the line is the application's: `IPSEC : id=…`.
+    from_app: &'a [u8],
+    app: &'a [u8],
+    process: &'a [u8],
+    id: &'a [u8],
+    structured: &'a [u8],
+    message: &'a [u8],
+    /// A colon stands in place of PROCID, MSGID and structured data, as Clavister's InControl writes it.
+    colon: bool,
+}
+
+/// What the fields mean.
+pub(super) enum Entered<'a> {
+    /// The program and its message.
+    Message(&'a [u8]),
+    /// No program is named: a relay may have left the sender's own header at the start of the message.
+    Nested(&'a [u8]),
+}
+
+impl<'a> Header<'a> {
+    /// Reads the fields, or `None` if the text is not RFC 5424. Fields that are missing at the end count as `-`, if the
+    /// version is there.
+    pub(super) fn read(text: &'a [u8], prioritised: bool) -> Option<Self> {
+        let (digits, after) = split_digits(text);
+        let versioned = (1..=3).contains(&digits.len()) && matches!(after, [b' ', ..]);
+        let text = if versioned { skip_blanks(after) } else { text };
+        let (stamp, rest) = match stamp_len(text) {
+            0 => split_token(text),
+            len => text.split_at_checked(len)?,
+        };
+        let is_iso = matches!(stamp, [_, _, _, _, b'-', ..]) && stamp_len(stamp) == stamp.len();
+        let lenient = versioned && (is_iso || (stamp == b"-" && prioritised));
+        let broken = versioned && prioritised && is_broken_date(stamp);
+        if !(lenient || broken || stamp_len(stamp) > 0) || !ends_token(rest) {
+            return None;
+        }
+        let (host, rest) = split_token(skip_blanks(rest));
+        let from_app = skip_blanks(rest);
+        let (app, rest) = split_token(from_app);
+        let mut header = Header {
+            stamp,
+            host,
+            from_app,
+            app,
+            process: b"",
+            id: b"",
+            structured: b"",
+            message: b"",
+            colon: false,
+        };
+        let rest = skip_blanks(rest);
+        let after_colon = match (app, rest) {
+            (_, [b':', after @ ..]) if ends_token(after) => Some(after),
+            ([name @ .., b':'], _) if !name.is_empty() => {
+                header.app = name;
+                Some(rest)
+            }
+            _ => None,
+        };
+        if let Some(after) = after_colon.filter(|_| lenient || broken) {
+            header.colon = true;
+            header.message = skip_blanks(after);
+            return Some(header);
+        }
+        let (process, rest) = split_token(rest);
+        let (id, rest) = split_token(skip_blanks(rest));
+        let rest = skip_blanks(rest);
+        let structured = structured_len(rest);
+        let complete = structured.is_some() && are_fields(host, app, process, id);
+        if !lenient && !complete {
+            return None;
+        }
+        let (structured, message) = rest.split_at_checked(structured.unwrap_or(0))?;
+        let message = skip_blanks(message);
+        header.process = process;
+        header.id = id;
+        header.structured = structured;
+        header.message = skip_blanks(message.strip_prefix(BOM).unwrap_or(message));
+        Some(header)
+    }
+
+    /// Enters the fields into the record.
+    pub(super) fn enter(self, record: &mut Record<'a>, programs: &Programs) -> Entered<'a> {
+        let Header { message, .. } = self;
+        record.stamp = match value(self.stamp) {
+            stamp if stamp_len(stamp) > 0 => stamp,
+            _ => b"",
+        };
+        if !value(self.host).is_empty() {
+            record.add_host(host::name(self.host));
+        }
+        record.tag = value(self.id);
+        record.structured = value(self.structured);
+        if self.colon && clavister::is_export(message) {
+            // InControl gives all lines the same priority.
+            if record.severity == Some(Severity::Alert) && record.facility == b"kern" {
+                (record.facility, record.severity) = (b"", None);
+            }
+            clavister::set_program(record, programs);
+            return Entered::Message(self.from_app);
+        }
+        let app = value(self.app);
+        let name = match Tag::read(app) {
+            tag if tag.name.is_empty() => app,
+            tag => tag.name,
+        };
+        // The kernel of an ONTAP node is a program of its event system.
+        let is_event = ontap::is_event_name(record.tag);
+        if let Some((id, name)) = known(name, programs)
+            && !(is_event && name.eq_ignore_ascii_case(b"kernel"))
+        {
+            record.program = name;
+            record.program_id = Some(id);
+            return Entered::Message(message);
+        }
         record.program = name;
-        record.program_id = Some(id);
-        return Some(message);
+        // ONTAP's newer format has the event's name as message id and a program of no interest.
+        if is_event {
+            ontap::set_program(record, programs);
+            return Entered::Message(message);
+        }
+        // cOS Stream names itself and has its category as message id or in the message.
+        if name.eq_ignore_ascii_case(b"cOS") {
+            let tag = Tag::read(message);
+            let category = known(record.tag, programs).map(|found| (found, message));
+            let found = category.or_else(|| Some((known(tag.name, programs)?, tag.rest)));
+            if let Some(((id, name), message)) = found {
+                record.program = name;
+                record.program_id = Some(id);
+                return Entered::Message(message);
+            }
+        }
+        // A process with a pid writes text of its own, which may look like a bracket.
+        if value(self.process).is_empty()
+            && let Some(event) = ontap::bracket(message).or_else(|| ontap::torn_bracket(message))
+        {
+            return Entered::Message(ontap::set(record, event, programs));
+        }
+        if !app.is_empty() {
+            return Entered::Message(message);
+        }
+        if junos::is_kmd_id(record.tag) {
+            junos::set_without_process(record, record.tag, programs);
+            return Entered::Message(message);
+        }
+        Entered::Nested(message)
     }
-    record.program = name;
-    // ONTAP's newer format has the event's name as message id and a program of no interest.
-    if ontap::is_event_name(record.tag) {
-        ontap::set_program(record, programs);
-        return Some(message);
-    }
-    // A process with a pid writes text of its own, which may look like a bracket.
-    if value(process).is_empty()
-        && let Some(event) = ontap::bracket(message).or_else(|| ontap::torn_bracket(message))
-    {
-        return Some(ontap::set(record, event, programs));
-    }
-    if !app.is_empty() {
-        return Some(message);
-    }
-    if junos::is_kmd_id(record.tag) {
-        junos::set_without_process(record, record.tag, programs);
-        return Some(message);
-    }
-    Some(nested_header(message, record, programs))
 }
 
 /// A field's value; `-` stands for none.
 fn value(field: &[u8]) -> &[u8] {
     if field == b"-" { b"" } else { field }
+}
+
+/// Whether four tokens may be host, program, pid and message id. Text has colons and brackets there.
+fn are_fields(host: &[u8], app: &[u8], process: &[u8], id: &[u8]) -> bool {
+    let is_name = |token: &[u8]| {
+        !token.is_empty()
+            && token
+                .iter()
+                .all(|&byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
+    };
+    let is_host = host::is_plausible(host) && (!host.ends_with(b":") || host::is_address(host));
+    is_host
+        && words_of_priority(host).is_none()
+        && is_name(app)
+        && app.iter().any(u8::is_ascii_alphabetic)
+        && (process == b"-" || process.iter().all(u8::is_ascii_digit))
+        && is_name(id)
+}
+
+/// Whether a token was meant as a date: `2017-01-14-14T13:49:17Z`.
+fn is_broken_date(token: &[u8]) -> bool {
+    matches!(
+        token,
+        [
+            b'0'..=b'9',
+            b'0'..=b'9',
+            b'0'..=b'9',
+            b'0'..=b'9',
+            b'-' | b'/' | b'.',
+            ..
+        ]
+    ) && token
+        .iter()
+        .all(|byte| byte.is_ascii_digit() || b"-/.:+TZtz".contains(byte))
 }
 
 /// The length of the structured data, `-` included; `None` if there is none and the message begins here.
@@ -88,9 +215,16 @@ fn structured_len(text: &[u8]) -> Option<usize> {
     match text {
         [b'-', ..] if ends(1) => Some(1),
         [b'[', ..] => {
-            let mut len = 0;
+            let (mut len, mut odd) = (0, 0);
             while let Some(rest @ [b'[', ..]) = text.get(len..) {
-                len += element_len(rest)?;
+                len += match element_len(rest) {
+                    Some(element) => element,
+                    None if odd < ODD_ELEMENTS_MAX && is_element(rest) => {
+                        odd += 1;
+                        odd_element_len(rest)?
+                    }
+                    None => return None,
+                };
             }
             // With parameters it can be nothing else, even if the text follows without a blank.
             let has_parameters = text.get(..len)?.contains(&b'=');
@@ -127,6 +261,34 @@ fn element_len(text: &[u8]) -> Option<usize> {
                 .iter()
                 .position(|&byte| byte == b']' || is_blank(byte))?,
         };
+    }
+}
+
+/// Whether the text opens as an element does, with an id and the name of a parameter.
+fn is_element(text: &[u8]) -> bool {
+    let (id, rest) = split_token(text.get(1..).unwrap_or_default());
+    let rest = skip_blanks(rest);
+    let name = rest
+        .iter()
+        .position(|byte| !byte.is_ascii_alphanumeric() && !b"-_.".contains(byte))
+        .and_then(|len| rest.split_at_checked(len));
+    let is_id = |byte: &u8| byte.is_ascii_alphanumeric() || b"@._-".contains(byte);
+    !id.is_empty()
+        && id.iter().all(is_id)
+        && name.is_some_and(|(name, after)| !name.is_empty() && after.starts_with(b"=\""))
+}
+
+/// The length of an element whose quotes do not pair: it ends at the first bracket with a quote before it and a blank,
+/// another element or nothing behind it.
+fn odd_element_len(text: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    loop {
+        len += memchr::memchr(b']', text.get(len..)?)? + 1;
+        let quoted = len >= 2 && text.get(len - 2) == Some(&b'"');
+        let after = text.get(len..)?;
+        if quoted && (ends_token(after) || after.starts_with(b"[")) {
+            return Some(len);
+        }
     }
 }
 

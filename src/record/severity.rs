@@ -139,6 +139,14 @@ pub(super) fn facility_name(number: u64) -> &'static [u8] {
         .unwrap_or_default()
 }
 
+/// The number of a facility word.
+pub(super) fn facility_number(word: &[u8]) -> Option<u64> {
+    let at = FACILITIES
+        .iter()
+        .position(|name| name.eq_ignore_ascii_case(word))?;
+    u64::try_from(at).ok()
+}
+
 const LOCAL: u64 = key("local0") & !(0xff << 40);
 const AUTHPRIV: u64 = key("authpriv");
 const DAEMON: u64 = key("daemon");

@@ -1,13 +1,18 @@
 //! The header that most lines have, in the order in which it is written: priority, date, hosts, facility and severity
 //! words, program. Every part may be missing, and a relay may have put a second header before the first one.
 //!
-//! A program is looked for at its place only. The walk goes from token to token, knows what each may be, and ends at
+//! A program is looked for at its place only. The parser goes from token to token, knows what each may be, and ends at
 //! the first one that no header holds; text typed by a remote party begins behind that point.
+//!
+//! The first host is the one that the collector wrote, and what the sender wrote never replaces it. A host of a second
+//! header becomes [`Record::relayed_host`].
 
-use super::bytes::{ends_token, is_blank, number, skip_blanks, split_digits, split_token};
-use super::severity::{FacilityKind, Severity, facility_kind, facility_name};
-use super::time::stamp_len;
-use super::{Programs, Record, clavister, junos, ontap, repeat, rfc5424};
+use super::bytes::{ends_token, skip_blanks, split_digits, split_token};
+use super::priority::{named_priority, priority, words_of_priority};
+use super::severity::{FacilityKind, Severity, facility_kind};
+use super::tag::{Shape, Tag, known};
+use super::time::{clock_len, stamp_len};
+use super::{Programs, Record, clavister, host, junos, ontap, repeat, rfc5424, without_uptime};
 
 /// Most tokens of a header, dates counted as one. Relays add a date and a host each; beyond two of them nothing is
 /// known to be real.
@@ -16,30 +21,7 @@ const TOKENS_MAX: usize = 10;
 /// Longest name, bytes, that is read as the program of a tag that no pack knows (RFC 5424 allows 48).
 const UNKNOWN_PROGRAM_BYTES_MAX: usize = 64;
 
-/// Longest pid or module in a tag, bytes.
-const TAG_PART_BYTES_MAX: usize = 32;
-
-/// Reads `<38>` and the blanks after it into facility and severity. Anything else is left where it is.
-#[inline]
-pub(super) fn priority<'a>(text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
-    let [b'<', inner @ ..] = text else {
-        return text;
-    };
-    let (digits, after) = split_digits(inner);
-    let [b'>', rest @ ..] = after else {
-        return text;
-    };
-    if !(1..=3).contains(&digits.len()) {
-        return text;
-    }
-    if let Some(value) = number(digits).filter(|&value| value <= 191) {
-        record.facility = facility_name(value / 8);
-        record.severity = Severity::from_number(value % 8);
-    }
-    skip_blanks(rest)
-}
-
-/// Walks a header and returns the message. `text` is the line behind its priority.
+/// Reads a header and returns the message. `text` is the line behind its priority.
 #[inline]
 pub(super) fn header<'a>(
     text: &'a [u8],
@@ -47,19 +29,21 @@ pub(super) fn header<'a>(
     record: &mut Record<'a>,
     programs: &Programs,
 ) -> &'a [u8] {
-    Walk {
+    HeaderParser {
         programs,
         message: text,
         dated: prioritised,
+        stamped: false,
         hosts: 0,
         hosts_max: if prioritised { 2 } else { 1 },
         host_is_sure: true,
         nearer_host: None,
+        inner_header: false,
         facility_word: false,
         severity_word: false,
         before_words: (record.facility, record.severity),
         nested: false,
-        stamp_is_epoch: false,
+        stamp: StampKind::Other,
     }
     .run(text, record)
 }
@@ -71,214 +55,55 @@ pub(super) fn nested_header<'a>(
     record: &mut Record<'a>,
     programs: &Programs,
 ) -> &'a [u8] {
-    Walk {
+    HeaderParser {
         programs,
         message: text,
         dated: true,
+        stamped: true,
         hosts: 1,
         hosts_max: 2,
         host_is_sure: false,
         nearer_host: None,
+        inner_header: false,
         facility_word: false,
         severity_word: false,
         before_words: (record.facility, record.severity),
         nested: true,
-        stamp_is_epoch: false,
+        stamp: StampKind::Other,
     }
     .run(text, record)
 }
 
-/// A program's name as it stands in a header, and what follows it.
-pub(super) struct Tag<'a> {
-    pub(super) name: &'a [u8],
-    /// `pam_unix` in `sshd(pam_unix)[1]:`.
-    pub(super) module: &'a [u8],
-    shape: Shape,
-    /// Behind the colon, or behind the name where there is none.
-    pub(super) rest: &'a [u8],
+/// What a token is.
+enum Token<'a> {
+    /// A part of the header, which goes on here.
+    Continue(&'a [u8]),
+    /// The program; the message begins here.
+    Program(&'a [u8]),
+    /// No part of a header.
+    End,
 }
 
+/// What kind of timestamp opened the line.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// A token without colon, bracket or parenthesis.
-    Bare,
-    /// `name[1]:`, `name [1]:`, `name(module):`.
-    Pid,
-    /// `name[1] text`: what is left of RFC 5424 in a traditional file.
-    PidWithoutColon,
-    /// `name:` and a blank.
-    Colon,
-    /// `name:text`.
-    Glued,
-    /// Something with a bracket, colon or parenthesis that is no tag.
+enum StampKind {
+    /// Written by a program that puts its own time before a whole line, so that another timestamp may follow.
+    Prefix,
+    /// Seconds since 1970: they say more than a following date without a year.
+    Epoch,
     Other,
 }
 
-impl<'a> Tag<'a> {
-    /// Reads the token at the start of `text`.
-    #[inline]
-    pub(super) fn read(text: &'a [u8]) -> Tag<'a> {
-        let end = text
-            .iter()
-            .position(|&byte| ENDS_NAME[usize::from(byte)])
-            .unwrap_or(text.len());
-        let (name, after) = text.split_at(end);
-        match after {
-            [b'[', ..] => Tag::with_pid(name, b"", after),
-            [b':', rest @ ..] => {
-                let shape = match rest {
-                    _ if ends_token(rest) => Shape::Colon,
-                    _ => Shape::Glued,
-                };
-                Tag {
-                    name,
-                    module: b"",
-                    shape,
-                    rest,
-                }
-            }
-            [b'(', rest @ ..] => match part(rest, b')') {
-                Some((module, after)) if !name.is_empty() => Tag::with_pid(name, module, after),
-                // `(systemd)[1]:`, a unit's process before it has its own name.
-                Some((name, after)) => Tag::with_pid(name, b"", after),
-                None => Tag {
-                    name,
-                    module: b"",
-                    shape: Shape::Other,
-                    rest: after,
-                },
-            },
-            _ => match skip_blanks(after) {
-                // `NTLS [1234]:`.
-                pid @ [b'[', b'0'..=b'9', ..] => match Tag::with_pid(name, b"", pid) {
-                    tag @ Tag {
-                        shape: Shape::Pid, ..
-                    } => tag,
-                    _ => Tag {
-                        name,
-                        module: b"",
-                        shape: Shape::Bare,
-                        rest: after,
-                    },
-                },
-                _ => Tag {
-                    name,
-                    module: b"",
-                    shape: Shape::Bare,
-                    rest: after,
-                },
-            },
-        }
-    }
-
-    /// `after` begins with the bracket, or with what follows the module.
-    #[inline]
-    fn with_pid(name: &'a [u8], module: &'a [u8], after: &'a [u8]) -> Tag<'a> {
-        let (after, has_pid) = match after {
-            [b'[', rest @ ..] => match part(rest, b']') {
-                Some((_, after)) => (after, true),
-                None => {
-                    return Tag {
-                        name,
-                        module,
-                        shape: Shape::Other,
-                        rest: after,
-                    };
-                }
-            },
-            _ => (after, false),
-        };
-        let (shape, rest) = match after {
-            [b':', rest @ ..] => (Shape::Pid, rest),
-            [b' ', b':', rest @ ..] if has_pid => (Shape::Pid, rest),
-            _ if has_pid && ends_token(after) => (Shape::PidWithoutColon, after),
-            _ => (Shape::Other, after),
-        };
-        Tag {
-            name,
-            module,
-            shape,
-            rest,
-        }
-    }
-}
-
-/// The text up to `close`, which must be near and without a blank before it.
-#[inline]
-fn part(text: &[u8], close: u8) -> Option<(&[u8], &[u8])> {
-    let end = text
-        .iter()
-        .take(TAG_PART_BYTES_MAX)
-        .position(|&byte| byte == close || is_blank(byte))?;
-    match text.split_at_checked(end)? {
-        (inner, [found, rest @ ..]) if *found == close => Some((inner, rest)),
-        _ => None,
-    }
-}
-
-/// Whether a byte ends the name in a tag.
-pub(super) const ENDS_NAME: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte <= b' ' as usize {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'[' as usize] = true;
-    table[b':' as usize] = true;
-    table[b'(' as usize] = true;
-    // The first byte of a no-break space; no name has it otherwise.
-    table[0xc2] = true;
-    table
-};
-
-/// The known program that a tag names: as it stands, or without a path before it, or without a second category behind
-/// it (`IPSEC,FRAG`).
-pub(super) fn known<'a>(
-    name: &'a [u8],
-    programs: &Programs,
-) -> Option<(super::ProgramId, &'a [u8])> {
-    if let Some(id) = programs.lookup(name) {
-        return Some((id, name));
-    }
-    let mut short = name;
-    if let Some(at) = name.iter().rposition(|&byte| byte == b'/') {
-        short = name.get(at + 1..)?;
-    }
-    if let Some(at) = short.iter().position(|&byte| byte == b',') {
-        short = short.get(..at)?;
-    }
-    if short.len() == name.len() {
-        return None;
-    }
-    programs.lookup(short).map(|id| (id, short))
-}
-
-/// The message behind `[1234]:`, a pid that was parted from its program by a blank.
-#[inline]
-pub(super) fn moved_pid(text: &[u8]) -> Option<&[u8]> {
-    let (digits, rest) = split_digits(text.strip_prefix(b"[")?);
-    let rest = rest.strip_prefix(b"]:")?;
-    (!digits.is_empty()).then(|| skip_blanks(rest))
-}
-
-/// What to do after a token.
-enum Step<'a> {
-    /// It belongs to the header, which goes on here.
-    On(&'a [u8]),
-    /// The program was found, the message begins here.
-    Program(&'a [u8]),
-    /// No header holds such a token.
-    Stop,
-}
-
 /// The state between two tokens.
-struct Walk<'a, 'p> {
+struct HeaderParser<'a, 'p> {
     programs: &'p Programs,
     /// Where the message begins if no program is found.
     message: &'a [u8],
     /// A date or a priority was read, so that the line has a header.
     dated: bool,
+    /// A date was read, so that the next word is a host.
+    stamped: bool,
+    /// Hosts of the header at hand.
     hosts: usize,
     /// Further hosts are taken only if they cannot be words.
     hosts_max: usize,
@@ -286,17 +111,18 @@ struct Walk<'a, 'p> {
     host_is_sure: bool,
     /// A host after the first one: it counts once a program is found behind it.
     nearer_host: Option<&'a [u8]>,
+    /// A second header follows the first one's host.
+    inner_header: bool,
     facility_word: bool,
     severity_word: bool,
     /// Facility and severity without the words, for a line whose words were no header's.
     before_words: (&'a [u8], Option<Severity>),
     /// Inside the message of an RFC 5424 line.
     nested: bool,
-    /// Seconds since 1970 stood before the header and say more than its date without a year.
-    stamp_is_epoch: bool,
+    stamp: StampKind,
 }
 
-impl<'a> Walk<'a, '_> {
+impl<'a> HeaderParser<'a, '_> {
     #[inline]
     fn run(mut self, text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
         let mut rest = text;
@@ -305,32 +131,41 @@ impl<'a> Walk<'a, '_> {
         }
         for _ in 0..TOKENS_MAX {
             rest = skip_blanks(rest);
-            let step = match rest.first() {
-                None => Step::Stop,
-                Some(b'0'..=b'9' | b'A'..=b'Z' | b'<' | b'[' | b'(' | b'%' | b'-') => {
+            let token = match rest.first() {
+                None => Token::End,
+                Some(b'0'..=b'9' | b'A'..=b'Z' | b'<' | b'[' | b'(' | b'%' | b'-' | b':') => {
                     match self.sign(rest, record) {
-                        Some(step) => step,
+                        Some(token) => token,
                         None => self.token(rest, record),
                     }
                 }
                 Some(b'l' | b'm') if repeat::is_repeat(rest) => {
                     self.message = rest;
-                    Step::Stop
+                    return self.without_program(record, true);
                 }
                 Some(_) => self.token(rest, record),
             };
-            match step {
-                Step::On(next) => rest = next,
-                Step::Program(message) => {
-                    if let Some(host) = self.nearer_host {
-                        record.host = Some(host);
-                    }
+            match token {
+                Token::Continue(next) => rest = next,
+                Token::Program(message) => {
+                    self.name_nearer_host(record);
                     return message;
                 }
-                Step::Stop => break,
+                Token::End => break,
             }
         }
-        self.without_program(record)
+        self.without_program(record, false)
+    }
+
+    /// Enters the host nearest to the program, unless it may as well be the first word of a program's name
+    /// (`h1 Setup Assistant[1173]:`).
+    fn name_nearer_host(&self, record: &mut Record<'a>) {
+        if let Some(host) = self.nearer_host
+            && record.relayed_host.is_none()
+            && (self.host_is_sure || self.inner_header || record.program_id.is_some())
+        {
+            record.add_host(host);
+        }
     }
 
     #[inline]
@@ -339,101 +174,181 @@ impl<'a> Walk<'a, '_> {
         if let Some((stamp, rest)) = text.split_at_checked(len)
             && len > 0
         {
+            if stamp.iter().all(u8::is_ascii_digit) {
+                self.stamp = StampKind::Epoch;
+            } else if matches!(stamp, [_, _, _, _, b'-', ..]) {
+                self.stamp = StampKind::Prefix;
+            }
             return self.stamp(stamp, rest, record);
         }
+        self.unusual_start(text, record)
+    }
+
+    /// What stands before or in place of the first timestamp of some senders.
+    #[cold]
+    fn unusual_start(&mut self, text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
         if let Some((stamp, rest)) = epoch_prefix(text) {
-            self.stamp_is_epoch = true;
+            self.stamp = StampKind::Epoch;
             return self.stamp(stamp, rest, record);
         }
-        text
+        // A sequence number, and Cisco's mark of a clock that is not set: `<189>123: *Feb 29 12:05:01: …`.
+        let rest = match split_digits(text) {
+            ([_, ..], [b':', rest @ ..]) if ends_token(rest) => skip_blanks(rest),
+            _ => text,
+        };
+        let rest = match rest {
+            [b'*' | b'.', stamp @ ..] if stamp_len(stamp) > 0 => stamp,
+            _ => rest,
+        };
+        if let Some(len) = Some(stamp_len(rest)).filter(|&len| len > 0 && rest.len() < text.len())
+            && let Some((stamp, rest)) = rest.split_at_checked(len)
+        {
+            return self.stamp(stamp, rest, record);
+        }
+        if rest.len() < text.len() {
+            self.message = rest;
+            return rest;
+        }
+        if let Some((stamp, rest)) = foreign_stamp(text) {
+            return self.stamp(stamp, rest, record);
+        }
+        // Seconds since the start, of dmesg and journalctl.
+        without_uptime(text).unwrap_or(text)
     }
 
     fn stamp(&mut self, stamp: &'a [u8], rest: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
         record.stamp = stamp;
         self.dated = true;
+        self.stamped = true;
         self.hosts_max = 2;
+        // Cisco writes a colon behind the date.
+        let rest = match rest {
+            [b':', after @ ..] if ends_token(after) => after,
+            _ => rest,
+        };
         self.message = rest;
         rest
     }
 
     /// Tokens that are known by their first byte: dates, inner priorities, brackets. `None` if it is none of them.
-    fn sign(&mut self, rest: &'a [u8], record: &mut Record<'a>) -> Option<Step<'a>> {
+    fn sign(&mut self, rest: &'a [u8], record: &mut Record<'a>) -> Option<Token<'a>> {
         match rest {
             [b'<', ..] => {
                 let after = priority(rest, record);
-                (after.len() < rest.len()).then_some(Step::On(after))
+                (after.len() < rest.len()).then_some(Token::Continue(after))
             }
             [b'%', ..] => {
-                let (tag, severity, message) = junos::explicit_priority(rest)?;
-                junos::set_without_process(record, tag, self.programs);
+                let (id, severity, message) = junos::explicit_priority(rest)?;
+                junos::set_without_process(record, id, self.programs);
                 record.severity = Some(severity);
-                Some(Step::Program(message))
+                self.name_first_host(record);
+                Some(Token::Program(message))
             }
-            [b'(', ..] => junos::card_slot(rest).map(Step::On),
-            [b'-', after @ ..] if ends_token(after) => Some(Step::On(after)),
+            [b'(', ..] => junos::card_slot(rest).map(Token::Continue),
+            // A colon that stands alone behind the host.
+            [b':', after @ ..] if ends_token(after) && self.hosts == 1 && self.dated => {
+                let next = skip_blanks(after);
+                (self.known_tag_next(next) || junos::explicit_priority(next).is_some())
+                    .then_some(Token::Continue(next))
+            }
+            [b':', ..] => None,
+            [b'-', after @ ..] if ends_token(after) => Some(Token::Continue(after)),
             [b'-', ..] => {
                 if repeat::is_repeat(rest) {
                     self.message = rest;
                 }
-                Some(Step::Stop)
+                Some(Token::End)
             }
             [b'[', ..] => {
                 if let Some(event) = ontap::bracket(rest) {
-                    return Some(Step::Program(ontap::set(record, event, self.programs)));
+                    return Some(Token::Program(ontap::set(record, event, self.programs)));
                 }
                 let len = stamp_len(rest);
                 let (stamp, after) = rest.split_at_checked(len)?;
                 if len == 0 {
-                    return Some(self.bracketed_host(rest, record));
+                    return Some(match named_priority(rest, record) {
+                        Some(after) => Token::Continue(after),
+                        None => self.bracketed_host(rest, record),
+                    });
                 }
                 record.stamp = stamp;
                 self.dated = true;
+                self.stamped = true;
                 self.message = after;
-                Some(Step::On(after))
+                Some(Token::Continue(after))
             }
             _ => self.inner_header(rest, record),
         }
     }
 
+    /// A host that was read without a date before it is one if a program follows.
+    fn name_first_host(&self, record: &mut Record<'a>) {
+        if !self.stamped && record.program_id.is_none() {
+            record.host = None;
+        }
+    }
+
     /// `[10.0.0.1]`, as some collectors write a host that has no name.
-    fn bracketed_host(&mut self, rest: &'a [u8], record: &mut Record<'a>) -> Step<'a> {
+    fn bracketed_host(&mut self, rest: &'a [u8], record: &mut Record<'a>) -> Token<'a> {
         let (token, after) = split_token(rest);
         match token {
-            [b'[', address @ .., b']'] if is_address(address) => self.host(address, after, record),
-            _ => Step::Stop,
+            [b'[', address @ .., b']'] if host::is_address(address) => {
+                self.host(address, after, record)
+            }
+            _ => Token::End,
         }
     }
 
     /// A date or a whole RFC 5424 header behind the first host: the header that the sender wrote, kept by a relay.
-    fn inner_header(&mut self, rest: &'a [u8], record: &mut Record<'a>) -> Option<Step<'a>> {
-        if let [b'1', b' ', ..] = rest
-            && let Some(message) = rfc5424::header(rest, false, record, self.programs)
+    fn inner_header(&mut self, rest: &'a [u8], record: &mut Record<'a>) -> Option<Token<'a>> {
+        if let Some(after) = clavister::torn_stamp(rest) {
+            return Some(Token::Continue(after));
+        }
+        if self.nested {
+            return None;
+        }
+        let behind_a_host = self.hosts > 0 || self.stamp != StampKind::Other;
+        if let [b'0'..=b'9', ..] = rest
+            && (behind_a_host || !self.stamped)
+            && let Some(header) = rfc5424::Header::read(rest, false)
         {
             self.nearer_host = None;
-            return Some(Step::Program(message));
-        }
-        if let Some(after) = clavister::torn_stamp(rest) {
-            return Some(Step::On(after));
+            return Some(match header.enter(record, self.programs) {
+                rfc5424::Entered::Message(message) => Token::Program(message),
+                rfc5424::Entered::Nested(message) => {
+                    Token::Program(nested_header(message, record, self.programs))
+                }
+            });
         }
         let len = stamp_len(rest);
         let (stamp, after) = rest.split_at_checked(len)?;
-        if len == 0 || self.nested {
+        // Right behind the date stands the host, whatever its name looks like; behind a date that another program put
+        // before the line, a second date is one if it looks less like a host.
+        let may_be_host =
+            self.stamped && self.hosts == 0 && !matches!(rest, [b'0'..=b'9' | b'A'..=b'Z', ..]);
+        if len == 0 || may_be_host || (self.stamped && !behind_a_host) {
             return None;
         }
-        if !self.stamp_is_epoch {
+        if self.stamp != StampKind::Epoch {
             record.stamp = stamp;
         }
+        self.inner_header = self.hosts > 0;
         self.dated = true;
+        self.stamped = true;
+        self.stamp = match self.stamp {
+            StampKind::Prefix => StampKind::Other,
+            kind => kind,
+        };
         self.message = after;
         if let Some(host) = self.nearer_host.take() {
-            record.host = Some(host);
+            record.add_host(host);
         }
         self.hosts = 0;
-        Some(Step::On(after))
+        Some(Token::Continue(after))
     }
 
     #[inline]
-    fn token(&mut self, rest: &'a [u8], record: &mut Record<'a>) -> Step<'a> {
+    fn token(&mut self, rest: &'a [u8], record: &mut Record<'a>) -> Token<'a> {
         let tag = Tag::read(rest);
         if tag.shape == Shape::Bare {
             return self.bare(tag, record);
@@ -447,14 +362,14 @@ impl<'a> Walk<'a, '_> {
             record.program = name;
             record.program_id = Some(id);
             record.tag = tag.module;
-            return Step::Program(tag.rest);
+            return Token::Program(tag.rest);
         }
         self.unknown(rest, tag, record)
     }
 
     /// A token without colon, bracket or parenthesis: a word of the priority, a host, or a program that lost its colon.
     #[inline]
-    fn bare(&mut self, tag: Tag<'a>, record: &mut Record<'a>) -> Step<'a> {
+    fn bare(&mut self, tag: Tag<'a>, record: &mut Record<'a>) -> Token<'a> {
         let Tag {
             name: word, rest, ..
         } = tag;
@@ -476,7 +391,7 @@ impl<'a> Walk<'a, '_> {
         if self.facility_word && self.severity_word && self.dated {
             self.message = rest;
         }
-        Step::On(rest)
+        Token::Continue(rest)
     }
 
     /// Whether a word that may be a host's name, or plain text (`Invalid user kmd[1]: …`), is a facility here.
@@ -494,7 +409,7 @@ impl<'a> Walk<'a, '_> {
         token: &'a [u8],
         rest: &'a [u8],
         record: &mut Record<'a>,
-    ) -> Step<'a> {
+    ) -> Token<'a> {
         if (self.hosts > 0 || self.facility_word || self.severity_word)
             && self.dated
             && let Some((id, name)) = known(token, self.programs)
@@ -503,12 +418,23 @@ impl<'a> Walk<'a, '_> {
             record.program = name;
             record.program_id = Some(id);
             let rest = skip_blanks(rest);
-            return Step::Program(rest.strip_prefix(b": ").unwrap_or(rest));
+            return Token::Program(rest.strip_prefix(b": ").unwrap_or(rest));
         }
-        if let Some((facility, severity)) = dotted_priority(token) {
+        if let Some((facility, severity)) = words_of_priority(token) {
             record.facility = facility;
             record.severity = Some(severity);
-            return Step::On(rest);
+            return Token::Continue(rest);
+        }
+        // Kubernetes writes the stream and whether the line is whole before a container's line.
+        if matches!(token, b"stdout" | b"stderr")
+            && self.stamp == StampKind::Prefix
+            && self.hosts == 0
+            && let [b' ', b'F' | b'P', rest @ ..] = rest
+            && ends_token(rest)
+        {
+            self.message = rest;
+            self.stamped = false;
+            return Token::Continue(rest);
         }
         self.host(token, rest, record)
     }
@@ -520,52 +446,65 @@ impl<'a> Walk<'a, '_> {
     }
 
     #[inline]
-    fn host(&mut self, token: &'a [u8], rest: &'a [u8], record: &mut Record<'a>) -> Step<'a> {
+    fn host(&mut self, token: &'a [u8], rest: &'a [u8], record: &mut Record<'a>) -> Token<'a> {
         let words = self.facility_word || self.severity_word;
-        if token.is_empty()
-            || !token.iter().all(|&byte| IN_HOST[usize::from(byte)])
-            || (words && self.hosts > 0)
-        {
-            return Step::Stop;
+        if !host::is_plausible(token) || (words && self.hosts > 0) {
+            return Token::End;
         }
-        let sure = token
-            .iter()
-            .any(|byte| matches!(byte, b'0'..=b'9' | b'.' | b':'));
-        let token = without_double(token);
+        let sure = host::is_sure(token);
+        let token = host::name(token);
         if self.hosts == 0 {
-            record.host = Some(token);
+            if record.host.is_none() {
+                record.host = Some(token);
+            } else {
+                self.nearer_host = Some(token);
+            }
             self.host_is_sure = true;
-            if self.dated {
+            if self.stamped {
                 self.message = rest;
             }
-        } else if junos::is_card(token) {
-            return Step::On(rest);
+        } else if junos::is_card(token) || (self.dated && token.iter().all(u8::is_ascii_digit)) {
+            return Token::Continue(rest);
         } else if self.hosts < self.hosts_max || (sure && self.dated) {
             self.nearer_host = Some(token);
             self.host_is_sure = sure;
         } else {
-            return Step::Stop;
+            return Token::End;
         }
         self.hosts += 1;
-        Step::On(rest)
+        Token::Continue(rest)
     }
 
     /// A token with a colon, bracket or parenthesis that is no known program.
-    fn unknown(&mut self, rest: &'a [u8], tag: Tag<'a>, record: &mut Record<'a>) -> Step<'a> {
+    fn unknown(&mut self, rest: &'a [u8], tag: Tag<'a>, record: &mut Record<'a>) -> Token<'a> {
         if let Some(event) = ontap::torn_bracket(rest) {
-            return Step::Program(ontap::set(record, event, self.programs));
+            return Token::Program(ontap::set(record, event, self.programs));
         }
         if tag.shape == Shape::Colon && junos::is_kmd_id(tag.name) {
             junos::set_without_process(record, tag.name, self.programs);
-            return Step::Program(tag.rest);
+            return Token::Program(tag.rest);
         }
         let (token, after) = split_token(rest);
-        let address = token
-            .strip_suffix(b":")
-            .filter(|address| is_address(address))
-            .unwrap_or(token);
-        if is_address(address) {
+        if let Some(address) = host::address(token) {
             return self.host(address, after, record);
+        }
+        if let Some((facility, severity)) = words_of_priority(token) {
+            record.facility = facility;
+            record.severity = Some(severity);
+            return Token::Continue(after);
+        }
+        if self.hosts == 0 && self.stamped && host::is_plausible(tag.name) {
+            // Where the host stands, a pid that is parted by a blank is no part of a tag.
+            if let Some(after) = rest.get(tag.name.len()..)
+                && tag.shape == Shape::Pid
+                && ends_token(after)
+            {
+                return self.host(tag.name, after, record);
+            }
+            let bracket_next = || ontap::bracket(skip_blanks(tag.rest)).is_some();
+            if tag.shape == Shape::Colon && (self.known_tag_next(tag.rest) || bracket_next()) {
+                return self.host(tag.name, tag.rest, record);
+            }
         }
         let plausible = match tag.shape {
             Shape::Pid | Shape::PidWithoutColon => self.dated || self.hosts == 0,
@@ -573,18 +512,18 @@ impl<'a> Walk<'a, '_> {
                 let words = self.facility_word || self.severity_word;
                 words
                     || self.hosts == 0
-                    || (self.dated && !self.nested && (self.hosts == 1 || self.host_is_sure))
+                    || (self.stamped && !self.nested && (self.hosts == 1 || self.host_is_sure))
             }
             Shape::Bare | Shape::Glued | Shape::Other => false,
         };
         if !plausible || !is_program_name(tag.name) {
-            return Step::Stop;
+            return Token::End;
         }
         if tag.shape == Shape::Colon {
             let next = skip_blanks(tag.rest);
             // A process may stand before ONTAP's bracket.
             if let Some(event) = ontap::bracket(next).filter(|event| event.name.contains(&b'.')) {
-                return Step::Program(ontap::set(record, event, self.programs));
+                return Token::Program(ontap::set(record, event, self.programs));
             }
             // ONTAP's audit lines say `cluster-01: cluster-01:`, host and tag.
             if next.starts_with(token) && self.hosts == 0 {
@@ -593,13 +532,19 @@ impl<'a> Walk<'a, '_> {
         }
         record.program = tag.name;
         record.tag = tag.module;
-        Step::Program(tag.rest)
+        if tag.shape != Shape::Pid {
+            self.name_first_host(record);
+        }
+        Token::Program(tag.rest)
     }
 
-    /// The walk ended without a program: what only a program would have made a header is text.
-    fn without_program(self, record: &mut Record<'a>) -> &'a [u8] {
-        if !self.dated {
+    /// No program found: undo fields that are only valid in a complete header.
+    fn without_program(self, record: &mut Record<'a>, is_repeat: bool) -> &'a [u8] {
+        if !(self.stamped || self.nested || (self.dated && is_repeat)) {
             record.host = None;
+        }
+        if self.inner_header {
+            self.name_nearer_host(record);
         }
         if !(self.facility_word && self.severity_word && self.dated) {
             (record.facility, record.severity) = self.before_words;
@@ -622,46 +567,29 @@ fn epoch_prefix(text: &[u8]) -> Option<(&[u8], &[u8])> {
     if epoch.len() != 10 || !epoch.iter().all(u8::is_ascii_digit) {
         return None;
     }
+    // The node comes again in the header that follows.
     let (_, rest) = split_token(skip_blanks(rest));
     Some((epoch, rest))
 }
 
-/// `Local0.Info`, as Kiwi and busybox write the priority.
-fn dotted_priority(token: &[u8]) -> Option<(&[u8], Severity)> {
-    let at = token.iter().position(|&byte| byte == b'.')?;
-    let (facility, severity) = (token.get(..at)?, token.get(at + 1..)?);
-    let severity = Severity::parse(severity)?;
-    (facility_kind(facility) != FacilityKind::None).then_some((facility, severity))
-}
-
-/// `en14/en14` is one host.
-fn without_double(token: &[u8]) -> &[u8] {
-    match token.split_at_checked(token.len() / 2) {
-        Some((half, [b'/', other @ ..])) if half == other && !half.is_empty() => half,
-        _ => token,
-    }
-}
-
-/// An IPv4 or IPv6 address, by its letters.
-fn is_address(token: &[u8]) -> bool {
-    let colons = token.iter().filter(|&&byte| byte == b':').count();
-    let dots = token.iter().filter(|&&byte| byte == b'.').count();
-    let (address, _zone) = match token.iter().position(|&byte| byte == b'%') {
-        Some(at) => token.split_at(at),
-        None => (token, &b""[..]),
-    };
-    match colons {
-        0 => {
-            dots == 3
-                && address
-                    .iter()
-                    .all(|byte| byte.is_ascii_digit() || *byte == b'.')
-        }
-        1 => false,
-        _ => address
+/// `Sty 29 12:05:01`: a word in place of the month, a day and a time, at the start of a line. The time is unknown, but
+/// the word is no host.
+fn foreign_stamp(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    const MONTH_BYTES_MAX: usize = 24;
+    let (month, rest) = split_token(text);
+    let (day, rest) = split_token(skip_blanks(rest));
+    let time = skip_blanks(rest);
+    let is_word = month.len() <= MONTH_BYTES_MAX
+        && month
             .iter()
-            .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')),
+            .all(|&byte| byte.is_ascii_alphabetic() || byte == b'.' || byte >= 0x80);
+    let len = clock_len(time);
+    if !is_word || !matches!(day, [b'0'..=b'9'] | [b'0'..=b'3', b'0'..=b'9']) || len == 0 {
+        return None;
     }
+    let rest = time.get(len..)?;
+    let stamp = text.get(..text.len() - rest.len())?;
+    ends_token(rest).then_some((stamp, rest))
 }
 
 fn is_program_name(name: &[u8]) -> bool {
@@ -671,19 +599,3 @@ fn is_program_name(name: &[u8]) -> bool {
             .iter()
             .all(|&byte| byte.is_ascii_alphanumeric() || b"_-./+@#$,".contains(&byte))
 }
-
-const IN_HOST: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let others = b"._-:/%@#";
-    let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
-        at += 1;
-    }
-    table
-};

@@ -50,7 +50,7 @@ impl Record<'_> {
 pub(super) fn stamp_len(text: &[u8]) -> usize {
     match text.first() {
         Some(b'0'..=b'9') => numeric_stamp_len(text),
-        Some(b'A'..=b'Z' | b'a'..=b'z') => month_stamp_len(text),
+        Some(b'A'..=b'Z' | b'a'..=b'z' | 0x80..) => month_stamp_len(text),
         Some(b'[') => bracket_stamp_len(text),
         _ => 0,
     }
@@ -59,7 +59,9 @@ pub(super) fn stamp_len(text: &[u8]) -> usize {
 fn numeric_stamp_len(text: &[u8]) -> usize {
     match text {
         // The appliance's own files: `2024 Feb 29 12:05:01`.
-        [y0, y1, y2, y3, b' ', rest @ ..] if all_digits(&[*y0, *y1, *y2, *y3]) => {
+        [y0, y1, y2, y3, b' ', rest @ ..]
+            if all_digits(&[*y0, *y1, *y2, *y3]) && !matches!(rest, [b'0'..=b'9', ..]) =>
+        {
             match month_stamp_len(rest) {
                 0 => 0,
                 len => 5 + len,
@@ -88,6 +90,34 @@ fn numeric_stamp_len(text: &[u8]) -> usize {
                 }
             }
         }
+        // Sophos UTM: `2016:01:29-06:09:59`.
+        [y0, y1, y2, y3, b':', m0, m1, b':', d0, d1, b'-', rest @ ..]
+            if all_digits(&[*y0, *y1, *y2, *y3, *m0, *m1, *d0, *d1]) =>
+        {
+            match clock_len(rest) {
+                0 => 0,
+                len => 11 + len,
+            }
+        }
+        // ISO 8601 with the day of the year: `2024-060T12:05:01Z`, and the same with other signs.
+        [
+            y0,
+            y1,
+            y2,
+            y3,
+            b'-' | b' ' | b':',
+            d0,
+            d1,
+            d2,
+            b'T' | b't' | b' ' | b':',
+            rest @ ..,
+        ] if all_digits(&[*y0, *y1, *y2, *y3, *d0, *d1, *d2]) => match clock_len(rest) {
+            0 => 0,
+            len => {
+                let len = 9 + len;
+                len + offset_len(text.get(len..).unwrap_or_default())
+            }
+        },
         _ => match clock_len(text) {
             // Seconds since 1970, with or without a fraction.
             0 => {
@@ -116,11 +146,16 @@ fn month_stamp_len(text: &[u8]) -> usize {
         _ => 0,
     };
     let text = text.get(skipped..).unwrap_or_default();
-    let day = match text {
-        [a, b, c, b' ', rest @ ..] if month(&[*a, *b, *c]).is_some() => rest,
-        _ => return 0,
+    let (mut len, day) = match text {
+        [a, b, c, b' ', rest @ ..] if month(&[*a, *b, *c]).is_some() => (skipped + 4, rest),
+        _ => match foreign_month(text) {
+            Some((_, month)) => match text.get(month..) {
+                Some([b' ', rest @ ..]) => (skipped + month + 1, rest),
+                _ => return 0,
+            },
+            None => return 0,
+        },
     };
-    let mut len = skipped + 4;
     let rest = match day {
         [b'0'..=b'3' | b' ', b'0'..=b'9', b' ', rest @ ..] => {
             len += 3;
@@ -145,14 +180,16 @@ fn month_stamp_len(text: &[u8]) -> usize {
     }
 }
 
-/// What may follow the time: ` CET`, ` 2024`, ` CET 2024`. Rare enough to be kept out of the way.
+/// What may follow the time: ` CET`, ` +0100`, ` 2024`, ` CET 2024`. Rare enough to be kept out of the way.
 #[inline]
 fn zone_and_year_len(text: &[u8]) -> usize {
     match text {
-        [b' ', b'A'..=b'Z' | b'0'..=b'9', ..] => {
+        [b' ', b'A'..=b'Z' | b'0'..=b'9' | b'+' | b'-', ..] | [b'+' | b'-', b'0'..=b'9', ..] => {
             let (word, rest) = split_token(skip_blanks(text));
-            if zone_name(word) {
-                1 + word.len() + year_len(rest)
+            let before = text.len() - word.len() - rest.len();
+            let is_offset = matches!(word, [b'+' | b'-', ..]) && offset_len(word) == word.len();
+            if is_offset || zone_offset(word).is_some() {
+                before + word.len() + year_len(rest)
             } else {
                 year_len(text)
             }
@@ -176,13 +213,141 @@ fn year_len(text: &[u8]) -> usize {
     }
 }
 
-/// Zone names that stand after a time. Only UTC and its like are certain; the others mean the sender's own zone.
-fn zone_name(word: &[u8]) -> bool {
-    const NAMES: [&[u8]; 22] = [
-        b"UTC", b"GMT", b"Z", b"CET", b"CEST", b"MET", b"MEST", b"WET", b"WEST", b"EET", b"EEST",
-        b"BST", b"IST", b"EST", b"EDT", b"CST", b"CDT", b"MST", b"MDT", b"PST", b"PDT", b"JST",
-    ];
-    NAMES.contains(&word)
+/// What a zone's name that stands after a time says: minutes east of UTC, or nothing where a name means several zones
+/// (`IST`, `CST`), so that the configured one is used. `None` for any other word.
+fn zone_offset(word: &[u8]) -> Option<Option<i32>> {
+    Some(Some(match word {
+        b"UTC" | b"GMT" | b"Z" | b"WET" => 0,
+        b"CET" | b"MET" | b"WEST" | b"BST" => 60,
+        b"CEST" | b"MEST" | b"EET" | b"SAST" => 120,
+        b"EEST" | b"MSK" => 180,
+        b"SGT" | b"HKT" | b"AWST" => 480,
+        b"JST" | b"KST" => 540,
+        b"ACST" => 570,
+        b"AEST" => 600,
+        b"AEDT" => 660,
+        b"NZST" => 720,
+        b"NZDT" => 780,
+        b"BRT" => -180,
+        b"EDT" => -240,
+        b"EST" | b"CDT" => -300,
+        b"MDT" => -360,
+        b"MST" | b"PDT" => -420,
+        b"PST" | b"AKDT" => -480,
+        b"AKST" => -540,
+        b"HST" => -600,
+        b"IST" | b"CST" => return Some(None),
+        _ => return None,
+    }))
+}
+
+/// The months that other languages call otherwise than English, as the C library abbreviates them: German, French,
+/// Spanish, Italian, Dutch, Portuguese, Russian, Polish, Czech, and the Scandinavian languages. A dot behind is ignored.
+const FOREIGN_MONTHS: &[(&str, i8)] = &[
+    ("janv", 1),
+    ("ene", 1),
+    ("gen", 1),
+    ("янв", 1),
+    ("sty", 1),
+    ("led", 1),
+    ("jän", 1),
+    ("févr", 2),
+    ("fév", 2),
+    ("fev", 2),
+    ("фев", 2),
+    ("lut", 2),
+    ("úno", 2),
+    ("mär", 3),
+    ("märz", 3),
+    ("mrz", 3),
+    ("mars", 3),
+    ("mrt", 3),
+    ("мар", 3),
+    ("bře", 3),
+    ("avr", 4),
+    ("avril", 4),
+    ("abr", 4),
+    ("апр", 4),
+    ("kwi", 4),
+    ("dub", 4),
+    ("mai", 5),
+    ("mei", 5),
+    ("mag", 5),
+    ("maj", 5),
+    ("мая", 5),
+    ("май", 5),
+    ("kvě", 5),
+    ("juin", 6),
+    ("juni", 6),
+    ("giu", 6),
+    ("июн", 6),
+    ("июня", 6),
+    ("cze", 6),
+    ("čen", 6),
+    ("čer", 6),
+    ("juil", 7),
+    ("juli", 7),
+    ("lug", 7),
+    ("июл", 7),
+    ("июля", 7),
+    ("lip", 7),
+    ("čec", 7),
+    ("août", 8),
+    ("ago", 8),
+    ("авг", 8),
+    ("sie", 8),
+    ("srp", 8),
+    ("sept", 9),
+    ("set", 9),
+    ("сен", 9),
+    ("сент", 9),
+    ("wrz", 9),
+    ("zář", 9),
+    ("okt", 10),
+    ("ott", 10),
+    ("out", 10),
+    ("окт", 10),
+    ("paź", 10),
+    ("říj", 10),
+    ("ноя", 11),
+    ("нояб", 11),
+    ("lis", 11),
+    ("dez", 12),
+    ("déc", 12),
+    ("dic", 12),
+    ("дек", 12),
+    ("gru", 12),
+    ("pro", 12),
+    ("des", 12),
+];
+
+/// Longest name of a month, bytes, with its dot.
+const FOREIGN_MONTH_BYTES_MAX: usize = 12;
+
+/// The month that a word of another language names, and the length of the word.
+#[cold]
+fn foreign_month(text: &[u8]) -> Option<(i8, usize)> {
+    let len = text
+        .iter()
+        .take(FOREIGN_MONTH_BYTES_MAX)
+        .position(|&byte| byte == b' ')?;
+    let word = std::str::from_utf8(text.get(..len)?).ok()?;
+    let word = word.strip_suffix('.').unwrap_or(word);
+    let same = |name: &str| {
+        let lower = word.chars().flat_map(char::to_lowercase);
+        name.chars().eq(lower)
+    };
+    if word.len() < 3 {
+        return None;
+    }
+    // English names with a dot or in full length, such as French `sept.` has them, are the three letters.
+    if let [a, b, c] = word.as_bytes()
+        && let Some(number) = month(&[*a, *b, *c])
+    {
+        return Some((number, len));
+    }
+    let found = FOREIGN_MONTHS.iter().find(|(name, _)| same(name));
+    found.map(|(_, number)| (*number, len))
 }
 
 /// `[2014-09-01 13:04:11]`.
@@ -263,6 +428,28 @@ fn weekday(name: &[u8; 3]) -> bool {
 
 /// Reads a stamp of any of the forms above.
 fn civil_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
+    if let [
+        y0,
+        y1,
+        y2,
+        y3,
+        _,
+        d0,
+        d1,
+        d2,
+        b'T' | b't' | b' ' | b':',
+        rest @ ..,
+    ] = stamp
+        && all_digits(&[*y0, *y1, *y2, *y3, *d0, *d1, *d2])
+    {
+        let year = small(&[*y0, *y1, *y2, *y3])?;
+        let day = Date::new(year, 1, 1)
+            .ok()?
+            .checked_add(Span::new().days(i64::from(small(&[*d0, *d1, *d2])?) - 1))
+            .ok()
+            .filter(|day| day.year() == year)?;
+        return at_offset(day, rest, clock);
+    }
     let (first, rest) = split_token(stamp);
     if let Some(len) = first
         .iter()
@@ -271,7 +458,7 @@ fn civil_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
     {
         return iso_stamp(stamp, len, clock);
     }
-    if let [_, _, _, _, b'.', _, _, b'.', ..] = first {
+    if let [_, _, _, _, b'.' | b':', _, _, b'.' | b':', ..] = first {
         return iso_stamp(stamp, 4, clock);
     }
     if rest.is_empty() {
@@ -292,30 +479,41 @@ fn iso_stamp(stamp: &[u8], year_len: usize, clock: &Clock) -> Option<Timestamp> 
         month_or_day(date.get(8..10)?)?,
     )
     .ok()?;
-    let rest = rest.get(1..)?;
+    at_offset(day, rest.get(1..)?, clock)
+}
+
+/// A time of that day, with its offset or in the clock's zone.
+fn at_offset(day: Date, rest: &[u8], clock: &Clock) -> Option<Timestamp> {
     let (time, offset) = rest.split_at_checked(clock_len(rest))?;
     let civil = DateTime::from_parts(day, time_of(time)?);
     match skip_blanks(offset) {
         [] => zoned(civil, &clock.zone),
         [b'Z' | b'z', ..] => Offset::UTC.to_timestamp(civil).ok(),
-        [sign @ (b'+' | b'-'), digits @ ..] => {
-            let hours = i32::from(month_or_day(digits.get(..2)?)?);
-            let minutes = match digits.get(2..)? {
-                [] => 0,
-                [b':', minutes @ ..] | minutes => i32::from(month_or_day(minutes)?),
-            };
-            let seconds = (hours * 60 + minutes) * 60;
-            let offset =
-                Offset::from_seconds(if *sign == b'-' { -seconds } else { seconds }).ok()?;
-            offset.to_timestamp(civil).ok()
-        }
-        _ => None,
+        offset => Offset::from_seconds(offset_minutes(offset)? * 60)
+            .ok()?
+            .to_timestamp(civil)
+            .ok(),
     }
+}
+
+/// `+02:00`, `+0200` or `+02` as minutes.
+fn offset_minutes(offset: &[u8]) -> Option<i32> {
+    let [sign @ (b'+' | b'-'), digits @ ..] = offset else {
+        return None;
+    };
+    let hours = i32::from(month_or_day(digits.get(..2)?)?);
+    let minutes = match digits.get(2..)? {
+        [] => 0,
+        [b':', minutes @ ..] | minutes => i32::from(month_or_day(minutes)?),
+    };
+    let minutes = hours * 60 + minutes;
+    Some(if *sign == b'-' { -minutes } else { minutes })
 }
 
 /// Month, day, time and perhaps a year and a zone, in any of the orders that [`month_stamp_len`] lets through.
 fn words_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
-    let (mut year, mut month_number, mut day, mut time, mut utc) = (None, None, None, None, false);
+    let (mut year, mut month_number, mut day, mut time, mut offset) =
+        (None, None, None, None, None);
     let mut rest = skip_blanks(stamp);
     while !rest.is_empty() {
         let (word, tail) = split_token(rest);
@@ -326,19 +524,30 @@ fn words_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
             }
             [_, _, _, _] if all_digits(word) => year = Some(small(word)?),
             [_] | [_, _] if all_digits(word) => day = Some(month_or_day(word)?),
-            _ if clock_len(word) > 0 => time = Some(time_of(word)?),
-            _ => utc |= matches!(word, b"UTC" | b"GMT" | b"Z"),
+            [b'+' | b'-', ..] => offset = offset_minutes(word),
+            _ if time.is_none() && clock_len(word) > 0 => {
+                let (clock, rest) = word.split_at_checked(clock_len(word))?;
+                time = Some(time_of(clock)?);
+                offset = offset_minutes(rest);
+            }
+            _ if time.is_some() => offset = zone_offset(word).flatten(),
+            _ if month_number.is_none() => {
+                let padded = stamp.get(stamp.len() - tail.len() - word.len()..)?;
+                month_number = foreign_month(padded).map(|(number, _)| number);
+            }
+            _ => {}
         }
     }
-    let utc_clock;
-    let clock = if utc {
-        utc_clock = Clock {
-            zone: TimeZone::UTC,
-            now: clock.now,
-        };
-        &utc_clock
-    } else {
-        clock
+    let other_clock;
+    let clock = match offset {
+        Some(minutes) => {
+            other_clock = Clock {
+                zone: TimeZone::fixed(Offset::from_seconds(minutes * 60).ok()?),
+                now: clock.now,
+            };
+            &other_clock
+        }
+        None => clock,
     };
     let (month_number, day, time) = (month_number?, day?, time?);
     let in_year = |year| {

@@ -54,6 +54,11 @@ pub trait App: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with them, for the operator to read; the former ones stay in force.
     fn reload(&self) -> Result<(), String>;
+    /// Forgets an appliance and all its series; false if it is not known.
+    ///
+    /// # Errors
+    /// It cannot be done now.
+    fn forget(&self, appliance: &str) -> Result<bool, String>;
     /// The appliances known by now, for service discovery, in a stable order; `other` and `unknown` are none.
     fn appliances(&self) -> Vec<String>;
     /// A scrape was answered with this HTTP status.

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, LazyLock, Mutex};
 
-use appliance_log_exporter::engine::{Core, Engine, Origin};
+use appliance_log_exporter::engine::{Core, Engine, Origin, Repeats};
 use appliance_log_exporter::line::LineBuffer;
 use appliance_log_exporter::metric::{Limits, Saved};
 use appliance_log_exporter::record::{Clock, Programs, frames, parse};
@@ -86,7 +86,7 @@ pub fn pack(data: &[u8]) {
         Ok(rules) => {
             if let Ok(core) = Core::new(Arc::new(rules), Limits::default(), &[]) {
                 let mut engine = Engine::new(Arc::new(core));
-                engine.line(&mut Origin::new(clock()), data);
+                engine.batch(0, None).line(&mut Origin::new(clock()), data);
             }
         }
         Err(faults) => {
@@ -122,15 +122,15 @@ pub fn snapshot(data: &[u8]) {
         let mut engine = shipped()
             .lock()
             .expect("the fuzzer stops at the first panic");
-        engine.forget();
-        engine.table().restore(&saved);
+        engine.reset();
+        engine.core().table().restore(&saved);
         // What was taken over is what is saved next, in a form that can be read again, and no more.
-        let first = engine.table().save();
+        let first = engine.core().table().save();
         let json = serde_json::to_vec(&first).expect("names and numbers");
         let read: Saved = serde_json::from_slice(&json).expect("what was just written");
-        engine.forget();
-        assert_eq!(engine.table().restore(&read), 0);
-        assert_eq!(sorted(&engine.table().save()), sorted(&first));
+        engine.reset();
+        assert_eq!(engine.core().table().restore(&read), 0);
+        assert_eq!(sorted(&engine.core().table().save()), sorted(&first));
     }
 }
 
@@ -159,12 +159,13 @@ pub fn lines(data: &[u8]) {
     let mut engine = shipped()
         .lock()
         .expect("the fuzzer stops at the first panic");
-    engine.forget();
+    engine.reset();
     let mut origin = Origin::new(clock());
+    let mut repeats = Repeats::default();
     let mut expected = 0.0;
     for line in data.split(|byte| *byte == b'\n') {
         let mut repeated = 0;
-        engine.line_with(
+        engine.batch(0, Some(&mut repeats)).line_with(
             &mut origin,
             line,
             |_, _| {},
@@ -180,7 +181,7 @@ pub fn lines(data: &[u8]) {
             return;
         }
     }
-    let snapshot = engine.table().snapshot();
+    let snapshot = engine.core().table().snapshot();
     let mut messages = 0.0;
     for (family, series) in &snapshot.families {
         for series in series {

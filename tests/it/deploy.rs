@@ -174,7 +174,7 @@ fn logrotate_accepts_the_rotation_and_it_never_copies() {
     )
     .all();
     assert!(
-        said.contains("rotating pattern: /var/log/appliances/*.log"),
+        said.contains("rotating pattern: /var/log/appliances/{appliance}.log"),
         "{said}"
     );
     assert!(!said.contains("error"), "{said}");
@@ -354,7 +354,7 @@ fn the_environment_file_is_read_by_shell_and_systemd_alike() {
         deploy("systemd/appliance_log_exporter.default").display()
     )))
     .all();
-    assert_eq!(said, "--log.file=/var/log/appliances/*.log");
+    assert_eq!(said, "--log.file=/var/log/appliances/{appliance}.log");
 }
 
 #[test]

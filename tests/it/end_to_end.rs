@@ -54,9 +54,11 @@ fn what_logger_sends_prometheus_tells() {
     let path = |name: &str| directory.path().join(name);
     let syslog = free_port();
     let _rsyslogd = rsyslogd(directory.path(), syslog);
-    let flags = ["messages", "lunalog", "secure"]
-        .map(|name| format!("--log.file={}", path(name).display()));
-    let exporter = Exporter::start(&[&flags[0], &flags[1], &flags[2]]);
+    // One appliance, whatever it calls itself.
+    let files = ["messages", "lunalog", "secure"].map(|name| path(name).display().to_string());
+    let config = format!("sources: [{{name: hsm1, appliance: hsm1, paths: {files:?}}}]");
+    std::fs::write(path("config.yaml"), config).expect("it can be written");
+    let exporter = Exporter::start(&[&format!("--config.file={}", path("config.yaml").display())]);
 
     let prometheus = free_port();
     std::fs::write(

@@ -20,6 +20,7 @@ mod reference;
 mod remote_address;
 mod rules_manual;
 mod running;
+mod senders;
 mod server;
 mod support;
 mod tailing;

@@ -105,6 +105,9 @@ fn exporter_itself() -> Vec<Row> {
         rule_hits: one(),
         negative_amounts: one(),
         rules_loaded: 1,
+        series_budget: 1,
+        series_evicted: one(),
+        repeats_dropped: one(),
         expected_appliances: vec!["one".into()],
         checkpoint_age_seconds: Some(1.0),
     };

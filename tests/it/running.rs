@@ -428,6 +428,117 @@ fn a_reload_keeps_values_and_a_failed_one_the_rules() {
 }
 
 #[test]
+fn a_repetition_is_attributed_over_a_restart_and_a_rotation() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let flags = [
+        format!("--log.file={}", path("messages").display()),
+        format!("--state.dir={}", path("state").display()),
+    ];
+    let failed = |host: &str| {
+        format!(
+            "Feb 29 12:05:01 {host} sshd[7]: Failed password for root from 192.0.2.1 port 22 ssh2\n"
+        )
+    };
+    let repeated = |host: &str| format!("Feb 29 12:05:01 {host} last message repeated 5 times\n");
+    let failures = |samples: &Samples, host: &str| {
+        samples.sum(
+            "sshd_login_failures_total",
+            &[&format!(r#"appliance="{host}""#)],
+        )
+    };
+    let log = |text: String| append(&path("messages"), text.as_bytes());
+    log(failed("h1") + &failed("h2"));
+    let mut exporter = Exporter::start_command(binary().args(&flags));
+    exporter.child.signal("TERM");
+    exporter.child.wait_for_end(LONG);
+    log(repeated("h1"));
+    let mut exporter = Exporter::start_command(binary().args(&flags));
+    assert_eq!(failures(&exporter.scrape(), "h1"), 6.0);
+    std::fs::rename(path("messages"), path("messages.1")).expect("a rotation");
+    log(repeated("h2") + &repeated("h3"));
+    let port = exporter.port;
+    let samples = exporter.wait_for("the repetition", || {
+        let dropped = r#"appliance_log_exporter_repeats_dropped_total{reason="unattributed"}"#;
+        scrape(port).filter(|samples| samples.value(dropped) == Some(5.0))
+    });
+    assert_eq!(failures(&samples, "h2"), 6.0);
+}
+
+#[test]
+fn explain_takes_a_long_line_for_one_as_replay_does() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("messages");
+    let long = "x".repeat(70_000);
+    append(
+        &log,
+        format!("Feb 29 12:05:01 hsm1 sshd[7]: {long}\nlast\r\n").as_bytes(),
+    );
+    // More than a pipe holds.
+    let mut explain = binary();
+    explain.args(["explain", "--format=json"]).arg(&log);
+    let output = explain.output().expect("it runs");
+    let explained = text(&output.stdout);
+    assert_eq!(explained.lines().count(), 2, "{}", explained.len());
+    let last: serde_json::Value =
+        serde_json::from_str(explained.lines().last().unwrap_or_default()).expect("JSON");
+    assert_eq!(last["record"]["message"], "last");
+}
+
+#[test]
+fn a_new_wording_is_shown_whatever_came_before() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("messages");
+    let mut lines = "Feb 29 12:05:01 hsm1 NTLS[7]: took 5 ms for nothing\n".repeat(1_100);
+    for word in ["one", "two", "three", "four", "five"] {
+        lines += &format!("Feb 29 12:05:01 hsm1 NTLS[7]: a wording like {word}\n");
+    }
+    // Of a program that no pack knows, too.
+    lines += "Feb 29 12:05:01 fw1 fortid[7]: a vendor that is new\n";
+    append(&log, lines.as_bytes());
+    let exporter = Exporter::start(&[&format!("--log.file={}", log.display())]);
+    let page = http_get(exporter.port, "/").expect("the page").text();
+    for expected in ["like one", "like five", "a vendor that is new", "took # ms"] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+}
+
+#[test]
+fn a_reload_shows_its_limits_and_refuses_another_state_directory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let write = |appliances: u32, state: &str| {
+        let text = format!(
+            "sources: [{{name: all, paths: ['{}']}}]\nlimits: {{appliances: {appliances}}}\nstate: {{directory: '{}'}}\n",
+            path("messages").display(),
+            path(state).display(),
+        );
+        std::fs::write(path("config.yaml"), text).expect("it can be written");
+    };
+    let lines: String = (0..7)
+        .map(|host| handshake_failure(&format!("h{host}")))
+        .collect();
+    append(&path("messages"), lines.as_bytes());
+    write(5, "state");
+    let exporter = Exporter::start(&[&format!("--config.file={}", path("config.yaml").display())]);
+    let page = || http_get(exporter.port, "/").expect("the page").text();
+    assert!(page().contains("at most 5"), "{}", page());
+    let reload = || http_post(exporter.port, "/-/reload", "text/plain", b"").expect("an answer");
+    write(8, "state");
+    assert_eq!(reload().status, 200);
+    assert!(page().contains("at most 8"), "{}", page());
+    write(9, "elsewhere");
+    let answer = reload();
+    assert_eq!(answer.status, 500);
+    assert!(
+        answer.text().contains("state.directory"),
+        "{}",
+        answer.text()
+    );
+    assert!(page().contains("at most 8"), "{}", page());
+}
+
+#[test]
 fn bad_input_is_counted_and_stops_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);

@@ -95,6 +95,10 @@ impl App for TestApp {
         self.reload.lock().unwrap().clone()
     }
 
+    fn forget(&self, appliance: &str) -> Result<bool, String> {
+        Ok(self.appliances().iter().any(|known| known == appliance))
+    }
+
     fn appliances(&self) -> Vec<String> {
         self.appliances.lock().unwrap().clone()
     }

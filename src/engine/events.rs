@@ -1,0 +1,93 @@
+//! When notable events last happened.
+
+use hashbrown::HashMap;
+
+use super::standard::LAST_EVENT;
+use super::{Core, EventTime, label};
+use crate::metric::{ApplianceId, Slot, Tally};
+use crate::record::{Clock, ProgramId, Record};
+use crate::rules::RuleId;
+
+/// Notable events whose series are cached; beyond that the cache is cleared.
+const EVENT_SLOTS_MAX: usize = 1 << 16;
+
+/// The series of notable events, by appliance, rule and program.
+#[derive(Debug, Default)]
+pub(super) struct EventSlots(HashMap<(ApplianceId, RuleId, Option<ProgramId>), Slot>);
+
+/// The new value of a notable event's series.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum EventTimestamp {
+    /// The time of the flush.
+    Now,
+    /// This, in seconds since 1970, unless a later event is known.
+    At(f64),
+    /// Unknown: the event has no time that could be shown.
+    Unknown,
+}
+
+impl EventTimestamp {
+    pub(super) fn of(event_time: EventTime, record: &Record<'_>, clock: &Clock) -> Self {
+        match event_time {
+            EventTime::Arrival => Self::Now,
+            EventTime::Record => match record.timestamp(clock) {
+                Some(time) => Self::At(time.min(clock.now).as_second() as f64),
+                None => Self::Unknown,
+            },
+        }
+    }
+}
+
+impl EventSlots {
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Records when an event last happened, and returns the series.
+    pub(super) fn record(
+        &mut self,
+        core: &Core,
+        rule: RuleId,
+        record: &Record<'_>,
+        appliance: ApplianceId,
+        time: EventTimestamp,
+        tally: &mut Tally,
+    ) -> Slot {
+        if let EventTimestamp::Unknown = time {
+            return Slot::NONE;
+        }
+        let key = (appliance, rule, record.program_id);
+        let known = match record.test {
+            true => None,
+            false => self.0.get(&key).copied(),
+        };
+        let slot = known.unwrap_or_else(|| {
+            let labels = [
+                label(&core.programs, record),
+                &core.rules.rules[rule.0 as usize].event,
+            ];
+            let mut table = core.table();
+            let slot = table.series(LAST_EVENT, appliance, record.test, &labels);
+            // Before the flush a scrape would show an event of 1970.
+            match time {
+                EventTimestamp::Now => table.stamp(slot),
+                EventTimestamp::At(seconds) => table.raise(slot, seconds),
+                EventTimestamp::Unknown => {}
+            }
+            drop(table);
+            if !record.test {
+                if self.0.len() >= EVENT_SLOTS_MAX {
+                    self.0.clear();
+                }
+                self.0.insert(key, slot);
+            }
+            slot
+        });
+        match time {
+            EventTimestamp::Now => tally.stamp(slot),
+            EventTimestamp::At(seconds) if known.is_some() => core.table().raise(slot, seconds),
+            EventTimestamp::At(_) | EventTimestamp::Unknown => {}
+        }
+        slot
+    }
+}

@@ -1,0 +1,187 @@
+//! What `last message repeated N times` repeats: for each appliance of a stream, what its last line counted.
+//!
+//! A collector's file mixes the lines of many appliances, so that the line before is not always the one that is
+//! repeated. A [`Last`] is a cache line or two, since one is written for each line.
+
+use arrayvec::ArrayVec;
+use hashbrown::HashMap;
+
+use super::Core;
+use crate::metric::{ApplianceId, SavedAmount, SavedRepeat, Slot, Table};
+use crate::rules::RuleId;
+
+/// Appliances of one stream whose last line is known; beyond that all are dropped, and repetitions count as not
+/// attributed until the next line of the appliance.
+const APPLIANCES_MAX: usize = 1 << 14;
+
+/// What the last line of each appliance of a stream counted.
+#[derive(Clone, Debug, Default)]
+pub struct Repeats {
+    last: HashMap<ApplianceId, Last>,
+}
+
+/// What one line counted.
+#[derive(Clone, Debug)]
+pub(super) struct Last {
+    /// The table's epoch when it was recorded.
+    epoch: u32,
+    pub(super) rule: Option<RuleId>,
+    /// How many of `slots` count the line itself, and not what it says.
+    standing: u8,
+    /// Series that went up by 1: first those that count the line itself, then the rules'.
+    slots: ArrayVec<Slot, 8>,
+    pub(super) event_time: Slot,
+    /// Series that went up by another amount, and those that `slots` does not hold.
+    #[expect(
+        clippy::box_collection,
+        reason = "a pointer is a third of a vector, and hardly a line has any"
+    )]
+    others: Option<Box<Vec<(Slot, f64)>>>,
+}
+
+impl Last {
+    #[inline]
+    pub(super) fn new(epoch: u32) -> Self {
+        Self {
+            epoch,
+            rule: None,
+            standing: 0,
+            slots: ArrayVec::new(),
+            event_time: Slot::NONE,
+            others: None,
+        }
+    }
+
+    /// Records a series that counts the line itself.
+    #[inline]
+    pub(super) fn count(&mut self, slot: Slot) {
+        let at = usize::from(self.standing);
+        if slot != Slot::NONE && self.slots.try_insert(at, slot).is_ok() {
+            self.standing += 1;
+        }
+    }
+
+    /// Records a counter of a rule that went up by one.
+    #[inline]
+    pub(super) fn increment(&mut self, slot: Slot) {
+        if self.slots.try_push(slot).is_err() {
+            self.add(slot, 1.0);
+        }
+    }
+
+    /// Records a counter of a rule that went up by `amount`.
+    #[cold]
+    pub(super) fn add(&mut self, slot: Slot, amount: f64) {
+        let others = self.others.get_or_insert_default();
+        // No rule has so many updates; it bounds what a stream may hold.
+        if others.len() < 64 {
+            others.push((slot, amount));
+        }
+    }
+
+    /// Whether every slot still means what it meant.
+    pub(super) fn is_valid(&self, table: &Table) -> bool {
+        let mut slots = self
+            .slots
+            .iter()
+            .copied()
+            .chain(self.amounts().map(|(slot, _)| slot));
+        slots.all(|slot| table.is_since(slot, self.epoch))
+    }
+
+    /// The series that count the line itself.
+    pub(super) fn counted(&self) -> impl Iterator<Item = Slot> {
+        self.slots.iter().take(usize::from(self.standing)).copied()
+    }
+
+    /// The counters of rules, and what was added to each.
+    pub(super) fn amounts(&self) -> impl Iterator<Item = (Slot, f64)> {
+        let others = self.others.iter().flat_map(|others| others.iter().copied());
+        self.slots
+            .iter()
+            .skip(usize::from(self.standing))
+            .map(|slot| (*slot, 1.0))
+            .chain(others)
+    }
+}
+
+impl Repeats {
+    #[inline]
+    pub(super) fn insert(&mut self, appliance: ApplianceId, last: Last) {
+        if self.last.len() >= APPLIANCES_MAX && !self.last.contains_key(&appliance) {
+            self.last.clear();
+        }
+        self.last.insert(appliance, last);
+    }
+
+    pub(super) fn get(&self, appliance: ApplianceId) -> Option<&Last> {
+        self.last.get(&appliance)
+    }
+
+    /// By name, but for what is not valid any more. At most `max` appliances.
+    pub fn save(&self, core: &Core, path: &str, max: usize) -> Vec<SavedRepeat> {
+        let table = core.table();
+        let amount = |slot: Slot, amount: f64| {
+            let (spec, test, values) = table.describe(slot)?;
+            Some(SavedAmount {
+                metric: spec.family.name.clone(),
+                test,
+                values: values.get(1..)?.to_vec(),
+                amount,
+            })
+        };
+        let valid = self.last.iter().filter(|(_, last)| last.is_valid(&table));
+        valid
+            .take(max)
+            .map(|(appliance, last)| SavedRepeat {
+                path: path.to_owned(),
+                appliance: table.appliance_name(*appliance).into(),
+                rule: last
+                    .rule
+                    .map(|rule| core.rules.rules[rule.0 as usize].id.clone()),
+                standing: last
+                    .counted()
+                    .filter_map(|slot| amount(slot, 1.0))
+                    .collect(),
+                counted: last
+                    .amounts()
+                    .filter_map(|(slot, of)| amount(slot, of))
+                    .collect(),
+                event_time: amount(last.event_time, 0.0).filter(|_| last.event_time != Slot::NONE),
+            })
+            .collect()
+    }
+
+    /// Takes over one that was saved; it is dropped if its series are not there.
+    pub fn restore(&mut self, core: &Core, saved: &SavedRepeat) {
+        let mut table = core.table();
+        let appliance = table.appliance(&saved.appliance);
+        let find = |saved: &SavedAmount| {
+            let metric = table.metric(&saved.metric)?;
+            let values: Vec<&str> = saved.values.iter().map(|value| &**value).collect();
+            table.find(metric, appliance, saved.test, &values)
+        };
+        let mut last = Last::new(table.epoch());
+        for saved in &saved.standing {
+            let Some(slot) = find(saved) else { return };
+            last.count(slot);
+        }
+        for saved in &saved.counted {
+            let Some(slot) = find(saved) else { return };
+            match saved.amount {
+                1.0 => last.increment(slot),
+                amount => last.add(slot, amount),
+            }
+        }
+        last.event_time = saved
+            .event_time
+            .as_ref()
+            .and_then(find)
+            .unwrap_or(Slot::NONE);
+        last.rule = saved.rule.as_ref().and_then(|id| {
+            let at = core.rules.rules.iter().position(|rule| rule.id == *id)?;
+            Some(RuleId(at as u32))
+        });
+        self.insert(appliance, last);
+    }
+}

@@ -1,0 +1,282 @@
+use super::*;
+use crate::metric::Saved;
+use crate::rules::{self, Settings};
+
+const NOW: u32 = 1_771_500_000;
+
+fn shipped() -> Arc<RuleSet> {
+    Arc::new(rules::load(&[], Settings::default()).expect("the shipped packs are sound"))
+}
+
+fn core(limits: Limits, listed: &[&str]) -> Arc<Core> {
+    let listed: Vec<String> = listed.iter().map(ToString::to_string).collect();
+    Arc::new(Core::new(shipped(), limits, &listed).expect("the shipped packs compile"))
+}
+
+fn origin() -> Origin {
+    Origin::new(Clock {
+        zone: jiff::tz::TimeZone::UTC,
+        now: jiff::Timestamp::from_second(i64::from(NOW)).expect("a time"),
+    })
+}
+
+/// The sum over the series of a metric that have all these label values.
+fn sum(core: &Core, metric: &str, values: &[&str]) -> f64 {
+    let snapshot = core.table().snapshot();
+    let families = snapshot.families.iter();
+    families
+        .filter(|(family, _)| &*family.name == metric)
+        .flat_map(|(_, series)| series)
+        .filter(|series| {
+            let mut values = values.iter();
+            values.all(|value| series.values.iter().any(|own| **own == **value))
+        })
+        .map(|series| series.value)
+        .sum()
+}
+
+fn series(core: &Core, appliance: &str) -> usize {
+    let saved = core.table().save();
+    let of = saved.series.iter();
+    of.filter(|series| *series.values[0] == *appliance).count()
+}
+
+fn failed(host: &str) -> String {
+    format!("Feb 29 12:05:01 {host} sshd[7]: Failed password for root from 192.0.2.1 port 22 ssh2")
+}
+
+fn repeated(host: &str, times: u64) -> String {
+    format!("Feb 29 12:05:01 {host} last message repeated {times} times")
+}
+
+fn failures(core: &Core, host: &str) -> f64 {
+    sum(core, "sshd_login_failures_total", &[host])
+}
+
+#[test]
+fn a_repetition_is_of_the_last_line_of_its_appliance() {
+    let core = core(Limits::default(), &[]);
+    let mut engine = Engine::new(core.clone());
+    let (mut origin, mut repeats) = (origin(), Repeats::default());
+    let lines = [
+        failed("h1"),
+        failed("h2"),
+        repeated("h1", 5),
+        repeated("h2", 3),
+        // Nothing is known of this one.
+        repeated("h3", 7),
+    ];
+    let mut batch = engine.batch(NOW, Some(&mut repeats));
+    for line in &lines {
+        batch.line(&mut origin, line.as_bytes());
+    }
+    drop(batch);
+    assert_eq!((failures(&core, "h1"), failures(&core, "h2")), (6.0, 4.0));
+    assert_eq!(sum(&core, "log_messages_total", &["h1"]), 6.0);
+    assert_eq!(core.rule_counts().repeats_unattributed, 7);
+
+    // Over a restart, by names; and over a removal of other series, which gives slots another meaning.
+    let saved = repeats.save(&core, "/x", 10);
+    let json = serde_json::to_vec(&core.table().save()).expect("names and numbers");
+    let after = self::core(Limits::default(), &[]);
+    after.table().set_now(NOW);
+    let restored = after
+        .table()
+        .restore_from(&json[..])
+        .expect("what was saved");
+    assert_eq!(restored.dropped, 0);
+    let mut repeats = Repeats::default();
+    saved
+        .iter()
+        .for_each(|saved| repeats.restore(&after, saved));
+    assert!(after.forget_appliance("h2"));
+    let mut engine = Engine::new(after.clone());
+    let mut batch = engine.batch(NOW, Some(&mut repeats));
+    batch.line(&mut origin, repeated("h1", 4).as_bytes());
+    batch.line(&mut origin, repeated("h2", 4).as_bytes());
+    drop(batch);
+    assert_eq!(
+        (failures(&after, "h1"), failures(&after, "h2")),
+        (10.0, 0.0)
+    );
+    assert_eq!(after.rule_counts().repeats_unattributed, 4);
+}
+
+#[test]
+fn more_repetitions_than_are_plausible_are_counted_as_such() {
+    let core = core(Limits::default(), &[]);
+    let mut engine = Engine::new(core.clone());
+    let (mut origin, mut repeats) = (origin(), Repeats::default());
+    let inner = "Failed password for root from 192.0.2.1 port 22 ssh2";
+    let summed = format!("Feb 29 12:05:01 h2 sshd[7]: message repeated 10001 times: [ {inner}]");
+    let mut batch = engine.batch(NOW, Some(&mut repeats));
+    batch.line(&mut origin, failed("h1").as_bytes());
+    batch.line(&mut origin, repeated("h1", 4_294_967_295).as_bytes());
+    batch.line(&mut origin, summed.as_bytes());
+    drop(batch);
+    assert_eq!(failures(&core, "h1"), 10_001.0);
+    assert_eq!(failures(&core, "h2"), 10_000.0);
+    let implausible = core.rule_counts().repeats_implausible;
+    assert_eq!(implausible, 4_294_967_295 - 10_000 + 1);
+}
+
+/// One sender makes up hosts; each costs what its lines say, and no zeros.
+#[test]
+fn forged_hosts_cost_no_more_than_their_lines() {
+    for hosts in [100, 1_000, 10_000] {
+        let core = core(Limits::default(), &[]);
+        let mut engine = Engine::new(core.clone());
+        let mut origin = origin();
+        let mut batch = engine.batch(NOW, None);
+        for host in 0..hosts {
+            batch.line(&mut origin, format!("a{host} NTLS:").as_bytes());
+        }
+        drop(batch);
+        let all = core.table().save().series.len();
+        assert!(all <= 4 * hosts, "{all} series of {hosts} hosts");
+    }
+}
+
+#[test]
+fn an_appliance_starts_at_zero_if_it_is_trusted_or_has_earned_it() {
+    let zeros = |core: &Core, name: &str| series(core, name) > 100;
+    let line = |host: &str| format!("Feb 29 12:05:01 {host} NTLS[1]: info : 0 : Terminating.");
+    let read = |core: &Arc<Core>, origin: &mut Origin, now: u32, host: &str| {
+        let mut engine = Engine::new(core.clone());
+        engine.batch(now, None).line(origin, line(host).as_bytes());
+    };
+    // Listed, or named by the path.
+    let listed = core(Limits::default(), &["hsm1"]);
+    read(&listed, &mut origin(), NOW, "hsm1");
+    assert!(zeros(&listed, "hsm1"));
+    let core = core(Limits::default(), &[]);
+    let mut by_path = origin();
+    by_path.appliance = Some("hsm2".into());
+    read(&core, &mut by_path, NOW, "whoever");
+    assert!(zeros(&core, "hsm2"));
+    // By lines over time: neither alone.
+    for _ in 0..20 {
+        read(&core, &mut origin(), NOW, "many");
+    }
+    read(&core, &mut origin(), NOW, "old");
+    core.maintain(NOW + 599);
+    assert!(!zeros(&core, "many"));
+    core.maintain(NOW + 600);
+    assert!(zeros(&core, "many") && !zeros(&core, "old"));
+}
+
+#[test]
+fn over_the_budget_the_least_deserving_go_and_a_known_appliance_keeps_its_series() {
+    let limits = Limits {
+        series: 4_000,
+        ..Limits::default()
+    };
+    let core = core(limits, &[]);
+    let mut engine = Engine::new(core.clone());
+    let mut known = origin();
+    known.appliance = Some("hsm1".into());
+    let mut forged = origin();
+    let before = {
+        let mut batch = engine.batch(NOW, None);
+        batch.line(
+            &mut known,
+            b"Feb 29 12:05:01 x NTLS[1]: info : 0 : Terminating.",
+        );
+        drop(batch);
+        series(&core, "hsm1")
+    };
+    for round in 0..20 {
+        let mut batch = engine.batch(NOW + round, None);
+        for host in 0..1_000 {
+            batch.line(&mut forged, format!("a{round}x{host} NTLS:").as_bytes());
+        }
+        // It needs more series while others use up the budget.
+        let line = format!(
+            "Feb 29 12:05:01 x kernel: k7pf0: [HSM] ALM20{:02}: x",
+            round
+        );
+        batch.line(&mut known, line.as_bytes());
+        drop(batch);
+        let all = core.table().save().series.len();
+        // The overflow's own series may exceed it.
+        assert!(all <= 4_000 + 20, "{all}");
+        core.maintain(NOW + round);
+    }
+    assert!(series(&core, "hsm1") > before);
+    let table = core.table();
+    assert!(table.evictions().map(|(_, count)| count).sum::<u64>() > 0);
+    assert!(table.counts().map(|(_, _, refused)| refused).sum::<u64>() > 0);
+}
+
+/// Whatever a former process had, the table stays within its budget while it is read.
+#[test]
+fn a_state_over_the_budget_is_restored_within_it() {
+    let big = core(Limits::default(), &[]);
+    let mut engine = Engine::new(big.clone());
+    let mut lines = origin();
+    let mut batch = engine.batch(NOW, None);
+    for host in 0..5_000 {
+        batch.line(&mut lines, format!("a{host} NTLS:").as_bytes());
+    }
+    drop(batch);
+    let saved: Saved = big.table().save();
+    let json = serde_json::to_vec(&saved).expect("names and numbers");
+    let limits = Limits {
+        series: 2_000,
+        ..Limits::default()
+    };
+    let small = core(limits, &[]);
+    small.table().set_now(NOW);
+    let restored = small.table().restore_from(&json[..]).expect("a table");
+    assert!(restored.dropped > 0 && restored.series + restored.dropped == saved.series.len());
+    assert!(small.table().save().series.len() <= 2_000 + 20);
+}
+
+#[test]
+fn appliances_expire_by_the_clock_and_can_be_forgotten() {
+    let day = 86_400;
+    let read = |core: &Arc<Core>, now: u32, host: &str| {
+        let mut engine = Engine::new(core.clone());
+        let line = format!("Feb 29 12:05:01 {host} NTLS[1]: info : 0 : Terminating.");
+        engine.batch(now, None).line(&mut origin(), line.as_bytes());
+    };
+    let names = |core: &Core| -> Vec<String> {
+        core.table()
+            .appliances()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    let core_ = core(Limits::default(), &[]);
+    read(&core_, NOW, "mistyped");
+    read(&core_, NOW + 29 * day, "hsm1");
+    core_.maintain(NOW + 30 * day - 1);
+    assert_eq!(names(&core_), ["mistyped", "hsm1"]);
+    core_.maintain(NOW + 30 * day);
+    assert_eq!(
+        (names(&core_), series(&core_, "mistyped")),
+        (vec!["hsm1".to_owned()], 0)
+    );
+    // A new one may take its place.
+    read(&core_, NOW + 30 * day, "hsm2");
+    assert_eq!(sum(&core_, "log_messages_total", &["hsm2"]), 1.0);
+    assert!(core_.forget_appliance("hsm1") && !core_.forget_appliance("hsm1"));
+    assert!(!core_.forget_appliance("other"));
+    assert_eq!(names(&core_), ["hsm2"]);
+
+    // Those that are listed stay, but if a time is set.
+    let listed = core(Limits::default(), &["hsm1"]);
+    read(&listed, NOW, "hsm1");
+    listed.maintain(NOW + 400 * day);
+    assert!(series(&listed, "hsm1") > 0);
+    let limits = Limits {
+        appliance_expiry_seconds: Some(day),
+        ..Limits::default()
+    };
+    let listed = core(limits, &["hsm1"]);
+    read(&listed, NOW, "hsm1");
+    listed.maintain(NOW + day);
+    assert_eq!(series(&listed, "hsm1"), 0);
+    read(&listed, NOW + day, "hsm1");
+    assert_eq!(sum(&listed, "log_messages_total", &["hsm1"]), 1.0);
+}

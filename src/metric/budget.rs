@@ -1,0 +1,153 @@
+//! The budget of a table: how many series there may be in all, and what is removed when it is used up.
+//!
+//! An appliance that only headers name can use seven eighths of it: whoever makes up names does not keep a known
+//! appliance from having its series. What finds no space is counted, by metric; when [`Table::evict`] is called, those
+//! that are not trusted go, the ones with the fewest lines first, until a quarter is free.
+
+use hashbrown::HashSet;
+use hashbrown::hash_map::Entry;
+
+use super::{ApplianceId, MetricId, OTHER, Slot, Table};
+
+/// What a series takes besides its label values, measured: in the table, its index and groups, in the copy for scrapes,
+/// and while a scrape is encoded and a checkpoint is written.
+const SERIES_BYTES: usize = 384;
+/// What a reference to a label value takes.
+const VALUE_BYTES: usize = 16;
+/// What a text takes besides its bytes.
+const TEXT_BYTES: usize = 40;
+
+/// What the series of a table take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    pub(super) series: usize,
+    series_bytes: usize,
+    text_bytes: usize,
+}
+
+impl Usage {
+    pub(super) fn add_series(&mut self, labels: usize) {
+        self.series += 1;
+        self.series_bytes += SERIES_BYTES + labels * VALUE_BYTES;
+    }
+
+    fn remove_series(&mut self, labels: usize) {
+        self.series -= 1;
+        self.series_bytes -= SERIES_BYTES + labels * VALUE_BYTES;
+    }
+
+    pub(super) fn add_text(&mut self, bytes: usize) {
+        self.text_bytes += TEXT_BYTES + bytes;
+    }
+
+    fn bytes(&self) -> usize {
+        self.series_bytes + self.text_bytes
+    }
+}
+
+impl Table {
+    /// Whether there is space for another series of the appliance.
+    pub(super) fn has_space(&self, appliance: ApplianceId) -> bool {
+        let of = |limit: usize| match self.is_trusted(appliance) {
+            true => limit,
+            false => limit - limit / 8,
+        };
+        self.usage.series < of(self.limits.series) && self.usage.bytes() < of(self.limits.bytes)
+    }
+
+    /// Series that all metrics may have together.
+    pub fn series_budget(&self) -> usize {
+        self.limits.series
+    }
+
+    /// Something found no space that an eviction could give it.
+    pub fn wants_eviction(&self) -> bool {
+        self.wants_eviction
+    }
+
+    /// For every metric its name, and how many series were removed for others.
+    pub fn evictions(&self) -> impl Iterator<Item = (&std::sync::Arc<str>, u64)> {
+        let of = |id: &MetricId| {
+            let at = id.0 as usize;
+            (&self.specs[at].family.name, self.evicted[at])
+        };
+        self.by_name.iter().map(of)
+    }
+
+    /// If something found no space, removes appliances that are not trusted, those with the fewest lines first and among
+    /// them the ones that were heard of longest ago, until a quarter of the budget is free. `lines` is the metric that
+    /// counts an appliance's lines. Returns how many appliances went.
+    pub fn evict(&mut self, lines: MetricId) -> usize {
+        if !std::mem::take(&mut self.wants_eviction) {
+            return 0;
+        }
+        let mut series = vec![0; self.appliances.len()];
+        let mut last = vec![0; self.appliances.len()];
+        for (label, touched) in self.labels.iter().zip(&self.touched) {
+            let Some(label) = label else { continue };
+            let at = label.appliance.0 as usize;
+            series[at] += 1;
+            last[at] = touched.max(&last[at]).to_owned();
+        }
+        let ids = (0..self.appliances.len() as u32).map(ApplianceId);
+        let mut candidates: Vec<_> = ids
+            .filter(|id| *id != OTHER && self.is_known(*id) && !self.is_trusted(*id))
+            .map(|id| (self.sum(lines, id) as u64, last[id.0 as usize], id))
+            .collect();
+        candidates.sort_unstable_by_key(|(lines, last, id)| (*lines, *last, id.0));
+        let per_series = self.usage.bytes() / self.usage.series.max(1);
+        let keep = (self.limits.series - self.limits.series / 4)
+            .min((self.limits.bytes - self.limits.bytes / 4) / per_series.max(1));
+        let keep_appliances = self.limits.appliances - self.limits.appliances.div_ceil(4);
+        let (mut left, mut appliances) = (self.usage.series, self.appliance_ids.len() - 1);
+        let mut gone = HashSet::new();
+        for (_, _, id) in candidates {
+            if left <= keep && appliances <= keep_appliances {
+                break;
+            }
+            left -= series[id.0 as usize];
+            appliances -= 1;
+            gone.insert(id);
+        }
+        for label in self.labels.iter().flatten() {
+            if gone.contains(&label.appliance) {
+                self.evicted[label.metric.0 as usize] += 1;
+            }
+        }
+        self.remove_appliances(&gone);
+        gone.len()
+    }
+
+    /// Removes one series; [`Self::finish_removal`] is to follow.
+    pub(super) fn remove(&mut self, slot: Slot) {
+        let at = slot.0 as usize;
+        let Some(label) = self.labels[at].take() else {
+            return;
+        };
+        let values = label.values[1..].iter().map(|value| &**value);
+        let hash = self.hash(label.metric, label.appliance, label.test, values);
+        if let Ok(found) = self.index.find_entry(hash, |other| *other == slot) {
+            found.remove();
+        }
+        let group = (label.metric, label.appliance, label.test);
+        if let Entry::Occupied(mut slots) = self.groups.entry(group) {
+            slots.get_mut().retain(|other| *other != slot);
+            if slots.get().is_empty() {
+                slots.remove();
+            }
+        }
+        self.counts[label.metric.0 as usize].0 -= 1;
+        self.usage.remove_series(label.values.len());
+        self.change(slot);
+        self.free.push(slot);
+    }
+
+    /// Slots that were handed out may mean other series from now on, and texts that no series has are dropped.
+    pub(super) fn finish_removal(&mut self) {
+        self.epoch += 1;
+        self.strings
+            .retain(|text| std::sync::Arc::strong_count(text) > 1);
+        let texts = self.strings.iter();
+        self.usage.text_bytes = texts.map(|text| TEXT_BYTES + text.len()).sum();
+    }
+}
