@@ -22,6 +22,7 @@
 
 pub mod tail;
 
+mod heartbeat;
 pub mod line;
 
 pub mod record;

@@ -233,6 +233,8 @@ pub struct AtScrape {
     pub series_evicted: Vec<(Arc<str>, u64)>,
     /// Repetitions that were not counted, by reason.
     pub repeats_dropped: Vec<(Arc<str>, u64)>,
+    /// Values that were refused, since the metric's unit does not allow them, by metric.
+    pub implausible_values: Vec<(Arc<str>, u64)>,
     /// Appliances that the settings name.
     pub expected_appliances: Vec<Arc<str>>,
     /// Seconds since the last checkpoint was on disk; nothing without a state directory.
@@ -261,6 +263,12 @@ impl AtScrape {
                 Gauge,
             )
             .alone(self.checkpoint_age_seconds),
+            family(
+                "implausible_values_total",
+                "Values that a line gave and that the unit of the metric does not allow; they are not in the metric.",
+                Counter,
+            )
+            .by("metric", &self.implausible_values),
             family(
                 "negative_amounts_total",
                 "Amounts that a rule would have added to a counter, had they not been negative.",
@@ -497,6 +505,7 @@ mod tests {
             series_budget: 9,
             series_evicted: vec![("ipsec_drops_total".into(), 1)],
             repeats_dropped: vec![("implausible".into(), 2)],
+            implausible_values: vec![("ipsec_drops_total".into(), 4)],
             expected_appliances: vec!["hsm1".into()],
             checkpoint_age_seconds: None,
         };
@@ -517,6 +526,7 @@ mod tests {
                 r#"appliance_log_exporter_config_last_reload_successful 1"#,
                 r#"appliance_log_exporter_config_last_reload_success_timestamp_seconds 1.5"#,
                 r#"appliance_expected{appliance="hsm1"} 1"#,
+                r#"appliance_log_exporter_implausible_values_total{metric="ipsec_drops_total"} 4"#,
                 r#"appliance_log_exporter_negative_amounts_total{rule="site/sent"} 3"#,
                 r#"appliance_log_exporter_repeats_dropped_total{reason="implausible"} 2"#,
                 r#"appliance_log_exporter_rule_hits_total{rule="ntls/started"} 1"#,

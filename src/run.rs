@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use flate2::Compression;
@@ -20,6 +20,7 @@ use crate::config::{self, Config};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Core;
 use crate::exposition::{self, Body, Format};
+use crate::heartbeat::Heartbeat;
 use crate::metric::{Mirror, Saved, SavedRepeat, lock};
 use crate::own_metrics::{AtScrape, OwnMetrics, Process};
 use crate::pipeline::{EndOnPanic, Pipeline};
@@ -29,6 +30,10 @@ use crate::tail::{self, Pattern, Positions, SourceSpec, Tail, Waker};
 
 /// How long the reading thread sleeps when there is nothing to do.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+/// How often series are evicted at most.
+const EVICT_EVERY: Duration = Duration::from_secs(1);
+/// A clock that differs by more from what has passed was set.
+const CLOCK_SET: Duration = Duration::from_secs(60);
 /// How often stale series are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// How long a scrape waits for fresh figures of the reading thread.
@@ -37,6 +42,8 @@ const FIGURES_WAIT: Duration = Duration::from_millis(50);
 const LABELS_AT_ONCE: usize = 10_000;
 /// How long a reload waits for the reading thread to begin with it.
 const RELOAD_WAIT: Duration = Duration::from_secs(30);
+/// A reading thread that makes no progress for so long hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(30);
 /// Appliances that may wait to be forgotten.
 const FORGET_MAX: usize = 100;
 /// Kinds of unrecognised messages that are shown on the status page.
@@ -111,6 +118,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         reloading: Mutex::new(()),
         checkpoint: Arc::new(Mutex::new(None)),
         waker: tail.waker(),
+        heartbeat: Arc::default(),
     });
     shared.own.config_last_reload_successful.set(1);
     shared
@@ -124,6 +132,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         std::thread::Builder::new()
             .name("reader".into())
             .spawn(move || {
+                shared.heartbeat.beat();
                 let first = FirstRead {
                     is_first_start,
                     repeats,
@@ -132,6 +141,13 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
             })
             .map_err(|error| Failure::Other(error.to_string()))?
     };
+    if let Some(interval) = sd_notify::watchdog_enabled() {
+        let shared = shared.clone();
+        std::thread::Builder::new()
+            .name("watchdog".into())
+            .spawn(move || feed_watchdog(&shared, interval))
+            .map_err(|error| Failure::Other(error.to_string()))?;
+    }
     let served = serve(&shared, serving, web);
     shared.stop.store(true, Ordering::SeqCst);
     shared.waker.wake();
@@ -305,15 +321,19 @@ struct Shared {
     /// When what is on disk was last known to be all there is.
     checkpoint: Arc<Mutex<Option<Instant>>>,
     waker: Waker,
+    /// That of the reading thread.
+    heartbeat: Arc<Heartbeat>,
 }
 
 /// Files as the reading thread sees them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Figures {
     number: u64,
     files: Vec<server::FileStatus>,
     lag: Vec<(Arc<str>, u64)>,
     unreadable: Vec<(Arc<str>, u64)>,
+    /// For each file its path, its source, and its size as far as the reading thread knows.
+    sizes: Vec<(PathBuf, usize, u64)>,
 }
 
 struct ReloadState {
@@ -368,11 +388,19 @@ fn read(
     let mut checkpoint_at = Instant::now();
     let mut dirty = false;
     let mut rates = Rates::default();
-    let watchdog = sd_notify::watchdog_enabled().map(|interval| interval / 2);
-    let mut watchdog_at = Instant::now();
+    pipeline.set_heartbeat(shared.heartbeat.clone());
+    let mut evict_at = Instant::now();
+    let mut clock = Clock::default();
     let mut fallback_told = false;
     loop {
         let now = Instant::now();
+        shared.heartbeat.beat();
+        if let Some(seconds) = clock.was_set() {
+            warn!(seconds, "the clock was set; ages are counted on");
+            pipeline.drain();
+            let now = unix_seconds(SystemTime::now()) as u32;
+            shared.core().clock_was_set(now, seconds);
+        }
         pipeline.set_now(Timestamp::now());
         let progress = tail.read(now, &mut pipeline);
         read_bytes += progress.bytes;
@@ -401,15 +429,12 @@ fn read(
             expire_at = now + EXPIRE_EVERY;
             pipeline.drain();
             maintain(shared);
-        } else if shared.core().table().wants_eviction() {
+        } else if now >= evict_at && shared.core().table().wants_eviction() {
+            evict_at = now + EVICT_EVERY;
             pipeline.drain();
             maintain(shared);
         }
         forget(shared, &mut pipeline);
-        if watchdog.is_some() && now >= watchdog_at {
-            watchdog_at = now + watchdog.unwrap_or(WAIT_MAX);
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-        }
         if let Some(next) = lock(&shared.next).take() {
             match apply_reload(shared, next, tail, &mut pipeline, &mut config) {
                 Some(new) => tail = new,
@@ -444,11 +469,50 @@ fn read(
             publish(shared, &tail, &pipeline, &config, &mut rates);
         }
         if !progress.more {
-            tail.wait(WAIT_MAX.min(watchdog.unwrap_or(WAIT_MAX)));
+            tail.wait(WAIT_MAX);
         }
     }
     if let Some(writer) = writer {
         writer.finish();
+    }
+}
+
+/// Tells systemd that the reading thread makes progress, as long as it does.
+fn feed_watchdog(shared: &Shared, interval: Duration) {
+    while !shared.stop.load(Ordering::SeqCst) {
+        if shared.heartbeat.age() < interval / 2 {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+        std::thread::sleep(interval / 4);
+    }
+}
+
+/// Finds out whether the clock was set.
+struct Clock {
+    at: Instant,
+    said: SystemTime,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self {
+            at: Instant::now(),
+            said: SystemTime::now(),
+        }
+    }
+}
+
+impl Clock {
+    /// By how many seconds it was, since this was last asked.
+    fn was_set(&mut self) -> Option<i64> {
+        let now = Self::default();
+        let expected = self.said + now.at.duration_since(self.at);
+        *self = now;
+        let (by, sign) = match self.said.duration_since(expected) {
+            Ok(ahead) => (ahead, 1),
+            Err(behind) => (behind.duration(), -1),
+        };
+        (by >= CLOCK_SET).then(|| i64::try_from(by.as_secs()).unwrap_or(i64::MAX) * sign)
     }
 }
 
@@ -515,12 +579,15 @@ fn apply_reload(
     if goes_on {
         pipeline.replace_core(core);
     } else {
+        let repeats = pipeline.save_repeats();
         *pipeline = Pipeline::new(
-            core,
+            core.clone(),
             shared.own.clone(),
             new.sources.clone(),
             new.limits.pipeline(),
         );
+        pipeline.set_heartbeat(shared.heartbeat.clone());
+        pipeline.restore_repeats(&core, &repeats);
         pipeline.begin_backfill(|source| !config.sources.iter().any(|old| old.name == source.name));
     }
     if dropped > 0 {
@@ -547,7 +614,7 @@ fn former_tail(shared: &Shared, config: &Config, positions: &Positions) -> Optio
             Ok(tail) => return Some(tail),
             Err(error) => error!(%error, "files cannot be followed; trying again"),
         }
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        shared.heartbeat.beat();
         std::thread::sleep(WAIT_MAX);
     }
     None
@@ -572,11 +639,16 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
         .collect();
     let mut unreadable = lag.clone();
     let mut files = Vec::new();
+    let mut sizes = Vec::new();
     let mut lines = HashMap::new();
     for status in tail.status() {
         let path = &status.info.path;
         if let Some(source) = lag.get_mut(status.info.source) {
             source.1 += status.lag_bytes;
+        }
+        if let tail::FileState::Following = status.state {
+            let size = status.offset + status.lag_bytes;
+            sizes.push((path.clone(), status.info.source, size));
         }
         if let tail::FileState::Unreadable(_) = status.state
             && let Some(source) = unreadable.get_mut(status.info.source)
@@ -620,6 +692,7 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
     figures.files = files;
     figures.lag = lag;
     figures.unreadable = unreadable;
+    figures.sizes = sizes;
     shared.fresh.notify_all();
 }
 
@@ -632,8 +705,9 @@ impl Shared {
         lock(&self.config).clone()
     }
 
-    /// What the reading thread says of its files, fresh if it answers in time.
-    fn figures(&self) -> MutexGuard<'_, Figures> {
+    /// What the reading thread says of its files, fresh if it answers in time; if not, what was appended since is added
+    /// to its lag.
+    fn figures(&self) -> Figures {
         let figures = lock(&self.figures);
         let number = figures.number;
         self.asked.store(true, Ordering::SeqCst);
@@ -641,7 +715,17 @@ impl Shared {
         let waited = self
             .fresh
             .wait_timeout_while(figures, FIGURES_WAIT, |figures| figures.number == number);
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        let (figures, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut figures = figures.clone();
+        if waited.timed_out() {
+            for (path, source, size) in &figures.sizes {
+                let now = std::fs::metadata(path).map_or(*size, |metadata| metadata.len());
+                if let Some((_, lag)) = figures.lag.get_mut(*source) {
+                    *lag += now.saturating_sub(*size);
+                }
+            }
+        }
+        figures
     }
 
     fn checkpoint_age(&self) -> Option<Duration> {
@@ -708,6 +792,7 @@ impl App for Shared {
         );
         let of = |(metric, count): (&Arc<str>, u64)| (metric.clone(), count);
         let series_evicted = table.evictions().map(of).collect();
+        let implausible_values = table.implausible().map(of).collect();
         drop(table);
         let rule_counts = core.rule_counts();
         let at_scrape = AtScrape {
@@ -730,6 +815,7 @@ impl App for Shared {
             rules_loaded: core.rules().rules.len() as u64,
             series_budget: self.config().limits.table.series as u64,
             series_evicted,
+            implausible_values,
             repeats_dropped: [
                 ("implausible".into(), rule_counts.repeats_implausible),
                 ("unattributed".into(), rule_counts.repeats_unattributed),
@@ -799,6 +885,10 @@ impl App for Shared {
         };
         drop((table, rule_counts));
         status
+    }
+
+    fn healthy(&self) -> bool {
+        self.heartbeat.age() < HANGS_AFTER
     }
 
     fn forget(&self, appliance: &str) -> Result<bool, String> {

@@ -27,7 +27,8 @@ use events::{EventSlots, EventTimestamp};
 use repeats::Last;
 pub use repeats::Repeats;
 use standard::{
-    EVENTS, LAST_MESSAGE, MESSAGES, RULE_METRICS, SEVERITIES, UNMATCHED, standard_metrics,
+    EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, SEVERITIES, UNMATCHED,
+    standard_metrics,
 };
 use zeros::Zeros;
 
@@ -263,6 +264,15 @@ impl Core {
         table.expire_appliances();
         self.trust_earned(&mut table);
         table.evict(MESSAGES);
+        table.free_away();
+    }
+
+    /// The clock was set, by so many seconds: what is said of times in the future is not true, and nothing is older than
+    /// before. Only while no batch is open.
+    pub fn clock_was_set(&self, now: u32, by_seconds: i64) {
+        let mut table = self.table();
+        table.set_now(now);
+        table.clock_was_set(by_seconds, &[LAST_MESSAGE, LAST_EVENT]);
     }
 
     /// Removes all that is known of an appliance; false if nothing is. Only while no batch is open.

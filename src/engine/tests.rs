@@ -280,3 +280,143 @@ fn appliances_expire_by_the_clock_and_can_be_forgotten() {
     read(&listed, NOW + day, "hsm1");
     assert_eq!(sum(&listed, "log_messages_total", &["hsm1"]), 1.0);
 }
+
+/// The clock goes a year ahead, and comes back.
+#[test]
+fn a_clock_that_is_set_ages_nothing_and_leaves_no_time_in_the_future() {
+    let year = 365 * 86_400;
+    let core = core(Limits::default(), &[]);
+    let read = |now: u32, host: &str| {
+        let mut engine = Engine::new(core.clone());
+        let line = format!("Feb 29 12:05:01 {host} NTLS[1]: info : 0 : Terminating.");
+        engine.batch(now, None).line(&mut origin(), line.as_bytes());
+    };
+    let last = |host: &str| sum(&core, "log_last_message_timestamp_seconds", &[host, "NTLS"]);
+    read(NOW, "silent");
+    core.clock_was_set(NOW + year, i64::from(year));
+    core.maintain(NOW + year);
+    assert_eq!(last("silent"), f64::from(NOW));
+    read(NOW + year, "falls-silent");
+    core.clock_was_set(NOW + 60, -i64::from(year));
+    core.maintain(NOW + 60);
+    assert_eq!(last("silent"), f64::from(NOW));
+    assert_eq!(last("falls-silent"), f64::from(NOW + 60));
+    // They expire as if nothing had happened.
+    core.maintain(NOW + 30 * 86_400 - 1);
+    assert_eq!(core.table().appliances().len(), 2);
+    core.maintain(NOW + 30 * 86_400 + 60);
+    assert_eq!(core.table().appliances().len(), 0);
+}
+
+/// A fan that stops, or turns again.
+fn fan(name: &str, event: &str) -> String {
+    let reading = match event {
+        "going low" => "500 <",
+        _ => "9800 >",
+    };
+    format!(
+        "Feb 29 12:05:01 hsm1 ipmievd: Fan sensor {name} . Lower Critical {event}  (Reading {reading} Threshold 2000 RPM)"
+    )
+}
+
+/// Forged sensor names do not hide a fan that fails, in the same batch and in later ones.
+#[test]
+fn a_flood_of_sensors_does_not_hide_a_real_fault() {
+    let core = core(Limits::default(), &[]);
+    let mut engine = Engine::new(core.clone());
+    let state = |name: &str| sum(&core, "ipmi_sensor_state", &["hsm1", name]);
+    let mut lines = origin();
+    lines.appliance = Some("hsm1".into());
+    for round in 0..3 {
+        let mut batch = engine.batch(NOW + round, None);
+        // It is known before, and pushed out by those that come after it.
+        batch.line(&mut lines, fan("Fan2A", "going low").as_bytes());
+        batch.line(&mut lines, fan("Fan2A", "going high").as_bytes());
+        for forged in 0..3_000 {
+            let name = format!("x{round}x{forged}");
+            batch.line(&mut lines, fan(&name, "going high").as_bytes());
+        }
+        batch.line(&mut lines, fan("Fan2A", "going low").as_bytes());
+        drop(batch);
+        assert_eq!(state("Fan2A"), 2.0);
+        // Others that are well do not push it out.
+        let mut batch = engine.batch(NOW + round, None);
+        for forged in 0..3_000 {
+            let name = format!("y{round}y{forged}");
+            batch.line(&mut lines, fan(&name, "going high").as_bytes());
+        }
+        drop(batch);
+        assert_eq!(state("Fan2A"), 2.0);
+        core.maintain(NOW + round);
+        assert_eq!(state("Fan2A"), 2.0);
+    }
+    assert!(
+        core.table()
+            .evictions()
+            .map(|(_, count)| count)
+            .sum::<u64>()
+            > 0
+    );
+}
+
+#[test]
+fn the_gauges_of_other_are_the_worst_of_all() {
+    let limits = Limits {
+        appliances: 1,
+        ..Limits::default()
+    };
+    let core = core(limits, &[]);
+    let mut engine = Engine::new(core.clone());
+    let mut lines = origin();
+    let mut batch = engine.batch(NOW, None);
+    for (host, event) in [
+        ("hsm1", "going high"),
+        ("hsm7", "going low"),
+        ("hsm8", "going high"),
+    ] {
+        let line = fan("Fan2A", event).replace("hsm1", host);
+        batch.line(&mut lines, line.as_bytes());
+    }
+    drop(batch);
+    assert_eq!(sum(&core, "ipmi_sensor_state", &["other", "Fan2A"]), 2.0);
+    // Not for ever.
+    core.maintain(NOW + 86_400);
+    assert_eq!(sum(&core, "ipmi_sensor_state", &["other", "Fan2A"]), 0.0);
+}
+
+#[test]
+fn a_value_that_its_unit_does_not_allow_is_refused_and_counted() {
+    let core = core(Limits::default(), &[]);
+    let mut engine = Engine::new(core.clone());
+    let mut lines = origin();
+    let huge = "9".repeat(300);
+    let mut batch = engine.batch(NOW, None);
+    for amount in ["3", &huge, "2"] {
+        let line = format!(
+            "Feb 29 12:05:01 hsm1 sshd[7]: PAM {amount} more authentication failures; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.1"
+        );
+        batch.line(&mut lines, line.as_bytes());
+    }
+    let reading = fan("Fan2A", "going low").replace("500", "-18000000000000000000");
+    batch.line(&mut lines, reading.as_bytes());
+    drop(batch);
+    assert_eq!(
+        sum(&core, "pam_authentication_failures_total", &["hsm1"]),
+        5.0
+    );
+    assert_eq!(sum(&core, "ipmi_sensor_reading", &["hsm1"]), 0.0);
+    let table = core.table();
+    let refused: Vec<_> = table
+        .implausible()
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let refused: Vec<(&str, u64)> = refused
+        .iter()
+        .map(|(name, count)| (&***name, *count))
+        .collect();
+    let expected = [
+        ("ipmi_sensor_reading", 1),
+        ("pam_authentication_failures_total", 1),
+    ];
+    assert_eq!(refused, expected);
+}

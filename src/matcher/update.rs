@@ -18,7 +18,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use memchr::memchr2;
 
 use super::Found;
-use crate::metric::{ApplianceId, Domain, MetricId, Slot, Table, Tally, lock};
+use crate::metric::{ApplianceId, Domain, MetricId, Slot, Table, Tally, lock, plausible};
 use crate::record::{Programs, Record, starts_with};
 use crate::rules::{
     Comparison, Field, From, If, Let, Part, Rule, RuleId, RuleSet, Scope, Text, Update, Verb, Worst,
@@ -63,6 +63,8 @@ pub struct Updates {
     events: MetricId,
     /// Where the metrics of the rules begin among those of the table.
     first: u32,
+    /// By metric: the largest amount that one line may add.
+    max_amounts: Box<[f64]>,
 }
 
 /// What one thread remembers of updates to one table, open to forgetting, and what it counted.
@@ -220,6 +222,11 @@ impl Updates {
             own_len,
             events,
             first,
+            max_amounts: rules
+                .metrics
+                .iter()
+                .map(|metric| *plausible(&metric.spec.family).end())
+                .collect(),
         }
     }
 
@@ -541,6 +548,10 @@ impl Updater {
             let update = &rule.updates[step.update as usize];
             let change = match &update.verb {
                 Verb::Add(value) => match line.number(value) {
+                    Some(amount) if amount > updates.max_amounts[update.metric] => {
+                        table.get().count_implausible(updates.metric(update.metric));
+                        None
+                    }
                     Some(amount) if amount < 0.0 => {
                         refuse(&mut self.negative_amounts, found.rule);
                         None

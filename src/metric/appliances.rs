@@ -147,6 +147,28 @@ impl Table {
         gone.len()
     }
 
+    /// The clock was set by so many seconds: whatever was touched is as old as before, and gauges of these metrics, which
+    /// hold times, are not in the future.
+    pub(crate) fn clock_was_set(&mut self, by_seconds: i64, times: &[MetricId]) {
+        let moved = |time: u32| {
+            let time = i64::from(time).saturating_add(by_seconds);
+            time.clamp(0, i64::from(self.now)) as u32
+        };
+        self.touched
+            .iter_mut()
+            .for_each(|time| *time = moved(*time));
+        let appliances = self.appliances.iter_mut();
+        appliances.for_each(|one| one.since = moved(one.since));
+        let now = f64::from(self.now);
+        for (label, value) in self.labels.iter().zip(&mut self.values) {
+            if let Some(label) = label
+                && times.contains(&label.metric)
+            {
+                *value = value.min(now);
+            }
+        }
+    }
+
     /// Removes an appliance with all its series. False if it is not known.
     pub fn forget_appliance(&mut self, name: &str) -> bool {
         let Some(&id) = self.appliance_ids.get(name) else {

@@ -5,12 +5,15 @@
 
 mod appliances;
 mod budget;
+mod gauges;
+mod plausible;
 mod snapshot;
 mod table;
 mod tally;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use plausible::plausible;
 pub use snapshot::{Restored, SavedAmount, SavedRepeat};
 pub use table::{Limits, Mirror, Saved, SavedSeries, Table};
 pub use tally::Tally;

@@ -1,5 +1,6 @@
 //! Series by slot: a dense array of values, and an index from labels to slots that only the cold path asks.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
@@ -8,6 +9,8 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use super::appliances::Appliance;
 use super::budget::Usage;
+use super::gauges::Away;
+use super::plausible::{is_low_worse, plausible};
 use super::{
     ApplianceId, Domain, Family, Kind, MetricId, OTHER, SavedRepeat, Series, Slot, Snapshot, Spec,
     Tally, tally::Tallied,
@@ -21,6 +24,9 @@ const AT_ZERO_SECONDS: u32 = 8;
 
 /// No scrape has shown the counter yet; see [`Table::zero_until`].
 const UNSHOWN: u32 = u32::MAX;
+
+/// How long the worst value of all appliances that have no series of their own is told, in seconds.
+const OTHER_EXPIRE_SECONDS: u32 = 86_400;
 
 /// How much the table may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +84,12 @@ pub struct Table {
     pub(super) wants_eviction: bool,
     /// By metric: series that were removed for others.
     pub(super) evicted: Vec<u64>,
+    /// By metric: the values that its unit allows, how many were refused, and whether a lower one is worse.
+    pub(super) plausible: Vec<RangeInclusive<f64>>,
+    pub(super) implausible: Vec<u64>,
+    pub(super) is_low_worse: Vec<bool>,
+    /// Gauges that gave way.
+    pub(super) away: Away,
     hasher: DefaultHashBuilder,
     /// Label values, each kept once.
     pub(super) strings: HashSet<Arc<str>>,
@@ -90,7 +102,9 @@ pub struct Table {
     /// By slot. A slot without label is free.
     pub(super) labels: Vec<Option<Label>>,
     /// By slot.
-    values: Vec<f64>,
+    pub(super) values: Vec<f64>,
+    /// By slot: it was set, and does not merely exist.
+    pub(super) is_set: Vec<bool>,
     /// By slot: when it was last touched, seconds since 1970.
     pub(super) touched: Vec<u32>,
     /// By slot: until when a counter that was born is shown at 0, seconds since 1970. [`UNSHOWN`] before its first scrape,
@@ -128,6 +142,13 @@ impl Table {
             counts: vec![(0, 0); specs.len()],
             births: vec![0; specs.len()],
             evicted: vec![0; specs.len()],
+            plausible: specs.iter().map(|spec| plausible(&spec.family)).collect(),
+            implausible: vec![0; specs.len()],
+            is_low_worse: specs
+                .iter()
+                .map(|spec| is_low_worse(&spec.family))
+                .collect(),
+            away: Away::default(),
             usage: Usage::default(),
             wants_eviction: false,
             specs,
@@ -141,6 +162,7 @@ impl Table {
             exclusive: false,
             labels: Vec::new(),
             values: Vec::new(),
+            is_set: Vec::new(),
             touched: Vec::new(),
             zero_until: Vec::new(),
             changed: Vec::new(),
@@ -172,6 +194,8 @@ impl Table {
         self.appliance_ids.retain(|_, id| *id == OTHER);
         self.labels.clear();
         self.values.clear();
+        self.is_set.clear();
+        self.away = Away::default();
         self.touched.clear();
         self.zero_until.clear();
         self.changed.clear();
@@ -256,6 +280,9 @@ impl Table {
         if let Some(slot) = self.find(metric, appliance, test, &folded) {
             return slot;
         }
+        if let Some(slot) = self.find_away(metric, appliance, test, &folded) {
+            return slot;
+        }
         let count = self.counts[metric.0 as usize].0;
         let own = self
             .groups
@@ -268,6 +295,9 @@ impl Table {
             return self.insert(metric, appliance, test, &folded);
         }
         self.wants_eviction |= is_budget_full;
+        if kind == Kind::Gauge && !is_metric_full && self.make_space(metric, appliance, test) {
+            return self.insert(metric, appliance, test, &folded);
+        }
         self.counts[metric.0 as usize].1 += 1;
         if kind == Kind::Gauge {
             return Slot::NONE;
@@ -334,30 +364,34 @@ impl Table {
             since: self.epoch,
             values,
         };
-        self.usage.add_series(label.values.len());
         let zero_until = match counter && !self.catching_up {
             true => UNSHOWN,
             false => 0,
         };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                let at = slot.0 as usize;
-                self.labels[at] = Some(label);
-                self.values[at] = 0.0;
-                self.touched[at] = self.now;
-                self.zero_until[at] = zero_until;
-                slot
-            }
-            None => {
-                let slot = Slot(self.labels.len() as u32);
-                self.labels.push(Some(label));
-                self.values.push(0.0);
-                self.touched.push(self.now);
-                self.zero_until.push(zero_until);
-                self.is_changed.push(false);
-                slot
-            }
-        };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let slot = Slot(self.labels.len() as u32);
+            self.labels.push(None);
+            self.values.push(0.0);
+            self.is_set.push(false);
+            self.touched.push(0);
+            self.zero_until.push(0);
+            self.is_changed.push(false);
+            slot
+        });
+        let at = slot.0 as usize;
+        self.values[at] = 0.0;
+        self.is_set[at] = false;
+        self.touched[at] = self.now;
+        self.zero_until[at] = zero_until;
+        self.enter(slot, label, hash);
+        slot
+    }
+
+    /// Enters a series at a slot that has none.
+    pub(super) fn enter(&mut self, slot: Slot, label: Label, hash: u64) {
+        let (metric, appliance, test) = (label.metric, label.appliance, label.test);
+        self.usage.add_series(label.values.len());
+        self.labels[slot.0 as usize] = Some(label);
         self.change(slot);
         let (labels, hasher) = (&self.labels, &self.hasher);
         self.index.insert_unique(hash, slot, |slot| {
@@ -372,7 +406,6 @@ impl Table {
             .push(slot);
         self.counts[metric.0 as usize].0 += 1;
         self.births[metric.0 as usize] += 1;
-        slot
     }
 
     /// How many series of a metric were ever made; 0 for one that is not there.
@@ -413,15 +446,6 @@ impl Table {
     pub fn add(&mut self, slot: Slot, amount: f64) {
         if let Some(value) = self.values.get_mut(slot.0 as usize) {
             *value = (*value + amount).clamp(f64::MIN, f64::MAX);
-            self.touched[slot.0 as usize] = self.now;
-        }
-    }
-
-    /// Sets a gauge and marks it as touched.
-    #[inline]
-    pub fn set(&mut self, slot: Slot, new: f64) {
-        if let Some(value) = self.values.get_mut(slot.0 as usize) {
-            *value = new;
             self.touched[slot.0 as usize] = self.now;
         }
     }
@@ -513,7 +537,10 @@ impl Table {
             let Some(label) = &self.labels[at] else {
                 continue;
             };
-            let Some(seconds) = self.specs[label.metric.0 as usize].expire_seconds else {
+            let spec = &self.specs[label.metric.0 as usize];
+            let of_other = (label.appliance == OTHER && spec.family.kind == Kind::Gauge)
+                .then_some(OTHER_EXPIRE_SECONDS);
+            let Some(seconds) = spec.expire_seconds.or(of_other) else {
                 continue;
             };
             if self.now.saturating_sub(self.touched[at]) < seconds {
@@ -643,6 +670,10 @@ impl Table {
     /// Takes over one series; false if it means nothing any more, or finds no space.
     pub(super) fn restore_series(&mut self, series: &SavedSeries) -> bool {
         let restored = self.metric(&series.metric).and_then(|metric| {
+            let is_counter = self.specs[metric.0 as usize].family.kind == Kind::Counter;
+            if !is_counter && !self.plausible[metric.0 as usize].contains(&series.value) {
+                return None;
+            }
             let family = self.specs[metric.0 as usize].family.clone();
             if family.labels != series.labels || series.labels.len() != series.values.len() {
                 return None;
@@ -668,6 +699,7 @@ impl Table {
             _ => self.values[at] = series.value,
         }
         // A clock that was ahead must not keep it for ever.
+        self.is_set[at] = true;
         self.touched[at] = series.touched.min(self.now);
         self.zero_until[at] = series.zero_until;
         self.change(slot);
@@ -934,9 +966,17 @@ mod tests {
         assert_eq!(table.appliance("b"), ApplianceId(2));
         assert_eq!(table.appliance("c"), OTHER);
         assert_eq!(table.series(STATE, a, false, &["1"]), Slot(2));
-        assert_eq!(table.series(STATE, a, false, &["2"]), Slot::NONE);
-        let refused: Vec<_> = table.counts().map(|(_, _, refused)| refused).collect();
-        assert_eq!(refused, [2, 1]);
+        // A gauge that is full gives way.
+        assert_eq!(table.series(STATE, a, false, &["2"]), Slot(3));
+        let counts: Vec<_> = table
+            .counts()
+            .map(|(_, of, refused)| (of, refused))
+            .collect();
+        assert_eq!(counts, [(2, 2), (1, 0)]);
+        assert_eq!(table.evictions().map(|(_, count)| count).sum::<u64>(), 1);
+        // Who holds the slot of the one that gave way brings it back.
+        table.set(Slot(2), 5.0);
+        assert_eq!(shown(&table.snapshot()).last().unwrap(), "state{a,1} 5");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::config::{ApplianceFrom, Source};
 use crate::engine::{Batch, Core, Engine, EventTime, Origin, Repeats};
+use crate::heartbeat::Heartbeat;
 use crate::line::{Line, LineBuffer};
 use crate::metric::{SavedRepeat, lock};
 use crate::own_metrics::OwnMetrics;
@@ -61,6 +62,7 @@ pub struct Pipeline {
     /// By source: what is read of it was there before it was ever followed.
     backfilling: Vec<bool>,
     limits: Limits,
+    heartbeat: Arc<Heartbeat>,
     files: HashMap<FileId, Arc<Open>>,
     paths: HashMap<PathBuf, Arc<Mutex<PathCounts>>>,
     /// What the last lines of each path counted, over its rotations.
@@ -173,6 +175,7 @@ impl Pipeline {
             own,
             backfilling: vec![false; sources.len()],
             sources,
+            heartbeat: Arc::default(),
             limits,
             files: HashMap::new(),
             paths: HashMap::new(),
@@ -217,6 +220,11 @@ impl Pipeline {
         self.restore_repeats(&core, &repeats);
         self.workers = Workers::new(core.clone(), self.limits.threads);
         self.engine = Engine::new(core);
+    }
+
+    /// Beats whenever a piece of a file is counted or handed to a worker.
+    pub(crate) fn set_heartbeat(&mut self, heartbeat: Arc<Heartbeat>) {
+        self.heartbeat = heartbeat;
     }
 
     /// Dates the notable events of these sources by their lines until [`Self::finish_backfill`]: they are followed for the
@@ -336,6 +344,7 @@ impl Sink for Pipeline {
             return;
         };
         self.dirty = true;
+        self.heartbeat.beat();
         let several_are_busy = chunk.len() >= MUCH_BYTES
             && self.busy.replace(file).is_some_and(|last| last != file)
             && self.workers.are_allowed();

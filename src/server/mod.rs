@@ -49,6 +49,8 @@ pub trait App: Send + Sync + 'static {
     fn status(&self) -> Status;
     /// Whether the backlog found at start has been applied. Until then scrapes are refused.
     fn ready(&self) -> bool;
+    /// Whether whoever reads makes progress.
+    fn healthy(&self) -> bool;
     /// Reads settings and rules anew.
     ///
     /// # Errors
@@ -350,7 +352,13 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
     }
     let app = shared.app.clone();
     match path {
-        "/-/healthy" => text(StatusCode::OK, "healthy\n"),
+        "/-/healthy" => match app.healthy() {
+            true => text(StatusCode::OK, "healthy\n"),
+            false => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the reading thread makes no progress\n",
+            ),
+        },
         "/-/ready" => {
             blocking(move || {
                 if app.ready() {

@@ -108,6 +108,7 @@ fn exporter_itself() -> Vec<Row> {
         series_budget: 1,
         series_evicted: one(),
         repeats_dropped: one(),
+        implausible_values: one(),
         expected_appliances: vec!["one".into()],
         checkpoint_age_seconds: Some(1.0),
     };

@@ -95,6 +95,10 @@ impl App for TestApp {
         self.reload.lock().unwrap().clone()
     }
 
+    fn healthy(&self) -> bool {
+        true
+    }
+
     fn forget(&self, appliance: &str) -> Result<bool, String> {
         Ok(self.appliances().iter().any(|known| known == appliance))
     }

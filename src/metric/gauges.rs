@@ -1,0 +1,191 @@
+//! Gauges when there is no space: unlike a counter's, their overflow cannot be a sum.
+//!
+//! An appliance whose share of a gauge is used up keeps the series of names that the pack lists; of the others, one that
+//! says nothing bad and was not touched for long gives way to the new one. The slot of a series that gave way keeps its
+//! meaning until no batch is open, so that whoever holds it can bring the series back.
+
+use hashbrown::HashMap;
+
+use super::table::Label;
+use super::{ApplianceId, Domain, Kind, MetricId, OTHER, Slot, Table};
+
+/// Series looked at to find one that can go: the clock hand of an approximate LRU.
+const LOOKED_AT: usize = 32;
+/// Series that gave way and whose slots are not free yet; beyond that further ones are refused.
+const AWAY_MAX: usize = 1 << 16;
+/// Beyond this many, their slots are wanted back.
+const AWAY_MANY: usize = 1 << 13;
+
+/// Series that gave way, until their slots are free.
+#[derive(Debug, Default)]
+pub(super) struct Away {
+    labels: HashMap<Slot, Label>,
+    by_hash: HashMap<u64, Slot>,
+    hand: usize,
+}
+
+impl Table {
+    /// Makes space for another series of a gauge; false if none can give way.
+    pub(super) fn make_space(
+        &mut self,
+        metric: MetricId,
+        appliance: ApplianceId,
+        test: bool,
+    ) -> bool {
+        let Some(slots) = self.groups.get(&(metric, appliance, test)) else {
+            return false;
+        };
+        if self.away.labels.len() >= AWAY_MAX {
+            return false;
+        }
+        let low_is_worse = self.is_low_worse[metric.0 as usize];
+        let looked_at = (0..slots.len().min(LOOKED_AT))
+            .map(|step| slots[(self.away.hand + step) % slots.len()]);
+        let oldest = looked_at
+            .filter(|slot| !self.is_listed(*slot))
+            .min_by_key(|slot| {
+                let at = slot.0 as usize;
+                // Readings differ in more than how bad they are: what is above 2 is only compared by age.
+                let value = self.values[at].clamp(0.0, 2.0) as u8;
+                let badness = if low_is_worse { 2 - value } else { value };
+                (badness, self.touched[at])
+            });
+        self.away.hand = self.away.hand.wrapping_add(LOOKED_AT);
+        let Some(slot) = oldest else { return false };
+        let Some(label) = self.labels[slot.0 as usize].clone() else {
+            return false;
+        };
+        self.evicted[metric.0 as usize] += 1;
+        self.remove(slot);
+        // It is not free yet.
+        self.free.pop();
+        let hash = self.hash_of_label(&label);
+        self.away.by_hash.insert(hash, slot);
+        self.away.labels.insert(slot, label);
+        self.wants_eviction |= self.away.labels.len() >= AWAY_MANY;
+        true
+    }
+
+    /// Whether the pack lists the values of a series.
+    fn is_listed(&self, slot: Slot) -> bool {
+        let Some(label) = &self.labels[slot.0 as usize] else {
+            return false;
+        };
+        let domains = &self.specs[label.metric.0 as usize].domains;
+        let mut values = domains.iter().zip(&label.values[1..]);
+        values.all(|(domain, value)| match domain {
+            Domain::OneOf(_) => true,
+            Domain::Any(known) => known.contains(value),
+        })
+    }
+
+    fn hash_of_label(&self, label: &Label) -> u64 {
+        let values = label.values[1..].iter().map(|value| &**value);
+        self.hash(label.metric, label.appliance, label.test, values)
+    }
+
+    /// The series with these labels, if it gave way.
+    pub(super) fn find_away(
+        &self,
+        metric: MetricId,
+        appliance: ApplianceId,
+        test: bool,
+        values: &[&str],
+    ) -> Option<Slot> {
+        if self.away.labels.is_empty() {
+            return None;
+        }
+        let hash = self.hash(metric, appliance, test, values.iter().copied());
+        let slot = *self.away.by_hash.get(&hash)?;
+        let label = self.away.labels.get(&slot)?;
+        let same = label.metric == metric
+            && label.appliance == appliance
+            && label.test == test
+            && label.values[1..]
+                .iter()
+                .map(|value| &**value)
+                .eq(values.iter().copied());
+        same.then_some(slot)
+    }
+
+    /// Brings back a series that gave way; another one may have to. False if there is none, or no space.
+    pub(super) fn bring_back(&mut self, slot: Slot) -> bool {
+        let Some(label) = self.away.labels.get(&slot) else {
+            return false;
+        };
+        let group = (label.metric, label.appliance, label.test);
+        let own = self.groups.get(&group).map_or(0, Vec::len);
+        let is_full =
+            own >= self.limits.series_per_metric_and_appliance || !self.has_space(label.appliance);
+        if is_full && !self.make_space(group.0, group.1, group.2) {
+            return false;
+        }
+        let Some(label) = self.away.labels.remove(&slot) else {
+            return false;
+        };
+        let hash = self.hash_of_label(&label);
+        self.away.by_hash.remove(&hash);
+        self.enter(slot, label, hash);
+        true
+    }
+
+    /// Frees the slots of series that gave way. Only while no batch is open.
+    pub(crate) fn free_away(&mut self) {
+        if self.away.labels.is_empty() {
+            return;
+        }
+        self.away.by_hash.clear();
+        let slots: Vec<Slot> = self.away.labels.drain().map(|(slot, _)| slot).collect();
+        self.free.extend(slots);
+        self.finish_removal();
+    }
+
+    /// Sets a gauge and marks it as touched. A value that its unit does not allow is refused and counted.
+    pub fn set(&mut self, slot: Slot, new: f64) {
+        let at = slot.0 as usize;
+        if at >= self.values.len() {
+            return;
+        }
+        if self.labels[at].is_none() && !self.bring_back(slot) {
+            return;
+        }
+        let Some(label) = &self.labels[at] else {
+            return;
+        };
+        let metric = label.metric.0 as usize;
+        if !self.plausible[metric].contains(&new) {
+            self.implausible[metric] += 1;
+            return;
+        }
+        let family = &self.specs[metric].family;
+        // `other` is many appliances: the worst of them is told, until nobody has said so for long.
+        if label.appliance == OTHER && family.kind == Kind::Gauge && self.is_set[at] {
+            let is_better = match self.is_low_worse[metric] {
+                true => new > self.values[at],
+                false => new < self.values[at],
+            };
+            if is_better {
+                return;
+            }
+        }
+        self.values[at] = new;
+        self.is_set[at] = true;
+        self.touched[at] = self.now;
+    }
+
+    /// For every metric its name, and how many values were refused that its unit does not allow.
+    pub fn implausible(&self) -> impl Iterator<Item = (&std::sync::Arc<str>, u64)> {
+        let of = |id: &MetricId| {
+            let at = id.0 as usize;
+            (&self.specs[at].family.name, self.implausible[at])
+        };
+        self.by_name.iter().map(of)
+    }
+
+    /// Counts a value of a metric that its unit does not allow.
+    pub fn count_implausible(&mut self, metric: MetricId) {
+        if let Some(count) = self.implausible.get_mut(metric.0 as usize) {
+            *count += 1;
+        }
+    }
+}
