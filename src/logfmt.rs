@@ -2,8 +2,15 @@
 //!
 //! A line says `ts`, `level`, `msg`, then the event's fields in their order. Whatever a value holds, it stays on its
 //! line: control characters are escaped, so that text from a watched log cannot forge a line of ours.
+//!
+//! Logging never waits and never fails: lines go through a bounded queue to a thread that writes them ([`Stderr`]). Whether
+//! nobody reads a pipe, its reader is gone or a disk is full, the exporter goes on, and counts the lines that are lost.
 
 use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracing::field::{Field, Visit};
@@ -33,6 +40,69 @@ where
         .event_format(format)
         .with_writer(writer)
         .finish()
+}
+
+/// Lines that wait to be written.
+const QUEUE_MAX: usize = 1024;
+/// Bytes of a line; what is more is cut.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Lines that could not be written, since the start.
+static LOST: AtomicU64 = AtomicU64::new(0);
+/// Lines that are queued or being written.
+static QUEUED: AtomicUsize = AtomicUsize::new(0);
+
+/// Lines that could not be written, since the start.
+pub fn lost_lines() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// Waits until all lines are written, but not longer than `limit`.
+pub fn flush(limit: Duration) {
+    let deadline = Instant::now() + limit;
+    while QUEUED.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Standard error, for [`subscriber`]. Each write is one line, queued for a thread of its own.
+#[derive(Clone)]
+pub struct Stderr(SyncSender<Vec<u8>>);
+
+impl Stderr {
+    /// Starts the thread. If there can be none, all lines are lost.
+    pub fn start() -> Self {
+        let (sender, lines) = sync_channel(QUEUE_MAX);
+        let writing = std::thread::Builder::new().name("log".into());
+        let _ = writing.spawn(move || write_lines(&lines, io::stderr()));
+        Self(sender)
+    }
+}
+
+fn write_lines(lines: &Receiver<Vec<u8>>, mut out: impl io::Write) {
+    while let Ok(line) = lines.recv() {
+        if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        QUEUED.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl io::Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let cut = line.get(..LINE_BYTES_MAX);
+        let kept = cut.map_or_else(|| line.to_vec(), |cut| [cut, b"\n"].concat());
+        QUEUED.fetch_add(1, Ordering::SeqCst);
+        if self.0.try_send(kept).is_err() {
+            QUEUED.fetch_sub(1, Ordering::SeqCst);
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl<S, N> FormatEvent<S, N> for Format
