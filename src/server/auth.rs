@@ -1,30 +1,38 @@
 //! Basic authentication against bcrypt hashes.
 //!
-//! Bcrypt is slow on purpose, so passwords that were right are remembered, one password is tried at a time, and an
-//! unknown user costs what a known one does.
+//! Bcrypt is slow on purpose. So passwords that were right are cached, one password is tried at a time, and of each address
+//! only one waits for that: who guesses holds up others by one attempt. Every attempt costs the same, whether the user
+//! is known or not.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// Passwords that were right before they are forgotten and tried anew.
-const REMEMBERED_MAX: usize = 100;
+use crate::metric::lock;
+
+/// Right passwords that are cached.
+const CACHED_MAX: usize = 100;
 
 pub(super) struct Passwords {
     /// User, hash and password. The hash is part of it, so that a changed one counts at once. Wrong passwords are not
-    /// kept: whoever guesses shall neither fill the table nor be answered fast.
-    right: Mutex<HashSet<(String, String, String)>>,
-    turn: Semaphore,
+    /// kept: whoever guesses shall neither fill the cache nor be answered fast.
+    right: std::sync::Mutex<HashSet<(String, String, String)>>,
+    /// One attempt at a time, in order.
+    turn: Arc<Mutex<()>>,
+    /// One attempt of an address, which waits for its turn; of those that have one.
+    by_address: std::sync::Mutex<HashMap<IpAddr, Arc<Mutex<()>>>>,
 }
 
 impl Passwords {
     pub(super) fn new() -> Self {
         Self {
-            right: Mutex::default(),
-            turn: Semaphore::new(1),
+            right: std::sync::Mutex::default(),
+            turn: Arc::default(),
+            by_address: std::sync::Mutex::default(),
         }
     }
 
@@ -33,40 +41,70 @@ impl Passwords {
         &self,
         users: &BTreeMap<String, String>,
         authorization: Option<&str>,
+        address: IpAddr,
     ) -> bool {
         let Some((user, password)) = authorization.and_then(credentials) else {
             return false;
         };
-        // For an unknown user some known user's hash is tried and the outcome thrown away.
-        let known = users.get(&user);
-        let Some(hash) = known.or_else(|| users.values().next()) else {
+        let cost_max = users.values().filter_map(|hash| cost(hash)).max();
+        let Some(cost_max) = cost_max else {
             return false;
         };
-        let entry = (user, hash.clone(), password);
-        if known.is_some() && self.right().contains(&entry) {
+        let known = users.get(&user).cloned();
+        let is_cached = |hash: &String| {
+            lock(&self.right).contains(&(user.clone(), hash.clone(), password.clone()))
+        };
+        if known.as_ref().is_some_and(is_cached) {
             return true;
         }
-        let Ok(_turn) = self.turn.acquire().await else {
-            return false;
-        };
-        let (hash, password) = (entry.1.clone(), entry.2.clone());
-        let right = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash))
-            .await
-            .is_ok_and(|verified| verified.unwrap_or(false));
-        if !right || known.is_none() {
-            return false;
+        let turn = self.turn(address).await;
+        let (hash, attempt) = (known.clone(), password.clone());
+        let right = tokio::task::spawn_blocking(move || {
+            // Should the client go away meanwhile, the next attempt waits for this one nevertheless.
+            let _turn = turn;
+            verify(&attempt, hash.as_deref(), cost_max)
+        });
+        let right = right.await.unwrap_or(false);
+        if let Some(hash) = known.filter(|_| right) {
+            let mut cached = lock(&self.right);
+            if cached.len() >= CACHED_MAX {
+                cached.clear();
+            }
+            cached.insert((user, hash, password));
         }
-        let mut remembered = self.right();
-        if remembered.len() >= REMEMBERED_MAX {
-            remembered.clear();
-        }
-        remembered.insert(entry);
-        true
+        right
     }
 
-    fn right(&self) -> MutexGuard<'_, HashSet<(String, String, String)>> {
-        self.right.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn turn(&self, address: IpAddr) -> [OwnedMutexGuard<()>; 2] {
+        let own = {
+            let mut by_address = lock(&self.by_address);
+            by_address.retain(|_, queue| Arc::strong_count(queue) > 1);
+            by_address.entry(address).or_default().clone()
+        };
+        let own = own.lock_owned().await;
+        [self.turn.clone().lock_owned().await, own]
     }
+}
+
+/// Takes as long as a hash of the highest cost, 2^`cost_max`, whatever the user's own costs and whether there is one:
+/// 2^c for that, and 2^c + 2^(c+1) + … + 2^(`cost_max`-1) for nothing.
+fn verify(password: &str, hash: Option<&str>, cost_max: u32) -> bool {
+    let own = hash.and_then(cost);
+    let right = hash.is_some_and(|hash| bcrypt::verify(password, hash).unwrap_or(false));
+    let idle = match own {
+        Some(cost) => cost..cost_max,
+        None => cost_max..cost_max + 1,
+    };
+    for cost in idle {
+        let _ = bcrypt::hash_with_salt(password, cost, [0; 16]);
+    }
+    right
+}
+
+/// The cost of a bcrypt hash; nothing if it is none.
+pub(super) fn cost(hash: &str) -> Option<u32> {
+    let parts: bcrypt::HashParts = hash.parse().ok()?;
+    Some(parts.get_cost())
 }
 
 fn credentials(authorization: &str) -> Option<(String, String)> {
@@ -81,7 +119,68 @@ fn credentials(authorization: &str) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn unknown_users_cost_what_known_ones_do() {
+        let users = BTreeMap::from([
+            ("ann".to_owned(), bcrypt::hash("x", 4).unwrap()),
+            ("bob".to_owned(), bcrypt::hash("x", 8).unwrap()),
+        ]);
+        let took = |user: &str| {
+            let hash = users.get(user).map(String::as_str);
+            let attempt = || {
+                let begun = Instant::now();
+                assert!(!verify("wrong", hash, 8));
+                begun.elapsed()
+            };
+            (0..5).map(|_| attempt()).min().unwrap()
+        };
+        let [ann, bob, eve] = ["ann", "bob", "eve"].map(took);
+        // A cost of 4 would take a sixteenth.
+        for other in [ann, eve] {
+            assert!(
+                other < bob * 3 && bob < other * 3,
+                "{ann:?} {bob:?} {eve:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn guessers_hold_up_others_by_one_attempt() {
+        let users = BTreeMap::from([("ann".to_owned(), bcrypt::hash("right", 8).unwrap())]);
+        let basic = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
+        let passwords = Arc::new(Passwords::new());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+            let mut guesses = tokio::task::JoinSet::new();
+            for guess in 0..60 {
+                let (passwords, users) = (passwords.clone(), users.clone());
+                let guess = basic(&format!("ann:{guess}"));
+                guesses
+                    .spawn(async move { passwords.admit(&users, Some(&guess), elsewhere).await });
+            }
+            tokio::task::yield_now().await;
+            let right = basic("ann:right");
+            let admitted = passwords.admit(&users, Some(&right), HERE);
+            let admitted = tokio::time::timeout(Duration::from_secs(60), admitted).await;
+            assert!(admitted.unwrap());
+            let mut done = 0;
+            while guesses.try_join_next().is_some() {
+                done += 1;
+            }
+            assert!(done <= 2, "{done} guesses came first");
+        });
+    }
 
     #[test]
     fn who_is_admitted() {
@@ -110,12 +209,13 @@ mod tests {
             (Some("Bearer x".to_owned()), false),
             (Some(String::new()), false),
         ] {
-            let admitted = runtime.block_on(passwords.admit(&users, authorization.as_deref()));
+            let admitted =
+                runtime.block_on(passwords.admit(&users, authorization.as_deref(), HERE));
             assert_eq!(admitted, expected, "{authorization:?}");
         }
         // A new hash counts at once, whatever is remembered.
         let changed = BTreeMap::from([("ann".to_owned(), hash("other"))]);
         let old = basic("ann:a:b c");
-        assert!(!runtime.block_on(passwords.admit(&changed, Some(&old))));
+        assert!(!runtime.block_on(passwords.admit(&changed, Some(&old), HERE)));
     }
 }

@@ -8,18 +8,20 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderName, HeaderValue};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, de};
 use tokio_rustls::rustls::ServerConfig;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::tls;
+use super::certificate::{self, Validity};
+use super::{auth, tls};
 use crate::diagnostic::{Diagnostic, Document, Path, Problems, nearest};
 
 /// The file as last read without fault.
@@ -42,11 +44,18 @@ type Seen = Vec<(PathBuf, u128)>;
 /// What the file says.
 pub(super) struct Loaded {
     pub(super) tls: Option<Arc<ServerConfig>>,
+    /// When the first certificate of the chain expires.
+    expiry: Option<Timestamp>,
+    /// What an operator should know of certificate and key.
+    warnings: Vec<String>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// Bcrypt hashes by user; nobody is asked for a password if there are none.
     pub(super) users: BTreeMap<String, String>,
     bucket: Option<Mutex<Bucket>>,
 }
+
+/// The highest cost of a bcrypt hash. An attempt takes twice as long with each more; with this one, about two seconds.
+const COST_MAX: u32 = 15;
 
 /// A wrong file is not parsed again before.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -59,6 +68,7 @@ impl WebConfig {
     pub fn load(path: impl Into<PathBuf>) -> Result<Self, Vec<Diagnostic>> {
         let path = path.into();
         let (loaded, seen) = load(&path)?;
+        loaded.warn(&path);
         Ok(Self {
             path,
             state: Mutex::new(State {
@@ -99,6 +109,7 @@ impl WebConfig {
         match loaded {
             Ok((loaded, seen)) => {
                 tracing::info!(file = %self.path.display(), "web configuration read anew");
+                loaded.warn(&self.path);
                 *state = State {
                     current: Arc::new(loaded),
                     seen,
@@ -113,6 +124,12 @@ impl WebConfig {
             }
         }
         state.current.clone()
+    }
+
+    /// When the certificate expires, or the first one of its chain, Unix time in seconds; nothing without TLS.
+    pub fn certificate_expiry(&self) -> Option<f64> {
+        let expiry = self.lock().current.expiry?;
+        Some(expiry.as_second() as f64)
     }
 
     /// There is TLS; that does not change.
@@ -136,6 +153,12 @@ impl fmt::Debug for WebConfig {
 }
 
 impl Loaded {
+    fn warn(&self, file: &FilePath) {
+        for warning in &self.warnings {
+            tracing::warn!(file = %file.display(), "{warning}");
+        }
+    }
+
     /// Takes a request's token, if there is a rate limit.
     pub(super) fn admits(&self, now: Instant) -> bool {
         self.bucket.as_ref().is_none_or(|bucket| {
@@ -262,10 +285,15 @@ fn load(path: &FilePath) -> Result<(Loaded, Seen), Vec<Diagnostic>> {
             let directory = path.parent().unwrap_or(FilePath::new(""));
             let users = file.basic_auth_users.unwrap_or_default();
             check_users(&users, &mut problems);
+            let mut warnings = Vec::new();
+            let tls = file.tls_server_config.and_then(|settings| {
+                load_tls(settings, directory, &mut seen, &mut warnings, &mut problems)
+            });
+            let (tls, expiry) = tls.unzip();
             Loaded {
-                tls: file
-                    .tls_server_config
-                    .and_then(|settings| load_tls(settings, directory, &mut seen, &mut problems)),
+                tls,
+                expiry: expiry.flatten(),
+                warnings,
                 headers: headers(file.http_server_config.unwrap_or_default(), &mut problems),
                 users,
                 bucket: bucket(file.rate_limit.unwrap_or_default(), &mut problems),
@@ -290,14 +318,21 @@ fn unreadable(file: &str, error: &str) -> Diagnostic {
 
 fn check_users(users: &BTreeMap<String, String>, problems: &mut Problems<'_>) {
     for (user, hash) in users {
-        if bcrypt::HashParts::from_str(hash).is_err() {
-            // The key is quoted, not the value: it may be the password itself.
-            problems.key(
-                &Path::root().then("basic_auth_users").then(user.as_str()),
-                "the password of this user is not a bcrypt hash",
-                Some("make one with `htpasswd -nBC 10 \"\"`".into()),
-            );
-        }
+        let wrong = match auth::cost(hash) {
+            None => "the password of this user is not a bcrypt hash".to_owned(),
+            Some(cost) if cost > COST_MAX => {
+                format!(
+                    "the password of this user has a bcrypt cost of {cost}, at most {COST_MAX} is possible"
+                )
+            }
+            Some(_) => continue,
+        };
+        // The key is quoted, not the value: it may be the password itself.
+        problems.key(
+            &Path::root().then("basic_auth_users").then(user.as_str()),
+            wrong,
+            Some("make one with `htpasswd -nBC 10 \"\"`".into()),
+        );
     }
 }
 
@@ -360,8 +395,9 @@ fn load_tls(
     settings: TlsServerConfig,
     directory: &FilePath,
     seen: &mut Seen,
+    warnings: &mut Vec<String>,
     problems: &mut Problems<'_>,
-) -> Option<Arc<ServerConfig>> {
+) -> Option<(Arc<ServerConfig>, Option<Timestamp>)> {
     let mut pem = |inline: Option<String>, file: Option<String>, key: &'static str| {
         // As the toolkit does it: a file goes before text in place.
         let Some(file) = file.filter(|file| !file.is_empty()) else {
@@ -378,6 +414,12 @@ fn load_tls(
         let path = directory.join(file);
         match fs::read(&path) {
             Ok(bytes) => {
+                if key == "key_file" && is_readable_by_all(&path) {
+                    warnings.push(format!(
+                        "every user can read the private key {}",
+                        path.display()
+                    ));
+                }
                 seen.push((path, xxh3_128(&bytes)));
                 Some(tls::Pem { key, bytes })
             }
@@ -397,7 +439,12 @@ fn load_tls(
     let certificate = pem(settings.cert, settings.cert_file, "cert");
     let key = pem(settings.key, settings.key_file, "key");
     let client_ca = pem(settings.client_ca, settings.client_ca_file, "client_ca");
-    tls::server_config(
+    let now = Timestamp::now();
+    let chain = certificate.as_ref().map_or(&[][..], |pem| &pem.bytes);
+    let validities: Vec<Validity> = certificate::validities(chain).collect();
+    warnings.extend(validities.iter().filter_map(|one| one.fault(now)));
+    let expiry = validities.iter().map(|one| one.not_after).min();
+    let config = tls::server_config(
         tls::Settings {
             certificate,
             key,
@@ -411,7 +458,12 @@ fn load_tls(
             curves: settings.curve_preferences.unwrap_or_default(),
         },
         problems,
-    )
+    )?;
+    Some((config, expiry))
+}
+
+fn is_readable_by_all(path: &FilePath) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
 
 #[cfg(test)]
@@ -456,6 +508,10 @@ mod tests {
             (
                 "basic_auth_users:\n  ann: secret\n",
                 "2:3: the password of this user is not a bcrypt hash: `ann`\n  hint: make one with `htpasswd -nBC 10 \"\"`",
+            ),
+            (
+                "basic_auth_users:\n  ann: $2y$16$Nq7dJ/zs7urm7bNgFLGXbuCARKc2CPpLBLFE5tXd2tIl38Ruse1kq\n",
+                "2:3: the password of this user has a bcrypt cost of 16, at most 15 is possible: `ann`\n  hint: make one with `htpasswd -nBC 10 \"\"`",
             ),
             (
                 "basic_auth_users: [a]",
