@@ -5,17 +5,18 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use appliance_log_exporter::exposition::{Format, encode};
-use appliance_log_exporter::metric::{Domain, Family, Kind, Limits, MetricId, Mirror, Spec, Table};
+use appliance_log_exporter::metric::{
+    Domain, Family, Kind, Limits, MetricId, ScrapeView, Spec, Table,
+};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use examples::{ALL, Examples, engine, origin};
-use prometheus_client::registry::Registry;
 
 #[path = "common/examples.rs"]
 mod examples;
 
 const SERIES: usize = 100_000;
 
-/// Both formats, of what one line of every kind leaves behind.
+/// All formats, of what one line of every kind leaves behind.
 fn formats(criterion: &mut Criterion) {
     let examples = Examples::load();
     let (mut engine, mut origin) = (engine(&examples.rules), origin());
@@ -24,17 +25,18 @@ fn formats(criterion: &mut Criterion) {
         batch.line(&mut origin, line.as_bytes());
     }
     drop(batch);
-    let mut mirror = Mirror::default();
-    engine.core().table().mirror(&mut mirror, usize::MAX, 0);
+    let mut view = ScrapeView::default();
+    engine.core().table().sync_view(&mut view, usize::MAX);
     let mut group = criterion.benchmark_group("exposition");
     for (name, format) in [
         ("OpenMetrics", Format::OpenMetrics),
         ("classic text", Format::Classic),
+        ("protobuf", Format::Protobuf),
     ] {
-        let text = encode(&Registry::default(), mirror.snapshot(), format);
+        let text = encode(view.snapshot(u64::MAX), format);
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| encode(&Registry::default(), black_box(mirror.snapshot()), format));
+            bencher.iter(|| encode(black_box(view.snapshot(u64::MAX)), format));
         });
     }
     group.finish();
@@ -58,22 +60,22 @@ fn scrape(criterion: &mut Criterion) {
         let slot = table.series(MetricId(0), appliance, false, &[&reason]);
         table.add(slot, number as f64);
     }
-    let mut mirror = Mirror::default();
+    let mut view = ScrapeView::default();
     let mut group = criterion.benchmark_group("scrape of 100,000 series");
     group.bench_function("first, while ingest waits", |bencher| {
         bencher.iter(|| {
             // The first step is the longest.
-            mirror = Mirror::default();
-            table.mirror(&mut mirror, 10_000, 0)
+            view = ScrapeView::default();
+            table.sync_view(&mut view, 10_000)
         });
     });
     group.bench_function("later ones, while ingest waits", |bencher| {
-        bencher.iter(|| table.mirror(&mut mirror, usize::MAX, 0));
+        bencher.iter(|| table.sync_view(&mut view, usize::MAX));
     });
     group.bench_function("the whole", |bencher| {
         bencher.iter(|| {
-            table.mirror(&mut mirror, usize::MAX, 0);
-            encode(&Registry::default(), mirror.snapshot(), Format::OpenMetrics).len()
+            table.sync_view(&mut view, usize::MAX);
+            encode(view.snapshot(u64::MAX), Format::OpenMetrics).len()
         });
     });
     group.finish();

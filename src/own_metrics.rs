@@ -1,21 +1,17 @@
 //! What the exporter tells about itself: the last section of the metric contract.
 //!
 //! Two kinds. What happens is counted as it happens, through handles of prometheus-client that the caller keeps
-//! ([`OwnMetrics`]). What is the case is known elsewhere and asked for at scrape ([`AtScrape`], [`Process`]); it becomes
-//! families like those of the series table. This room counts what it is told to and decides nothing.
+//! ([`OwnMetrics`]). Other gauges are read from their owners at scrape time ([`ScrapeGauges`], [`Process`]). Both become
+//! families like those of the series table, so that every format shows them alike.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::Debug;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::metrics::{MetricType, TypedMetric};
-use prometheus_client::registry::Registry;
 
 use crate::metric::{Family, Kind, Series};
 
@@ -26,8 +22,7 @@ const PREFIX: &str = "appliance_log_exporter";
 /// caller bounds them.
 #[derive(Debug)]
 pub struct OwnMetrics {
-    /// To be exposed beside the snapshot.
-    pub registry: Registry,
+    registry: Registry,
     /// Lines taken from a source, by `source`.
     pub lines_read: Counters<1>,
     /// Bytes taken from a source, by `source`.
@@ -51,7 +46,7 @@ pub struct OwnMetrics {
 impl OwnMetrics {
     /// All at zero. `started` is when the process did.
     pub fn new(version: &str, revision: &str, started: SystemTime) -> Self {
-        let mut registry = Registry::default();
+        let mut own = Registry::default();
         // The kernel's own figure counts from its boot, which a service confined by ProcSubset=pid cannot read.
         let start_time = Gauge::<f64, AtomicU64>::default();
         start_time.set(
@@ -59,30 +54,25 @@ impl OwnMetrics {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0.0, |since| since.as_secs_f64()),
         );
-        registry.register(
+        own.register_bare(
             "process_start_time_seconds",
-            "Unix time of the start",
+            "Unix time of the start.",
             start_time,
         );
         let scrapes = Counters::new(["code"]);
-        registry.register(
-            "promhttp_metric_handler_requests",
-            "Scrapes by HTTP status code",
+        own.register_bare(
+            "promhttp_metric_handler_requests_total",
+            "Scrapes by HTTP status code.",
             scrapes.clone(),
         );
         // As the Go client does it, so that a first failure is an increase.
         for code in ["200", "500", "503"] {
             scrapes.get([code]);
         }
-
-        let own = registry.sub_registry_with_prefix(PREFIX);
         own.register(
-            "build",
+            "build_info",
             "Version and revision that the binary was built from",
-            Info::new(vec![
-                ("version", version.to_owned()),
-                ("revision", revision.to_owned()),
-            ]),
+            Info([("version", version.into()), ("revision", revision.into())]),
         );
         let mut by_source = |name, help| {
             let counters = Counters::new(["source"]);
@@ -126,7 +116,7 @@ impl OwnMetrics {
             config_last_reload_success_timestamp_seconds.clone(),
         );
         Self {
-            registry,
+            registry: own,
             lines_read,
             bytes_read,
             rotations,
@@ -137,6 +127,14 @@ impl OwnMetrics {
             config_last_reload_successful,
             config_last_reload_success_timestamp_seconds,
         }
+    }
+
+    /// As families of a snapshot.
+    pub fn families(&self) -> Vec<(Arc<Family>, Vec<Series>)> {
+        let metrics = self.registry.0.iter();
+        metrics
+            .map(|(family, metric)| (family.clone(), metric.series()))
+            .collect()
     }
 
     /// Exposes everything that is counted by source, at 0.
@@ -192,27 +190,119 @@ impl<const N: usize> Counters<N> {
     }
 }
 
-impl<const N: usize> EncodeMetric for Counters<N> {
-    fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
-        for (values, counter) in self.lock().iter() {
-            let labels: Vec<_> = self
-                .names
-                .into_iter()
-                .zip(values.iter().map(String::as_str))
-                .collect();
-            counter.encode(encoder.encode_family(&labels)?)?;
-        }
-        Ok(())
+/// What was declared, with the handles that it is counted through.
+#[derive(Debug, Default)]
+struct Registry(Vec<(Arc<Family>, Box<dyn Metric>)>);
+
+impl Registry {
+    /// A metric of the exporter: its name gets the prefix, and `_total` if it is a counter; its help gets a full stop.
+    fn register(&mut self, name: &str, help: &str, metric: impl Metric + 'static) {
+        let suffix = match metric.kind() {
+            Kind::Counter => "_total",
+            Kind::Gauge => "",
+        };
+        self.register_bare(
+            &format!("{PREFIX}_{name}{suffix}"),
+            &format!("{help}."),
+            metric,
+        );
     }
 
-    fn metric_type(&self) -> MetricType {
-        <Counter as TypedMetric>::TYPE
+    fn register_bare(&mut self, name: &str, help: &str, metric: impl Metric + 'static) {
+        let family = Family {
+            name: name.into(),
+            help: help.into(),
+            kind: metric.kind(),
+            labels: metric.labels(),
+        };
+        self.0.push((Arc::new(family), Box::new(metric)));
     }
 }
 
-/// What other rooms know at the time of a scrape.
+/// A handle of prometheus-client, or several, as series.
+trait Metric: Debug + Send + Sync {
+    fn kind(&self) -> Kind {
+        Kind::Gauge
+    }
+
+    fn labels(&self) -> Arc<[Arc<str>]> {
+        Arc::from([])
+    }
+
+    fn series(&self) -> Vec<Series>;
+}
+
+fn series(values: Arc<[Arc<str>]>, value: f64) -> Series {
+    Series {
+        values,
+        test: false,
+        created: 0,
+        value,
+    }
+}
+
+impl<const N: usize> Metric for Counters<N> {
+    fn kind(&self) -> Kind {
+        Kind::Counter
+    }
+
+    fn labels(&self) -> Arc<[Arc<str>]> {
+        self.names.iter().map(|&name| name.into()).collect()
+    }
+
+    fn series(&self) -> Vec<Series> {
+        let counters = self.lock();
+        let all = counters.iter();
+        all.map(|(values, counter)| {
+            let values = values.iter().map(|value| value.as_str().into()).collect();
+            series(values, counter.get() as f64)
+        })
+        .collect()
+    }
+}
+
+impl Metric for Counter {
+    fn kind(&self) -> Kind {
+        Kind::Counter
+    }
+
+    fn series(&self) -> Vec<Series> {
+        vec![series(Arc::from([]), self.get() as f64)]
+    }
+}
+
+impl Metric for Gauge {
+    fn series(&self) -> Vec<Series> {
+        vec![series(Arc::from([]), self.get() as f64)]
+    }
+}
+
+impl Metric for Gauge<f64, AtomicU64> {
+    fn series(&self) -> Vec<Series> {
+        vec![series(Arc::from([]), self.get())]
+    }
+}
+
+/// Labels that say something, and a 1.
+#[derive(Debug)]
+struct Info<const N: usize>([(&'static str, Arc<str>); N]);
+
+impl<const N: usize> Metric for Info<N> {
+    fn labels(&self) -> Arc<[Arc<str>]> {
+        self.0.iter().map(|(name, _)| (*name).into()).collect()
+    }
+
+    fn series(&self) -> Vec<Series> {
+        let values = self.0.iter().map(|(_, value)| value.clone());
+        vec![series(values.collect(), 1.0)]
+    }
+}
+
+/// What other modules know at the time of a scrape.
 #[derive(Clone, Debug, Default)]
-pub struct AtScrape {
+pub struct ScrapeGauges {
+    /// The backlog found at start has been read: scrapes show what appliances logged.
+    pub ready: bool,
     /// Bytes that wait to be read, by source.
     pub source_lag_bytes: Vec<(Arc<str>, u64)>,
     /// Files that are there and are not read, by source.
@@ -239,9 +329,13 @@ pub struct AtScrape {
     pub expected_appliances: Vec<Arc<str>>,
     /// Seconds since the last checkpoint was on disk; nothing without a state directory.
     pub checkpoint_age_seconds: Option<f64>,
+    /// Lines of the exporter's own log that could not be written.
+    pub stderr_lines_dropped: u64,
+    /// When the server's certificate expires, Unix time in seconds; nothing without TLS.
+    pub certificate_expiry: Option<f64>,
 }
 
-impl AtScrape {
+impl ScrapeGauges {
     /// As families of a snapshot, those without a series left out.
     pub fn families(&self) -> Vec<(Arc<Family>, Vec<Series>)> {
         use Kind::{Counter, Gauge};
@@ -251,12 +345,18 @@ impl AtScrape {
             .map(|name| (name.clone(), 1))
             .collect();
         [
-            Plain {
+            FamilyBuilder {
                 name: "appliance_expected".into(),
                 help: "1 for each appliance that the settings name, whether it was heard of or not.",
                 kind: Gauge,
             }
             .by("appliance", &expected),
+            family(
+                "certificate_expiry_timestamp_seconds",
+                "When the certificate of the web server expires, or the first one of its chain.",
+                Gauge,
+            )
+            .alone(self.certificate_expiry),
             family(
                 "checkpoint_age_seconds",
                 "Time since the last checkpoint.",
@@ -281,6 +381,12 @@ impl AtScrape {
                 Counter,
             )
             .by("reason", &self.repeats_dropped),
+            family(
+                "ready",
+                "1 once the backlog that was found at the start has been read; before, scrapes show nothing of appliances.",
+                Gauge,
+            )
+            .alone(Some(f64::from(u8::from(self.ready)))),
             family("rule_hits_total", "Lines that a rule matched.", Counter)
                 .by("rule", &self.rule_hits),
             family("rules_loaded", "Rules in force.", Gauge).alone(Some(self.rules_loaded as f64)),
@@ -303,6 +409,12 @@ impl AtScrape {
                 Counter,
             )
             .by("metric", &self.series_evicted),
+            family(
+                "stderr_lines_dropped_total",
+                "Lines of the exporter's own log that could not be written to standard error.",
+                Counter,
+            )
+            .alone(Some(self.stderr_lines_dropped as f64)),
             family("source_lag_bytes", "Bytes that wait to be read.", Gauge)
                 .by("source", &self.source_lag_bytes),
             family(
@@ -416,7 +528,7 @@ impl Process {
         .into_iter()
         .filter(|(.., value)| value.is_some())
         .map(|(name, help, kind, value)| {
-            Plain {
+            FamilyBuilder {
                 name: name.into(),
                 help,
                 kind,
@@ -428,21 +540,21 @@ impl Process {
 }
 
 /// A family in the making.
-struct Plain {
+struct FamilyBuilder {
     name: Arc<str>,
     help: &'static str,
     kind: Kind,
 }
 
-fn family(name: &str, help: &'static str, kind: Kind) -> Plain {
-    Plain {
+fn family(name: &str, help: &'static str, kind: Kind) -> FamilyBuilder {
+    FamilyBuilder {
         name: format!("{PREFIX}_{name}").into(),
         help,
         kind,
     }
 }
 
-impl Plain {
+impl FamilyBuilder {
     fn alone(self, value: Option<f64>) -> (Arc<Family>, Vec<Series>) {
         let series = value.map(|value| (Arc::from([]), value));
         self.with(Arc::from([]), series)
@@ -468,11 +580,7 @@ impl Plain {
         };
         let series = series
             .into_iter()
-            .map(|(values, value)| Series {
-                values,
-                test: false,
-                value,
-            })
+            .map(|(values, value)| self::series(values, value))
             .collect();
         (Arc::new(family), series)
     }
@@ -494,7 +602,8 @@ mod tests {
         own.lost_bytes.get(["luna", "truncated"]).inc();
         own.config_last_reload_successful.set(1);
         own.config_last_reload_success_timestamp_seconds.set(1.5);
-        let at_scrape = AtScrape {
+        let gauges = ScrapeGauges {
+            ready: true,
             source_lag_bytes: vec![("luna".into(), 10)],
             unreadable_files: vec![("luna".into(), 0)],
             series: vec![("ipsec_drops_total".into(), 2)],
@@ -508,9 +617,11 @@ mod tests {
             implausible_values: vec![("ipsec_drops_total".into(), 4)],
             expected_appliances: vec!["hsm1".into()],
             checkpoint_age_seconds: None,
+            stderr_lines_dropped: 0,
+            certificate_expiry: Some(2e9),
         };
-        let families = at_scrape.families();
-        let text = encode(&own.registry, Snapshot { families }, Format::Classic);
+        let families = [own.families(), gauges.families()].concat();
+        let text = String::from_utf8(encode(Snapshot { families }, Format::Classic)).unwrap();
         let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             samples,
@@ -526,15 +637,18 @@ mod tests {
                 r#"appliance_log_exporter_config_last_reload_successful 1"#,
                 r#"appliance_log_exporter_config_last_reload_success_timestamp_seconds 1.5"#,
                 r#"appliance_expected{appliance="hsm1"} 1"#,
+                r#"appliance_log_exporter_certificate_expiry_timestamp_seconds 2000000000"#,
                 r#"appliance_log_exporter_implausible_values_total{metric="ipsec_drops_total"} 4"#,
                 r#"appliance_log_exporter_negative_amounts_total{rule="site/sent"} 3"#,
                 r#"appliance_log_exporter_repeats_dropped_total{reason="implausible"} 2"#,
+                r#"appliance_log_exporter_ready 1"#,
                 r#"appliance_log_exporter_rule_hits_total{rule="ntls/started"} 1"#,
                 r#"appliance_log_exporter_rules_loaded 5"#,
                 r#"appliance_log_exporter_series{metric="ipsec_drops_total"} 2"#,
                 r#"appliance_log_exporter_series_budget 9"#,
                 r#"appliance_log_exporter_series_dropped_total{metric="ipsec_drops_total"} 0"#,
                 r#"appliance_log_exporter_series_evicted_total{metric="ipsec_drops_total"} 1"#,
+                r#"appliance_log_exporter_stderr_lines_dropped_total 0"#,
                 r#"appliance_log_exporter_source_lag_bytes{source="luna"} 10"#,
                 r#"appliance_log_exporter_unreadable_files{source="luna"} 0"#,
             ]

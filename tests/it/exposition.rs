@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use appliance_log_exporter::exposition::{Format, encode};
 use appliance_log_exporter::metric::{Family, Kind, Series, Snapshot};
-use prometheus_client::registry::Registry;
 
 use crate::exporter::accepted_by_promtool;
 
@@ -12,6 +11,7 @@ fn series(values: &[&str], value: f64) -> Series {
     Series {
         values: values.iter().map(|&value| value.into()).collect(),
         test: false,
+        created: 0,
         value,
     }
 }
@@ -51,6 +51,6 @@ fn promtool_accepts_the_classic_text() {
             ),
         ],
     };
-    let text = encode(&Registry::default(), snapshot, Format::Classic);
-    accepted_by_promtool(&text);
+    let text = encode(snapshot, Format::Classic);
+    accepted_by_promtool(&String::from_utf8(text).expect("text"));
 }

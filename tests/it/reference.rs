@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use appliance_log_exporter::engine::Core;
 use appliance_log_exporter::exposition::{self, Format};
 use appliance_log_exporter::metric::{Domain, Family, Kind, Limits, MetricId, Snapshot};
-use appliance_log_exporter::own_metrics::{AtScrape, OwnMetrics, Process};
+use appliance_log_exporter::own_metrics::{OwnMetrics, Process, ScrapeGauges};
 use appliance_log_exporter::rules::{self, Example, Metric, RuleSet, Settings};
 
 use crate::generated::{cell, code, compare};
@@ -97,7 +97,8 @@ fn exporter_itself() -> Vec<Row> {
         by_reason.get(["messages", "too_long"]);
     }
     let one = || vec![("one".into(), 1)];
-    let at_scrape = AtScrape {
+    let gauges = ScrapeGauges {
+        ready: true,
         source_lag_bytes: one(),
         unreadable_files: one(),
         series: one(),
@@ -111,13 +112,17 @@ fn exporter_itself() -> Vec<Row> {
         implausible_values: one(),
         expected_appliances: vec!["one".into()],
         checkpoint_age_seconds: Some(1.0),
+        stderr_lines_dropped: 0,
+        certificate_expiry: Some(1.0),
     };
-    let families = at_scrape
-        .families()
-        .into_iter()
-        .chain(Process::read().families())
-        .collect();
-    let text = exposition::encode(&own.registry, Snapshot { families }, Format::Classic);
+    let families = [
+        own.families(),
+        gauges.families(),
+        Process::read().families(),
+    ]
+    .concat();
+    let text = exposition::encode(Snapshot { families }, Format::Classic);
+    let text = String::from_utf8(text).expect("text");
     let mut rows: Vec<Row> = Vec::new();
     for line in text.lines() {
         if let Some((name, help)) = line
@@ -283,5 +288,41 @@ Made from the rule packs and the code by a test; change those, then run `UPDATE=
 Every series about a device has the label `appliance`: the device that the line is about. Series that are fed by lines
 with the appliance's test marker have `test=\"true\"` besides, and no other series is touched by such lines. Where a
 label's values are listed, a counter exists at 0 for every appliance of the profile before its first event; any other
-counter is shown at 0 for 8 seconds from its first scrape on, so that `increase()` sees its first event.
+counter is shown to each scraper at 0 once, and then as it is, so that `increase()` sees its first event.
+
+## Zero before one
+
+`increase()` does not see what a series begins with. So a counter that comes into being after the start (its birth) is
+at 0 in the first scrape of each scraper that shows it, and has its value from the next one on: the first event is seen
+after one interval of that scraper, and a bit.
+
+- **A scraper** is a connection that is kept alive and whose requests carry `X-Prometheus-Scrape-Timeout-Seconds`.
+  Prometheus, its agent mode and the OpenTelemetry collector do both. Everybody else, such as curl, sees values as they
+  are, and takes nothing away from scrapers. Any number of scrapers is served, each with its own zeros.
+- **A new connection** goes on where a closed one of the same address and `User-Agent` stopped. If several of them are
+  closed, the one that was shown most counts. A connection that matches none goes on where the scraper stopped that was
+  shown most: it may be one of them with a new address. In both cases nothing that was shown falls, but a scraper may miss the
+  first event of what was born between its last scrape and the new connection.
+- **An answer that is lost** on its way (the client is gone, or resets the connection) is given again: births that it
+  showed are at 0 once more. The next request on the same connection, or its orderly end, says that it arrived.
+- **A restart** with a state directory (`state.directory`) loses nothing of this: what is counted while the exporter was
+  down, or was counted and not yet scraped, is a birth. Only a first start without state has no births: what it finds in old logs
+  is no burst of events. For the same reason a birth is shown with its value only once a checkpoint with it is on disk,
+  at most `state.interval` (5 seconds) later: after `kill -9` nothing falls. If checkpoints cannot be written, values are
+  shown without them, and may fall if the process dies then. A lost answer and a death before the next checkpoint together can cost a first event.
+- **Until the backlog is read** that is found at the start, `/metrics` has the exporter's own metrics only, with
+  `appliance_log_exporter_ready` at 0 and what is left to read in `appliance_log_exporter_source_lag_bytes`. Births are
+  shown from then on.
+- **Proxies.** HTTP/2 is not spoken; a proxy may speak it with its clients. A proxy that adds `Via`, `Forwarded` or `X-Forwarded-For` is
+  recognised: all scrapers behind it with the same `User-Agent` are one, so nothing falls, and the slower of two may
+  miss a first event. A proxy that shares connections between scrapers must add one of these headers, or keep a connection for
+  each client (nginx: leave out `keepalive` in `upstream`, or `proxy_set_header X-Forwarded-For $remote_addr;`).
+  Scraping directly is better.
+- **Intervals.** An idle scraper's connection is kept for 5 minutes and a half. With longer intervals each scrape is a
+  new connection, which is recognised as above.
+
+Series also have a start timestamp, which is the time of their birth, for Prometheus 3 with
+`--enable-feature=created-timestamp-zero-ingestion`. It is in the protobuf format alone
+(`scrape_protocols: [PrometheusProto]`), and kept over restarts. There are no `_created` series in the text formats:
+Prometheus without that flag would store them as series of their own.
 ";
