@@ -16,6 +16,8 @@ pub(super) struct Appliance {
     pub(super) name: Option<Arc<str>>,
     /// The settings list it.
     listed: bool,
+    /// Its name is from the settings or a path: no line can have made it up.
+    named: bool,
     /// Its name is not taken from a header alone, or it has logged for long.
     trusted: bool,
     /// When it was first heard of, seconds since 1970.
@@ -43,6 +45,7 @@ impl Table {
         let appliance = Appliance {
             name: Some(name.clone()),
             listed: false,
+            named: false,
             trusted: false,
             since: self.now,
         };
@@ -64,6 +67,9 @@ impl Table {
     pub fn trusted_appliance(&mut self, name: &str) -> ApplianceId {
         let id = self.appliance(name);
         self.trust(id);
+        if id != OTHER {
+            self.appliances[id.0 as usize].named = true;
+        }
         id
     }
 
@@ -120,6 +126,18 @@ impl Table {
     pub fn trusted_appliances(&self) -> Vec<Arc<str>> {
         let appliances = self.appliances.iter().filter(|one| one.trusted);
         appliances.filter_map(|one| one.name.clone()).collect()
+    }
+
+    /// Those whose name is from the settings or a path.
+    pub fn named_appliances(&self) -> Vec<Arc<str>> {
+        let appliances = self.appliances.iter().filter(|one| one.named);
+        appliances.filter_map(|one| one.name.clone()).collect()
+    }
+
+    /// Those of a snapshot.
+    pub(super) fn restore_trusted(&mut self, name: &str) {
+        let id = self.appliance(name);
+        self.trust(id);
     }
 
     /// Removes the appliances that nothing was heard of for long. Returns how many.
@@ -200,7 +218,7 @@ impl Table {
             if let Some(name) = one.name.take() {
                 self.appliance_ids.remove(&name);
             }
-            one.trusted = false;
+            (one.trusted, one.named) = (false, false);
             self.free_appliances.push(*id);
         }
         self.finish_removal();

@@ -10,13 +10,15 @@ mod plausible;
 mod snapshot;
 mod table;
 mod tally;
+mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use plausible::plausible;
 pub use snapshot::{Restored, SavedAmount, SavedRepeat};
-pub use table::{Limits, Mirror, Saved, SavedSeries, Table};
+pub use table::{Limits, Saved, SavedSeries, Shown, Table};
 pub use tally::Tally;
+pub use view::ScrapeView;
 
 /// A metric, as an index into the specs that the table was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +107,8 @@ pub struct Series {
     pub values: Arc<[Arc<str>]>,
     /// The series has the label `test="true"` besides.
     pub test: bool,
+    /// When the series was born, seconds since 1970; 0 if that is not known, as for gauges.
+    pub created: u32,
     /// The sample.
     pub value: f64,
 }

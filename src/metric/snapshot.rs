@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{SavedSeries, Table};
+use super::{SavedSeries, Shown, Table};
 
 /// What the last line of an appliance in a stream counted, for `last message repeated N times`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub struct Restored {
     pub dropped: usize,
     /// What last lines counted.
     pub repeats: Vec<SavedRepeat>,
+    /// Which births scrapers had been shown.
+    pub shown: Vec<Shown>,
 }
 
 impl Table {
@@ -96,6 +98,11 @@ impl<'de> Visitor<'de> for Snapshot<'_> {
                 }
                 "trusted" => {
                     for name in map.next_value::<Vec<Arc<str>>>()? {
+                        self.table.restore_trusted(&name);
+                    }
+                }
+                "named" => {
+                    for name in map.next_value::<Vec<Arc<str>>>()? {
                         self.table.trusted_appliance(&name);
                     }
                 }
@@ -108,6 +115,8 @@ impl<'de> Visitor<'de> for Snapshot<'_> {
                     map.next_value_seed(series)?;
                 }
                 "repeats" => restored.repeats = map.next_value()?,
+                "last_birth" => self.table.restore_last_birth(map.next_value()?),
+                "shown" => restored.shown = map.next_value()?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -1,5 +1,6 @@
 //! Series by slot: a dense array of values, and an index from labels to slots that only the cold path asks.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -12,18 +13,9 @@ use super::budget::Usage;
 use super::gauges::Away;
 use super::plausible::{is_low_worse, plausible};
 use super::{
-    ApplianceId, Domain, Family, Kind, MetricId, OTHER, SavedRepeat, Series, Slot, Snapshot, Spec,
-    Tally, tally::Tallied,
+    ApplianceId, Domain, Family, Kind, MetricId, OTHER, SavedRepeat, Slot, Snapshot, Spec, Tally,
+    tally::Tallied, view,
 };
-
-/// How long a counter that is born is shown at 0, in seconds from the scrape that showed it first: `increase()` does not
-/// see what a series begins with. Others who ask in that time see the 0 too: a second Prometheus, somebody's `curl`, the
-/// next attempt after one that was given up. Much shorter than the interval that is usual (15 seconds), so that it is as
-/// it is in the second scrape, and an alert waits no longer.
-const AT_ZERO_SECONDS: u32 = 8;
-
-/// No scrape has shown the counter yet; see [`Table::zero_until`].
-const UNSHOWN: u32 = u32::MAX;
 
 /// How long the worst value of all appliances that have no series of their own is told, in seconds.
 const OTHER_EXPIRE_SECONDS: u32 = 86_400;
@@ -70,6 +62,10 @@ pub(super) struct Label {
     pub(super) test: bool,
     /// The table's epoch when the series was made.
     since: u32,
+    /// When the series was born, seconds since 1970; 0 if that is not known.
+    pub(super) created: u32,
+    /// The number of its birth; 0 if it had none that a scraper must see.
+    pub(super) born: u64,
     pub(super) values: Arc<[Arc<str>]>,
 }
 
@@ -107,14 +103,12 @@ pub struct Table {
     pub(super) is_set: Vec<bool>,
     /// By slot: when it was last touched, seconds since 1970.
     pub(super) touched: Vec<u32>,
-    /// By slot: until when a counter that was born is shown at 0, seconds since 1970. [`UNSHOWN`] before its first scrape,
-    /// 0 once that is over.
-    zero_until: Vec<u32>,
-    /// Slots whose label changed since the mirror was last brought up to date, each once, and by slot whether it is one.
-    changed: Vec<Slot>,
-    is_changed: Vec<bool>,
-    /// A mirror with another one has seen other slots.
-    identity: Arc<()>,
+    /// Slots whose label changed since the scrape view was last brought up to date, each once, and by slot whether it is
+    /// one.
+    pub(super) changed: Vec<Slot>,
+    pub(super) is_changed: Vec<bool>,
+    /// A view with another one has seen other slots.
+    pub(super) identity: Arc<()>,
     pub(super) free: Vec<Slot>,
     /// From labels to slot.
     pub(super) index: HashTable<Slot>,
@@ -125,8 +119,10 @@ pub struct Table {
     /// By metric: series that were ever made.
     births: Vec<u64>,
     pub(super) epoch: u32,
-    /// New counters show their value at once: what was read at start is no burst.
-    catching_up: bool,
+    /// The number of the last birth. Numbers only grow, over restarts, too.
+    pub(super) last_birth: u64,
+    /// New counters have no birth: what a first start finds in old logs is no burst of events.
+    backfilling: bool,
     pub(super) now: u32,
 }
 
@@ -164,7 +160,6 @@ impl Table {
             values: Vec::new(),
             is_set: Vec::new(),
             touched: Vec::new(),
-            zero_until: Vec::new(),
             changed: Vec::new(),
             is_changed: Vec::new(),
             identity: Arc::new(()),
@@ -172,7 +167,8 @@ impl Table {
             index: HashTable::new(),
             groups: HashMap::new(),
             epoch: 0,
-            catching_up: true,
+            last_birth: 0,
+            backfilling: true,
             now: 0,
         };
         table.appliance("other");
@@ -197,7 +193,6 @@ impl Table {
         self.is_set.clear();
         self.away = Away::default();
         self.touched.clear();
-        self.zero_until.clear();
         self.changed.clear();
         self.is_changed.clear();
         self.identity = Arc::new(());
@@ -221,9 +216,10 @@ impl Table {
         self.now = seconds;
     }
 
-    /// From now on a counter that is born is shown at 0 first, so that `increase()` sees its first event.
-    pub fn caught_up(&mut self) {
-        self.catching_up = false;
+    /// From now on each new counter has a birth: every scraper is shown it at 0 first, so that `increase()` sees its first
+    /// event. Before, that is while a first start reads what it finds, a counter begins with what is known of the past.
+    pub fn finish_backfill(&mut self) {
+        self.backfilling = false;
     }
 
     /// Whether a slot that was handed out in this epoch still means the same series.
@@ -357,16 +353,16 @@ impl Table {
             .collect();
         let counter = self.specs[metric.0 as usize].family.kind == Kind::Counter;
         let hash = self.hash(metric, appliance, test, values[1..].iter().map(|v| &**v));
+        let is_born = counter && !self.backfilling;
+        self.last_birth += u64::from(is_born);
         let label = Label {
             metric,
             appliance,
             test,
             since: self.epoch,
+            created: if is_born { self.now } else { 0 },
+            born: if is_born { self.last_birth } else { 0 },
             values,
-        };
-        let zero_until = match counter && !self.catching_up {
-            true => UNSHOWN,
-            false => 0,
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             let slot = Slot(self.labels.len() as u32);
@@ -374,7 +370,6 @@ impl Table {
             self.values.push(0.0);
             self.is_set.push(false);
             self.touched.push(0);
-            self.zero_until.push(0);
             self.is_changed.push(false);
             slot
         });
@@ -382,7 +377,6 @@ impl Table {
         self.values[at] = 0.0;
         self.is_set[at] = false;
         self.touched[at] = self.now;
-        self.zero_until[at] = zero_until;
         self.enter(slot, label, hash);
         slot
     }
@@ -555,63 +549,13 @@ impl Table {
         gone
     }
 
-    /// Brings what scrapes show up to date: copies the labels that changed since the last time, at most `labels_max` of
-    /// them, and when none is left the values. Returns whether that was all. So it holds up whoever feeds the table for a
-    /// bounded time, if it is asked again and again and others may feed in between.
-    ///
-    /// A table has one mirror. A counter that no scrape has shown yet is shown at 0, for [`AT_ZERO_SECONDS`] from `now`
-    /// (in seconds since 1970), and then as it is.
-    pub fn mirror(&mut self, mirror: &mut Mirror, labels_max: usize, now: u32) -> bool {
-        if !Arc::ptr_eq(&mirror.table, &self.identity) {
-            *mirror = Mirror {
-                table: self.identity.clone(),
-                ..Mirror::default()
-            };
-            mirror.families = self.families();
-            for at in 0..self.labels.len() as u32 {
-                self.change(Slot(at));
-            }
-        }
-        mirror.labels.resize_with(self.labels.len(), || None);
-        let left = self.changed.len().saturating_sub(labels_max);
-        for slot in self.changed.drain(left..) {
-            let at = slot.0 as usize;
-            self.is_changed[at] = false;
-            mirror.labels[at] = self.labels[at].clone();
-            // A slot may change twice until all is copied.
-            match self.zero_until[at] {
-                0 => mirror.at_zero.remove(&slot),
-                _ => mirror.at_zero.insert(slot),
-            };
-        }
-        if left > 0 {
-            return false;
-        }
-        mirror.values.clone_from(&self.values);
-        let (values, zero_until) = (&mut mirror.values, &mut self.zero_until);
-        mirror.at_zero.retain(|slot| {
-            let until = &mut zero_until[slot.0 as usize];
-            if *until == UNSHOWN {
-                *until = now.saturating_add(AT_ZERO_SECONDS);
-            }
-            // A clock that was set back holds up nothing.
-            let at_zero = (1..=AT_ZERO_SECONDS).contains(&until.saturating_sub(now));
-            match at_zero {
-                true => values[slot.0 as usize] = 0.0,
-                false => *until = 0,
-            }
-            at_zero
-        });
-        true
-    }
-
     /// All series as they are.
     pub fn snapshot(&self) -> Snapshot {
-        collect(&self.families(), &self.labels, &self.values)
+        view::collect(&self.families(), &self.labels, &self.values, u64::MAX)
     }
 
     /// In order of name.
-    fn families(&self) -> Vec<(MetricId, Arc<Family>)> {
+    pub(super) fn families(&self) -> Vec<(MetricId, Arc<Family>)> {
         let family = |id: &MetricId| (*id, self.specs[id.0 as usize].family.clone());
         self.by_name.iter().map(family).collect()
     }
@@ -640,21 +584,29 @@ impl Table {
                 test: label.test,
                 value: self.values[at],
                 touched: self.touched[at],
-                zero_until: self.zero_until[at],
+                created: label.created,
+                born: label.born,
             })
         });
         Saved {
             repeats: Vec::new(),
             appliances: self.appliances(),
             trusted: self.trusted_appliances(),
+            named: self.named_appliances(),
             series: series.collect(),
+            last_birth: self.last_birth,
+            shown: Vec::new(),
         }
     }
 
     /// Takes over what still means the same: series whose metric has the same labels as before. Returns how many series
     /// did not.
     pub fn restore(&mut self, saved: &Saved) -> usize {
+        self.restore_last_birth(saved.last_birth);
         for name in &saved.trusted {
+            self.restore_trusted(name);
+        }
+        for name in &saved.named {
             self.trusted_appliance(name);
         }
         for name in &saved.appliances {
@@ -667,8 +619,15 @@ impl Table {
         restored.filter(|restored| !restored).count()
     }
 
-    /// Takes over one series; false if it means nothing any more, or finds no space.
+    /// Births are numbered on from this one.
+    pub(super) fn restore_last_birth(&mut self, last: u64) {
+        self.last_birth = self.last_birth.max(last);
+    }
+
+    /// Takes over one series; false if it means nothing any more, or finds no space. That is no birth, and keeps the
+    /// number that it has.
     pub(super) fn restore_series(&mut self, series: &SavedSeries) -> bool {
+        let backfilling = std::mem::replace(&mut self.backfilling, true);
         let restored = self.metric(&series.metric).and_then(|metric| {
             let is_counter = self.specs[metric.0 as usize].family.kind == Kind::Counter;
             if !is_counter && !self.plausible[metric.0 as usize].contains(&series.value) {
@@ -681,80 +640,37 @@ impl Table {
             let (appliance, values) = series.values.split_first()?;
             let appliance = self.appliance(appliance);
             let values: Vec<&str> = values.iter().map(|value| &**value).collect();
+            let made = self.births(metric);
             let slot = self.series(metric, appliance, series.test, &values);
-            (slot != Slot::NONE).then_some(slot)
+            (slot != Slot::NONE).then_some((slot, self.births(metric) > made))
         });
-        let Some(slot) = restored else {
+        self.backfilling = backfilling;
+        let Some((slot, is_new)) = restored else {
             return false;
         };
         let at = slot.0 as usize;
-        // Several counters may have become one: the overflow's.
-        match self.labels[at]
-            .as_ref()
-            .map(|label| self.specs[label.metric.0 as usize].family.kind)
-        {
-            Some(Kind::Counter) => {
+        let Some(label) = &mut self.labels[at] else {
+            return false;
+        };
+        match self.specs[label.metric.0 as usize].family.kind {
+            // Several counters may have become one, the overflow's. It is as old as the oldest of them, as that was shown.
+            Kind::Counter => {
+                (label.born, label.created) = match is_new {
+                    true => (series.born, series.created),
+                    false => (
+                        label.born.min(series.born),
+                        label.created.min(series.created),
+                    ),
+                };
                 self.values[at] = (self.values[at] + series.value).clamp(f64::MIN, f64::MAX);
             }
-            _ => self.values[at] = series.value,
+            Kind::Gauge => self.values[at] = series.value,
         }
         // A clock that was ahead must not keep it for ever.
         self.is_set[at] = true;
         self.touched[at] = series.touched.min(self.now);
-        self.zero_until[at] = series.zero_until;
         self.change(slot);
         true
-    }
-}
-
-/// A table as scrapes see it, brought up to date by [`Table::mirror`]. What it costs to make a [`Snapshot`] of it, the
-/// table's writer does not wait for.
-#[derive(Debug, Default)]
-pub struct Mirror {
-    /// Whose mirror this is.
-    table: Arc<()>,
-    families: Vec<(MetricId, Arc<Family>)>,
-    /// By slot.
-    labels: Vec<Option<Label>>,
-    /// By slot.
-    values: Vec<f64>,
-    /// Counters that were born and are shown at 0.
-    at_zero: HashSet<Slot>,
-}
-
-impl Mirror {
-    /// All series as they were.
-    pub fn snapshot(&self) -> Snapshot {
-        collect(&self.families, &self.labels, &self.values)
-    }
-}
-
-fn collect(
-    families: &[(MetricId, Arc<Family>)],
-    labels: &[Option<Label>],
-    values: &[f64],
-) -> Snapshot {
-    // Room for as many as there are: what a growing vector leaves behind is more than the allocator likes to keep, and to
-    // get it anew from the system for every scrape costs half as much as the scrape itself.
-    let mut counts = vec![0; families.len()];
-    for label in labels.iter().flatten() {
-        counts[label.metric.0 as usize] += 1;
-    }
-    let mut rows: Vec<Vec<Series>> = counts.into_iter().map(Vec::with_capacity).collect();
-    for (label, value) in labels.iter().zip(values) {
-        let Some(label) = label else { continue };
-        rows[label.metric.0 as usize].push(Series {
-            values: label.values.clone(),
-            test: label.test,
-            value: *value,
-        });
-    }
-    let rows = families.iter().map(|(id, family)| {
-        let series = std::mem::take(&mut rows[id.0 as usize]);
-        (family.clone(), series)
-    });
-    Snapshot {
-        families: rows.filter(|(_, series)| !series.is_empty()).collect(),
     }
 }
 
@@ -766,11 +682,34 @@ pub struct Saved {
     /// Those of them that are trusted.
     #[serde(default)]
     pub trusted: Vec<Arc<str>>,
+    /// Those whose name is from the settings or a path.
+    #[serde(default)]
+    pub named: Vec<Arc<str>>,
     /// All series.
     pub series: Vec<SavedSeries>,
     /// What last lines counted.
     #[serde(default)]
     pub repeats: Vec<SavedRepeat>,
+    /// The number of the last birth.
+    #[serde(default)]
+    pub last_birth: u64,
+    /// Which births each scraper had been shown; the table itself knows of no scrapers.
+    #[serde(default)]
+    pub shown: Vec<Shown>,
+}
+
+/// The births that a scraper has been shown at 0, so that it may see the values of these series.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The scraper's address.
+    pub address: IpAddr,
+    /// Its `User-Agent`.
+    pub user_agent: Arc<str>,
+    /// Its requests come through a proxy.
+    #[serde(default)]
+    pub is_proxied: bool,
+    /// The number of the last birth that it was shown.
+    pub birth: u64,
 }
 
 /// One series of a [`Saved`] table.
@@ -788,9 +727,12 @@ pub struct SavedSeries {
     pub value: f64,
     /// When it was last touched, seconds since 1970.
     pub touched: u32,
-    /// Until when it is shown at 0, seconds since 1970; the largest number before its first scrape, 0 once that is over.
+    /// When it was born, seconds since 1970; 0 if that is not known.
     #[serde(default)]
-    pub zero_until: u32,
+    pub created: u32,
+    /// The number of its birth; 0 if it had none that a scraper must see.
+    #[serde(default)]
+    pub born: u64,
 }
 
 fn hash_of<'v>(
@@ -823,6 +765,7 @@ fn cut(value: &str, bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::{ScrapeView, Series};
 
     const DROPS: MetricId = MetricId(0);
     const STATE: MetricId = MetricId(1);
@@ -855,10 +798,11 @@ mod tests {
         )
     }
 
-    fn scrape(table: &mut Table, mirror: &mut Mirror, now: u32) -> Snapshot {
+    /// What somebody sees who was shown the births up to this one.
+    fn scrape(table: &mut Table, view: &mut ScrapeView, shown: u64) -> Snapshot {
         // In the smallest steps there are.
-        while !table.mirror(mirror, 1, now) {}
-        mirror.snapshot()
+        while !table.sync_view(view, 1) {}
+        view.snapshot(shown)
     }
 
     fn name(family: &Family, series: &Series) -> String {
@@ -882,39 +826,22 @@ mod tests {
     #[test]
     fn zero_comes_before_one() {
         let mut table = table(Limits::default());
-        table.caught_up();
+        table.finish_backfill();
         let a = table.appliance("a");
         table.zero(DROPS, a);
         let slot = table.series(DROPS, a, false, &["278"]);
         table.add(slot, 3.0);
-        let mut mirror = Mirror::default();
-        // Two who scrape at almost the same time, one of them again, and so on.
-        for (now, value) in [(100, 0), (100, 0), (107, 0), (108, 3), (107, 3), (123, 3)] {
+        let mut view = ScrapeView::default();
+        for (seen, value) in [(0, 0), (1, 3), (2, 3), (u64::MAX, 3)] {
             assert_eq!(
-                shown(&scrape(&mut table, &mut mirror, now)),
+                shown(&scrape(&mut table, &mut view, seen)),
                 [
                     format!("drops_total{{a,278}} {value}"),
                     "drops_total{a,282} 0".to_owned()
                 ],
-                "at {now}"
+                "up to {seen}"
             );
-        }
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_holds_up_nothing() {
-        let mut table = table(Limits::default());
-        table.caught_up();
-        let a = table.appliance("a");
-        let slot = table.series(DROPS, a, false, &["278"]);
-        table.add(slot, 3.0);
-        let mut mirror = Mirror::default();
-        for (now, value) in [(5000, 0), (1400, 3), (5001, 3)] {
-            assert_eq!(
-                shown(&scrape(&mut table, &mut mirror, now)),
-                [format!("drops_total{{a,278}} {value}")],
-                "at {now}"
-            );
+            assert_eq!(view.last_birth(), 2);
         }
     }
 
@@ -924,8 +851,8 @@ mod tests {
         let a = table.appliance("a");
         let slot = table.series(DROPS, a, false, &["278"]);
         table.add(slot, 3.0);
-        table.caught_up();
-        let shown = shown(&scrape(&mut table, &mut Mirror::default(), 100));
+        table.finish_backfill();
+        let shown = shown(&scrape(&mut table, &mut ScrapeView::default(), 0));
         assert_eq!(shown, ["drops_total{a,278} 3"]);
     }
 
@@ -997,15 +924,16 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever happens between scrapes, the mirror shows what a copy of the whole table would, but for counters that
-        /// were born since the start: their first scrapes show them at 0.
+        /// Whatever happens between scrapes, the view shows what a copy of the whole table would, but for counters whose
+        /// birth was not shown yet: they are at 0.
         #[test]
-        fn a_mirror_shows_the_table(steps in proptest::collection::vec((0u8..7, 0u8..3, 0u8..4, 0u32..26), 0..60)) {
+        fn a_view_shows_the_table(steps in proptest::collection::vec((0u8..7, 0u8..3, 0u8..4, 0u32..26), 0..60)) {
             let mut table = table(Limits::default());
-            let mut mirror = Mirror::default();
-            let mut caught_up = false;
-            // When the first scrape showed a series; those of the start were there for ever.
-            let mut first: HashMap<String, u32> = HashMap::new();
+            let mut view = ScrapeView::default();
+            let mut is_backfilling = true;
+            // The counters that a scraper knows: those of the start, and those that it was shown.
+            let mut known: HashSet<String> = HashSet::new();
+            let mut seen = 0;
             let mut now = 1000;
             for (what, appliance, value, seconds) in steps {
                 now += seconds;
@@ -1024,12 +952,12 @@ mod tests {
                     2 => drop(table.expire()),
                     3 if value == "60" => {
                         table.clear();
-                        first.clear();
+                        known.clear();
                     }
-                    4 if !caught_up => {
-                        caught_up = true;
-                        table.caught_up();
-                        first.extend(all(&table.snapshot()).map(|(name, _)| (name, 0)));
+                    4 if is_backfilling => {
+                        is_backfilling = false;
+                        table.finish_backfill();
+                        known.extend(all(&table.snapshot()).map(|(name, _)| name));
                     }
                     // Killed: another process goes on with what was saved.
                     5 => {
@@ -1037,28 +965,28 @@ mod tests {
                         table = self::table(Limits::default());
                         table.set_now(now);
                         table.restore(&serde_json::from_slice(&json).unwrap());
-                        mirror = Mirror::default();
-                        if caught_up {
-                            table.caught_up();
+                        view = ScrapeView::default();
+                        if !is_backfilling {
+                            table.finish_backfill();
                         }
                     }
                     _ => {
                         let mut expected = table.snapshot();
                         let counters = expected.families.iter_mut().filter(|(family, _)| {
-                            caught_up && family.kind == Kind::Counter
+                            !is_backfilling && family.kind == Kind::Counter
                         });
                         for (family, series) in counters {
                             for series in series {
-                                let first = *first.entry(name(family, series)).or_insert(now);
-                                if now < first + AT_ZERO_SECONDS {
+                                if known.insert(name(family, series)) {
                                     series.value = 0.0;
                                 }
                             }
                         }
                         proptest::prop_assert_eq!(
-                            shown(&scrape(&mut table, &mut mirror, now)),
+                            shown(&scrape(&mut table, &mut view, seen)),
                             shown(&expected)
                         );
+                        seen = view.last_birth();
                     }
                 }
             }
@@ -1069,7 +997,7 @@ mod tests {
     fn a_table_is_restored_as_it_was_saved() {
         let mut old = table(Limits::default());
         let a = old.appliance("a");
-        old.caught_up();
+        old.finish_backfill();
         let slot = old.series(DROPS, a, false, &["278"]);
         old.add(slot, 3.0);
         let slot = old.series(DROPS, a, true, &["282"]);
