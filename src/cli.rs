@@ -10,7 +10,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use prometheus_client::registry::Registry;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{self, Config};
@@ -63,6 +62,10 @@ pub(crate) struct Flags {
     /// TLS, passwords and headers, as the exporter toolkit's web configuration file says them.
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     pub(crate) web_config_file: Option<PathBuf>,
+    /// Answer `POST /-/reload` and `POST /-/forget`. They are answered without this flag where the web configuration asks
+    /// for a password.
+    #[arg(long = "web.enable-lifecycle", global = true)]
+    pub(crate) enable_lifecycle: bool,
     /// Path of the metrics.
     #[arg(
         long = "web.telemetry-path",
@@ -177,16 +180,17 @@ pub fn main() -> ExitCode {
         Some(Command::Explain { file, format }) => explain(&flags, file.as_deref(), format),
         Some(Command::Suggest { file }) => suggest(&flags, &file),
     };
+    logfmt::flush(LOG_FLUSH_MAX);
     match done {
         Ok(code) => code,
         Err(Failure::Settings(faults)) => {
             for fault in &faults {
-                eprintln!("{fault}");
+                complain(fault);
             }
             ExitCode::from(2)
         }
         Err(Failure::Usage(message)) => {
-            eprintln!("error: {message}");
+            complain(format!("error: {message}"));
             ExitCode::from(2)
         }
         Err(Failure::World(message)) => {
@@ -194,10 +198,18 @@ pub fn main() -> ExitCode {
             if message == BROKEN_PIPE {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("error: {message}");
+            complain(format!("error: {message}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// How long the end waits for the log to be written.
+const LOG_FLUSH_MAX: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// To standard error. If nobody takes it, the exit code still tells.
+fn complain(what: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{what}");
 }
 
 const BROKEN_PIPE: &str = "broken pipe";
@@ -257,9 +269,15 @@ impl Flags {
             FormatWord::Logfmt => logfmt::Format::Logfmt,
             FormatWord::Json => logfmt::Format::Json,
         };
-        let subscriber = logfmt::subscriber(level, format, io::stderr);
+        let stderr = logfmt::Stderr::start();
+        let subscriber = logfmt::subscriber(level, format, move || stderr.clone());
         // Only a second call could fail, and there is none.
         let _ = tracing::subscriber::set_global_default(subscriber);
+        // The standard hook would wait for whoever reads standard error.
+        std::panic::set_hook(Box::new(|panic| {
+            tracing::error!(%panic, "a fault of the exporter");
+            logfmt::flush(LOG_FLUSH_MAX);
+        }));
     }
 }
 
@@ -304,12 +322,13 @@ fn check(flags: &Flags) -> Result<ExitCode, Failure> {
             let faults = check::check(&rules).map_err(Failure::Usage)?;
             if faults.is_empty() {
                 let examples: usize = rules.rules.iter().map(|rule| rule.examples.len()).sum();
-                println!(
+                writeln!(
+                    io::stdout(),
                     "{} packs, {} rules, {} metrics, {examples} examples: all right",
                     rules.packs.len(),
                     rules.rules.len(),
                     rules.metrics.len(),
-                );
+                )?;
                 return Ok(ExitCode::SUCCESS);
             }
             faults
@@ -317,9 +336,9 @@ fn check(flags: &Flags) -> Result<ExitCode, Failure> {
         Err(faults) => faults,
     };
     for fault in &faults {
-        println!("{fault}");
+        writeln!(io::stdout(), "{fault}")?;
     }
-    println!("{} faults", faults.len());
+    writeln!(io::stdout(), "{} faults", faults.len())?;
     Ok(ExitCode::FAILURE)
 }
 
@@ -371,12 +390,8 @@ fn replay(flags: &Flags, files: &[PathBuf]) -> Result<ExitCode, Failure> {
             batch.line(&mut origin, line)
         })?;
     }
-    let text = exposition::encode(
-        &Registry::default(),
-        engine.core().table().snapshot(),
-        Format::Classic,
-    );
-    io::stdout().write_all(text.as_bytes())?;
+    let text = exposition::encode(engine.core().table().snapshot(), Format::Classic);
+    io::stdout().write_all(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -400,7 +415,7 @@ fn explain(flags: &Flags, file: Option<&Path>, format: ExplainFormat) -> Result<
     };
     let file = file.unwrap_or(Path::new("-"));
     if file == Path::new("-") && io::stdin().is_terminal() {
-        eprintln!("paste log lines, end with Ctrl-D");
+        complain("paste log lines, end with Ctrl-D");
     }
     let mut input = open(file)?;
     let mut lines = LineBuffer::new(config.limits.line_bytes);
@@ -477,14 +492,12 @@ fn demo(flags: &Flags) -> Result<ExitCode, Failure> {
     for listener in &listeners {
         if let Ok(address) = listener.local_addr() {
             let scheme = if web.is_some() { "https" } else { "http" };
-            println!("demo: logs in {}", demo.directory().display());
-            println!("demo: status page {scheme}://localhost:{}/", address.port());
-            println!(
-                "demo: metrics     {scheme}://localhost:{}{}",
-                address.port(),
-                flags.telemetry_path
-            );
-            println!("demo: Ctrl-C ends it and removes the logs");
+            let mut out = io::stdout();
+            let (port, path) = (address.port(), &flags.telemetry_path);
+            writeln!(out, "demo: logs in {}", demo.directory().display())?;
+            writeln!(out, "demo: status page {scheme}://localhost:{port}/")?;
+            writeln!(out, "demo: metrics     {scheme}://localhost:{port}{path}")?;
+            writeln!(out, "demo: Ctrl-C ends it and removes the logs")?;
         }
     }
     let flags = flags.clone();
@@ -557,6 +570,7 @@ fn serving(flags: &Flags) -> Result<ServingParts, Failure> {
     })?;
     let options = server::Options {
         telemetry_path: flags.telemetry_path.clone(),
+        enable_lifecycle: flags.enable_lifecycle,
         ..server::Options::default()
     };
     Ok((listeners, options, web))

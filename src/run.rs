@@ -21,11 +21,12 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::Core;
 use crate::exposition::{self, Body, Format};
 use crate::heartbeat::Heartbeat;
-use crate::metric::{Mirror, Saved, SavedRepeat, lock};
-use crate::own_metrics::{AtScrape, OwnMetrics, Process};
+use crate::logfmt;
+use crate::metric::{Restored, Saved, SavedRepeat, ScrapeView, Snapshot, lock};
+use crate::own_metrics::{OwnMetrics, Process, ScrapeGauges};
 use crate::pipeline::{EndOnPanic, Pipeline};
-use crate::server::{self, App, WebConfig};
-use crate::state::{Loaded, Snapshot, State};
+use crate::server::{self, App, Scrapers, WebConfig};
+use crate::state::{self, Loaded, State};
 use crate::tail::{self, Pattern, Positions, SourceSpec, Tail, Waker};
 
 /// How long the reading thread sleeps when there is nothing to do.
@@ -82,8 +83,12 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         started,
     ));
     core.table().set_now(unix_seconds(started) as u32);
-    let (state, positions, repeats) = open_state(&config, &core)?;
+    let (state, former) = open_state(&config, &core)?;
+    let (positions, restored) = former.unzip();
+    let Restored { repeats, shown, .. } = restored.unwrap_or_default();
     let is_first_start = positions.is_none();
+    let scrapers = Arc::new(Scrapers::new(&shown, state.is_some()));
+    let web = web.map(Arc::new);
     let (specs, options) = tail_settings(&config).map_err(Failure::Settings)?;
     let tail =
         Tail::new(specs, options, positions).map_err(|error| Failure::Other(error.to_string()))?;
@@ -107,8 +112,9 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         figures: Mutex::new(Figures::default()),
         fresh: Condvar::new(),
         asked: AtomicBool::new(true),
-        mirror: Mutex::default(),
-        scraped: AtomicBool::new(false),
+        view: Mutex::default(),
+        scrapers: scrapers.clone(),
+        web: web.clone(),
         next: Mutex::new(None),
         forget: Mutex::default(),
         reload: Mutex::new(ReloadState {
@@ -126,7 +132,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         .config_last_reload_success_timestamp_seconds
         .set(unix_seconds(SystemTime::now()));
 
-    let writer = state.map(|state| Writer::start(state, shared.checkpoint.clone()));
+    let writer = state.map(|state| Writer::start(state, shared.checkpoint.clone(), scrapers));
     let reader = {
         let shared = shared.clone();
         std::thread::Builder::new()
@@ -162,14 +168,19 @@ fn unix_seconds(time: SystemTime) -> f64 {
         .map_or(0.0, |since| since.as_secs_f64())
 }
 
-fn serve(shared: &Arc<Shared>, serving: Serving, web: Option<WebConfig>) -> std::io::Result<()> {
+fn serve(
+    shared: &Arc<Shared>,
+    serving: Serving,
+    web: Option<Arc<WebConfig>>,
+) -> std::io::Result<()> {
     // All that takes long goes to threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .thread_name("server")
         .enable_all()
         .build()?;
     let mut options = serving.options;
-    options.web_config = web.map(Arc::new);
+    options.web_config = web;
+    options.scrapers = shared.scrapers.clone();
     for listener in &serving.listeners {
         if let Ok(address) = listener.local_addr() {
             info!(%address, "listening");
@@ -203,40 +214,42 @@ fn serve(shared: &Arc<Shared>, serving: Serving, web: Option<WebConfig>) -> std:
     done
 }
 
-/// The state directory, and what was found in it.
-type Opened = (Option<State>, Option<Positions>, Vec<SavedRepeat>);
+/// What a former process left: how far it had read, and what else than the table has of its values.
+type Former = (Positions, Restored);
 
-fn open_state(config: &Config, core: &Core) -> Result<Opened, Failure> {
+fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<Former>), Failure> {
     let Some(directory) = &config.state.directory else {
-        return Ok((None, None, Vec::new()));
+        return Ok((None, None));
     };
     let state = State::open(directory).map_err(|error| Failure::Other(error.to_string()))?;
     let loaded = state
         .load()
         .map_err(|error| Failure::Other(format!("{}: {error}", state.path().display())))?;
     let snapshot = match loaded {
-        Loaded::Nothing => return Ok((Some(state), None, Vec::new())),
+        Loaded::Nothing => return Ok((Some(state), None)),
         Loaded::Unusable(why) => {
             warn!(%why, "the snapshot cannot be used; beginning anew");
-            return Ok((Some(state), None, Vec::new()));
+            return Ok((Some(state), None));
         }
         Loaded::Snapshot(snapshot) => snapshot,
     };
     let restored = core.table().restore_from(unpack(&snapshot.table));
     match restored {
         Ok(restored) => {
+            // What happened meanwhile is news.
+            core.table().finish_backfill();
             info!(
                 series = restored.series,
                 dropped = restored.dropped,
                 "values restored"
             );
-            Ok((Some(state), Some(snapshot.positions), restored.repeats))
+            Ok((Some(state), Some((snapshot.positions, restored))))
         }
         Err(error) => {
             // Positions without values would lose what the values stood for.
             warn!(%error, "the snapshot's values cannot be used; beginning anew");
             core.table().clear();
-            Ok((Some(state), None, Vec::new()))
+            Ok((Some(state), None))
         }
     }
 }
@@ -308,9 +321,9 @@ struct Shared {
     /// Somebody wants figures.
     asked: AtomicBool,
     /// What scrapes see; locked before the table.
-    mirror: Mutex<Mirror>,
-    /// A scrape has shown series for the first time, which the next checkpoint must know.
-    scraped: AtomicBool,
+    view: Mutex<ScrapeView>,
+    scrapers: Arc<Scrapers>,
+    web: Option<Arc<WebConfig>>,
     /// Settings that the reading thread is to take over.
     next: Mutex<Option<Next>>,
     /// An appliance that it is to forget, and where it says whether it was known.
@@ -415,7 +428,7 @@ fn read(
             caught_up = true;
             pipeline.finish_backfill();
             if !shared.ready.load(Ordering::Relaxed) {
-                shared.core().table().caught_up();
+                shared.core().table().finish_backfill();
                 shared.ready.store(true, Ordering::SeqCst);
                 info!(bytes = read_bytes, "caught up; ready");
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -445,7 +458,7 @@ fn read(
             (backlog, caught_up) = (None, false);
         }
         let stopping = shared.stop.load(Ordering::SeqCst);
-        dirty |= pipeline.take_dirty() | shared.scraped.swap(false, Ordering::SeqCst);
+        dirty |= pipeline.take_dirty() | shared.scrapers.take_changed();
         if let Some(writer) = &writer
             && (stopping || now >= checkpoint_at)
         {
@@ -453,8 +466,10 @@ fn read(
             if dirty {
                 pipeline.drain();
                 let positions = tail.positions(|file| pipeline.held_bytes(file));
+                let shown = shared.scrapers.save();
                 let mut saved = shared.core().table().save();
                 saved.repeats = pipeline.save_repeats();
+                saved.shown = shown;
                 if writer.write(positions, saved, stopping) {
                     dirty = false;
                 }
@@ -573,7 +588,7 @@ fn apply_reload(
         }
     };
     let dropped = core.migrate_from(&shared.core());
-    core.table().caught_up();
+    core.table().finish_backfill();
     let core = Arc::new(core);
     *lock(&shared.core) = core.clone();
     if goes_on {
@@ -728,6 +743,14 @@ impl Shared {
         figures
     }
 
+    /// What appliances logged, for somebody who has been shown the births up to `shown`, and the last birth in it.
+    fn sync_view(&self, core: &Core, shown: u64) -> (Snapshot, u64) {
+        let mut view = lock(&self.view);
+        // Those who read may go on between two steps.
+        while !core.table().sync_view(&mut view, LABELS_AT_ONCE) {}
+        (view.snapshot(shown), view.last_birth())
+    }
+
     fn checkpoint_age(&self) -> Option<Duration> {
         lock(&self.checkpoint).map(|at| at.elapsed())
     }
@@ -766,20 +789,19 @@ impl Shared {
 }
 
 impl App for Shared {
-    fn exposition(&self, format: Format, body: &mut Body) {
+    fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64 {
+        let ready = self.ready.load(Ordering::SeqCst);
         let (source_lag_bytes, unreadable_files) = {
             let figures = self.figures();
             (figures.lag.clone(), figures.unreadable.clone())
         };
-        let now = unix_seconds(SystemTime::now()) as u32;
-        let mut mirror = lock(&self.mirror);
         let core = self.core();
-        let mut table = core.table();
-        while !table.mirror(&mut mirror, LABELS_AT_ONCE, now) {
-            // Those who read may go on meanwhile.
-            drop(table);
-            table = core.table();
-        }
+        let (mut snapshot, birth) = match ready {
+            true => self.sync_view(&core, shown),
+            // Half a backlog is no figure, and who is shown none of it sees each birth later.
+            false => (Snapshot::default(), 0),
+        };
+        let table = core.table();
         let counts = |count: fn(usize, u64) -> u64| {
             let of = |(metric, series, refused): (&Arc<str>, _, _)| {
                 (metric.clone(), count(series, refused))
@@ -795,7 +817,8 @@ impl App for Shared {
         let implausible_values = table.implausible().map(of).collect();
         drop(table);
         let rule_counts = core.rule_counts();
-        let at_scrape = AtScrape {
+        let gauges = ScrapeGauges {
+            ready,
             source_lag_bytes,
             unreadable_files,
             series,
@@ -823,15 +846,17 @@ impl App for Shared {
             .into(),
             expected_appliances: self.config().expected_appliances(),
             checkpoint_age_seconds: self.checkpoint_age().map(|age| age.as_secs_f64()),
+            stderr_lines_dropped: logfmt::lost_lines(),
+            certificate_expiry: self.web.as_ref().and_then(|web| web.certificate_expiry()),
         };
         drop(rule_counts);
-        self.scraped.store(true, Ordering::SeqCst);
-        let mut snapshot = mirror.snapshot();
-        drop(mirror);
-        snapshot.families.extend(at_scrape.families());
-        snapshot.families.extend(Process::read().families());
-        body.expect(&snapshot);
-        exposition::write(&self.own.registry, snapshot, format, |text| body.push(text));
+        let families = &mut snapshot.families;
+        families.splice(0..0, self.own.families());
+        families.extend(gauges.families());
+        families.extend(Process::read().families());
+        body.reserve(&snapshot);
+        exposition::write(snapshot, format, |bytes| body.push(bytes));
+        birth
     }
 
     fn status(&self) -> server::Status {
@@ -930,13 +955,8 @@ impl App for Shared {
 
     fn appliances(&self) -> Vec<String> {
         let core = self.core();
-        let mut names: Vec<String> = core
-            .table()
-            .appliances()
-            .iter()
-            .filter(|name| ***name != *"unknown")
-            .map(ToString::to_string)
-            .collect();
+        let named = core.table().named_appliances();
+        let mut names: Vec<String> = named.iter().map(ToString::to_string).collect();
         names.sort();
         names
     }
@@ -955,12 +975,16 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(state: State, checkpoint: Arc<Mutex<Option<Instant>>>) -> Self {
+    fn start(
+        state: State,
+        checkpoint: Arc<Mutex<Option<Instant>>>,
+        scrapers: Arc<Scrapers>,
+    ) -> Self {
         let (jobs, queue) = sync_channel(1);
         let failing = Arc::new(AtomicBool::new(false));
         let thread = {
             let (checkpoint, failing) = (checkpoint.clone(), failing.clone());
-            std::thread::spawn(move || write(state, &queue, &checkpoint, &failing))
+            std::thread::spawn(move || write(state, &queue, &checkpoint, &failing, &scrapers))
         };
         Self {
             jobs,
@@ -1021,6 +1045,7 @@ fn write(
     queue: &Receiver<(Positions, Saved)>,
     checkpoint: &Mutex<Option<Instant>>,
     failing: &AtomicBool,
+    scrapers: &Scrapers,
 ) {
     let _end = EndOnPanic;
     while let Ok((positions, saved)) = queue.recv() {
@@ -1032,14 +1057,16 @@ fn write(
                 continue;
             }
         };
-        match state.save(&Snapshot { positions, table }.encode()) {
+        match state.save(&state::Snapshot { positions, table }.encode()) {
             Ok(()) => {
                 if failing.swap(false, Ordering::SeqCst) {
                     info!("checkpoints are written again");
                 }
+                scrapers.saved(&saved.shown);
                 *lock(checkpoint) = Some(taken);
             }
             Err(error) => {
+                scrapers.save_failed();
                 // Said once; the age of the last checkpoint shows in the metrics.
                 if !failing.swap(true, Ordering::SeqCst) {
                     warn!(%error, path = %state.path().display(), "a checkpoint could not be written; going on");

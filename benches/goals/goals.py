@@ -147,6 +147,8 @@ class Exporter:
         body = answer.read()
         if answer.status != 200:
             raise NotReady(f"a scrape was answered with {answer.status}")
+        if not headers and b"\nappliance_log_exporter_ready 0\n" in body:
+            raise NotReady("the backlog is not read")
         return body
 
     def lines_read(self):

@@ -59,7 +59,7 @@ _appliance_log_exporter() {
 
     case "${cmd}" in
         appliance_log_exporter)
-            opts="-h -V --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.telemetry-path --tail.watcher --log.level --log.format --help --version check replay explain suggest demo help"
+            opts="-h -V --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help --version check replay explain suggest demo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -113,7 +113,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__check)
-            opts="-h --coverage --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.telemetry-path --tail.watcher --log.level --log.format --help"
+            opts="-h --coverage --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -171,7 +171,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__demo)
-            opts="-h --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.telemetry-path --tail.watcher --log.level --log.format --help"
+            opts="-h --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -225,7 +225,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__explain)
-            opts="-h --format --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.telemetry-path --tail.watcher --log.level --log.format --help"
+            opts="-h --format --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -381,7 +381,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__replay)
-            opts="-h --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.telemetry-path --tail.watcher --log.level --log.format --help"
+            opts="-h --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -435,7 +435,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__suggest)
-            opts="-h --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.telemetry-path --tail.watcher --log.level --log.format --help"
+            opts="-h --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_appliance_log_exporter_global_optspecs
-    string join \n config.file= log.file= rules.dir= state.dir= web.listen-address= web.systemd-socket web.config.file= web.telemetry-path= tail.watcher= log.level= log.format= h/help V/version
+    string join \n config.file= log.file= rules.dir= state.dir= web.listen-address= web.systemd-socket web.config.file= web.enable-lifecycle web.telemetry-path= tail.watcher= log.level= log.format= h/help V/version
 end
 
 function __fish_appliance_log_exporter_needs_command
@@ -41,6 +41,7 @@ error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l log.format -d 'Format of the exporter\'s own log' -r -f -a "logfmt\t''
 json\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.systemd-socket -d 'Take the sockets that systemd hands over instead of opening any'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.enable-lifecycle -d 'Answer `POST /-/reload` and `POST /-/forget`. They are answered without this flag where the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -s h -l help -d 'Print help'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -s V -l version -d 'Print version'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -f -a "check" -d 'Check settings, rules and the rules\' examples'
@@ -67,6 +68,7 @@ error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l log.format -d 'Format of the exporter\'s own log' -r -f -a "logfmt\t''
 json\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.systemd-socket -d 'Take the sockets that systemd hands over instead of opening any'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.enable-lifecycle -d 'Answer `POST /-/reload` and `POST /-/forget`. They are answered without this flag where the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -s h -l help -d 'Print help'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l config.file -d 'Configuration file (YAML); every setting has a default' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l log.file -d 'Files to follow, a path or glob (repeatable); enough without a configuration file' -r
@@ -85,6 +87,7 @@ error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l log.format -d 'Format of the exporter\'s own log' -r -f -a "logfmt\t''
 json\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l web.systemd-socket -d 'Take the sockets that systemd hands over instead of opening any'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l web.enable-lifecycle -d 'Answer `POST /-/reload` and `POST /-/forget`. They are answered without this flag where the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -s h -l help -d 'Print help'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand explain" -l format -d 'For a person or for a program' -r -f -a "text\t''
 json\t''"
@@ -105,6 +108,7 @@ error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand explain" -l log.format -d 'Format of the exporter\'s own log' -r -f -a "logfmt\t''
 json\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand explain" -l web.systemd-socket -d 'Take the sockets that systemd hands over instead of opening any'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand explain" -l web.enable-lifecycle -d 'Answer `POST /-/reload` and `POST /-/forget`. They are answered without this flag where the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand suggest" -l config.file -d 'Configuration file (YAML); every setting has a default' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand suggest" -l log.file -d 'Files to follow, a path or glob (repeatable); enough without a configuration file' -r
@@ -123,6 +127,7 @@ error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand suggest" -l log.format -d 'Format of the exporter\'s own log' -r -f -a "logfmt\t''
 json\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand suggest" -l web.systemd-socket -d 'Take the sockets that systemd hands over instead of opening any'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand suggest" -l web.enable-lifecycle -d 'Answer `POST /-/reload` and `POST /-/forget`. They are answered without this flag where the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand suggest" -s h -l help -d 'Print help'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l config.file -d 'Configuration file (YAML); every setting has a default' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l log.file -d 'Files to follow, a path or glob (repeatable); enough without a configuration file' -r
@@ -141,6 +146,7 @@ error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l log.format -d 'Format of the exporter\'s own log' -r -f -a "logfmt\t''
 json\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.systemd-socket -d 'Take the sockets that systemd hands over instead of opening any'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.enable-lifecycle -d 'Answer `POST /-/reload` and `POST /-/forget`. They are answered without this flag where the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand help; and not __fish_seen_subcommand_from check replay explain suggest demo help" -f -a "check" -d 'Check settings, rules and the rules\' examples'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand help; and not __fish_seen_subcommand_from check replay explain suggest demo help" -f -a "replay" -d 'Read logs to their end as fast as possible and print the metrics'

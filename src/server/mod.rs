@@ -1,30 +1,30 @@
 //! HTTP: `/metrics`, the status page and the endpoints for operators.
 //!
-//! Promises: a client that is silent, slow to send or slow to read is cut after a time that the options name; never
-//! more connections than allowed are served, and who comes on top is told so; on shutdown, answers that have begun are
-//! finished, within a deadline. What the answers say is left to the application, behind [`App`]; its methods may take
-//! their time, they run on threads made for that.
+//! At most [`Options::connections_max`] connections are served; further clients get 503, unless the place of one that
+//! makes no good use of it can be given to them. A client that is silent, slow to send or slow to read is cut. Answers
+//! that have begun at shutdown are finished, within a deadline. What they say is left to the application, behind [`App`];
+//! its methods may take their time, they run on threads made for that.
 
+mod answer;
 mod auth;
+mod certificate;
+mod connection;
 mod listen;
 mod page;
+mod scrape;
+mod scrapers;
 mod tls;
 mod web_config;
-mod write_deadline;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -32,22 +32,25 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::exposition::{self, Body, Format};
+use crate::exposition::{Body, Format};
 
 use auth::Passwords;
+use connection::{Connection, Connections, Watched};
 pub use listen::{BindError, bind, systemd_listeners};
 pub use page::{Checkpoint, FileStatus, Reload, RuleStatus, SeriesStatus, Status, page};
+use scrape::Scrapes;
+pub use scrapers::{Identity, ScraperId, Scrapers};
 use web_config::Loaded;
 pub use web_config::WebConfig;
-use write_deadline::WriteDeadline;
 
 /// What the server asks of the application. All of it may block for a while.
 pub trait App: Send + Sync + 'static {
-    /// Appends the text of a scrape.
-    fn exposition(&self, format: Format, body: &mut Body);
+    /// Appends a scrape to `body`, for somebody who has been shown the births up to `shown`: counters that were born later
+    /// are at 0. Returns the last birth that the scrape shows.
+    fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64;
     /// What the page at `/` shows.
     fn status(&self) -> Status;
-    /// Whether the backlog found at start has been applied. Until then scrapes are refused.
+    /// Whether the backlog found at start has been applied.
     fn ready(&self) -> bool;
     /// Whether whoever reads makes progress.
     fn healthy(&self) -> bool;
@@ -61,7 +64,8 @@ pub trait App: Send + Sync + 'static {
     /// # Errors
     /// It cannot be done now.
     fn forget(&self, appliance: &str) -> Result<bool, String>;
-    /// The appliances known by now, for service discovery, in a stable order; `other` and `unknown` are none.
+    /// The appliances for service discovery, in a stable order: those that the settings or a path name. A name that only a
+    /// header has may be anybody's, and whoever discovers it would send it credentials.
     fn appliances(&self) -> Vec<String>;
     /// A scrape was answered with this HTTP status.
     fn scraped(&self, code: u16);
@@ -74,14 +78,23 @@ pub struct Options {
     pub telemetry_path: String,
     /// Connections served at the same time.
     pub connections_max: usize,
-    /// For a request's head to arrive, for a TLS handshake, and for a kept connection to be used again.
+    /// For the first request to begin, for a request's head to arrive, and for a TLS handshake.
     pub header_timeout: Duration,
-    /// For a client to take an answer.
+    /// For a kept connection to be used again.
+    pub idle_timeout: Duration,
+    /// The same for that of a scraper, which is longer than the longest interval between two scrapes: a scraper is known
+    /// by its connection.
+    pub scraper_idle_timeout: Duration,
+    /// How long a client may let us wait for it to read. It gets time back as it takes bytes, a second for 64 KiB.
     pub write_timeout: Duration,
     /// For answers that have begun, once the shutdown has.
     pub shutdown_timeout: Duration,
     /// TLS, passwords, headers and rate limit, where they are wanted.
     pub web_config: Option<Arc<WebConfig>>,
+    /// `POST /-/reload` and `POST /-/forget` are answered though no password guards it.
+    pub enable_lifecycle: bool,
+    /// Which births each scraper has been shown.
+    pub scrapers: Arc<Scrapers>,
 }
 
 impl Default for Options {
@@ -89,10 +102,14 @@ impl Default for Options {
         Self {
             telemetry_path: "/metrics".into(),
             connections_max: 64,
-            header_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            scraper_idle_timeout: Duration::from_secs(330),
+            write_timeout: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(5),
             web_config: None,
+            enable_lifecycle: false,
+            scrapers: Arc::new(Scrapers::new(&[], false)),
         }
     }
 }
@@ -120,9 +137,11 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let shared = Arc::new(Shared {
-        places: Arc::new(Semaphore::new(options.connections_max)),
+        connections: Arc::new(Connections::new(options.connections_max)),
+        scrapes: Scrapes::default(),
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         passwords: Passwords::new(),
+        last_order: Mutex::new(None),
         app,
         options,
     });
@@ -140,8 +159,10 @@ pub async fn serve(
 }
 
 struct Shared {
-    places: Arc<Semaphore>,
+    connections: Arc<Connections>,
+    scrapes: Scrapes,
     refusals: Arc<Semaphore>,
+    last_order: Mutex<Option<Instant>>,
     passwords: Passwords,
     app: Arc<dyn App>,
     options: Options,
@@ -184,13 +205,10 @@ async fn accept(
             // Those that have ended are let go.
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    if let Ok(place) = shared.places.clone().try_acquire_owned() {
+                Ok((stream, peer)) => {
+                    if let Some(connection) = shared.connections.open(peer.ip()) {
                         let (shared, stopped) = (shared.clone(), stopped.clone());
-                        connections.spawn(async move {
-                            connection(stream, shared, stopped).await;
-                            drop(place);
-                        });
+                        connections.spawn(hold(stream, connection, shared, stopped));
                     } else if shared.has_tls() {
                         // It would take a handshake to say so.
                         drop(stream);
@@ -237,11 +255,32 @@ async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch::Receiver<()>) {
+/// Serves a connection until it ends, or has to make room for another.
+async fn hold(
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+    stopped: watch::Receiver<()>,
+) {
+    tokio::select! {
+        () = serve_connection(stream, &connection, &shared, stopped) => {}
+        () = connection.evicted() => tracing::debug!(address = %connection.address, "connection evicted"),
+    }
+    shared
+        .connections
+        .close(&connection, &shared.options.scrapers);
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    connection: &Arc<Connection>,
+    shared: &Arc<Shared>,
+    stopped: watch::Receiver<()>,
+) {
     // A scrape is one small request and one answer: waiting to fill packets helps nobody.
     let _ = stream.set_nodelay(true);
     if !shared.has_tls() {
-        return speak(stream, shared, stopped).await;
+        return serve_http(stream, connection, shared, stopped).await;
     }
     let Some(tls) = shared.web().await.and_then(|web| web.tls.clone()) else {
         return;
@@ -252,7 +291,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch::Rece
     );
     tokio::select! {
         accepted = handshake => match accepted {
-            Ok(Ok(stream)) => speak(stream, shared, stopped).await,
+            Ok(Ok(stream)) => serve_http(stream, connection, shared, stopped).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
         },
@@ -260,216 +299,33 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch::Rece
     }
 }
 
-async fn speak<S>(stream: S, shared: Arc<Shared>, stopped: watch::Receiver<()>)
-where
+async fn serve_http<S>(
+    stream: S,
+    connection: &Arc<Connection>,
+    shared: &Arc<Shared>,
+    stopped: watch::Receiver<()>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let stream = WriteDeadline::new(stream, shared.options.write_timeout);
+    let stream = Watched::new(stream, connection.clone(), shared.options.clone());
     let service = service_fn(|request| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(guarded(shared, request).await) }
+        let (connection, shared) = (connection.clone(), shared.clone());
+        async move { Ok::<_, Infallible>(answer::answer(connection, shared, request).await) }
     });
-    let connection = http1::Builder::new()
-        // Without a timer the header timeout does nothing.
-        .timer(TokioTimer::new())
-        .header_read_timeout(shared.options.header_timeout)
+    let serving = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
+    tokio::pin!(serving);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = serving.as_mut() => ended,
         () = gone(stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            connection.cut();
+            serving.as_mut().graceful_shutdown();
+            serving.await
         }
     };
     if let Err(error) = ended {
         // Clients that go away or are cut are everyday matters.
         tracing::debug!(%error, "connection ended");
     }
-}
-
-type Answer = Response<Full<Bytes>>;
-
-/// The answer, if the web configuration lets the client have it.
-async fn guarded(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
-    let web = shared.web().await;
-    if shared.options.web_config.is_some() && web.is_none() {
-        // Nothing is served unguarded for want of knowing the guard.
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
-    }
-    let Some(web) = web else {
-        return answer(shared, request).await;
-    };
-    let mut answer = if !web.admits(Instant::now()) {
-        text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n")
-    } else if !web.users.is_empty() && !admitted(&shared, &web, request.headers()).await {
-        let mut refused = text(StatusCode::UNAUTHORIZED, "unauthorized\n");
-        refused
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
-        refused
-    } else {
-        answer(shared, request).await
-    };
-    for (name, value) in &web.headers {
-        answer.headers_mut().insert(name, value.clone());
-    }
-    answer
-}
-
-async fn admitted(shared: &Shared, web: &Loaded, headers: &HeaderMap) -> bool {
-    let authorization = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    shared.passwords.admit(&web.users, authorization).await
-}
-
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
-    let path = request.uri().path();
-    let method = request.method();
-    let reload = path == "/-/reload";
-    let known = path == shared.options.telemetry_path
-        || matches!(path, "/" | "/-/healthy" | "/-/ready" | "/-/reload" | "/sd");
-    if !known {
-        return html(StatusCode::NOT_FOUND, page::not_found());
-    }
-    let allowed = match *method {
-        Method::GET | Method::HEAD => !reload,
-        Method::POST => reload,
-        _ => false,
-    };
-    if !allowed {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
-        let allow = if reload { "POST" } else { "GET, HEAD" };
-        refused
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static(allow));
-        return refused;
-    }
-    if path == shared.options.telemetry_path {
-        return scrape(shared, request.headers()).await;
-    }
-    let app = shared.app.clone();
-    match path {
-        "/-/healthy" => match app.healthy() {
-            true => text(StatusCode::OK, "healthy\n"),
-            false => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the reading thread makes no progress\n",
-            ),
-        },
-        "/-/ready" => {
-            blocking(move || {
-                if app.ready() {
-                    text(StatusCode::OK, "ready\n")
-                } else {
-                    not_ready()
-                }
-            })
-            .await
-        }
-        "/-/reload" => {
-            blocking(move || match app.reload() {
-                Ok(()) => text(StatusCode::OK, "reloaded\n"),
-                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-            })
-            .await
-        }
-        "/sd" => blocking(move || service_discovery(app.appliances())).await,
-        _ => {
-            let telemetry_path = shared.options.telemetry_path.clone();
-            blocking(move || html(StatusCode::OK, page(&app.status(), &telemetry_path))).await
-        }
-    }
-}
-
-async fn scrape(shared: Arc<Shared>, headers: &HeaderMap) -> Answer {
-    let format = Format::negotiate(&joined(headers, header::ACCEPT));
-    let gzip = exposition::gzip_accepted(&joined(headers, header::ACCEPT_ENCODING));
-    let app = shared.app.clone();
-    let answer = blocking(move || {
-        if !app.ready() {
-            return not_ready();
-        }
-        let mut body = Body::new(gzip);
-        app.exposition(format, &mut body);
-        let mut answer = respond(StatusCode::OK, format.content_type(), body.finish());
-        let headers = answer.headers_mut();
-        if gzip {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        headers.insert(
-            header::VARY,
-            HeaderValue::from_static("Accept, Accept-Encoding"),
-        );
-        answer
-    })
-    .await;
-    shared.app.scraped(answer.status().as_u16());
-    answer
-}
-
-/// All lines of a header as one, as HTTP allows.
-fn joined(headers: &HeaderMap, name: header::HeaderName) -> String {
-    let lines: Vec<_> = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .collect();
-    lines.join(",")
-}
-
-/// Runs `work` off the threads that serve connections. If it panics, that is one answer, not the end.
-async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            tracing::error!(%error, "an answer could not be made");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
-        }
-    }
-}
-
-/// Prometheus' HTTP service discovery: a list of groups of targets.
-fn service_discovery(appliances: Vec<String>) -> Answer {
-    let groups = if appliances.is_empty() {
-        serde_json::json!([])
-    } else {
-        serde_json::json!([{ "targets": appliances }])
-    };
-    respond(StatusCode::OK, "application/json", groups.to_string())
-}
-
-fn not_ready() -> Answer {
-    text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "not ready: the backlog is being read\n",
-    )
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    respond(status, "text/plain; charset=utf-8", body)
-}
-
-fn html(status: StatusCode, body: String) -> Answer {
-    let mut answer = respond(status, "text/html; charset=utf-8", body);
-    // The page quotes logs. Should it ever fail to escape, nothing in it runs.
-    answer.headers_mut().insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"),
-    );
-    answer
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    answer
 }

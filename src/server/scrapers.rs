@@ -609,8 +609,8 @@ mod tests {
                     Step::Checkpoint => exporter.checkpoint(),
                     Step::OnDisk => exporter.put_on_disk(),
                     Step::Killed if has_state && !exporter.is_lost_unsaved => {
-                        for client in 0..CLIENTS {
-                            let address = identity(ADDRESSES[client]).address;
+                        for (client, number) in ADDRESSES.iter().enumerate() {
+                            let address = identity(*number).address;
                             if !exporter.on_disk.shown.iter().any(|shown| shown.address == address) {
                                 look(&mut exporter, client, None)?;
                             }

@@ -1,11 +1,13 @@
 //! The binary as a test runs it: started with flags on a free loopback port, scraped, stopped.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Child, free_port, http_get, program, succeeds};
+use crate::support::{Child, free_port, http_get, http_post, program, succeeds};
 
 /// Far more than a start takes, on a machine that builds something else meanwhile.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -32,7 +34,11 @@ impl Exporter {
     /// The same with a command that the test has made.
     pub fn start_command(command: &mut Command) -> Self {
         let port = free_port();
-        let child = Child::start(command.arg(format!("--web.listen-address=127.0.0.1:{port}")));
+        let child = Child::start(
+            command
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .arg("--web.enable-lifecycle"),
+        );
         let mut exporter = Self { child, port };
         exporter.wait_for("readiness", || {
             http_get(port, "/-/ready").filter(|answer| answer.status == 200)
@@ -57,6 +63,15 @@ impl Exporter {
             || panic!("no answer:\n{}", self.child.output()),
             |answer| answer.text(),
         )
+    }
+
+    /// `POST /-/reload`, once one is possible again: status and text.
+    pub fn reload(&mut self) -> (u16, String) {
+        let port = self.port;
+        let answer = self.wait_for("an answer", || {
+            http_post(port, "/-/reload", "text/plain", b"").filter(|answer| answer.status != 429)
+        });
+        (answer.status, answer.text())
     }
 
     /// Scrapes until a sample has this value.
@@ -118,6 +133,57 @@ impl Samples {
     }
 }
 
+/// A client that keeps its connection and says that it is a scraper, as Prometheus does.
+pub struct Scraper {
+    port: u16,
+    stream: TcpStream,
+}
+
+impl Scraper {
+    /// Connects.
+    pub fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+        stream.set_read_timeout(Some(LONG)).expect("a limit");
+        Self { port, stream }
+    }
+
+    /// Asks for a scrape, and leaves it to be read.
+    pub fn ask(&mut self) {
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUser-Agent: Prometheus/3.16.0\r\n\
+             X-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n",
+            self.port
+        );
+        self.stream.write_all(request.as_bytes()).expect("sent");
+    }
+
+    /// One scrape.
+    pub fn scrape(&mut self) -> Samples {
+        self.ask();
+        Samples::parse(&self.read())
+    }
+
+    /// The body of one answer.
+    pub fn read(&mut self) -> String {
+        let mut reader = BufReader::new(&self.stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).expect("a header");
+            assert!(!line.is_empty(), "closed");
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.trim().parse().expect("a number");
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).expect("the body");
+        String::from_utf8(body).expect("text")
+    }
+}
+
 /// promtool reads these metrics and has nothing to say about them.
 pub fn accepted_by_promtool(metrics: &str) {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
@@ -132,7 +198,6 @@ pub fn accepted_by_promtool(metrics: &str) {
 
 /// Appends to a log, in one write.
 pub fn append(path: &Path, bytes: &[u8]) {
-    use std::io::Write as _;
     std::fs::File::options()
         .create(true)
         .append(true)

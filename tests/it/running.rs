@@ -8,8 +8,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::exporter::{Exporter, LONG, Samples, accepted_by_promtool, append, binary, scrape};
-use crate::support::{Child, http_get, http_post, program, root, succeeds, wait_for};
+use crate::exporter::{
+    Exporter, LONG, Samples, Scraper, accepted_by_promtool, append, binary, scrape,
+};
+use crate::support::{Child, free_port, http_get, program, root, succeeds, wait_for};
 
 fn handshake_failure(appliance: &str) -> String {
     format!(
@@ -223,13 +225,12 @@ rules:
         .collect();
     assert!(all.len() > 1 && all.iter().sum::<f64>() == 1.0, "{all:?}");
     // A reload keeps it.
-    let reloaded = http_post(exporter.port, "/-/reload", "text/plain", b"");
-    assert_eq!(reloaded.map(|answer| answer.status), Some(200));
+    assert_eq!(exporter.reload().0, 200);
     assert_eq!(refused(&exporter.scrape(), "site/sent"), Some(1.0));
 }
 
 #[test]
-fn a_new_counter_is_shown_at_0_for_some_seconds_also_over_a_restart() {
+fn every_scraper_sees_zero_first_also_over_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);
     let flags = [
@@ -237,20 +238,206 @@ fn a_new_counter_is_shown_at_0_for_some_seconds_also_over_a_restart() {
         format!("--state.dir={}", path("state").display()),
     ];
     let start = || Exporter::start_command(binary().args(&flags));
-    let new = r#"log_messages_total{appliance="new",program="NTLS",severity="info"}"#;
+    let messages = |appliance: &str| {
+        format!(r#"log_messages_total{{appliance="{appliance}",program="NTLS",severity="info"}}"#)
+    };
+    // What a first start finds is no news.
+    append(&path("messages"), handshake_failure("old").as_bytes());
     let mut exporter = start();
-    append(&path("messages"), handshake_failure("new").as_bytes());
-    let (port, mut asked) = (exporter.port, Instant::now());
-    let first = exporter.wait_for("the counter", || {
-        asked = Instant::now();
-        scrape(port)?.value(new)
+    let [mut fast, mut slow] = [(); 2].map(|()| Scraper::connect(exporter.port));
+    for scraper in [&mut fast, &mut slow] {
+        assert_eq!(scraper.scrape().value(&messages("old")), Some(1.0));
+    }
+    append(
+        &path("messages"),
+        handshake_failure("new").repeat(5).as_bytes(),
+    );
+    // Somebody with curl sees what is, and takes nothing away from others.
+    exporter.wait_for_value(&messages("new"), 5.0);
+    assert_eq!(fast.scrape().value(&messages("new")), Some(0.0));
+    // Once that is on disk.
+    exporter.wait_for("the value", || {
+        let value = fast.scrape().value(&messages("new"));
+        value.filter(|value| *value > 0.0)
     });
-    assert_eq!(first, 0.0);
+    assert_eq!(slow.scrape().value(&messages("new")), Some(0.0));
+
+    // What happens while it is down is news, and so is what nobody has been shown.
+    append(&path("messages"), handshake_failure("late").as_bytes());
+    exporter.wait_for_value(&messages("late"), 1.0);
     exporter.child.signal("TERM");
     exporter.child.wait_for_end(LONG);
-    // Whoever asks next sees it at 0 too, until the time is over.
-    start().wait_for_value(new, 1.0);
-    assert!(asked.elapsed() >= Duration::from_secs(7), "{asked:?}");
+    append(&path("messages"), handshake_failure("down").as_bytes());
+    let mut exporter = start();
+    let mut fast = Scraper::connect(exporter.port);
+    let samples = fast.scrape();
+    for (appliance, value) in [("old", 1.0), ("new", 5.0), ("late", 0.0), ("down", 0.0)] {
+        assert_eq!(
+            samples.value(&messages(appliance)),
+            Some(value),
+            "{appliance}"
+        );
+    }
+    exporter.wait_for("the values", || {
+        let samples = fast.scrape();
+        (samples.value(&messages("late")) == Some(1.0)
+            && samples.value(&messages("down")) == Some(1.0))
+        .then_some(())
+    });
+    // Killed at once: nothing falls.
+    exporter.child.signal("KILL");
+    exporter.child.wait_for_end(LONG);
+    let exporter = start();
+    let samples = Scraper::connect(exporter.port).scrape();
+    for appliance in ["late", "down"] {
+        assert_eq!(
+            samples.value(&messages(appliance)),
+            Some(1.0),
+            "{appliance}"
+        );
+    }
+}
+
+#[test]
+fn service_discovery_names_nobody_that_a_line_made_up() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let config = path("exporter.yml");
+    let settings = format!(
+        "sources:\n  - {{name: own, paths: ['{0}/own.log'], appliance: hsm1}}\n  - {{name: all, paths: ['{0}/all.log']}}\n",
+        directory.path().display()
+    );
+    std::fs::write(&config, settings).expect("it can be written");
+    for (log, appliance) in [("own.log", "evil1"), ("all.log", "evil2")] {
+        append(&path(log), handshake_failure(appliance).as_bytes());
+    }
+    let flags = [
+        format!("--config.file={}", config.display()),
+        format!("--state.dir={}", path("state").display()),
+    ];
+    // Over a restart, too.
+    for _ in 0..2 {
+        let mut exporter = Exporter::start_command(binary().args(&flags));
+        exporter.wait_for_value(&handshake_failures("evil2"), 1.0);
+        let answer = http_get(exporter.port, "/sd").expect("an answer");
+        assert_eq!(answer.text(), r#"[{"targets":["hsm1"]}]"#);
+        exporter.child.signal("TERM");
+        exporter.child.wait_for_end(LONG);
+    }
+}
+
+#[test]
+fn standard_error_stops_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("messages");
+    append(&log, handshake_failure("hsm1").as_bytes());
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let (unread, pipe) = std::io::pipe().expect("a pipe");
+    let (gone, broken) = std::io::pipe().expect("a pipe");
+    drop(gone);
+    let outputs = [
+        ("a full disk", Stdio::from(full.expect("/dev/full"))),
+        ("a reader that is gone", Stdio::from(broken)),
+        ("a pipe that nobody reads", Stdio::from(pipe)),
+    ];
+    for (what, output) in outputs {
+        let port = free_port();
+        let mut process = binary()
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--log.file={}", log.display()))
+            .args(["--web.enable-lifecycle", "--log.level=debug"])
+            .stdin(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .expect("it starts");
+        let metric = "appliance_log_exporter_stderr_lines_dropped_total";
+        // Each connection that is reset is a line at this level; a pipe takes 64 KiB.
+        wait_for(&format!("lost lines with {what}"), LONG, || {
+            for _ in 0..200 {
+                let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+                std::io::Write::write_all(&mut stream, b"nonsense\r\n\r\n").ok()?;
+            }
+            scrape(port)?.value(metric).filter(|lost| *lost > 0.0)
+        });
+        let samples = scrape(port).expect("an answer");
+        assert!(
+            samples.value(&handshake_failures("hsm1")) >= Some(1.0),
+            "{what}"
+        );
+        succeeds(Command::new(program("kill")).args(["-s", "TERM", &process.id().to_string()]));
+        let status = wait_for(&format!("an end with {what}"), LONG, || {
+            process.try_wait().expect("its state")
+        });
+        assert_eq!(status.code(), Some(0), "{what}");
+    }
+    drop(unread);
+}
+
+#[test]
+fn nobody_who_does_not_read_grows_memory_or_keeps_prometheus_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("messages");
+    let rules = directory.path().join("rules");
+    std::fs::create_dir(&rules).expect("a directory");
+    let pack = "pack: site
+programs: {sited: []}
+metrics:
+  site_doors_total: {type: counter, help: Doors., labels: {door: any}}
+rules:
+  - event: door
+    match: 'door {door:word}'
+    metrics:
+      - {inc: site_doors_total, labels: [door]}
+    help: A door.
+    examples:
+      - line: 'Feb 29 12:05:01 hsm1 sited: door a'
+        samples: ['site_doors_total{appliance=\"hsm1\",door=\"a\"} 1']
+";
+    std::fs::write(rules.join("site.yaml"), pack).expect("it can be written");
+    // 7 MiB a scrape.
+    let mut lines = String::new();
+    for appliance in 0..20 {
+        for door in 0..1500 {
+            let name = format!("{door:0>230}");
+            lines.push_str(&format!(
+                "Feb 29 12:05:01 hsm{appliance} sited: door {name}\n"
+            ));
+        }
+    }
+    append(&log, lines.as_bytes());
+    let mut exporter = Exporter::start(&[
+        &format!("--log.file={}", log.display()),
+        &format!("--rules.dir={}", rules.display()),
+    ]);
+    let pid = exporter.child.pid();
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.expect("its memory") / 1024
+    };
+    let body = exporter.exposition().len() as u64 >> 20;
+    assert!(body >= 6, "{body} MiB");
+    let before = resident();
+    let mut stuck = Vec::new();
+    for _ in 0..64 {
+        let mut scraper = Scraper::connect(exporter.port);
+        scraper.ask();
+        stuck.push(scraper);
+    }
+    let (port, begun) = (exporter.port, Instant::now());
+    exporter.wait_for("an answer", || scrape(port));
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+    // Four bodies, what makes them, and what the allocator keeps; it was one for each.
+    let after = resident();
+    assert!(
+        after < before + 10 * body,
+        "{before} to {after} MiB, {body} MiB a scrape"
+    );
 }
 
 /// A line about the erasure of an HSM, from long ago.
@@ -346,7 +533,7 @@ fn listed_appliances_are_expected() {
     };
     write("[hsm1, hsm2, gw1]");
     append(&log, handshake_failure("hsm1").as_bytes());
-    let exporter = Exporter::start(&[&format!("--config.file={}", config.display())]);
+    let mut exporter = Exporter::start(&[&format!("--config.file={}", config.display())]);
     let names = |names: &[&str]| -> Vec<String> {
         let of = names.iter();
         of.map(|name| format!(r#"appliance_expected{{appliance="{name}"}}"#))
@@ -355,8 +542,7 @@ fn listed_appliances_are_expected() {
     assert_eq!(expected(&exporter), names(&["gw1", "hsm1", "hsm2"]));
     // One that is taken from the list is no longer expected; one that a source names is.
     write("[]");
-    let reloaded = http_post(exporter.port, "/-/reload", "text/plain", b"");
-    assert_eq!(reloaded.map(|answer| answer.status), Some(200));
+    assert_eq!(exporter.reload().0, 200);
     assert_eq!(expected(&exporter), names(&["gw1"]));
 }
 
@@ -383,8 +569,7 @@ fn a_reload_keeps_values_and_a_failed_one_the_rules() {
 
     // By HTTP.
     std::fs::write(&pack, site_pack("door_after")).expect("it can be written");
-    let answer = http_post(exporter.port, "/-/reload", "text/plain", b"").expect("an answer");
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(exporter.reload(), (200, "reloaded\n".to_owned()));
     door();
     append(&log, handshake_failure("hsm1").as_bytes());
     exporter.wait_for_value(&handshake_failures("hsm1"), 3.0);
@@ -403,9 +588,9 @@ fn a_reload_keeps_values_and_a_failed_one_the_rules() {
         "pack: site\nprograms: {sited: []}\nrules: nonsense\n",
     )
     .expect("it can be written");
-    let answer = http_post(exporter.port, "/-/reload", "text/plain", b"").expect("an answer");
-    assert_eq!(answer.status, 500);
-    assert!(answer.text().contains("site.yaml:3:"), "{}", answer.text());
+    let (status, said) = exporter.reload();
+    assert_eq!(status, 500);
+    assert!(said.contains("site.yaml:3:"), "{said}");
     door();
     let samples = exporter.wait_for_value(&doors("door_after"), 2.0);
     assert_eq!(
@@ -520,21 +705,18 @@ fn a_reload_shows_its_limits_and_refuses_another_state_directory() {
         .collect();
     append(&path("messages"), lines.as_bytes());
     write(5, "state");
-    let exporter = Exporter::start(&[&format!("--config.file={}", path("config.yaml").display())]);
-    let page = || http_get(exporter.port, "/").expect("the page").text();
+    let config = format!("--config.file={}", path("config.yaml").display());
+    let mut exporter = Exporter::start(&[&config]);
+    let port = exporter.port;
+    let page = || http_get(port, "/").expect("the page").text();
     assert!(page().contains("at most 5"), "{}", page());
-    let reload = || http_post(exporter.port, "/-/reload", "text/plain", b"").expect("an answer");
     write(8, "state");
-    assert_eq!(reload().status, 200);
+    assert_eq!(exporter.reload().0, 200);
     assert!(page().contains("at most 8"), "{}", page());
     write(9, "elsewhere");
-    let answer = reload();
-    assert_eq!(answer.status, 500);
-    assert!(
-        answer.text().contains("state.directory"),
-        "{}",
-        answer.text()
-    );
+    let (status, said) = exporter.reload();
+    assert_eq!(status, 500);
+    assert!(said.contains("state.directory"), "{said}");
     assert!(page().contains("at most 8"), "{}", page());
 }
 

@@ -2,9 +2,10 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,9 +14,9 @@ use appliance_log_exporter::exposition::{Body, Format, encode};
 use appliance_log_exporter::metric::{Family, Kind, Series, Snapshot};
 use appliance_log_exporter::server::{App, Options, Status, WebConfig, bind, serve};
 use appliance_log_exporter::unrecognised::Folded;
-use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
+use crate::exporter::binary;
 use crate::support::{
     Child, free_port, http_get, http_post, program, prometheus_query, succeeds, wait_for,
 };
@@ -31,6 +32,10 @@ struct TestApp {
     reload: Mutex<Result<(), String>>,
     appliances: Mutex<Vec<String>>,
     scraped: Mutex<Vec<u16>>,
+    /// Up to which birth each scrape was to show values.
+    shown: Mutex<Vec<u64>>,
+    /// The last birth that a scrape shows.
+    birth: AtomicU64,
     gate: Gate,
 }
 
@@ -65,12 +70,14 @@ impl Gate {
 }
 
 impl App for TestApp {
-    fn exposition(&self, format: Format, body: &mut Body) {
+    fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64 {
         self.gate.pass();
-        body.push(&self.body);
+        self.shown.lock().unwrap().push(shown);
+        body.push(self.body.as_bytes());
         if format == Format::OpenMetrics {
-            body.push("# EOF\n");
+            body.push(b"# EOF\n");
         }
+        self.birth.load(Ordering::SeqCst)
     }
 
     fn status(&self) -> Status {
@@ -132,6 +139,8 @@ impl TestServer {
             reload: Mutex::new(Ok(())),
             appliances: Mutex::default(),
             scraped: Mutex::default(),
+            shown: Mutex::default(),
+            birth: AtomicU64::new(0),
             gate: Gate::default(),
         });
         let listeners = bind(&["127.0.0.1:0"]).unwrap();
@@ -213,7 +222,10 @@ fn is_cut(read: std::io::Result<usize>) -> bool {
 
 #[test]
 fn every_endpoint_and_method() {
-    let server = TestServer::start(Options::default());
+    let server = TestServer::start(Options {
+        enable_lifecycle: true,
+        ..Options::default()
+    });
     *server.app.appliances.lock().unwrap() = vec!["hsm1".into(), "hs\"m2".into()];
     for (method, path, status, part) in [
         ("GET", "/metrics", "200", "\r\n\r\nup 1\n"),
@@ -227,6 +239,7 @@ fn every_endpoint_and_method() {
         ("GET", "/-/reload", "405", "allow: POST\r\n"),
         ("HEAD", "/-/reload", "405", "allow: POST\r\n"),
         ("POST", "/-/reload", "200", "reloaded\n"),
+        ("GET", "/", "200", "frame-ancestors 'none'"),
         ("GET", "/sd", "200", r#"[{"targets":["hsm1","hs\"m2"]}]"#),
         ("GET", "/metrics/", "404", "Not found"),
         ("GET", "/<script>", "400", ""),
@@ -298,23 +311,26 @@ fn the_metrics_can_live_elsewhere() {
 }
 
 #[test]
-fn nothing_is_scraped_before_the_backlog_is_applied() {
+fn it_is_ready_once_the_backlog_is_applied() {
     let server = TestServer::start(Options::default());
     server.app.ready.store(false, Ordering::SeqCst);
-    for path in ["/-/ready", "/metrics"] {
-        assert_eq!(http_get(server.port, path).unwrap().status, 503, "{path}");
+    for (path, status) in [("/-/ready", 503), ("/-/healthy", 200), ("/metrics", 200)] {
+        assert_eq!(
+            http_get(server.port, path).unwrap().status,
+            status,
+            "{path}"
+        );
     }
-    assert_eq!(http_get(server.port, "/-/healthy").unwrap().status, 200);
     server.app.ready.store(true, Ordering::SeqCst);
-    for path in ["/-/ready", "/metrics"] {
-        assert_eq!(http_get(server.port, path).unwrap().status, 200, "{path}");
-    }
-    assert_eq!(*server.app.scraped.lock().unwrap(), [503, 200]);
+    assert_eq!(http_get(server.port, "/-/ready").unwrap().status, 200);
 }
 
 #[test]
 fn a_failed_reload_says_why() {
-    let server = TestServer::start(Options::default());
+    let server = TestServer::start(Options {
+        enable_lifecycle: true,
+        ..Options::default()
+    });
     *server.app.reload.lock().unwrap() = Err("rules.yaml:3:5: unknown key: `mtach`".into());
     let answer = http_post(server.port, "/-/reload", "text/plain", b"").unwrap();
     assert_eq!(answer.status, 500);
@@ -348,7 +364,7 @@ fn a_silent_client_is_cut() {
 #[test]
 fn a_kept_connection_is_used_again_and_cut_when_it_rests() {
     let server = TestServer::start(Options {
-        header_timeout: Duration::from_secs(2),
+        idle_timeout: Duration::from_secs(1),
         ..Options::default()
     });
     let mut stream = server.connect();
@@ -442,22 +458,161 @@ fn who_comes_on_top_is_told() {
         connections_max: 2,
         ..Options::default()
     });
-    let waiting = [server.connect(), server.connect()];
-    let mut answer = String::new();
-    let mut third = server.connect();
-    third
-        .write_all(close("GET", "/metrics").as_bytes())
+    // Half of the places is the share of one address.
+    server.app.gate.set_shut(true);
+    let mut waiting = server.connect();
+    waiting
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         .unwrap();
-    third.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    server.app.gate.wait_until_someone_came();
+    let refused = server.exchange(&close("GET", "/-/healthy"));
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(
-        answer.ends_with("\r\n\r\ntoo many connections\n"),
-        "{answer}"
+        refused.ends_with("\r\n\r\ntoo many connections\n"),
+        "{refused}"
     );
+    server.app.gate.set_shut(false);
     drop(waiting);
     wait_for("a free place", LONG, || {
         http_get(server.port, "/metrics").filter(|answer| answer.status == 200)
     });
+}
+
+#[test]
+fn the_place_of_who_asks_nothing_is_given_away() {
+    let directory = tempfile::tempdir().unwrap();
+    make_certificate(directory.path(), "server", None);
+    let servers = [
+        TestServer::start(Options::default()),
+        with_web_config(
+            directory.path(),
+            "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n",
+        ),
+    ];
+    for (server, is_tls) in servers.iter().zip([false, true]) {
+        let _silent: Vec<_> = (0..500).map(|_| server.connect()).collect();
+        let begun = Instant::now();
+        match is_tls {
+            false => assert_eq!(http_get(server.port, "/metrics").unwrap().status, 200),
+            true => {
+                let answer = curl(directory.path(), server.port, &["--cacert", "server.pem"]);
+                assert_eq!(answer, Ok((200, "up 1\n".into())));
+            }
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[test]
+fn who_asks_at_the_same_time_shares_one_answer() {
+    let server = TestServer::start(Options::default());
+    server.app.gate.set_shut(true);
+    let ask = |headers: &str| {
+        let mut stream = server.connect();
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let first = ask("");
+    server.app.gate.wait_until_someone_came();
+    let others: Vec<_> = (0..20).map(|_| ask("")).collect();
+    let other = ask("Accept: application/openmetrics-text\r\n");
+    server.app.gate.set_shut(false);
+    for mut stream in others.into_iter().chain([first, other]) {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    // The first began before the others asked; of these, as many as come to read the next one while it is read share it.
+    assert!(server.app.shown.lock().unwrap().len() <= 22);
+}
+
+#[test]
+fn a_scraper_is_a_connection_that_says_so() {
+    let server = TestServer::start(Options::default());
+    server.app.birth.store(5, Ordering::SeqCst);
+    let exchange = |stream: &mut TcpStream, method: &str, headers: &str| {
+        let request = format!("{method} /metrics HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let end = if method == "GET" {
+            "up 1\n"
+        } else {
+            "\r\n\r\n"
+        };
+        while !answer.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+    };
+    const SCRAPER: &str = "User-Agent: Prometheus\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n";
+    let (mut a, mut curl) = (server.connect(), server.connect());
+    exchange(&mut a, "HEAD", SCRAPER);
+    exchange(&mut curl, "GET", "");
+    exchange(&mut a, "GET", SCRAPER);
+    exchange(&mut a, "GET", SCRAPER);
+    // Somebody asks for something else on its connection.
+    exchange(&mut a, "GET", "");
+    server.app.birth.store(7, Ordering::SeqCst);
+    exchange(&mut a, "GET", SCRAPER);
+    // The next answer is lost: the client is gone before it has read it. Reset: there is something that it has not read.
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{SCRAPER}\r\n");
+    server.app.birth.store(9, Ordering::SeqCst);
+    a.write_all(request.as_bytes()).unwrap();
+    a.peek(&mut [0]).unwrap();
+    drop(a);
+    let mut a = server.connect();
+    exchange(&mut a, "GET", SCRAPER);
+    let all = u64::MAX;
+    assert_eq!(
+        *server.app.shown.lock().unwrap(),
+        [all, all, 0, 5, all, 5, 7, 7]
+    );
+}
+
+#[test]
+fn a_reload_is_for_those_who_may() {
+    let post = |headers: &str| {
+        format!("POST /-/reload HTTP/1.1\r\nHost: h:1\r\nConnection: close\r\n{headers}\r\n")
+    };
+    let server = TestServer::start(Options::default());
+    assert!(server.exchange(&post("")).starts_with("HTTP/1.1 403 "));
+    let server = TestServer::start(Options {
+        enable_lifecycle: true,
+        ..Options::default()
+    });
+    for (headers, status) in [
+        ("Origin: http://evil.example\r\n", 403),
+        ("Origin: null\r\n", 403),
+        ("Sec-Fetch-Site: cross-site\r\n", 403),
+        ("Sec-Fetch-Site: same-site\r\n", 403),
+        ("Origin: http://h:1\r\nSec-Fetch-Site: same-origin\r\n", 200),
+        ("", 429),
+    ] {
+        let answer = server.exchange(&post(headers));
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{headers}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn http_1_1_has_one_host() {
+    let server = TestServer::start(Options::default());
+    for hosts in ["", "Host: a\r\nHost: a\r\n"] {
+        let answer = server.exchange(&format!(
+            "GET /metrics HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n"
+        ));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    assert_eq!(http_get(server.port, "/metrics").unwrap().status, 200);
 }
 
 #[test]
@@ -636,6 +791,50 @@ fn tls_whose_certificate_is_exchanged_while_it_runs() {
 }
 
 #[test]
+fn what_is_wrong_with_a_certificate_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    make_certificate(directory, "server", None);
+    let key = directory.join("server.key");
+    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let web = directory.join("web.yml");
+    let settings = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n";
+    std::fs::write(&web, settings).unwrap();
+    let port = free_port();
+    let mut exporter = Child::start(
+        binary()
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--web.config.file={}", web.display()))
+            .arg(format!(
+                "--log.file={}",
+                directory.join("messages").display()
+            )),
+    );
+    let metrics = exporter.wait_for("metrics", LONG, || {
+        let (_, metrics) = curl(directory, port, &["--cacert", "server.pem"]).ok()?;
+        metrics.contains("exporter_ready 1").then_some(metrics)
+    });
+    let said = exporter.output();
+    assert!(
+        said.contains("every user can read the private key"),
+        "{said}"
+    );
+    let expiry = metrics
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("appliance_log_exporter_certificate_expiry_timestamp_seconds ")
+        })
+        .expect("the metric");
+    let text = succeeds(
+        Command::new(program("openssl"))
+            .args(["x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in"])
+            .arg(directory.join("server.pem")),
+    );
+    let expected: jiff::Timestamp = text.out.trim()["notAfter=".len()..].parse().unwrap();
+    assert_eq!(expiry, expected.as_second().to_string());
+}
+
+#[test]
 fn tls_versions_are_as_the_file_says() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
@@ -751,12 +950,13 @@ fn prometheus_reads_back_what_was_exposed() {
                 .map(|(&value, number)| Series {
                     values: Arc::from([value.into()]),
                     test: false,
+                    created: 0,
                     value: f64::from(number),
                 })
                 .collect(),
         )],
     };
-    let body = encode(&Registry::default(), snapshot, Format::OpenMetrics);
+    let body = String::from_utf8(encode(snapshot, Format::OpenMetrics)).unwrap();
     let body = body.strip_suffix("# EOF\n").unwrap().to_owned();
     let server = TestServer::with_body(Options::default(), body);
     *server.app.appliances.lock().unwrap() = vec!["hsm1".into(), "hsm2".into()];
@@ -802,4 +1002,25 @@ fn prometheus_reads_back_what_was_exposed() {
         prometheus_query(port, "up{job=\"discovered\", instance=~\"hsm[12]\"} == 1")
             .filter(|found| found.len() == 2)
     });
+}
+
+#[test]
+fn an_appliance_is_forgotten_by_name() {
+    let server = TestServer::start(Options {
+        enable_lifecycle: true,
+        ..Options::default()
+    });
+    *server.app.appliances.lock().unwrap() = vec!["hsm 1".into()];
+    for (query, status) in [
+        ("", 400),
+        ("?appliance=", 400),
+        ("?appliance=%68sm%201", 200),
+        ("?appliance=hsm2", 404),
+    ] {
+        let answer = wait_for("an answer", LONG, || {
+            http_post(server.port, &format!("/-/forget{query}"), "text/plain", b"")
+                .filter(|answer| answer.status != 429)
+        });
+        assert_eq!(answer.status, status, "{query}");
+    }
 }

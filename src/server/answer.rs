@@ -1,0 +1,356 @@
+//! Requests and what they are answered with.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Version};
+
+use super::Shared;
+use super::connection::{Connection, Payload};
+use super::page::{self, page};
+use super::scrape::{Failure, Variant};
+use super::scrapers::Identity;
+use super::web_config::Loaded;
+use crate::exposition::{self, Format};
+use crate::metric::lock;
+
+/// Between two requests that change something.
+const ORDER_PAUSE: Duration = Duration::from_secs(1);
+
+type Answer = Response<Payload>;
+
+/// What the client gets, reported to its connection as it is sent.
+pub(super) async fn answer(
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Answer {
+    connection.begin_answer();
+    let answer = authorize(&connection, shared, request).await;
+    answer.map(|payload| payload.on(connection))
+}
+
+/// The answer, if the web configuration lets the client have it.
+async fn authorize(
+    connection: &Arc<Connection>,
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Answer {
+    if request.version() == Version::HTTP_11
+        && request.headers().get_all(header::HOST).iter().count() != 1
+    {
+        return text(StatusCode::BAD_REQUEST, "exactly one Host is needed\n");
+    }
+    let web = shared.web().await;
+    if shared.options.web_config.is_some() && web.is_none() {
+        // Nothing is served unguarded for want of knowing the guard.
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
+    }
+    let Some(web) = web else {
+        return route(connection, shared, request, false).await;
+    };
+    let has_password = !web.users.is_empty();
+    let mut answer = if !web.admits(Instant::now()) {
+        text(StatusCode::TOO_MANY_REQUESTS, "too many requests\n")
+    } else if has_password && !admitted(connection, &shared, &web, request.headers()).await {
+        let mut refused = text(StatusCode::UNAUTHORIZED, "unauthorized\n");
+        refused
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+        refused
+    } else {
+        route(connection, shared, request, has_password).await
+    };
+    for (name, value) in &web.headers {
+        answer.headers_mut().insert(name, value.clone());
+    }
+    answer
+}
+
+async fn admitted(
+    connection: &Connection,
+    shared: &Shared,
+    web: &Loaded,
+    headers: &HeaderMap,
+) -> bool {
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let passwords = &shared.passwords;
+    passwords
+        .admit(&web.users, authorization, connection.address)
+        .await
+}
+
+async fn route(
+    connection: &Connection,
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+    has_password: bool,
+) -> Answer {
+    let path = request.uri().path();
+    let method = request.method();
+    let is_order = matches!(path, "/-/reload" | "/-/forget");
+    let known = path == shared.options.telemetry_path
+        || matches!(
+            path,
+            "/" | "/-/healthy" | "/-/ready" | "/-/reload" | "/-/forget" | "/sd"
+        );
+    if !known {
+        return html(StatusCode::NOT_FOUND, page::not_found());
+    }
+    let allowed = match *method {
+        Method::GET | Method::HEAD => !is_order,
+        Method::POST => is_order,
+        _ => false,
+    };
+    if !allowed {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+        let allow = if is_order { "POST" } else { "GET, HEAD" };
+        refused
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static(allow));
+        return refused;
+    }
+    if path == shared.options.telemetry_path {
+        return scrape(connection, shared, &request).await;
+    }
+    if is_order && let Some(refused) = refuse_order(&shared, request.headers(), has_password) {
+        return refused;
+    }
+    let app = shared.app.clone();
+    match path {
+        "/-/healthy" => match app.healthy() {
+            true => text(StatusCode::OK, "healthy\n"),
+            false => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the reading thread makes no progress\n",
+            ),
+        },
+        "/-/ready" => {
+            blocking(move || {
+                if app.ready() {
+                    text(StatusCode::OK, "ready\n")
+                } else {
+                    not_ready()
+                }
+            })
+            .await
+        }
+        "/-/reload" => {
+            blocking(move || match app.reload() {
+                Ok(()) => text(StatusCode::OK, "reloaded\n"),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            })
+            .await
+        }
+        "/-/forget" => match appliance_of(request.uri().query()) {
+            Some(appliance) => {
+                blocking(move || match app.forget(&appliance) {
+                    Ok(true) => text(StatusCode::OK, "forgotten\n"),
+                    Ok(false) => text(StatusCode::NOT_FOUND, "no such appliance\n"),
+                    Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+                })
+                .await
+            }
+            None => text(StatusCode::BAD_REQUEST, "which? /-/forget?appliance=NAME\n"),
+        },
+        "/sd" => blocking(move || service_discovery(app.appliances())).await,
+        _ => {
+            let telemetry_path = shared.options.telemetry_path.clone();
+            blocking(move || html(StatusCode::OK, page(&app.status(), &telemetry_path))).await
+        }
+    }
+}
+
+/// The value of `appliance` in a query, percent-decoded.
+fn appliance_of(query: Option<&str>) -> Option<String> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    let mut named = pairs.filter(|(key, _)| *key == "appliance");
+    let value = named.next_back()?.1;
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let decoded = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (byte, decoded) {
+            (b'%', Some(decoded)) => {
+                bytes.push(decoded);
+                rest = &after[2..];
+            }
+            (b'+', _) => {
+                bytes.push(b' ');
+                rest = after;
+            }
+            _ => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes)
+        .ok()
+        .filter(|name| !name.is_empty())
+}
+
+/// Why this request must not change anything. A web page of elsewhere can make a browser send it, which says so.
+fn refuse_order(shared: &Shared, headers: &HeaderMap, has_password: bool) -> Option<Answer> {
+    let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(""));
+    if !has_password && !shared.options.enable_lifecycle {
+        return Some(text(
+            StatusCode::FORBIDDEN,
+            "this is off: start with --web.enable-lifecycle; SIGHUP reloads without\n",
+        ));
+    }
+    let is_foreign = |origin: &str| {
+        let host = origin.split_once("://").map(|(_, host)| host);
+        host.is_none() || host != header("host")
+    };
+    if header("origin").is_some_and(is_foreign)
+        || header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"))
+    {
+        return Some(text(StatusCode::FORBIDDEN, "not from another site\n"));
+    }
+    let mut last = lock(&shared.last_order);
+    if last.is_some_and(|last| last.elapsed() < ORDER_PAUSE) {
+        return Some(text(
+            StatusCode::TOO_MANY_REQUESTS,
+            "at most one a second\n",
+        ));
+    }
+    *last = Some(Instant::now());
+    None
+}
+
+async fn scrape(
+    connection: &Connection,
+    shared: Arc<Shared>,
+    request: &Request<Incoming>,
+) -> Answer {
+    let headers = request.headers();
+    // A HEAD shows nothing.
+    let timeout = scrape_timeout(headers).filter(|_| request.method() == Method::GET);
+    let variant = Variant {
+        format: Format::negotiate(&joined(headers, header::ACCEPT)),
+        gzip: exposition::gzip_accepted(&joined(headers, header::ACCEPT_ENCODING)),
+        shown: timeout.map_or(u64::MAX, |timeout| {
+            let identity = || identity(connection, headers);
+            connection.begin_scrape(&shared.options.scrapers, identity, timeout)
+        }),
+    };
+    let body = shared
+        .scrapes
+        .body(&shared.app, variant, &shared.connections);
+    let answer = match body.await {
+        Ok(made) => {
+            if timeout.is_some() {
+                connection.shows(made.birth);
+            }
+            let mut answer = respond(StatusCode::OK, variant.format.content_type(), made.bytes());
+            let headers = answer.headers_mut();
+            if variant.gzip {
+                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            headers.insert(
+                header::VARY,
+                HeaderValue::from_static("Accept, Accept-Encoding"),
+            );
+            answer
+        }
+        Err(Failure::Busy) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many scrapes at the same time\n",
+        ),
+        Err(Failure::Panic(error)) => failed(&error),
+    };
+    shared.app.scraped(answer.status().as_u16());
+    answer
+}
+
+/// How long a scraper waits for its answer; nothing if the client is none.
+fn scrape_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get("x-prometheus-scrape-timeout-seconds")?;
+    let seconds: f64 = seconds.to_str().ok()?.trim().parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+fn identity(connection: &Connection, headers: &HeaderMap) -> Identity {
+    let user_agent = headers
+        .get(header::USER_AGENT)
+        .and_then(|value| value.to_str().ok());
+    let is_proxied = [header::VIA, header::FORWARDED]
+        .iter()
+        .any(|name| headers.contains_key(name))
+        || headers.contains_key("x-forwarded-for");
+    Identity::new(connection.address, user_agent.unwrap_or(""), is_proxied)
+}
+
+/// All lines of a header as one, as HTTP allows.
+fn joined(headers: &HeaderMap, name: header::HeaderName) -> String {
+    let lines: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .collect();
+    lines.join(",")
+}
+
+/// Runs `work` off the threads that serve connections. If it panics, that is one answer, not the end.
+async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &tokio::task::JoinError) -> Answer {
+    tracing::error!(%error, "an answer could not be made");
+    text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+}
+
+/// Prometheus' HTTP service discovery: a list of groups of targets.
+fn service_discovery(appliances: Vec<String>) -> Answer {
+    let groups = if appliances.is_empty() {
+        serde_json::json!([])
+    } else {
+        serde_json::json!([{ "targets": appliances }])
+    };
+    respond(StatusCode::OK, "application/json", groups.to_string())
+}
+
+fn not_ready() -> Answer {
+    text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "not ready: the backlog is being read\n",
+    )
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    respond(status, "text/plain; charset=utf-8", body)
+}
+
+fn html(status: StatusCode, body: String) -> Answer {
+    let mut answer = respond(status, "text/html; charset=utf-8", body);
+    // The page quotes logs. Should it ever fail to escape, nothing in it runs.
+    answer.headers_mut().insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"),
+    );
+    answer
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Payload::new(body.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    answer
+}

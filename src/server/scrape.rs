@@ -1,0 +1,132 @@
+//! The bodies of scrapes: one is made at a time, all who asked for it before it was begun share it, and only a few are in
+//! memory.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use hyper::body::Bytes;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+use super::App;
+use super::connection::Connections;
+use crate::exposition::{Body, Format};
+
+/// Bodies in memory at the same time, as long as somebody reads them.
+const BODIES_MAX: usize = 4;
+/// How long a scrape waits for its turn.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often it looks whether there is memory for a body.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// What bodies differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Variant {
+    pub(super) format: Format,
+    pub(super) gzip: bool,
+    /// Counters that were born later are at 0.
+    pub(super) shown: u64,
+}
+
+/// A body, shared by all answers that consist of it.
+pub(super) struct Made {
+    bytes: Vec<u8>,
+    /// The last birth that it shows.
+    pub(super) birth: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Made {
+    pub(super) fn bytes(self: &Arc<Self>) -> Bytes {
+        struct Shared(Arc<Made>);
+        impl AsRef<[u8]> for Shared {
+            fn as_ref(&self) -> &[u8] {
+                &self.0.bytes
+            }
+        }
+        Bytes::from_owner(Shared(self.clone()))
+    }
+}
+
+pub(super) struct Scrapes {
+    /// Those that are still read. Locked while a body is made.
+    recent: Arc<Mutex<Vec<Recent>>>,
+    memory: Arc<Semaphore>,
+}
+
+struct Recent {
+    variant: Variant,
+    begun: Instant,
+    made: Weak<Made>,
+}
+
+impl Default for Scrapes {
+    fn default() -> Self {
+        Self {
+            recent: Arc::default(),
+            memory: Arc::new(Semaphore::new(BODIES_MAX)),
+        }
+    }
+}
+
+/// Why there is no body.
+pub(super) enum Failure {
+    /// Others were served first for too long.
+    Busy,
+    /// The application panicked.
+    Panic(tokio::task::JoinError),
+}
+
+impl Scrapes {
+    /// A body that was begun after this call. Clients that do not read theirs are evicted if there is no memory for it.
+    pub(super) async fn body(
+        &self,
+        app: &Arc<dyn App>,
+        variant: Variant,
+        connections: &Connections,
+    ) -> Result<Arc<Made>, Failure> {
+        let asked = Instant::now();
+        let turn = async {
+            let mut recent = self.recent.clone().lock_owned().await;
+            recent.retain(|one| one.made.strong_count() > 0);
+            let shared = recent
+                .iter()
+                .filter(|one| one.variant == variant && one.begun >= asked)
+                .find_map(|one| one.made.upgrade());
+            if shared.is_some() {
+                return (recent, shared, None);
+            }
+            loop {
+                match self.memory.clone().try_acquire_owned() {
+                    Ok(permit) => return (recent, None, Some(permit)),
+                    Err(_) => connections.evict_stalled(),
+                }
+                sleep(RETRY).await;
+            }
+        };
+        let (mut recent, shared, permit) =
+            timeout(WAIT_MAX, turn).await.map_err(|_| Failure::Busy)?;
+        let Some(permit) = permit else {
+            return shared.ok_or(Failure::Busy);
+        };
+        let app = app.clone();
+        // The lock goes along: should the client go away, the next body waits for this one nevertheless.
+        let making = tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
+            let mut body = Body::new(variant.gzip);
+            let birth = app.exposition(variant.format, variant.shown, &mut body);
+            let made = Arc::new(Made {
+                bytes: body.finish(),
+                birth,
+                _permit: permit,
+            });
+            recent.push(Recent {
+                variant,
+                begun,
+                made: Arc::downgrade(&made),
+            });
+            made
+        });
+        making.await.map_err(Failure::Panic)
+    }
+}
