@@ -12,7 +12,27 @@ pub(super) fn name(token: &[u8]) -> &[u8] {
 
 /// Whether all bytes may stand in the name of a host.
 pub(super) fn is_plausible(token: &[u8]) -> bool {
-    !token.is_empty() && token.iter().all(|&byte| IN_HOST[usize::from(byte)])
+    !token.is_empty()
+        && token.iter().all(|&byte| IN_HOST[usize::from(byte)])
+        && !is_date(token)
+}
+
+/// Whether a token is a date in a form that is not read: `02/29/2024`, `29-Feb-2024`.
+fn is_date(token: &[u8]) -> bool {
+    let [b'0'..=b'9', .., b'0'..=b'9'] = token else {
+        return false;
+    };
+    let mut parts = token.split(|byte| matches!(byte, b'/' | b'-'));
+    let (first, second, third) = (parts.next(), parts.next(), parts.next());
+    let digits = |part: Option<&[u8]>, lengths: &[usize]| {
+        part.is_some_and(|part| {
+            lengths.contains(&part.len()) && part.iter().all(u8::is_ascii_digit)
+        })
+    };
+    digits(first, &[1, 2])
+        && second.is_some_and(|part| matches!(part.len(), 1..=3))
+        && digits(third, &[2, 4])
+        && parts.next().is_none()
 }
 
 /// Whether a token names a host rather than a word or a number: it has a digit, a dot or a colon, and something else.

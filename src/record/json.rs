@@ -24,6 +24,7 @@ const PROGRAM: &[&str] = &[
     "programname",
     "program",
     "ident",
+    "process",
 ];
 const HOST: &[&str] = &["_HOSTNAME", "hostname", "host", "fromhost"];
 const PROCESS: &[&str] = &["SYSLOG_PID", "_PID", "procid", "pid"];
@@ -46,7 +47,7 @@ const FIELD_BYTES_MAX: usize = 255;
 #[inline]
 pub fn unwrap_json<'a>(line: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
     match line {
-        [b'{', ..] if unwrap(line, buffer) => buffer,
+        [b'{', ..] | [b' ', b'{', ..] if unwrap(line, buffer) => buffer,
         _ => line,
     }
 }
@@ -148,6 +149,11 @@ fn token(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
+        // As the Elastic Common Schema nests them.
+        Value::Object(fields) => match fields.get("name") {
+            Some(Value::String(name)) => name.clone(),
+            _ => String::new(),
+        },
         _ => String::new(),
     };
     text.chars()

@@ -188,6 +188,7 @@ fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, manner: Manner) {
             None => return,
         }
     }
+    let mut may_be_test = true;
     match (manner, text) {
         (Manner::Kmd, [b'A'..=b'Z', ..]) => {
             if let Some((id, rest)) = junos::message_id(text) {
@@ -195,12 +196,20 @@ fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, manner: Manner) {
                 text = rest;
             }
         }
-        (Manner::Kernel, [b'[', ..]) => text = without_uptime(text).unwrap_or(text),
+        (Manner::Kernel, [b'[', ..]) => {
+            if let Some(rest) = without_uptime(text) {
+                text = rest;
+                may_be_test = false;
+            }
+        }
         _ => {}
     }
-    text = without_test_mark(text, record);
+    // The appliance's test of its traps writes the mark right behind the tag. Further in the message it may be typed.
+    if may_be_test {
+        text = without_test_mark(text, record);
+    }
     if let Some(rest) = luna::severity_and_code(text, record) {
-        text = without_test_mark(rest, record);
+        text = rest;
     }
     let severity = match manner {
         Manner::Efw => clavister::core_severity(text),
@@ -213,11 +222,10 @@ fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, manner: Manner) {
     record.message = text;
 }
 
-/// Takes off the mark of a test, once, and remembers that it was there.
+/// Takes off the mark of a test, and notes that it was there.
 #[inline]
 fn without_test_mark<'a>(text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
     if let [b'*' | b'S' | b's', ..] = text
-        && !record.test
         && let Some(rest) = luna::test_mark(text)
     {
         record.test = true;

@@ -57,7 +57,9 @@ fn numbers_of_priority(words: &[u8]) -> Option<(&'static [u8], Severity)> {
 
 /// `Local0.Info`, as Kiwi and busybox write it, `LOCAL1:ERR`, and AIX' `auth|security:info`.
 pub(super) fn words_of_priority(token: &[u8]) -> Option<(&[u8], Severity)> {
-    let at = token.iter().position(|byte| matches!(byte, b'.' | b':'))?;
+    let token = token.strip_suffix(b":").unwrap_or(token);
+    let separator = |wanted: &[u8]| token.iter().position(|byte| wanted.contains(byte));
+    let at = separator(b".:").or_else(|| separator(b"|"))?;
     let (facility, severity) = (token.get(..at)?, token.get(at + 1..)?);
     let severity = Severity::parse(severity)?;
     let facility = facility.split(|&byte| byte == b'|').next()?;

@@ -451,6 +451,10 @@ impl<'a> HeaderParser<'a, '_> {
         if !host::is_plausible(token) || (words && self.hosts > 0) {
             return Token::End;
         }
+        // A sequence number.
+        if self.hosts == 0 && !self.stamped && token.iter().all(u8::is_ascii_digit) {
+            return Token::Continue(rest);
+        }
         let sure = host::is_sure(token);
         let token = host::name(token);
         if self.hosts == 0 {

@@ -187,6 +187,8 @@ fn zone_and_year_len(text: &[u8]) -> usize {
         [b' ', b'A'..=b'Z' | b'0'..=b'9' | b'+' | b'-', ..] | [b'+' | b'-', b'0'..=b'9', ..] => {
             let (word, rest) = split_token(skip_blanks(text));
             let before = text.len() - word.len() - rest.len();
+            // The colon behind the date is no part of it.
+            let word = word.strip_suffix(b":").unwrap_or(word);
             let is_offset = matches!(word, [b'+' | b'-', ..]) && offset_len(word) == word.len();
             if is_offset || zone_offset(word).is_some() {
                 before + word.len() + year_len(rest)
@@ -387,6 +389,13 @@ fn offset_len(text: &[u8]) -> usize {
     match text {
         [b'Z' | b'z', ..] => 1,
         [b' ', rest @ ..] if matches!(rest, [b'+' | b'-', b'0'..=b'9', ..]) => 1 + offset_len(rest),
+        [b' ', b'A'..=b'Z', b'A'..=b'Z', ..] => {
+            let (word, _) = split_token(text.get(1..).unwrap_or_default());
+            match zone_offset(word) {
+                Some(_) => 1 + word.len(),
+                None => 0,
+            }
+        }
         [b'+' | b'-', h0, h1, b':', m0, m1, ..] if all_digits(&[*h0, *h1, *m0, *m1]) => 6,
         [b'+' | b'-', h0, h1, m0, m1, ..] if all_digits(&[*h0, *h1, *m0, *m1]) => 5,
         [b'+' | b'-', h0, h1, ..] if all_digits(&[*h0, *h1]) => 3,
@@ -489,6 +498,13 @@ fn at_offset(day: Date, rest: &[u8], clock: &Clock) -> Option<Timestamp> {
     match skip_blanks(offset) {
         [] => zoned(civil, &clock.zone),
         [b'Z' | b'z', ..] => Offset::UTC.to_timestamp(civil).ok(),
+        name @ [b'A'..=b'Z', ..] => match zone_offset(name)? {
+            Some(minutes) => Offset::from_seconds(minutes * 60)
+                .ok()?
+                .to_timestamp(civil)
+                .ok(),
+            None => zoned(civil, &clock.zone),
+        },
         offset => Offset::from_seconds(offset_minutes(offset)? * 60)
             .ok()?
             .to_timestamp(civil)
