@@ -294,6 +294,14 @@ const disks = [
       ),
     ],
   }),
+  kit.bars({
+    title: 'Faults that the kernel reports',
+    about: 'Disks, file systems, memory and programs, as the kernel names their faults.',
+    width: 24,
+    queries: [
+      kit.range(kit.happened(events('appliance, fault', of('kernel_faults_total'))), '{{appliance}} {{fault}}'),
+    ],
+  }),
 ];
 
 export default kit.dashboard(
