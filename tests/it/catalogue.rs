@@ -22,6 +22,19 @@ const DOCUMENTS: [(&str, &str); 4] = [
     ("ktls", "NetApp ONTAP, kernel TLS"),
 ];
 
+/// Where the vendors' documents and what devices or program sources really say differ.
+const DIFFERENCES: &str = "\
+Where a document and a device, or the program's source, say different things, the rules read both, and the device is\n\
+believed:\n\n\
+- Thales: severities of NTLS and smartd lines (a failed handshake is `info`; `reached limit` is INFO in every smartd),\n  \
+  `pam_unix(sshd[1234]:auth)` for what PAM writes as `pam_unix(sshd:auth)`, `.lt` and `.gt` of trap tests, the words\n  \
+  Asserted and Deasserted that ipmievd writes since 1.8.13, and numbers with three decimals that no ipmievd writes.\n\
+- Juniper: of its 91 messages two were seen in public logs, and those with a longer tail than the reference has. What\n  \
+  devices write besides (`KMD_PM_SA_ESTABLISHED`, `IKE negotiation failed …`, `IKE_…`) is in no chapter and is read, too.\n\
+- Clavister: the reference is cOS Stream's, of which no line is public. cOS Core has ids of its own, with and without\n  \
+  the zero at the beginning, and InControl's export has another header.\n\
+- NetApp: no `ktls.*` line is public. Event names are accepted in any case, IPspaces as numbers and names.\n";
+
 fn lines_of(document: &str) -> Vec<String> {
     let path = root().join(format!("tests/fixtures/catalogue/{document}.log"));
     let text = std::fs::read_to_string(&path)
@@ -254,7 +267,8 @@ fn the_coverage_page_is_up_to_date() {
          `UPDATE=1 cargo test --test it catalogue`.\n\n\
          Every message counts in `log_messages_total` and, by its event, in `log_events_total`; the table names the\n\
          metrics besides. The layout is *seen* where a line of this kind from a real device, or the program's source,\n\
-         was at hand when the rule was written, and *documented* where only the vendor's manual was.\n\n\
+         was at hand when the rule was written, and *documented* where only the vendor's manual was: most of them.\n\n\
+         {DIFFERENCES}\n\
          | document | messages | recognised | layout seen |\n|---|---|---|---|\n{totals}{sections}"
     );
     compare("docs/coverage.md", &text);
