@@ -12,9 +12,7 @@ pub(super) fn name(token: &[u8]) -> &[u8] {
 
 /// Whether all bytes may stand in the name of a host.
 pub(super) fn is_plausible(token: &[u8]) -> bool {
-    !token.is_empty()
-        && token.iter().all(|&byte| IN_HOST[usize::from(byte)])
-        && !is_date(token)
+    !token.is_empty() && token.iter().all(|&byte| IN_HOST[usize::from(byte)]) && !is_date(token)
 }
 
 /// Whether a token is a date in a form that is not read: `02/29/2024`, `29-Feb-2024`.
