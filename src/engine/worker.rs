@@ -1,0 +1,521 @@
+//! The thread's part of the engine: one line after the other, through caches, into increments that a flush moves into
+//! the table.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use hashbrown::HashMap;
+
+use super::events::{EventSlots, EventTimestamp};
+use super::repeats::{Last, Repeats};
+use super::standard::{LAST_MESSAGE, MESSAGES, SEVERITIES, UNMATCHED};
+use super::zeros::Zeros;
+use super::{Core, Origin, Outcome, label};
+use crate::matcher::{Change, Scratch, Updater};
+use crate::metric::{ApplianceId, Slot, Tally, lock};
+use crate::record::{self, HeaderId, Headers, ProgramId, Record, Severity};
+use crate::rules::RuleId;
+use crate::unrecognised::{Sampler, Unrecognised};
+
+/// Hosts whose appliance is cached; beyond that the cache is cleared.
+const HOSTS_MAX: usize = 20_000;
+/// Combinations of appliance, program and severity whose series are cached; beyond that the cache is cleared.
+const LINE_SERIES_MAX: usize = 1 << 18;
+
+/// What one thread needs to read lines.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) core: Arc<Core>,
+    /// The syslog line that a JSON line stands for.
+    json: Vec<u8>,
+    pub(super) scratch: Scratch,
+    updater: Updater,
+    /// Increments that are not in the table yet.
+    tally: Tally,
+    headers: Headers,
+    /// By header; valid for one generation of the headers.
+    header_series: Vec<HeaderSeries>,
+    header_generation: u32,
+    hosts: HashMap<Box<[u8]>, ApplianceId>,
+    line_series: HashMap<(ApplianceId, Option<ProgramId>, Option<Severity>), LineSeries>,
+    event_slots: EventSlots,
+    /// The table's epoch that all slots here belong to.
+    epoch: u32,
+    unrecognised: Sampler,
+    repeats_unattributed: u64,
+    repeats_implausible: u64,
+    matched: ArrayVec<RuleId, 8>,
+}
+
+/// Lines that are read at one time. What they count is in the table once the batch is dropped.
+#[derive(Debug)]
+pub struct Batch<'e> {
+    engine: &'e mut Engine,
+    repeats: Option<&'e mut Repeats>,
+}
+
+/// The series that every line of a program with one severity touches.
+#[derive(Clone, Copy, Debug)]
+struct LineSeries {
+    messages: Slot,
+    last_message: Slot,
+}
+
+/// What the lines under one header have in common. A message may have another severity than its header.
+#[derive(Clone, Copy, Debug)]
+struct HeaderSeries {
+    appliance: ApplianceId,
+    severity: Option<Severity>,
+    /// Those of lines with this severity, once there was one.
+    series: Option<LineSeries>,
+}
+
+impl Engine {
+    /// An engine for one thread. Others may feed the same core.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self {
+            json: Vec::new(),
+            scratch: core.matcher.scratch(),
+            updater: Updater::default(),
+            tally: Tally::default(),
+            headers: Headers::default(),
+            header_series: Vec::new(),
+            header_generation: 0,
+            hosts: HashMap::new(),
+            line_series: HashMap::new(),
+            event_slots: EventSlots::default(),
+            epoch: 0,
+            unrecognised: Sampler::default(),
+            repeats_unattributed: 0,
+            repeats_implausible: 0,
+            matched: ArrayVec::new(),
+            core,
+        }
+    }
+
+    /// What it shares with others.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Begins a batch of lines that are received at `now`, in seconds since 1970. `repeats` are those of the stream; without
+    /// them, `last message repeated N times` is counted as not attributed.
+    pub fn batch<'e>(&'e mut self, now: u32, repeats: Option<&'e mut Repeats>) -> Batch<'e> {
+        let mut table = self.core.table();
+        table.set_now(now);
+        let epoch = table.epoch();
+        drop(table);
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.invalidate();
+        }
+        Batch {
+            engine: self,
+            repeats,
+        }
+    }
+
+    /// Clears all caches of what was looked up in the table.
+    pub(crate) fn invalidate(&mut self) {
+        self.hosts.clear();
+        self.line_series.clear();
+        self.header_series.clear();
+        self.event_slots.clear();
+        self.updater.forget();
+    }
+
+    /// Moves what was counted into the table.
+    fn flush(&mut self) {
+        self.updater.tell(&self.core.updates, &mut self.tally);
+        if !self.tally.is_empty() {
+            self.core.table().take_in(&mut self.tally);
+        }
+        let negative_amounts = self.updater.take_negative_amounts();
+        let mut hits = self.updater.take_hits().peekable();
+        let repeats = self.repeats_unattributed + self.repeats_implausible;
+        let is_empty = hits.peek().is_none() && negative_amounts.is_empty() && repeats == 0;
+        if is_empty && self.unrecognised.is_empty() {
+            return;
+        }
+        let mut counts = self.core.rule_counts();
+        for (rule, more) in negative_amounts {
+            let rule = &self.core.rules.rules[rule.0 as usize].id;
+            if let Some(count) = counts.negative_amounts.get_mut(rule) {
+                *count += more;
+            }
+        }
+        for (rule, more) in hits {
+            counts.hits[rule.0 as usize] += more;
+        }
+        counts.repeats_unattributed += std::mem::take(&mut self.repeats_unattributed);
+        counts.repeats_implausible += std::mem::take(&mut self.repeats_implausible);
+        self.unrecognised.flush_into(&mut counts.unrecognised);
+    }
+
+    /// Empties the table and all caches; the rules stay compiled. No other engine may be at work.
+    pub fn reset(&mut self) {
+        let mut table = self.core.table();
+        table.clear();
+        self.epoch = table.epoch();
+        drop(table);
+        *lock(&self.core.zeros) = Zeros::default();
+        let mut counts = self.core.rule_counts();
+        counts.hits.fill(0);
+        counts
+            .negative_amounts
+            .values_mut()
+            .for_each(|count| *count = 0);
+        counts.unrecognised = Unrecognised::default();
+        drop(counts);
+        self.unrecognised = Sampler::default();
+        self.invalidate();
+    }
+
+    #[inline]
+    fn process(
+        &mut self,
+        repeats: Option<&mut Repeats>,
+        origin: &mut Origin,
+        record: &Record<'_>,
+        header: Option<HeaderId>,
+        change: &mut impl FnMut(Slot, Change),
+    ) -> ApplianceId {
+        self.matched.clear();
+        // Whether a relayed host counts depends on the source, which a header does not say.
+        let header = header.filter(|_| origin.appliance.is_none() && record.relayed_host.is_none());
+        let appliance = match header {
+            Some(header) => self.appliance_of_header(header, origin, record),
+            None => self.appliance(origin, record),
+        };
+        origin.last_appliance = Some(appliance);
+        self.repeats_implausible += record.implausible_repeats;
+        if record.repeat_last > 0 {
+            self.apply_repeat(repeats, origin, record, appliance, change);
+            return appliance;
+        }
+        let times = f64::from(record.repeat.max(1));
+        let mut last = Last::new(self.epoch);
+        last.count(self.count_line(origin, record, header, appliance));
+
+        let Self {
+            core,
+            scratch,
+            updater,
+            tally,
+            matched,
+            event_slots,
+            ..
+        } = self;
+        let Core {
+            rules,
+            programs,
+            matcher,
+            updates,
+            table,
+            ..
+        } = &**core;
+        let clock = &origin.clock;
+        // A rule that lets later ones see the line does not claim to know it.
+        let mut recognised = false;
+        matcher.find(record, scratch, |found| {
+            let rule = &rules.rules[found.rule.0 as usize];
+            let _ = matched.try_push(found.rule);
+            last.rule = Some(found.rule);
+            let events = updater.apply(
+                rules,
+                updates,
+                found,
+                record,
+                programs,
+                appliance,
+                || record.timestamp(clock).map(|time| time.as_second()),
+                tally,
+                table,
+                |slot, done| {
+                    match done {
+                        Change::Inc(_) => last.increment(slot),
+                        Change::Add(amount) => last.add(slot, amount / times),
+                        Change::Set(_) => {}
+                    }
+                    change(slot, done);
+                },
+            );
+            last.count(events);
+            if rule.notable {
+                let time = EventTimestamp::of(origin.event_time, record, clock);
+                let slot = event_slots.record(core, found.rule, record, appliance, time, tally);
+                last.event_time = slot;
+            }
+            recognised |= !rule.go_on;
+            rule.go_on
+        });
+        if !recognised {
+            last.count(self.count_unrecognised(record, appliance, times));
+        }
+        if let Some(repeats) = repeats {
+            repeats.insert(appliance, last);
+        }
+        appliance
+    }
+
+    /// `last message repeated N times`: counts what the appliance's last line in this stream counted so often again.
+    #[cold]
+    fn apply_repeat(
+        &mut self,
+        repeats: Option<&mut Repeats>,
+        origin: &Origin,
+        record: &Record<'_>,
+        appliance: ApplianceId,
+        change: &mut impl FnMut(Slot, Change),
+    ) {
+        let table = self.core.table();
+        let last = repeats.and_then(|repeats| repeats.get(appliance));
+        let Some(last) = last.filter(|last| last.is_valid(&table)) else {
+            self.repeats_unattributed += u64::from(record.repeat_last);
+            return;
+        };
+        drop(table);
+        let times = f64::from(record.repeat_last);
+        last.counted().for_each(|slot| self.tally.add(slot, times));
+        for (slot, amount) in last.amounts() {
+            self.tally.add(slot, amount * times);
+            change(slot, Change::Inc(amount * times));
+        }
+        match EventTimestamp::of(origin.event_time, record, &origin.clock) {
+            EventTimestamp::Now => self.tally.stamp(last.event_time),
+            EventTimestamp::At(seconds) => self.core.table().raise(last.event_time, seconds),
+            EventTimestamp::Unknown => {}
+        }
+        if let Some(rule) = last.rule {
+            self.updater.again(rule, record.repeat_last);
+            let _ = self.matched.try_push(rule);
+        }
+    }
+
+    /// The appliance of a header that names its host.
+    #[inline]
+    fn appliance_of_header(
+        &mut self,
+        header: HeaderId,
+        origin: &mut Origin,
+        record: &Record<'_>,
+    ) -> ApplianceId {
+        if self.header_generation != self.headers.generation() {
+            self.header_generation = self.headers.generation();
+            self.header_series.clear();
+        }
+        let at = header.0 as usize;
+        if let Some(known) = self.header_series.get(at)
+            && known.appliance != HeaderSeries::UNKNOWN.appliance
+        {
+            return known.appliance;
+        }
+        let appliance = self.appliance(origin, record);
+        // A header without a host does not decide.
+        if record.host.is_some_and(|host| !host.is_empty()) {
+            if self.header_series.len() <= at {
+                self.header_series.resize(at + 1, HeaderSeries::UNKNOWN);
+            }
+            self.header_series[at].appliance = appliance;
+        }
+        appliance
+    }
+
+    fn appliance(&mut self, origin: &mut Origin, record: &Record<'_>) -> ApplianceId {
+        if let Some(name) = &origin.appliance {
+            if let Some((epoch, id)) = origin.resolved
+                && epoch == self.epoch
+            {
+                return id;
+            }
+            let id = self.core.table().trusted_appliance(name);
+            origin.resolved = Some((self.epoch, id));
+            return id;
+        }
+        let (name, is_trusted) = match (origin.host(record), &origin.fallback) {
+            (Some(host), _) if !host.is_empty() => (host, origin.trusts_headers),
+            (_, Some(name)) => (name.as_bytes(), true),
+            (_, None) => (&b"unknown"[..], false),
+        };
+        if let Some(id) = self.hosts.get(name) {
+            return *id;
+        }
+        let text = String::from_utf8_lossy(name);
+        let mut table = self.core.table();
+        let id = match is_trusted {
+            true => table.trusted_appliance(&text),
+            false => table.appliance(&text),
+        };
+        drop(table);
+        if self.hosts.len() >= HOSTS_MAX {
+            self.hosts.clear();
+        }
+        self.hosts.insert(name.into(), id);
+        id
+    }
+
+    /// Counts a line whatever it says, and returns the series that does.
+    #[inline]
+    fn count_line(
+        &mut self,
+        origin: &Origin,
+        record: &Record<'_>,
+        header: Option<HeaderId>,
+        appliance: ApplianceId,
+    ) -> Slot {
+        let header = header
+            .map(|header| header.0 as usize)
+            .filter(|_| !record.test);
+        let cached = header
+            .and_then(|at| self.header_series.get(at))
+            .filter(|cached| cached.severity == record.severity)
+            .and_then(|cached| cached.series);
+        let series = cached.unwrap_or_else(|| {
+            let series = self.line_series(origin, record, appliance);
+            if let Some(entry) = header.and_then(|at| self.header_series.get_mut(at))
+                && entry.appliance == appliance
+            {
+                entry.series = Some(series);
+                entry.severity = record.severity;
+            }
+            series
+        });
+        self.tally
+            .add(series.messages, f64::from(record.repeat.max(1)));
+        self.tally.stamp(series.last_message);
+        series.messages
+    }
+
+    fn line_series(
+        &mut self,
+        origin: &Origin,
+        record: &Record<'_>,
+        appliance: ApplianceId,
+    ) -> LineSeries {
+        let key = (appliance, record.program_id, record.severity);
+        if !record.test
+            && let Some(series) = self.line_series.get(&key)
+        {
+            return *series;
+        }
+        let program = label(&self.core.programs, record);
+        let severity = SEVERITIES[record
+            .severity
+            .map_or(SEVERITIES.len() - 1, |severity| severity as usize)];
+        let mut table = self.core.table();
+        let messages = table.series(MESSAGES, appliance, record.test, &[program, severity]);
+        let last_message = table.series(LAST_MESSAGE, appliance, record.test, &[program]);
+        // Until the flush a scrape would show that it was last heard of in 1970, which is an alert.
+        table.stamp(last_message);
+        let series = LineSeries {
+            messages,
+            last_message,
+        };
+        if record.test {
+            return series;
+        }
+        let profile = origin.profile.as_deref();
+        self.core
+            .start_zeros(&mut table, appliance, record.program_id, profile);
+        drop(table);
+        if self.line_series.len() >= LINE_SERIES_MAX {
+            self.line_series.clear();
+        }
+        self.line_series.insert(key, series);
+        series
+    }
+
+    /// Counts a line that no rule knows, and returns the series that does.
+    #[cold]
+    fn count_unrecognised(
+        &mut self,
+        record: &Record<'_>,
+        appliance: ApplianceId,
+        times: f64,
+    ) -> Slot {
+        let Self {
+            core, unrecognised, ..
+        } = self;
+        let program = match record.program_id {
+            Some(id) => core.programs.name(id).as_bytes(),
+            None => record.program,
+        };
+        if unrecognised.is_new(program, record.message) {
+            let appliance = core.table().appliance_name(appliance).to_owned();
+            let mut counts = core.rule_counts();
+            unrecognised.add(
+                &mut counts.unrecognised,
+                &appliance,
+                program,
+                record.message,
+            );
+        }
+        let Some(id) = record.program_id else {
+            return Slot::NONE;
+        };
+        let slot =
+            core.table()
+                .series(UNMATCHED, appliance, record.test, &[core.programs.name(id)]);
+        self.tally.add(slot, times);
+        slot
+    }
+}
+
+impl HeaderSeries {
+    const UNKNOWN: Self = Self {
+        appliance: ApplianceId(u32::MAX),
+        severity: None,
+        series: None,
+    };
+}
+
+impl Batch<'_> {
+    /// The engine's core.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.engine.core
+    }
+
+    /// Reads one line, without its line feed.
+    #[inline]
+    pub fn line(&mut self, origin: &mut Origin, line: &[u8]) {
+        self.line_with(origin, line, |_, _| {}, |_| {});
+    }
+
+    /// Reads one line and reports what it does: first every change, then the outcome.
+    #[inline]
+    pub fn line_with(
+        &mut self,
+        origin: &mut Origin,
+        line: &[u8],
+        mut change: impl FnMut(Slot, Change),
+        mut outcome: impl FnMut(Outcome<'_, '_>),
+    ) {
+        let engine = &mut *self.engine;
+        let mut json = std::mem::take(&mut engine.json);
+        for frame in record::frames(record::unwrap_json(line, &mut json)) {
+            let mut record = Record::default();
+            let header = engine
+                .headers
+                .parse(frame, &engine.core.programs, &mut record);
+            let repeats = self.repeats.as_deref_mut();
+            let appliance = engine.process(repeats, origin, &record, header, &mut change);
+            outcome(Outcome {
+                record: &record,
+                appliance,
+                rules: &engine.matched,
+                recognised: record.repeat_last > 0
+                    || engine
+                        .matched
+                        .iter()
+                        .any(|id| !engine.core.rules.rules[id.0 as usize].go_on),
+            });
+        }
+        engine.json = json;
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.engine.flush();
+    }
+}
