@@ -1,0 +1,128 @@
+//! The thread that writes checkpoints.
+
+use std::io::{BufReader, BufWriter, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use tracing::{error, info, warn};
+
+use crate::metric::{Saved, lock};
+use crate::pipeline::EndOnPanic;
+use crate::server::Scrapers;
+use crate::state::{self, State};
+use crate::tail::Positions;
+
+/// The thread that writes checkpoints, so that a slow disk does not hold up reading.
+pub(super) struct Writer {
+    jobs: SyncSender<(Positions, Saved)>,
+    thread: std::thread::JoinHandle<()>,
+    checkpoint: Arc<Mutex<Option<Instant>>>,
+    failing: Arc<AtomicBool>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        state: State,
+        checkpoint: Arc<Mutex<Option<Instant>>>,
+        scrapers: Arc<Scrapers>,
+    ) -> Self {
+        let (jobs, queue) = sync_channel(1);
+        let failing = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (checkpoint, failing) = (checkpoint.clone(), failing.clone());
+            std::thread::spawn(move || write(state, &queue, &checkpoint, &failing, &scrapers))
+        };
+        Self {
+            jobs,
+            thread,
+            checkpoint,
+            failing,
+        }
+    }
+
+    /// Has a checkpoint written. Returns false if the last one is not on disk yet; `wait` waits for it.
+    pub(super) fn write(&self, positions: Positions, saved: Saved, wait: bool) -> bool {
+        if wait {
+            return self.jobs.send((positions, saved)).is_ok();
+        }
+        match self.jobs.try_send((positions, saved)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Nothing has changed: what is on disk is as good as new.
+    pub(super) fn unchanged(&self) {
+        if !self.failing.load(Ordering::SeqCst) {
+            let mut checkpoint = lock(&self.checkpoint);
+            if checkpoint.is_some() {
+                *checkpoint = Some(Instant::now());
+            }
+        }
+    }
+
+    pub(super) fn finish(self) {
+        drop(self.jobs);
+        if self.thread.join().is_err() {
+            error!("the checkpoint thread has panicked");
+        }
+    }
+}
+
+/// The table as it is stored: JSON, so that it can be read by other versions and by an operator, and compressed on the
+/// way, since names repeat in every series and the whole would be larger than the table itself.
+fn pack(saved: &Saved) -> std::io::Result<Vec<u8>> {
+    let compressed = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut buffered = BufWriter::with_capacity(64 << 10, compressed);
+    serde_json::to_writer(&mut buffered, saved)?;
+    buffered
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)?
+        .finish()
+}
+
+pub(super) fn unpack(table: &[u8]) -> impl Read {
+    // It is read series by series: the whole would take more memory than the table that it becomes.
+    BufReader::with_capacity(64 << 10, GzDecoder::new(table))
+}
+
+fn write(
+    mut state: State,
+    queue: &Receiver<(Positions, Saved)>,
+    checkpoint: &Mutex<Option<Instant>>,
+    failing: &AtomicBool,
+    scrapers: &Scrapers,
+) {
+    let _end = EndOnPanic;
+    while let Ok((positions, saved)) = queue.recv() {
+        let taken = Instant::now();
+        let table = match pack(&saved) {
+            Ok(table) => table,
+            Err(error) => {
+                error!(%error, "values cannot be written");
+                continue;
+            }
+        };
+        match state.save(&state::Snapshot { positions, table }.encode()) {
+            Ok(()) => {
+                if failing.swap(false, Ordering::SeqCst) {
+                    info!("checkpoints are written again");
+                }
+                scrapers.saved(&saved.shown);
+                *lock(checkpoint) = Some(taken);
+            }
+            Err(error) => {
+                scrapers.save_failed();
+                // Said once; the age of the last checkpoint shows in the metrics.
+                if !failing.swap(true, Ordering::SeqCst) {
+                    warn!(%error, path = %state.path().display(), "a checkpoint could not be written; going on");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! New settings and rules while the exporter runs: all of them, or none.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+
+use tracing::{error, info};
+
+use super::{Next, RELOAD_WAIT, Shared, WAIT_MAX, tail_settings};
+use crate::config::Config;
+use crate::diagnostic::Diagnostic;
+use crate::metric::lock;
+use crate::pipeline::Pipeline;
+use crate::tail::{Positions, Tail};
+
+impl Shared {
+    pub(super) fn try_reload(&self) -> Result<(), String> {
+        let _one = lock(&self.reloading);
+        let describe = |faults: Vec<Diagnostic>| {
+            let lines: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
+            lines.join("\n")
+        };
+        let (config, core) = (self.load)().map_err(describe)?;
+        let (specs, options) = tail_settings(&config).map_err(describe)?;
+        if config.state.directory != self.config().state.directory {
+            return Err("state.directory cannot change while the exporter runs; restart it".into());
+        }
+        let (done, finished) = sync_channel(1);
+        *lock(&self.next) = Some(Next {
+            config,
+            specs,
+            options,
+            core,
+            done,
+        });
+        self.waker.wake();
+        if let Ok(outcome) = finished.recv_timeout(RELOAD_WAIT) {
+            return outcome;
+        }
+        // What was reported as failed must not be applied later.
+        if lock(&self.next).take().is_some() {
+            return Err("the reading thread does not answer; nothing was changed".into());
+        }
+        // It has begun, so it ends.
+        let outcome = finished.recv();
+        outcome.unwrap_or_else(|_| Err("the exporter is stopping".into()))
+    }
+}
+
+/// Takes over new settings: values, hits and positions stay. If files cannot be followed by them, the former ones stay.
+pub(super) fn apply_reload(
+    shared: &Arc<Shared>,
+    next: Next,
+    tail: Tail,
+    pipeline: &mut Pipeline,
+    config: &mut Config,
+) -> Option<Tail> {
+    let Next {
+        config: new,
+        specs,
+        options,
+        core,
+        done,
+    } = next;
+    pipeline.drain();
+    let goes_on =
+        config.sources == new.sources && config.tail == new.tail && config.limits == new.limits;
+    let tail = if goes_on {
+        tail
+    } else {
+        // Unfinished lines are read again; what stands in a pipe's is lost, and only there.
+        let positions = tail.positions(|file| pipeline.held_bytes(file));
+        drop(tail);
+        for source in &new.sources {
+            shared.own.touch_source(&source.name);
+        }
+        match Tail::new(specs, options, Some(positions.clone())) {
+            Ok(tail) => tail,
+            Err(error) => {
+                let _ = done.send(Err(format!("files cannot be followed: {error}")));
+                return former_tail(shared, config, &positions);
+            }
+        }
+    };
+    let dropped = core.migrate_from(&shared.core());
+    core.table().finish_backfill();
+    let core = Arc::new(core);
+    *lock(&shared.core) = core.clone();
+    if goes_on {
+        pipeline.replace_core(core);
+    } else {
+        let repeats = pipeline.save_repeats();
+        *pipeline = Pipeline::new(
+            core.clone(),
+            shared.own.clone(),
+            new.sources.clone(),
+            new.limits.pipeline(),
+        );
+        pipeline.set_heartbeat(shared.heartbeat.clone());
+        pipeline.restore_repeats(&core, &repeats);
+        pipeline.begin_backfill(|source| !config.sources.iter().any(|old| old.name == source.name));
+    }
+    if dropped > 0 {
+        info!(
+            dropped,
+            "series that the new rules do not know were dropped"
+        );
+    }
+    *lock(&shared.config) = Arc::new(new.clone());
+    *config = new;
+    // Nobody waits any more if the request was given up.
+    let _ = done.send(Ok(()));
+    Some(tail)
+}
+
+/// Follows files by the settings in force again, as soon as that can be done. None if the exporter is to stop meanwhile.
+fn former_tail(shared: &Shared, config: &Config, positions: &Positions) -> Option<Tail> {
+    while !shared.stop.load(Ordering::SeqCst) {
+        let settings = tail_settings(config).map_err(|_| "the settings are wrong".to_owned());
+        let tail = settings.and_then(|(specs, options)| {
+            Tail::new(specs, options, Some(positions.clone())).map_err(|error| error.to_string())
+        });
+        match tail {
+            Ok(tail) => return Some(tail),
+            Err(error) => error!(%error, "files cannot be followed; trying again"),
+        }
+        shared.heartbeat.beat();
+        std::thread::sleep(WAIT_MAX);
+    }
+    None
+}

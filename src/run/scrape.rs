@@ -1,0 +1,242 @@
+//! What the server shows: scrapes, the status page, health.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::{error, info};
+
+use super::{Figures, RELOAD_WAIT, Shared, unix_seconds};
+use crate::engine::Core;
+use crate::exposition::{self, Body, Format};
+use crate::logfmt;
+use crate::metric::{Snapshot, lock};
+use crate::own_metrics::{Process, ScrapeGauges};
+use crate::server::{self, App};
+
+/// How long a scrape waits for fresh figures of the reading thread.
+const FIGURES_WAIT: Duration = Duration::from_millis(50);
+/// Labels that a scrape copies while the reading thread waits: less than a millisecond's work.
+const LABELS_AT_ONCE: usize = 10_000;
+/// A reading thread that makes no progress for so long hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(30);
+/// Appliances that may wait to be forgotten.
+const FORGET_MAX: usize = 100;
+/// Kinds of unrecognised messages that are shown on the status page.
+const UNRECOGNISED_SHOWN: usize = 50;
+
+impl Shared {
+    /// What the reading thread says of its files, fresh if it answers in time; if not, what was appended since is added
+    /// to its lag.
+    fn figures(&self) -> Figures {
+        let figures = lock(&self.figures);
+        let number = figures.number;
+        self.asked.store(true, Ordering::SeqCst);
+        self.waker.wake();
+        let waited = self
+            .fresh
+            .wait_timeout_while(figures, FIGURES_WAIT, |figures| figures.number == number);
+        let (figures, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut figures = figures.clone();
+        if waited.timed_out() {
+            for (path, source, size) in &figures.sizes {
+                let now = std::fs::metadata(path).map_or(*size, |metadata| metadata.len());
+                if let Some((_, lag)) = figures.lag.get_mut(*source) {
+                    *lag += now.saturating_sub(*size);
+                }
+            }
+        }
+        figures
+    }
+
+    /// What appliances logged, for somebody who has been shown the births up to `shown`, and the last birth in it.
+    fn sync_view(&self, core: &Core, shown: u64) -> (Snapshot, u64) {
+        let mut view = lock(&self.view);
+        // Those who read may go on between two steps.
+        while !core.table().sync_view(&mut view, LABELS_AT_ONCE) {}
+        (view.snapshot(shown), view.last_birth())
+    }
+
+    fn checkpoint_age(&self) -> Option<Duration> {
+        lock(&self.checkpoint).map(|at| at.elapsed())
+    }
+}
+
+impl App for Shared {
+    fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64 {
+        let ready = self.ready.load(Ordering::SeqCst);
+        let (source_lag_bytes, unreadable_files) = {
+            let figures = self.figures();
+            (figures.lag.clone(), figures.unreadable.clone())
+        };
+        let core = self.core();
+        let (mut snapshot, birth) = match ready {
+            true => self.sync_view(&core, shown),
+            // Half a backlog is no figure, and who is shown none of it sees each birth later.
+            false => (Snapshot::default(), 0),
+        };
+        let table = core.table();
+        let counts = |count: fn(usize, u64) -> u64| {
+            let of = |(metric, series, refused): (&Arc<str>, _, _)| {
+                (metric.clone(), count(series, refused))
+            };
+            table.counts().map(of).collect()
+        };
+        let (series, series_dropped) = (
+            counts(|series, _| series as u64),
+            counts(|_, refused| refused),
+        );
+        let of = |(metric, count): (&Arc<str>, u64)| (metric.clone(), count);
+        let series_evicted = table.evictions().map(of).collect();
+        let implausible_values = table.implausible().map(of).collect();
+        drop(table);
+        let rule_counts = core.rule_counts();
+        let gauges = ScrapeGauges {
+            ready,
+            source_lag_bytes,
+            unreadable_files,
+            series,
+            series_dropped,
+            rule_hits: core
+                .rules()
+                .rules
+                .iter()
+                .zip(&rule_counts.hits)
+                .map(|(rule, hits)| (rule.id.clone(), *hits))
+                .collect(),
+            negative_amounts: rule_counts
+                .negative_amounts
+                .iter()
+                .map(|(rule, count)| (rule.clone(), *count))
+                .collect(),
+            rules_loaded: core.rules().rules.len() as u64,
+            series_budget: self.config().limits.table.series as u64,
+            series_evicted,
+            implausible_values,
+            repeats_dropped: [
+                ("implausible".into(), rule_counts.repeats_implausible),
+                ("unattributed".into(), rule_counts.repeats_unattributed),
+            ]
+            .into(),
+            expected_appliances: self.config().expected_appliances(),
+            checkpoint_age_seconds: self.checkpoint_age().map(|age| age.as_secs_f64()),
+            stderr_lines_dropped: logfmt::lost_lines(),
+            certificate_expiry: self.web.as_ref().and_then(|web| web.certificate_expiry()),
+        };
+        drop(rule_counts);
+        let families = &mut snapshot.families;
+        families.splice(0..0, self.own.families());
+        families.extend(gauges.families());
+        families.extend(Process::read().families());
+        body.reserve(&snapshot);
+        exposition::write(snapshot, format, |bytes| body.push(bytes));
+        birth
+    }
+
+    fn status(&self) -> server::Status {
+        let files = self.figures().files.clone();
+        let core = self.core();
+        let config = self.config();
+        let (table, rule_counts) = (core.table(), core.rule_counts());
+        let status = server::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: self.started.elapsed(),
+            ready: self.ready.load(Ordering::SeqCst),
+            files,
+            rules: core
+                .rules()
+                .rules
+                .iter()
+                .zip(&rule_counts.hits)
+                .map(|(rule, hits)| server::RuleStatus {
+                    name: rule.id.to_string(),
+                    hits: *hits,
+                })
+                .collect(),
+            unrecognised: rule_counts.unrecognised.most_frequent(UNRECOGNISED_SHOWN),
+            series: table
+                .counts()
+                .filter(|(_, series, refused)| *series > 0 || *refused > 0)
+                .map(|(metric, series, dropped)| server::SeriesStatus {
+                    metric: metric.to_string(),
+                    series,
+                    series_max: config.limits.table.series_per_metric,
+                    dropped,
+                })
+                .collect(),
+            appliances: table.appliances().len(),
+            appliances_max: config.limits.table.appliances,
+            reload: {
+                let reload = lock(&self.reload);
+                server::Reload {
+                    age: reload.at.elapsed(),
+                    error: reload.error.clone(),
+                }
+            },
+            checkpoint: config
+                .state
+                .directory
+                .as_ref()
+                .map(|directory| server::Checkpoint {
+                    directory: directory.display().to_string(),
+                    age: self.checkpoint_age(),
+                }),
+        };
+        drop((table, rule_counts));
+        status
+    }
+
+    fn healthy(&self) -> bool {
+        self.heartbeat.age() < HANGS_AFTER
+    }
+
+    fn forget(&self, appliance: &str) -> Result<bool, String> {
+        let (done, finished) = sync_channel(1);
+        let mut wanted = lock(&self.forget);
+        if wanted.len() >= FORGET_MAX {
+            return Err("too many appliances are to be forgotten at once".into());
+        }
+        wanted.push((appliance.to_owned(), done));
+        drop(wanted);
+        self.waker.wake();
+        finished
+            .recv_timeout(RELOAD_WAIT)
+            .map_err(|_| "the reading thread does not answer".to_owned())
+    }
+
+    fn ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        let outcome = self.try_reload();
+        let own = &self.own;
+        own.config_last_reload_successful
+            .set(i64::from(outcome.is_ok()));
+        match &outcome {
+            Ok(()) => {
+                own.config_last_reload_success_timestamp_seconds
+                    .set(unix_seconds(SystemTime::now()));
+                info!("settings and rules reloaded");
+            }
+            Err(fault) => error!(%fault, "the reload failed; the former settings and rules stay"),
+        }
+        let mut reload = lock(&self.reload);
+        reload.at = Instant::now();
+        reload.error = outcome.clone().err();
+        outcome
+    }
+
+    fn appliances(&self) -> Vec<String> {
+        let core = self.core();
+        let named = core.table().named_appliances();
+        let mut names: Vec<String> = named.iter().map(ToString::to_string).collect();
+        names.sort();
+        names
+    }
+
+    fn scraped(&self, code: u16) {
+        self.own.scrapes.get([&code.to_string()]).inc();
+    }
+}
