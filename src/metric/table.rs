@@ -47,8 +47,8 @@ impl Default for Limits {
             series_per_metric_and_appliance: 2_000,
             appliances: 10_000,
             label_bytes: 256,
-            series: 500_000,
-            bytes: 256 << 20,
+            series: 750_000,
+            bytes: 384 << 20,
             appliance_expiry_seconds: None,
         }
     }
