@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::metric::Saved;
 use crate::rules::{self, Settings};
@@ -419,4 +421,86 @@ fn a_value_that_its_unit_does_not_allow_is_refused_and_counted() {
         ("pam_authentication_failures_total", 1),
     ];
     assert_eq!(refused, expected);
+}
+
+/// What the series of an appliance say, but for when.
+fn values(core: &Core, appliance: &str) -> Vec<String> {
+    let saved = core.table().save();
+    let of = saved.series.iter();
+    let of = of.filter(|series| *series.values[0] == *appliance);
+    let mut values: Vec<String> = of
+        .filter(|series| !series.metric.contains("timestamp"))
+        .map(|series| format!("{} {:?} {}", series.metric, series.values, series.value))
+        .collect();
+    values.sort_unstable();
+    values
+}
+
+/// Parts of lines that mean something, to whoever would speak for another.
+fn hostile_line() -> impl Strategy<Value = Vec<u8>> {
+    let part = prop_oneof![
+        Just("Feb 29 12:05:01 ".to_owned()),
+        Just("<134>1 2024-02-29T12:05:01Z ".to_owned()),
+        Just("hsm1 ".to_owned()),
+        Just("other ".to_owned()),
+        Just("- ".to_owned()),
+        Just("ipmievd: ".to_owned()),
+        Just("[hsm1:ktls.badAuth:notice]: ".to_owned()),
+        Just("last message repeated 9 times".to_owned()),
+        Just("message repeated 9 times: [ ".to_owned()),
+        Just(fan("Fan2A", "going high")),
+        Just(fan("Fan2A", "going low")),
+        Just(failed("hsm1")),
+        "[a-z0-9:\\[\\]<> ]{0,12}",
+    ];
+    let text = prop::collection::vec(part, 0..8).prop_map(|parts| parts.concat().into_bytes());
+    prop_oneof![4 => text, 1 => prop::collection::vec(any::<u8>(), 0..60)]
+}
+
+/// Engines compile all rules, which takes longer than the lines.
+fn cores() -> &'static [Arc<Core>; 2] {
+    static CORES: std::sync::OnceLock<[Arc<Core>; 2]> = std::sync::OnceLock::new();
+    CORES.get_or_init(|| [(); 2].map(|()| core(Limits::default(), &[])))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever one appliance sends in its own file, the series of another are as if it had sent nothing.
+    #[test]
+    fn nobody_speaks_for_another(lines in prop::collection::vec(hostile_line(), 0..30)) {
+        let [alone, attacked] = cores();
+        for core in [alone, attacked] {
+            let mut engine = Engine::new(core.clone());
+            engine.reset();
+            let by_path = |name: &str| {
+                let mut origin = origin();
+                origin.appliance = Some(name.into());
+                origin
+            };
+            let (mut honest, mut hostile) = (by_path("hsm1"), by_path("evil"));
+            let mut repeats = (Repeats::default(), Repeats::default());
+            let own = [
+                fan("Fan2A", "going low"),
+                failed("x"),
+                repeated("x", 2),
+                fan("Fan3B", "going high"),
+            ];
+            for (at, own) in own.iter().enumerate() {
+                if Arc::ptr_eq(core, attacked) {
+                    let mut batch = engine.batch(NOW, Some(&mut repeats.1));
+                    for line in lines.iter().skip(at).step_by(own.len().min(4)) {
+                        batch.line(&mut hostile, line);
+                    }
+                }
+                engine
+                    .batch(NOW, Some(&mut repeats.0))
+                    .line(&mut honest, own.as_bytes());
+            }
+        }
+        prop_assert_eq!(values(alone, "hsm1"), values(attacked, "hsm1"));
+        // Nor does it appear under another name.
+        let names = attacked.table().appliances();
+        prop_assert!(names.iter().all(|name| matches!(&**name, "hsm1" | "evil")), "{names:?}");
+    }
 }

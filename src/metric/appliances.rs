@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use super::{ApplianceId, MetricId, OTHER, Slot, Table};
+use super::{ApplianceId, Kind, MetricId, OTHER, Slot, Table};
 
 /// How long an appliance that the settings do not list is kept without a line, if the settings do not say.
 const EXPIRE_SECONDS: u32 = 30 * 86_400;
+
+/// How long the worst value of all appliances that have no series of their own is told, in seconds.
+const OTHER_EXPIRE_SECONDS: u32 = 86_400;
 
 /// What is known of an appliance besides its series.
 #[derive(Clone, Debug)]
@@ -138,6 +141,31 @@ impl Table {
     pub(super) fn restore_trusted(&mut self, name: &str) {
         let id = self.appliance(name);
         self.trust(id);
+    }
+
+    /// Removes the series whose time has come. Returns how many went.
+    pub fn expire(&mut self) -> usize {
+        let mut gone = 0;
+        for at in 0..self.labels.len() {
+            let Some(label) = &self.labels[at] else {
+                continue;
+            };
+            let spec = &self.specs[label.metric.0 as usize];
+            let of_other = (label.appliance == OTHER && spec.family.kind == Kind::Gauge)
+                .then_some(OTHER_EXPIRE_SECONDS);
+            let Some(seconds) = spec.expire_seconds.or(of_other) else {
+                continue;
+            };
+            if self.now.saturating_sub(self.touched[at]) < seconds {
+                continue;
+            }
+            self.remove(Slot(at as u32));
+            gone += 1;
+        }
+        if gone > 0 {
+            self.finish_removal();
+        }
+        gone
     }
 
     /// Removes the appliances that nothing was heard of for long. Returns how many.

@@ -9,6 +9,40 @@ use hashbrown::hash_map::Entry;
 
 use super::{ApplianceId, MetricId, OTHER, Slot, Table};
 
+/// How much the table may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Series of one metric, over all appliances.
+    pub series_per_metric: usize,
+    /// Series of one metric for one appliance, so that one noisy device does not use up the others' share.
+    pub series_per_metric_and_appliance: usize,
+    /// Appliances; further ones count under `other`.
+    pub appliances: usize,
+    /// Bytes of a label's value; longer ones are cut.
+    pub label_bytes: usize,
+    /// Series of all metrics together.
+    pub series: usize,
+    /// Bytes that they may take, scrapes and checkpoints included.
+    pub bytes: usize,
+    /// An appliance goes when nothing was heard of it for so many seconds. If it is not set, after 30 days, but those
+    /// that the settings list never do.
+    pub appliance_expiry_seconds: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            series_per_metric: 200_000,
+            series_per_metric_and_appliance: 2_000,
+            appliances: 10_000,
+            label_bytes: 256,
+            series: 750_000,
+            bytes: 384 << 20,
+            appliance_expiry_seconds: None,
+        }
+    }
+}
+
 /// What a series takes besides its label values: in the table, its index and groups, in the copy for scrapes, and while
 /// a scrape is encoded and a checkpoint is written. With three labels that comes to the 480 bytes that were measured at
 /// the peak of a process with 500,000 series.

@@ -14,9 +14,10 @@ mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use budget::Limits;
 pub(crate) use plausible::plausible;
-pub use snapshot::{Restored, SavedAmount, SavedRepeat};
-pub use table::{Limits, Saved, SavedSeries, Shown, Table};
+pub use snapshot::{Restored, Saved, SavedAmount, SavedRepeat, SavedSeries, Shown};
+pub use table::Table;
 pub use tally::Tally;
 pub use view::ScrapeView;
 

@@ -1,11 +1,9 @@
 //! Series by slot: a dense array of values, and an index from labels to slots that only the cold path asks.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
-use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use super::appliances::Appliance;
@@ -13,46 +11,9 @@ use super::budget::Usage;
 use super::gauges::Away;
 use super::plausible::{is_low_worse, plausible};
 use super::{
-    ApplianceId, Domain, Family, Kind, MetricId, OTHER, SavedRepeat, Slot, Snapshot, Spec, Tally,
+    ApplianceId, Domain, Family, Kind, Limits, MetricId, OTHER, Slot, Snapshot, Spec, Tally,
     tally::Tallied, view,
 };
-
-/// How long the worst value of all appliances that have no series of their own is told, in seconds.
-const OTHER_EXPIRE_SECONDS: u32 = 86_400;
-
-/// How much the table may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Series of one metric, over all appliances.
-    pub series_per_metric: usize,
-    /// Series of one metric for one appliance, so that one noisy device does not use up the others' share.
-    pub series_per_metric_and_appliance: usize,
-    /// Appliances; further ones count under `other`.
-    pub appliances: usize,
-    /// Bytes of a label's value; longer ones are cut.
-    pub label_bytes: usize,
-    /// Series of all metrics together.
-    pub series: usize,
-    /// Bytes that they may take, scrapes and checkpoints included.
-    pub bytes: usize,
-    /// An appliance goes when nothing was heard of it for so many seconds. If it is not set, after 30 days, but those
-    /// that the settings list never do.
-    pub appliance_expiry_seconds: Option<u32>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            series_per_metric: 200_000,
-            series_per_metric_and_appliance: 2_000,
-            appliances: 10_000,
-            label_bytes: 256,
-            series: 750_000,
-            bytes: 384 << 20,
-            appliance_expiry_seconds: None,
-        }
-    }
-}
 
 /// What is known of a series besides its value.
 #[derive(Clone, Debug)]
@@ -122,7 +83,7 @@ pub struct Table {
     /// The number of the last birth. Numbers only grow, over restarts, too.
     pub(super) last_birth: u64,
     /// New counters have no birth: what a first start finds in old logs is no burst of events.
-    backfilling: bool,
+    pub(super) backfilling: bool,
     pub(super) now: u32,
 }
 
@@ -524,31 +485,6 @@ impl Table {
         }
     }
 
-    /// Removes the series whose time has come. Returns how many went.
-    pub fn expire(&mut self) -> usize {
-        let mut gone = 0;
-        for at in 0..self.labels.len() {
-            let Some(label) = &self.labels[at] else {
-                continue;
-            };
-            let spec = &self.specs[label.metric.0 as usize];
-            let of_other = (label.appliance == OTHER && spec.family.kind == Kind::Gauge)
-                .then_some(OTHER_EXPIRE_SECONDS);
-            let Some(seconds) = spec.expire_seconds.or(of_other) else {
-                continue;
-            };
-            if self.now.saturating_sub(self.touched[at]) < seconds {
-                continue;
-            }
-            self.remove(Slot(at as u32));
-            gone += 1;
-        }
-        if gone > 0 {
-            self.finish_removal();
-        }
-        gone
-    }
-
     /// All series as they are.
     pub fn snapshot(&self) -> Snapshot {
         view::collect(&self.families(), &self.labels, &self.values, u64::MAX)
@@ -571,168 +507,6 @@ impl Table {
             )
         })
     }
-
-    /// Everything, for a file or for another table. Shares the texts, so it is quick.
-    pub fn save(&self) -> Saved {
-        let series = self.labels.iter().enumerate().filter_map(|(at, label)| {
-            let label = label.as_ref()?;
-            let family = &self.specs[label.metric.0 as usize].family;
-            Some(SavedSeries {
-                metric: family.name.clone(),
-                labels: family.labels.clone(),
-                values: label.values.clone(),
-                test: label.test,
-                value: self.values[at],
-                touched: self.touched[at],
-                created: label.created,
-                born: label.born,
-            })
-        });
-        Saved {
-            repeats: Vec::new(),
-            appliances: self.appliances(),
-            trusted: self.trusted_appliances(),
-            named: self.named_appliances(),
-            series: series.collect(),
-            last_birth: self.last_birth,
-            shown: Vec::new(),
-        }
-    }
-
-    /// Takes over what still means the same: series whose metric has the same labels as before. Returns how many series
-    /// did not.
-    pub fn restore(&mut self, saved: &Saved) -> usize {
-        self.restore_last_birth(saved.last_birth);
-        for name in &saved.trusted {
-            self.restore_trusted(name);
-        }
-        for name in &saved.named {
-            self.trusted_appliance(name);
-        }
-        for name in &saved.appliances {
-            self.appliance(name);
-        }
-        let restored = saved
-            .series
-            .iter()
-            .map(|series| self.restore_series(series));
-        restored.filter(|restored| !restored).count()
-    }
-
-    /// Births are numbered on from this one.
-    pub(super) fn restore_last_birth(&mut self, last: u64) {
-        self.last_birth = self.last_birth.max(last);
-    }
-
-    /// Takes over one series; false if it means nothing any more, or finds no space. That is no birth, and keeps the
-    /// number that it has.
-    pub(super) fn restore_series(&mut self, series: &SavedSeries) -> bool {
-        let backfilling = std::mem::replace(&mut self.backfilling, true);
-        let restored = self.metric(&series.metric).and_then(|metric| {
-            let is_counter = self.specs[metric.0 as usize].family.kind == Kind::Counter;
-            if !is_counter && !self.plausible[metric.0 as usize].contains(&series.value) {
-                return None;
-            }
-            let family = self.specs[metric.0 as usize].family.clone();
-            if family.labels != series.labels || series.labels.len() != series.values.len() {
-                return None;
-            }
-            let (appliance, values) = series.values.split_first()?;
-            let appliance = self.appliance(appliance);
-            let values: Vec<&str> = values.iter().map(|value| &**value).collect();
-            let made = self.births(metric);
-            let slot = self.series(metric, appliance, series.test, &values);
-            (slot != Slot::NONE).then_some((slot, self.births(metric) > made))
-        });
-        self.backfilling = backfilling;
-        let Some((slot, is_new)) = restored else {
-            return false;
-        };
-        let at = slot.0 as usize;
-        let Some(label) = &mut self.labels[at] else {
-            return false;
-        };
-        match self.specs[label.metric.0 as usize].family.kind {
-            // Several counters may have become one, the overflow's. It is as old as the oldest of them, as that was shown.
-            Kind::Counter => {
-                (label.born, label.created) = match is_new {
-                    true => (series.born, series.created),
-                    false => (
-                        label.born.min(series.born),
-                        label.created.min(series.created),
-                    ),
-                };
-                self.values[at] = (self.values[at] + series.value).clamp(f64::MIN, f64::MAX);
-            }
-            Kind::Gauge => self.values[at] = series.value,
-        }
-        // A clock that was ahead must not keep it for ever.
-        self.is_set[at] = true;
-        self.touched[at] = series.touched.min(self.now);
-        self.change(slot);
-        true
-    }
-}
-
-/// A table's content by name, independent of slots and of the rules that made it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Saved {
-    /// All appliances seen.
-    pub appliances: Vec<Arc<str>>,
-    /// Those of them that are trusted.
-    #[serde(default)]
-    pub trusted: Vec<Arc<str>>,
-    /// Those whose name is from the settings or a path.
-    #[serde(default)]
-    pub named: Vec<Arc<str>>,
-    /// All series.
-    pub series: Vec<SavedSeries>,
-    /// What last lines counted.
-    #[serde(default)]
-    pub repeats: Vec<SavedRepeat>,
-    /// The number of the last birth.
-    #[serde(default)]
-    pub last_birth: u64,
-    /// Which births each scraper had been shown; the table itself knows of no scrapers.
-    #[serde(default)]
-    pub shown: Vec<Shown>,
-}
-
-/// The births that a scraper has been shown at 0, so that it may see the values of these series.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown {
-    /// The scraper's address.
-    pub address: IpAddr,
-    /// Its `User-Agent`.
-    pub user_agent: Arc<str>,
-    /// Its requests come through a proxy.
-    #[serde(default)]
-    pub is_proxied: bool,
-    /// The number of the last birth that it was shown.
-    pub birth: u64,
-}
-
-/// One series of a [`Saved`] table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SavedSeries {
-    /// The metric's name.
-    pub metric: Arc<str>,
-    /// Label names, `appliance` first.
-    pub labels: Arc<[Arc<str>]>,
-    /// A value for each label.
-    pub values: Arc<[Arc<str>]>,
-    /// The series has the label `test="true"`.
-    pub test: bool,
-    /// Its value.
-    pub value: f64,
-    /// When it was last touched, seconds since 1970.
-    pub touched: u32,
-    /// When it was born, seconds since 1970; 0 if that is not known.
-    #[serde(default)]
-    pub created: u32,
-    /// The number of its birth; 0 if it had none that a scraper must see.
-    #[serde(default)]
-    pub born: u64,
 }
 
 fn hash_of<'v>(
@@ -764,6 +538,7 @@ fn cut(value: &str, bytes: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Saved;
     use super::*;
     use crate::metric::{ScrapeView, Series};
 
