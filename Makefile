@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install test deps instructions bench goals fuzz
+.PHONY: demo install test deps instructions bench goals fuzz births
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -72,3 +72,9 @@ fuzz:
 			-- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 	PROPTEST_CASES=$(CASES) TAIL_SEQUENCES=$(CASES) CRASHES=1000 KILLS=1000 cargo test --release --locked
+
+# Whether `increase()` sees every first event on real servers, old and new, slow and fast, in text and protobuf: minutes,
+# and a Prometheus 3.16 that is built once (tests/install-prometheus3.sh).
+births:
+	tests/install-prometheus3.sh
+	cargo test --locked --test it -- --ignored --nocapture births

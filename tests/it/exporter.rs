@@ -33,7 +33,11 @@ impl Exporter {
 
     /// The same with a command that the test has made.
     pub fn start_command(command: &mut Command) -> Self {
-        let port = free_port();
+        Self::start_on(command, free_port())
+    }
+
+    /// The same on a port that others know.
+    pub fn start_on(command: &mut Command, port: u16) -> Self {
         let child = Child::start(
             command
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))

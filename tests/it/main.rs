@@ -2,6 +2,7 @@
 
 mod alertmanager;
 mod alerts;
+mod births;
 mod catalogue;
 mod dashboards;
 mod deploy;

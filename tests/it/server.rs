@@ -384,6 +384,32 @@ fn a_kept_connection_is_used_again_and_cut_when_it_rests() {
 }
 
 #[test]
+fn a_scraper_may_rest_longer_than_others() {
+    let server = TestServer::start(Options {
+        idle_timeout: SHORT,
+        ..Options::default()
+    });
+    let ask = |stream: &mut TcpStream, headers: &str| {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        while !answer.ends_with("up 1\n") {
+            let mut some = [0; 1024];
+            let bytes = stream.read(&mut some).unwrap();
+            assert_ne!(bytes, 0, "closed: {answer}");
+            answer += std::str::from_utf8(&some[..bytes]).unwrap();
+        }
+    };
+    const SCRAPER: &str = "X-Prometheus-Scrape-Timeout-Seconds: 10\r\n";
+    let (mut scraper, mut other) = (server.connect(), server.connect());
+    ask(&mut scraper, SCRAPER);
+    ask(&mut other, "");
+    // The other one came later, and has rested too long.
+    assert!(is_cut(other.read(&mut [0; 64])));
+    ask(&mut scraper, SCRAPER);
+}
+
+#[test]
 fn a_client_that_dribbles_its_header_is_cut() {
     let server = TestServer::start(Options {
         header_timeout: SHORT,
