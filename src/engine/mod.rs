@@ -151,7 +151,8 @@ impl Core {
                 .programs
                 .iter()
                 .map(|program| (program.name.clone(), program.aliases.clone())),
-        );
+        )
+        .with_formats(rules.formats.iter().cloned());
         let specs = standard_metrics()
             .into_iter()
             .chain(rules.metrics.iter().map(|metric| metric.spec.clone()))

@@ -19,7 +19,8 @@ use super::bytes::{digits, fits, skip_blanks, starts_with};
 use super::ordinary::{short_stamp_len, year_len};
 use super::severity::facility_name;
 use super::{
-    Manner, ProgramId, Programs, Record, Severity, read, read_header, read_message, trim_line,
+    Manner, ProgramId, Programs, Record, Severity, read, read_body, read_header, read_message,
+    trim_line,
 };
 
 /// Headers remembered.
@@ -212,6 +213,7 @@ impl Headers {
             ..Record::default()
         };
         let message = read_header(line, record, programs);
+        let message = read_body(message, record, programs);
         let manner = Manner::of(record, programs);
         let id = cut.entry(record, message, manner).map(|entry| {
             if self.entries.len() >= HEADERS_MAX {

@@ -6,6 +6,11 @@ use super::{Programs, Record};
 
 /// `%DAEMON-4-KMD_X: text` gives id, severity and text; `%DAEMON-4: text` has no id.
 pub(super) fn explicit_priority(text: &[u8]) -> Option<(&[u8], Severity, &[u8])> {
+    explicit_program(text).map(|(_, id, severity, message)| (id, severity, message))
+}
+
+/// The same with the facility, which is the program where the line names no other.
+pub(super) fn explicit_program(text: &[u8]) -> Option<(&[u8], &[u8], Severity, &[u8])> {
     let [b'%', rest @ ..] = text else { return None };
     let (token, _) = split_token(rest);
     let colon = token.iter().position(|&byte| byte == b':')?;
@@ -29,7 +34,7 @@ pub(super) fn explicit_priority(text: &[u8]) -> Option<(&[u8], Severity, &[u8])>
         return None;
     }
     let severity = Severity::from_number(u64::from(digit - b'0'))?;
-    Some((id, severity, skip_blanks(message)))
+    Some((facility, id, severity, skip_blanks(message)))
 }
 
 /// `KMD_VPN_DOWN_ALARM_USER: text` gives the id and the text.

@@ -7,6 +7,7 @@
 //! [`tag`], [`host`], [`mod@priority`] and [`severity`]. [`mod@frames`] takes apart lines that hold several messages,
 //! [`json`] turns an object into the line that it stands for, and [`time`] reads a stamp when somebody asks.
 
+mod body;
 mod bytes;
 mod clavister;
 mod frames;
@@ -26,6 +27,7 @@ mod syslog;
 mod tag;
 mod time;
 
+pub use body::{BodyFormat, BodyShape};
 pub(crate) use bytes::{digits, starts_with};
 pub use frames::{Frames, frames};
 pub use headers::{HeaderId, Headers};
@@ -116,9 +118,19 @@ fn read<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
         ..Record::default()
     };
     let message = read_header(line, &mut record, programs);
+    let message = read_body(message, &mut record, programs);
     let manner = Manner::of(&record, programs);
     read_message(message, &mut record, manner);
     record
+}
+
+/// A message whose header names no program may name it itself.
+#[inline]
+fn read_body<'a>(message: &'a [u8], record: &mut Record<'a>, programs: &Programs) -> &'a [u8] {
+    if record.program.is_empty() && record.repeat_last == 0 {
+        return body::read(message, record, programs);
+    }
+    message
 }
 
 /// The line without what collectors leave at its ends.

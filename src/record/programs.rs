@@ -1,6 +1,8 @@
 //! The programs that the loaded packs know, found by name in a few nanoseconds. What a program's rules are is left to
 //! the matcher.
 
+use super::body::BodyFormat;
+
 /// A program that some rule pack knows, as an index into [`Programs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProgramId(pub u16);
@@ -21,6 +23,8 @@ pub struct Programs {
     spelling_bytes_max: usize,
     /// Juniper's key management daemon, whose messages open with an id.
     kmd: Option<ProgramId>,
+    /// How messages without a program are known by their body, in the order of the packs.
+    pub(super) formats: Vec<(BodyFormat, ProgramId)>,
 }
 
 impl Programs {
@@ -33,6 +37,16 @@ impl Programs {
         }
         programs.kmd = programs.lookup(b"kmd");
         programs
+    }
+
+    /// The same programs, with bodies that tell one of them. A format of a program that is not there is left out.
+    pub fn with_formats(mut self, formats: impl IntoIterator<Item = BodyFormat>) -> Programs {
+        for format in formats {
+            if let Some(id) = self.lookup(format.program.as_bytes()) {
+                self.formats.push((format, id));
+            }
+        }
+        self
     }
 
     fn add(&mut self, canonical: String, aliases: Vec<String>) {

@@ -238,8 +238,15 @@ impl<'a> HeaderParser<'a, '_> {
                 (after.len() < rest.len()).then_some(Token::Continue(after))
             }
             [b'%', ..] => {
-                let (id, severity, message) = junos::explicit_priority(rest)?;
+                let (facility, id, severity, message) = junos::explicit_program(rest)?;
                 junos::set_without_process(record, id, self.programs);
+                if let Some(program) = self.programs.lookup(facility)
+                    && record.program_id.is_none()
+                    && facility_kind(facility) == FacilityKind::None
+                {
+                    record.program = facility;
+                    record.program_id = Some(program);
+                }
                 record.severity = Some(severity);
                 self.name_first_host(record);
                 Some(Token::Program(message))

@@ -54,6 +54,26 @@ fn programs() -> Programs {
             aliases.iter().map(|&name| name.to_owned()).collect(),
         )
     }))
+    .with_formats([
+        BodyFormat {
+            program: "hsm".to_owned(),
+            shape: BodyShape::KeyValue(vec!["devname".to_owned(), "logid".to_owned()]),
+            host: Some("devname".to_owned()),
+            severity: Some("level".to_owned()),
+            message_id: Some("logid".to_owned()),
+        },
+        BodyFormat {
+            program: "hsm".to_owned(),
+            shape: BodyShape::Csv {
+                columns: ["one", "name", "type", "level"].map(str::to_owned).to_vec(),
+                column: 2,
+                is: vec!["TRAFFIC".to_owned()],
+            },
+            host: Some("name".to_owned()),
+            severity: Some("level".to_owned()),
+            message_id: Some("type".to_owned()),
+        },
+    ])
 }
 
 fn clock() -> Clock {

@@ -265,6 +265,11 @@ impl Builder<'_> {
             let aliases: Vec<String> = problems.decode(aliases, &path).unwrap_or_default();
             self.program(name, aliases, index);
         }
+        let programs: Vec<&str> = (file.programs.iter())
+            .filter_map(|(name, _)| name.as_str())
+            .collect();
+        let formats = super::format::formats(&file.formats, &programs, problems);
+        self.set.formats.extend(formats);
         let mut maps = Maps::new();
         for (name, entries) in &file.maps {
             let Some(name) = name.as_str() else { continue };

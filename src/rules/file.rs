@@ -18,6 +18,9 @@ pub(super) struct PackFile {
     /// Canonical name to other spellings.
     #[serde(default)]
     pub programs: Mapping,
+    /// How messages without a program are known by their body.
+    #[serde(default)]
+    pub formats: Vec<serde_yaml::Value>,
     #[serde(default)]
     pub maps: Mapping,
     #[serde(default)]

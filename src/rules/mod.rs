@@ -5,6 +5,7 @@
 
 mod build;
 mod file;
+mod format;
 mod template;
 mod text;
 
@@ -31,6 +32,8 @@ pub struct RuleSet {
     pub packs: Vec<Pack>,
     /// The programs that they know.
     pub programs: Vec<Program>,
+    /// How messages without a program are known by their body.
+    pub formats: Vec<crate::record::BodyFormat>,
     /// The metrics that they declare.
     pub metrics: Vec<Metric>,
     /// The rules, first match first.
