@@ -4,7 +4,8 @@
 //! Which program means what is left to the packs: a record knows programs by name alone. The header families have a
 //! file each: [`syslog`] for the header that most lines have, with its short cut [`ordinary`] and the cache [`mod@headers`],
 //! [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and [`luna`] for what stands before its messages. They share
-//! [`tag`], [`host`], [`mod@priority`] and [`severity`]. [`mod@frames`] takes apart lines that hold several messages,
+//! [`tag`], [`host`], [`mod@priority`], [`mod@prefix`] and [`severity`]. [`body`] knows messages that name no program in
+//! their header. [`mod@frames`] takes apart lines that hold several messages,
 //! [`json`] turns an object into the line that it stands for, and [`time`] reads a stamp when somebody asks.
 
 mod body;
@@ -18,6 +19,7 @@ mod junos;
 mod luna;
 mod ontap;
 mod ordinary;
+mod prefix;
 mod priority;
 mod programs;
 mod repeat;
@@ -26,6 +28,7 @@ mod severity;
 mod syslog;
 mod tag;
 mod time;
+mod time_words;
 
 pub use body::{BodyFormat, BodyShape};
 pub(crate) use bytes::{digits, starts_with};

@@ -8,18 +8,16 @@
 //! header becomes [`Record::relayed_host`].
 
 use super::bytes::{ends_token, skip_blanks, split_digits, split_token};
+use super::prefix::{epoch_prefix, foreign_stamp};
 use super::priority::{named_priority, priority, words_of_priority};
 use super::severity::{FacilityKind, Severity, facility_kind};
-use super::tag::{Shape, Tag, known};
-use super::time::{clock_len, stamp_len};
+use super::tag::{Shape, Tag, is_program_name, known};
+use super::time::stamp_len;
 use super::{Programs, Record, clavister, host, junos, ontap, repeat, rfc5424, without_uptime};
 
 /// Most tokens of a header, dates counted as one. Relays add a date and a host each; beyond two of them nothing is
 /// known to be real.
 const TOKENS_MAX: usize = 10;
-
-/// Longest name, bytes, that is read as the program of a tag that no pack knows (RFC 5424 allows 48).
-const UNKNOWN_PROGRAM_BYTES_MAX: usize = 64;
 
 /// Reads a header and returns the message. `text` is the line behind its priority.
 #[inline]
@@ -562,51 +560,4 @@ impl<'a> HeaderParser<'a, '_> {
         }
         self.message
     }
-}
-
-/// `- 1131567306 2005.11.09 en14 ` before the real header: a label, seconds since 1970, a date, a node.
-fn epoch_prefix(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let [b'-' | b'A'..=b'Z', ..] = text else {
-        return None;
-    };
-    let (_, rest) = split_token(text);
-    let (epoch, rest) = split_token(skip_blanks(rest));
-    let (date, rest) = split_token(skip_blanks(rest));
-    let [_, _, _, _, b'.', _, _, b'.', _, _] = date else {
-        return None;
-    };
-    if epoch.len() != 10 || !epoch.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    // The node comes again in the header that follows.
-    let (_, rest) = split_token(skip_blanks(rest));
-    Some((epoch, rest))
-}
-
-/// `Sty 29 12:05:01`: a word in place of the month, a day and a time, at the start of a line. The time is unknown, but
-/// the word is no host.
-fn foreign_stamp(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    const MONTH_BYTES_MAX: usize = 24;
-    let (month, rest) = split_token(text);
-    let (day, rest) = split_token(skip_blanks(rest));
-    let time = skip_blanks(rest);
-    let is_word = month.len() <= MONTH_BYTES_MAX
-        && month
-            .iter()
-            .all(|&byte| byte.is_ascii_alphabetic() || byte == b'.' || byte >= 0x80);
-    let len = clock_len(time);
-    if !is_word || !matches!(day, [b'0'..=b'9'] | [b'0'..=b'3', b'0'..=b'9']) || len == 0 {
-        return None;
-    }
-    let rest = time.get(len..)?;
-    let stamp = text.get(..text.len() - rest.len())?;
-    ends_token(rest).then_some((stamp, rest))
-}
-
-fn is_program_name(name: &[u8]) -> bool {
-    name.len() <= UNKNOWN_PROGRAM_BYTES_MAX
-        && name.iter().any(u8::is_ascii_alphabetic)
-        && name
-            .iter()
-            .all(|&byte| byte.is_ascii_alphanumeric() || b"_-./+@#$,".contains(&byte))
 }

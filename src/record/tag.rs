@@ -6,6 +6,9 @@ use super::bytes::{ends_token, is_blank, skip_blanks, split_digits};
 /// Longest pid or module in a tag, bytes.
 const TAG_PART_BYTES_MAX: usize = 32;
 
+/// Longest name, bytes, that is read as the program of a tag that no pack knows (RFC 5424 allows 48).
+const UNKNOWN_PROGRAM_BYTES_MAX: usize = 64;
+
 /// A program's name as it stands in a header, and what follows it.
 pub(super) struct Tag<'a> {
     pub(super) name: &'a [u8],
@@ -171,6 +174,15 @@ pub(super) fn known<'a>(
         return None;
     }
     programs.lookup(short).map(|id| (id, short))
+}
+
+/// Whether a name that no pack knows may be a program's.
+pub(super) fn is_program_name(name: &[u8]) -> bool {
+    name.len() <= UNKNOWN_PROGRAM_BYTES_MAX
+        && name.iter().any(u8::is_ascii_alphabetic)
+        && name
+            .iter()
+            .all(|&byte| byte.is_ascii_alphanumeric() || b"_-./+@#$,".contains(&byte))
 }
 
 /// The message behind `[1234]:`, a pid that was parted from its program by a blank.

@@ -1,0 +1,158 @@
+//! The words of a timestamp: months in English and other languages, and zones.
+
+/// The month's number, 1 to 12.
+#[inline]
+pub(super) fn month(name: &[u8; 3]) -> Option<i8> {
+    match &[name[0] | 0x20, name[1] | 0x20, name[2] | 0x20] {
+        b"jan" => Some(1),
+        b"feb" => Some(2),
+        b"mar" => Some(3),
+        b"apr" => Some(4),
+        b"may" => Some(5),
+        b"jun" => Some(6),
+        b"jul" => Some(7),
+        b"aug" => Some(8),
+        b"sep" => Some(9),
+        b"oct" => Some(10),
+        b"nov" => Some(11),
+        b"dec" => Some(12),
+        _ => None,
+    }
+}
+
+/// The months that other languages call otherwise than English, as the C library abbreviates them: German, French,
+/// Spanish, Italian, Dutch, Portuguese, Russian, Polish, Czech, and the Scandinavian languages. A dot behind is ignored.
+const FOREIGN_MONTHS: &[(&str, i8)] = &[
+    ("janv", 1),
+    ("ene", 1),
+    ("gen", 1),
+    ("янв", 1),
+    ("sty", 1),
+    ("led", 1),
+    ("jän", 1),
+    ("févr", 2),
+    ("fév", 2),
+    ("fev", 2),
+    ("фев", 2),
+    ("lut", 2),
+    ("úno", 2),
+    ("mär", 3),
+    ("märz", 3),
+    ("mrz", 3),
+    ("mars", 3),
+    ("mrt", 3),
+    ("мар", 3),
+    ("bře", 3),
+    ("avr", 4),
+    ("avril", 4),
+    ("abr", 4),
+    ("апр", 4),
+    ("kwi", 4),
+    ("dub", 4),
+    ("mai", 5),
+    ("mei", 5),
+    ("mag", 5),
+    ("maj", 5),
+    ("мая", 5),
+    ("май", 5),
+    ("kvě", 5),
+    ("juin", 6),
+    ("juni", 6),
+    ("giu", 6),
+    ("июн", 6),
+    ("июня", 6),
+    ("cze", 6),
+    ("čen", 6),
+    ("čer", 6),
+    ("juil", 7),
+    ("juli", 7),
+    ("lug", 7),
+    ("июл", 7),
+    ("июля", 7),
+    ("lip", 7),
+    ("čec", 7),
+    ("août", 8),
+    ("ago", 8),
+    ("авг", 8),
+    ("sie", 8),
+    ("srp", 8),
+    ("sept", 9),
+    ("set", 9),
+    ("сен", 9),
+    ("сент", 9),
+    ("wrz", 9),
+    ("zář", 9),
+    ("okt", 10),
+    ("ott", 10),
+    ("out", 10),
+    ("окт", 10),
+    ("paź", 10),
+    ("říj", 10),
+    ("ноя", 11),
+    ("нояб", 11),
+    ("lis", 11),
+    ("dez", 12),
+    ("déc", 12),
+    ("dic", 12),
+    ("дек", 12),
+    ("gru", 12),
+    ("pro", 12),
+    ("des", 12),
+];
+
+/// Longest name of a month, bytes, with its dot.
+const FOREIGN_MONTH_BYTES_MAX: usize = 12;
+
+/// The month that a word of another language names, and the length of the word.
+#[cold]
+pub(super) fn foreign_month(text: &[u8]) -> Option<(i8, usize)> {
+    let len = text
+        .iter()
+        .take(FOREIGN_MONTH_BYTES_MAX)
+        .position(|&byte| byte == b' ')?;
+    let word = std::str::from_utf8(text.get(..len)?).ok()?;
+    let word = word.strip_suffix('.').unwrap_or(word);
+    let same = |name: &str| {
+        let lower = word.chars().flat_map(char::to_lowercase);
+        name.chars().eq(lower)
+    };
+    if word.len() < 3 {
+        return None;
+    }
+    // English names with a dot or in full length, such as French `sept.` has them, are the three letters.
+    if let [a, b, c] = word.as_bytes()
+        && let Some(number) = month(&[*a, *b, *c])
+    {
+        return Some((number, len));
+    }
+    let found = FOREIGN_MONTHS.iter().find(|(name, _)| same(name));
+    found.map(|(_, number)| (*number, len))
+}
+
+/// What a zone's name that stands after a time says: minutes east of UTC, or nothing where a name means several zones
+/// (`IST`, `CST`), so that the configured one is used. `None` for any other word.
+pub(super) fn zone_offset(word: &[u8]) -> Option<Option<i32>> {
+    Some(Some(match word {
+        b"UTC" | b"GMT" | b"Z" | b"WET" => 0,
+        b"CET" | b"MET" | b"WEST" | b"BST" => 60,
+        b"CEST" | b"MEST" | b"EET" | b"SAST" => 120,
+        b"EEST" | b"MSK" => 180,
+        b"SGT" | b"HKT" | b"AWST" => 480,
+        b"JST" | b"KST" => 540,
+        b"ACST" => 570,
+        b"AEST" => 600,
+        b"AEDT" => 660,
+        b"NZST" => 720,
+        b"NZDT" => 780,
+        b"BRT" => -180,
+        b"EDT" => -240,
+        b"EST" | b"CDT" => -300,
+        b"MDT" => -360,
+        b"MST" | b"PDT" => -420,
+        b"PST" | b"AKDT" => -480,
+        b"AKST" => -540,
+        b"HST" => -600,
+        b"IST" | b"CST" => return Some(None),
+        _ => return None,
+    }))
+}
