@@ -4,13 +4,18 @@ use super::bytes::{skip_blanks, split_digits, split_token};
 use super::severity::Severity;
 use super::{Programs, Record};
 
-/// `%DAEMON-4-KMD_X: text` gives id, severity and text; `%DAEMON-4: text` has no id.
-pub(super) fn explicit_priority(text: &[u8]) -> Option<(&[u8], Severity, &[u8])> {
-    explicit_program(text).map(|(_, id, severity, message)| (id, severity, message))
+/// A priority that the message itself states: `%DAEMON-4-KMD_X: text`.
+pub(super) struct ExplicitPriority<'a> {
+    /// `DAEMON`; where the line names no other, it may be the program.
+    pub(super) facility: &'a [u8],
+    /// `KMD_X`; empty for `%DAEMON-4: text`.
+    pub(super) id: &'a [u8],
+    pub(super) severity: Severity,
+    pub(super) message: &'a [u8],
 }
 
-/// The same with the facility, which is the program where the line names no other.
-pub(super) fn explicit_program(text: &[u8]) -> Option<(&[u8], &[u8], Severity, &[u8])> {
+/// Reads such a priority at the start of the text.
+pub(super) fn explicit_priority(text: &[u8]) -> Option<ExplicitPriority<'_>> {
     let [b'%', rest @ ..] = text else { return None };
     let (token, _) = split_token(rest);
     let colon = token.iter().position(|&byte| byte == b':')?;
@@ -34,7 +39,12 @@ pub(super) fn explicit_program(text: &[u8]) -> Option<(&[u8], &[u8], Severity, &
         return None;
     }
     let severity = Severity::from_number(u64::from(digit - b'0'))?;
-    Some((facility, id, severity, skip_blanks(message)))
+    Some(ExplicitPriority {
+        facility,
+        id,
+        severity,
+        message: skip_blanks(message),
+    })
 }
 
 /// `KMD_VPN_DOWN_ALARM_USER: text` gives the id and the text.

@@ -272,12 +272,12 @@ fn read_sign<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
         }
         None => {}
     }
-    if let Some((id, severity, rest)) = junos::explicit_priority(text) {
-        record.severity = Some(severity);
-        if !id.is_empty() {
-            record.tag = id;
+    if let Some(explicit) = junos::explicit_priority(text) {
+        record.severity = Some(explicit.severity);
+        if !explicit.id.is_empty() {
+            record.tag = explicit.id;
         }
-        text = rest;
+        text = explicit.message;
     }
     Some(text)
 }

@@ -236,18 +236,18 @@ impl<'a> HeaderParser<'a, '_> {
                 (after.len() < rest.len()).then_some(Token::Continue(after))
             }
             [b'%', ..] => {
-                let (facility, id, severity, message) = junos::explicit_program(rest)?;
-                junos::set_without_process(record, id, self.programs);
-                if let Some(program) = self.programs.lookup(facility)
+                let explicit = junos::explicit_priority(rest)?;
+                junos::set_without_process(record, explicit.id, self.programs);
+                if let Some(program) = self.programs.lookup(explicit.facility)
                     && record.program_id.is_none()
-                    && facility_kind(facility) == FacilityKind::None
+                    && facility_kind(explicit.facility) == FacilityKind::None
                 {
-                    record.program = facility;
+                    record.program = explicit.facility;
                     record.program_id = Some(program);
                 }
-                record.severity = Some(severity);
+                record.severity = Some(explicit.severity);
                 self.name_first_host(record);
-                Some(Token::Program(message))
+                Some(Token::Program(explicit.message))
             }
             [b'(', ..] => junos::card_slot(rest).map(Token::Continue),
             // A colon that stands alone behind the host.
