@@ -1,12 +1,13 @@
 #!/bin/sh
 # Installs what the tests run against, where it is missing: Debian packages, for which it needs root or sudo, and the
-# npm and Python packages that make the dashboards and check the deployment files.
+# npm and Python packages that make the dashboards and check the deployment files. On a bare Debian that is about 20
+# packages, and the packagers are compiled: it needs a network and 10 to 20 minutes, the first time.
 # prometheus, prometheus-alertmanager and rsyslog would start themselves: a policy-rc.d that refuses is in place meanwhile.
 set -eu
 
 # program:package. One list; add what a new test needs.
 needs='
-  kill:procps
+  ps:procps
   logger:bsdutils
   setpriv:util-linux
   curl:curl
@@ -16,7 +17,7 @@ needs='
   jsonnet:jsonnet
   node:nodejs
   npm:npm
-  python3:python3-venv
+  python3:python3
   rsyslogd:rsyslog
   logrotate:logrotate
   systemd-analyze:systemd
@@ -33,10 +34,30 @@ missing=
 for need in $needs; do
   command -v "${need%%:*}" >/dev/null 2>&1 || missing="$missing ${need##*:}"
 done
+# Debian's python3 comes without what `python3 -m venv` needs.
+python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+
+# What `make test` checks the source with; rustup's profile "minimal" has neither.
+for component in fmt:rustfmt clippy:clippy; do
+  cargo "${component%%:*}" --version >/dev/null 2>&1 || {
+    command -v rustup >/dev/null 2>&1 || {
+      echo "cargo has no ${component##*:}: install it, or install Rust with rustup (https://rustup.rs)" >&2
+      exit 1
+    }
+    rustup component add "${component##*:}"
+  }
+done
 
 if [ -n "$missing" ]; then
   as_root=
-  [ "$(id -u)" -eq 0 ] || as_root=sudo
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || {
+      echo "the tests need these packages; install them as root: apt-get install$missing" >&2
+      exit 1
+    }
+    as_root=sudo
+  fi
+  echo "installing:$missing" >&2
 
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
