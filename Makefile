@@ -1,5 +1,5 @@
-# The two commands of README are `make demo` and `make test`; on a machine with Rust, make and a C compiler they need
-# nothing more.
+# The two commands of README are `make demo` and `make test`. They need Rust with rustfmt and clippy, make and a C
+# compiler; `make test` installs the rest, as root or with sudo, over the network.
 
 # `make fuzz`: seconds for each target, and cases for each property.
 FUZZ_SECONDS ?= 60
@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install test deps instructions bench goals fuzz births
+.PHONY: demo install test deps instructions bench goals fuzz births dist
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -24,6 +24,7 @@ demo:
 # the service reads, its group and its directory, are as in the packages.
 install:
 	install -D -m 755 $(BINARY) $(DESTDIR)/usr/bin/appliance_log_exporter
+	strip $(DESTDIR)/usr/bin/appliance_log_exporter || :
 	install -D -m 644 -t $(DESTDIR)/etc/systemd/system deploy/systemd/*.service deploy/systemd/*.socket
 	[ -e $(DESTDIR)/etc/default/appliance_log_exporter ] || \
 		install -D -m 644 deploy/systemd/appliance_log_exporter.default $(DESTDIR)/etc/default/appliance_log_exporter
@@ -32,6 +33,15 @@ install:
 	install -D -m 644 deploy/systemd/appliance_log_exporter.tmpfiles \
 		$(DESTDIR)/etc/tmpfiles.d/appliance_log_exporter.conf
 	install -D -m 644 -t $(DESTDIR)/usr/share/man/man1 deploy/man/*.1
+	install -D -m 644 deploy/completions/appliance_log_exporter.bash \
+		$(DESTDIR)/usr/share/bash-completion/completions/appliance_log_exporter
+	install -D -m 644 -t $(DESTDIR)/usr/share/zsh/vendor-completions deploy/completions/_appliance_log_exporter
+	install -D -m 644 -t $(DESTDIR)/usr/share/fish/vendor_completions.d deploy/completions/appliance_log_exporter.fish
+	install -D -m 644 -t $(DESTDIR)/usr/share/appliance-log-exporter deploy/schemas/*.json
+	install -d -m 755 $(DESTDIR)/etc/appliance_log_exporter/rules
+	for examples in rsyslog logrotate prometheus alertmanager; do \
+		install -D -m 644 -t $(DESTDIR)/usr/share/doc/appliance-log-exporter/examples/$$examples deploy/$$examples/*; \
+	done
 	[ -n "$(DESTDIR)" ] || { systemd-sysusers appliance_log_exporter.conf && \
 		systemd-tmpfiles --create appliance_log_exporter.conf && systemctl daemon-reload; }
 
@@ -78,3 +88,9 @@ fuzz:
 births:
 	tests/install-prometheus3.sh
 	cargo test --locked --test it -- --ignored --nocapture births
+
+# Everything that is published, in dist/: see CONTRIBUTING.md, "Release". Signed if SIGNING_KEY names a key of gpg.
+dist:
+	rm -rf dist
+	deploy/dist.py dist
+	[ -z "$(SIGNING_KEY)" ] || gpg --local-user "$(SIGNING_KEY)" --armor --detach-sign dist/sha256sums.txt

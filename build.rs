@@ -9,6 +9,7 @@ use std::{env, fs, process};
 use serde_yaml::Value;
 
 fn main() {
+    revision();
     let folder =
         PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("rules/packs");
     println!("cargo::rerun-if-changed={}", folder.display());
@@ -35,6 +36,47 @@ fn main() {
     list.push_str("];\n");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("built_in_packs.rs");
     fs::write(out, list).expect("OUT_DIR is writable");
+}
+
+/// What `--version` and `build_info` say of the build: the commit, the target and the compiler.
+///
+/// The commit is that of `GIT_REVISION`, of the file `REVISION` that a source archive has, or of git. A debug build says
+/// `development`: it would have to be built again with each commit to be right.
+fn revision() {
+    let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    println!("cargo::rerun-if-env-changed=GIT_REVISION");
+    let run = |program: &str, arguments: &[&str]| {
+        let output = process::Command::new(program)
+            .args(arguments)
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        (output.status.success() && !text.is_empty()).then_some(text)
+    };
+    let mut revision = variable("GIT_REVISION");
+    if revision.is_none() && Path::new("REVISION").exists() {
+        println!("cargo::rerun-if-changed=REVISION");
+        revision = fs::read_to_string("REVISION")
+            .ok()
+            .map(|text| text.trim().to_owned());
+    }
+    if revision.is_none() && variable("PROFILE").as_deref() == Some("release") {
+        revision = run("git", &["rev-parse", "--short=12", "HEAD"]);
+        if let Some(log) = run("git", &["rev-parse", "--git-path", "logs/HEAD"])
+            && Path::new(&log).exists()
+        {
+            println!("cargo::rerun-if-changed={log}");
+        }
+        revision = revision.or(Some("unknown".to_owned()));
+    }
+    let revision = revision.unwrap_or_else(|| "development".to_owned());
+    println!("cargo::rustc-env=BUILD_REVISION={revision}");
+    let target = variable("TARGET").unwrap_or_default();
+    println!("cargo::rustc-env=BUILD_TARGET={target}");
+    let compiler = run(&variable("RUSTC").unwrap_or_default(), &["--version"]);
+    let compiler = compiler.unwrap_or_default();
+    let version = compiler.split(' ').nth(1).unwrap_or("unknown");
+    println!("cargo::rustc-env=BUILD_RUSTC={version}");
 }
 
 /// A pack as an item of the list. Whether it makes sense is not looked at here: tests run `check` over the packs.

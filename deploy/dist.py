@@ -81,7 +81,7 @@ def image(path, binary, version, revision, epoch):
             "User": "65532:65532",
             "ExposedPorts": {"10067/tcp": {}},
             "Entrypoint": [f"/usr/bin/{NAME}"],
-            "Cmd": ["--log.file=/var/log/appliances/*.log", "--state.dir=/var/lib/exporter"],
+            "Cmd": ["--log.file=/var/log/appliances/{appliance}.log", "--state.dir=/var/lib/exporter"],
             "Labels": {
                 "org.opencontainers.image.title": NAME,
                 "org.opencontainers.image.version": version,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, SHOWN_MAX};
 use crate::engine::{Core, Engine, Origin, Repeats};
 use crate::metric::Limits;
 use crate::record::Clock;
@@ -21,6 +21,13 @@ pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
     let core = Core::new(rules.clone(), Limits::default(), &[])?;
     let mut engine = Engine::new(Arc::new(core));
     for (index, rule) in rules.rules.iter().enumerate() {
+        if faults.len() >= SHOWN_MAX {
+            faults.push(Diagnostic::bare(
+                "too many errors; the examples of the other rules were not run",
+                "mend these first",
+            ));
+            return Ok(faults);
+        }
         for example in &rule.examples {
             engine.reset();
             run(
@@ -92,7 +99,11 @@ fn run(
         Example::Lines { samples, .. } => {
             if !matched.contains(&id) {
                 let (message, hint) = if matched.is_empty() {
-                    (format!("no rule matches this example of {}", rule.id), None)
+                    let mut nearest = lines
+                        .iter()
+                        .flat_map(|line| engine.nearest(line.as_bytes()));
+                    let message = format!("no rule matches this example of {}", rule.id);
+                    (message, nearest.find_map(|nearest| nearest))
                 } else {
                     (
                         format!(

@@ -1,9 +1,10 @@
 //! Which lines of a log no rule recognises: a list for a person, or draft rules to start from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::engine::{Engine, Origin};
+use crate::suggest::{Draft, Drafts};
 use crate::unrecognised::fold;
 
 /// Kinds of lines kept; a log that has more of them has no pattern to find.
@@ -88,62 +89,30 @@ impl Coverage {
         out
     }
 
-    /// A pack with a draft rule for each kind of line: template, event and example, ready to edit.
-    pub fn drafts(&self) -> String {
-        let mut out = String::from("pack: site\n");
-        let programs: BTreeSet<&str> = self
-            .kinds
-            .keys()
-            .map(|(program, _)| program.as_str())
-            .filter(|program| !program.is_empty())
-            .collect();
-        if !programs.is_empty() {
-            out.push_str("programs:\n");
+    /// The share of lines that were recognised, in percent; all of no lines.
+    pub(crate) fn percent(&self) -> f64 {
+        match self.lines {
+            0 => 100.0,
+            lines => self.recognised as f64 * 100.0 / lines as f64,
         }
-        for program in programs {
-            let _ = writeln!(out, "  {}: []", quote(program));
-        }
-        out.push_str("rules:\n");
-        let mut events = BTreeMap::new();
-        for ((program, _), Kind { line, message, .. }) in self.most_first() {
-            let message = String::from_utf8_lossy(message);
-            let event = event(&message);
-            let count = events.entry(event.clone()).or_insert(0);
-            *count += 1;
-            match count {
-                1 => {
-                    let _ = writeln!(out, "  - event: {event}");
-                }
-                count => {
-                    let _ = writeln!(out, "  - event: {event}_{count}");
-                }
-            }
-            let program = if program.is_empty() { "-" } else { program };
-            let _ = writeln!(out, "    program: {}", quote(program));
-            let _ = writeln!(out, "    match: {}", quote(&template(&message)));
-            let _ = writeln!(out, "    help: what this message means");
-            let _ = writeln!(out, "    layout: seen");
-            let _ = writeln!(out, "    examples:");
-            let _ = writeln!(
-                out,
-                "      - line: {}",
-                quote(&String::from_utf8_lossy(line))
-            );
-        }
-        if self.kinds.is_empty() {
-            out.push_str("  []\n");
-        }
-        out
     }
-}
 
-/// A YAML text in single quotes.
-fn quote(text: &str) -> String {
-    let printable: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    format!("'{}'", printable.replace('\'', "''"))
+    /// A draft rule for each kind of line that is text.
+    pub(crate) fn drafts(&self) -> Drafts {
+        let rules = self.most_first().into_iter().filter_map(|(key, kind)| {
+            let text = |bytes| std::str::from_utf8(bytes).ok();
+            let (message, line) = (text(&kind.message)?, text(&kind.line)?);
+            let is_text = message.chars().all(|c| !c.is_control() || c == '\t');
+            let pattern = template(message);
+            (is_text && !pattern.is_empty()).then(|| Draft {
+                event: event(message),
+                program: key.0.clone(),
+                pattern,
+                line: line.to_owned(),
+            })
+        });
+        Drafts(rules.collect())
+    }
 }
 
 /// An event named after the message's first words.
@@ -161,10 +130,35 @@ fn event(message: &str) -> String {
     }
 }
 
-/// The message with holes where numbers, addresses and quoted texts stand.
+/// The words of a message; a quoted text is one word, whatever is in it.
+fn words(message: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = message.trim();
+    while !rest.is_empty() {
+        let blank = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let word = &rest[..blank];
+        let end = match word.find('"') {
+            // The quote is not closed in this word: it ends behind the one that closes it, and what hangs on to that.
+            Some(open) if word.matches('"').count() == 1 => rest[open + 1..]
+                .find('"')
+                .map(|close| open + close + 2)
+                .map(|close| {
+                    let tail = rest[close..].find(char::is_whitespace);
+                    tail.map_or(rest.len(), |tail| close + tail)
+                }),
+            _ => None,
+        };
+        let (word, after) = rest.split_at(end.unwrap_or(blank));
+        words.push(word);
+        rest = after.trim_start();
+    }
+    words
+}
+
+/// The message with placeholders where numbers, addresses and quoted texts stand.
 fn template(message: &str) -> String {
     let mut out = String::new();
-    for word in message.split_whitespace() {
+    for word in words(message) {
         if !out.is_empty() {
             out.push(' ');
         }
@@ -172,15 +166,14 @@ fn template(message: &str) -> String {
             .trim_end_matches([',', '.', ':', ';', ')'])
             .trim_start_matches('(');
         let start = word.find(core).unwrap_or(0);
-        let kind = kind_of(core);
-        match kind {
+        let escaped = |text: &str| text.replace('{', "{{").replace('}', "}}");
+        match kind_of(core) {
             Some(kind) if !core.is_empty() => {
-                let escaped = |text: &str| text.replace('{', "{{").replace('}', "}}");
                 out.push_str(&escaped(&word[..start]));
                 let _ = write!(out, "{{_:{kind}}}");
                 out.push_str(&escaped(&word[start + core.len()..]));
             }
-            _ => out.push_str(&word.replace('{', "{{").replace('}', "}}")),
+            _ => out.push_str(&escaped(word)),
         }
     }
     out
@@ -225,5 +218,15 @@ mod tests {
         );
         assert_eq!(event(message), "client_abc_from_sent_bytes");
         assert!(crate::rules::Template::parse(&template(message)).is_ok());
+        for (message, expected) in [
+            (
+                "User \"Bob O'Neil\" of group \"x\" left",
+                "User {_:quoted} of group {_:quoted} left",
+            ),
+            ("User \"Bob O'Neil, gone", "User \"Bob O'Neil, gone"),
+            ("name=\"a b\", done", "name=\"a b\", done"),
+        ] {
+            assert_eq!(template(message), expected);
+        }
     }
 }

@@ -5,19 +5,21 @@
 //! second, marked parse of the text, so that the usual case, a file without faults, pays nothing for them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, Span};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
-/// One fault in a file that a user wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One fault in a file that a user wrote, or in a flag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// The file as the user named it.
+    /// The file as the user named it, or the flag.
     pub file: Arc<str>,
-    /// Line, from 1.
+    /// Line, from 1; 0 if the fault is that of the whole file.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
@@ -30,38 +32,75 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// A fault that stands in no file: of flags, or of several files together.
-    pub fn bare(message: &str, hint: &str) -> Self {
+    /// A fault of a whole file, of a flag, or of nothing in particular (an empty `file`).
+    pub(crate) fn of_file(file: impl Into<Arc<str>>, message: &str, hint: Option<String>) -> Self {
         Self {
-            file: "".into(),
+            file: file.into(),
             line: 0,
             column: 0,
             text: String::new(),
             message: message.to_owned(),
-            hint: Some(hint.to_owned()),
+            hint,
         }
+    }
+
+    /// A fault in the value of a flag.
+    pub(crate) fn of_flag(flag: &str, message: &str, hint: Option<String>) -> Self {
+        Self::of_file(flag, message, hint)
+    }
+
+    /// A fault that is in no file: of several files or flags together.
+    pub(crate) fn bare(message: &str, hint: &str) -> Self {
+        Self::of_file("", message, Some(hint.to_owned()))
+    }
+
+    /// A file or directory that cannot be read.
+    pub(crate) fn unreadable(path: &std::path::Path, error: &str) -> Self {
+        let hint = path.is_relative().then(|| {
+            let current = std::env::current_dir().unwrap_or_default();
+            format!("a relative path starts at {}", current.display())
+        });
+        let file = path.display().to_string();
+        Self::of_file(file, &format!("cannot be read: {error}"), hint)
     }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.file.is_empty() {
-            write!(f, "error: {}", self.message)?;
-        } else {
-            write!(
-                f,
-                "{}:{}:{}: {}",
-                self.file, self.line, self.column, self.message
-            )?;
+        let message = printable(&self.message);
+        match (self.file.is_empty(), self.line) {
+            (true, _) => write!(f, "error: {message}")?,
+            (false, 0) => write!(f, "{}: {message}", printable(&self.file))?,
+            (false, line) => {
+                let file = printable(&self.file);
+                write!(f, "{file}:{line}:{}: {message}", self.column)?;
+            }
         }
         if !self.text.is_empty() {
-            write!(f, ": `{}`", self.text)?;
+            write!(f, ": `{}`", printable(&self.text))?;
         }
         if let Some(hint) = &self.hint {
-            write!(f, "\n  hint: {hint}")?;
+            write!(f, "\n  hint: {}", printable(hint))?;
         }
         Ok(())
     }
+}
+
+/// `text` as a terminal may show it: control characters, which could move the cursor or rename the window, are escaped.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| !c.is_control() || c == '\t' || c == '\n';
+    if text.chars().all(harmless) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if harmless(c) {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_default());
+        }
+    }
+    Cow::Owned(shown)
 }
 
 impl std::error::Error for Diagnostic {}
@@ -129,11 +168,25 @@ pub struct Document {
 }
 
 impl Document {
-    /// Parses a YAML text. An empty text is an empty mapping.
+    /// Parses a YAML text. An empty text is an empty mapping; a byte order mark is skipped.
     ///
     /// # Errors
-    /// The text is not YAML, or a mapping has the same key twice.
+    /// The text is not YAML, a mapping has the same key twice, or it is nested more than [`DEPTH_MAX`] deep.
     pub fn parse(file: &str, text: &str) -> Result<Self, Diagnostic> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let fault = |line, column, message: &str, hint: Option<&str>| Diagnostic {
+            file: file.into(),
+            line,
+            column,
+            text: line_of(text, line),
+            message: message.to_owned(),
+            hint: hint.map(str::to_owned),
+        };
+        if let Err((line, column, message, shown)) = survey(text) {
+            let mut fault = fault(line, column, message, None);
+            fault.text = shown;
+            return Err(fault);
+        }
         let value: Value = serde_yaml::from_str(text).map_err(|error| {
             let (line, column) = error
                 .location()
@@ -141,17 +194,10 @@ impl Document {
             // The location is given apart; the library repeats it at the end of its message.
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();
-            let hint = message.contains("escape").then(|| {
-                "write patterns in single quotes; double quotes want every backslash doubled".into()
-            });
-            Diagnostic {
-                file: file.into(),
-                line,
-                column,
-                text: line_of(text, line),
-                message: message.to_owned(),
-                hint,
-            }
+            let hint = message.contains("escape").then_some(
+                "write patterns in single quotes; double quotes need every backslash doubled",
+            );
+            fault(line, column, message, hint)
         })?;
         let value = if value.is_null() {
             Value::Mapping(Default::default())
@@ -165,6 +211,10 @@ impl Document {
         })
     }
 }
+
+/// Faults of one file that are shown. Each is looked up in the text, so that all of them would take time in proportion to
+/// the square of a file that is wrong throughout.
+pub(crate) const SHOWN_MAX: usize = 100;
 
 /// The faults found in one document so far.
 #[derive(Debug)]
@@ -194,26 +244,38 @@ impl<'a> Problems<'a> {
             .push((path.clone(), Spot::Key, message.into(), hint));
     }
 
+    /// How many faults there are so far.
+    pub(crate) fn len(&self) -> usize {
+        self.found.len()
+    }
+
     /// Nothing is wrong so far.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// Reads `value`, which stands at `path`, as a `T`. Every unknown key is reported; of other faults the first.
+    /// Reads `value`, which stands at `path`, as a `T`. Every unknown key and every value of a wrong kind is reported;
+    /// nothing is returned then.
     pub fn decode<T: DeserializeOwned>(&mut self, value: &Value, path: &Path) -> Option<T> {
+        let before = self.found.len();
+        let decoded = self.decode_rest(value, path);
+        decoded.filter(|_| self.found.len() == before)
+    }
+
+    /// As [`Problems::decode`], but returns what is left when the faulty keys are taken away, so that more can be checked.
+    pub fn decode_rest<T: DeserializeOwned>(&mut self, value: &Value, path: &Path) -> Option<T> {
         // Nearly always all is well, and nothing needs to be copied.
         if let Ok(decoded) = T::deserialize(value) {
             return Some(decoded);
         }
         let mut value = value.clone();
-        let mut failed = false;
+        let mut removed: Vec<String> = Vec::new();
         // Each round removes one key, so the loop ends.
         loop {
             let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
-                Ok(decoded) => return (!failed).then_some(decoded),
+                Ok(decoded) => return Some(decoded),
                 Err(error) => error,
             };
-            failed = true;
             let mut at = path.clone();
             for segment in error.path().iter() {
                 use serde_path_to_error::Segment;
@@ -224,30 +286,46 @@ impl<'a> Problems<'a> {
                 }
             }
             let message = error.inner().to_string();
-            let Some((key, known)) = unknown_field(&message) else {
-                self.value(&at, message, None);
+            if let Some((key, known)) = unknown_field(&message) {
+                if at.steps().last() != Some(&&Step::Key(key.to_owned())) {
+                    at = at.then(key);
+                }
+                let hint = nearest(key, known.iter().copied())
+                    .map(|near| format!("did you mean `{near}`?"))
+                    .or_else(|| Some(format!("known keys: {}", known.join(", "))));
+                self.key(&at, "unknown key", hint);
+            } else {
+                // A key that was taken away because its value is wrong is not missing.
+                if message
+                    .strip_prefix("missing field `")
+                    .and_then(|rest| rest.split_once('`'))
+                    .is_some_and(|(key, _)| removed.iter().any(|removed| removed == key))
+                {
+                    return None;
+                }
+                let (message, hint) = plain(&message, &at);
+                self.value(&at, message, hint);
+            }
+            let steps = at.steps();
+            let Some(Step::Key(key)) = steps.last().filter(|_| steps.len() > path.steps().len())
+            else {
                 return None;
             };
-            if at.steps().last() != Some(&&Step::Key(key.to_owned())) {
-                at = at.then(key);
-            }
-            let removed = remove(&mut value, &at.steps()[path.steps().len()..]);
-            let hint = nearest(key, known.iter().copied())
-                .map(|near| format!("did you mean `{near}`?"))
-                .or_else(|| Some(format!("known keys: {}", known.join(", "))));
-            self.key(&at, "unknown key", hint);
-            if !removed {
+            if !remove(&mut value, &steps[path.steps().len()..]) {
                 return None;
             }
+            removed.push(key.clone());
         }
     }
 
     /// The faults with their places, in the order of the file.
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
         let document = self.document;
+        let more = self.found.len().saturating_sub(SHOWN_MAX);
         let mut diagnostics: Vec<_> = self
             .found
             .into_iter()
+            .take(SHOWN_MAX)
             .map(|(path, spot, message, hint)| {
                 let (line, column, text) = locate(&document.text, &path, spot);
                 Diagnostic {
@@ -261,6 +339,10 @@ impl<'a> Problems<'a> {
             })
             .collect();
         diagnostics.sort_by_key(|d| (d.line, d.column));
+        if more > 0 {
+            let message = format!("{more} more errors");
+            diagnostics.push(Diagnostic::of_file(document.file.clone(), &message, None));
+        }
         diagnostics
     }
 }
@@ -317,6 +399,113 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     rows[a.len()][b.len()]
+}
+
+/// serde's words about a value of the wrong kind, in those of a manual, with what to write instead.
+fn plain(message: &str, at: &Path) -> (String, Option<String>) {
+    if let Some(rest) = message.strip_prefix("missing field ") {
+        return (format!("missing key {rest}"), None);
+    }
+    if let Some(rest) = message.strip_prefix("unknown variant `")
+        && let Some((word, known)) = rest.split_once('`')
+    {
+        let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        let hint =
+            nearest(word, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        return (format!("must be {}", known.join(" or ")), hint);
+    }
+    let Some((found, expected)) = message
+        .strip_prefix("invalid ")
+        .and_then(|rest| rest.rsplit_once(", expected "))
+    else {
+        return (message.to_owned(), None);
+    };
+    let key = match at.steps().last() {
+        Some(Step::Key(key)) => Some(key.clone()),
+        _ => None,
+    };
+    let (message, hint) = match expected {
+        "a sequence" => {
+            // "type: string \"x\"": what was meant as the only item.
+            let item = found
+                .split_once('"')
+                .and_then(|(_, rest)| rest.strip_suffix('"'));
+            let hint = match (key, item) {
+                (Some(key), Some(item)) => Some(format!("write `{key}: ['{item}']`")),
+                _ => None,
+            };
+            ("must be a list", hint)
+        }
+        "a boolean" => ("must be true or false", None),
+        "u8" | "u16" | "u32" | "u64" | "usize" => ("must be a whole number, 0 or more", None),
+        "i8" | "i16" | "i32" | "i64" => ("must be a whole number", None),
+        "f32" | "f64" => ("must be a number", None),
+        "a string" => ("must be text", Some("put it in quotes".to_owned())),
+        "path string" => ("must be a path", None),
+        expected if expected == "a map" || expected.starts_with("struct ") => {
+            ("must be keys with values, as in `key: value`", None)
+        }
+        _ => return (message.to_owned(), None),
+    };
+    (message.to_owned(), hint)
+}
+
+/// How deep sequences and mappings may be nested. No setting needs a tenth of it, and a parser's time or stack may grow
+/// with the depth faster than the text does.
+const DEPTH_MAX: usize = 64;
+
+/// Looks for what the parser would not report, or would report at the wrong place: deep nesting and a key that is there
+/// twice. Line, column, message and offending text.
+fn survey(text: &str) -> Result<(), (usize, usize, &'static str, String)> {
+    /// A sequence, or a mapping with its keys so far and whether a key comes next.
+    enum Open {
+        Sequence,
+        Mapping(HashSet<String>, bool),
+    }
+    let mut open: Vec<Open> = Vec::new();
+    let mut events = Events {
+        parser: Parser::new_from_str(text),
+    };
+    loop {
+        let (event, span) = match events.parser.next_event() {
+            // The parser has a limit of its own.
+            Some(Err(error)) if error.info().contains("recursion limit") => {
+                let at = error.marker();
+                let line = line_of(text, at.line());
+                return Err((at.line(), at.col() + 1, "nested too deep", line));
+            }
+            None | Some(Err(_) | Ok((Event::StreamEnd, _))) => return Ok(()),
+            Some(Ok((
+                Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing,
+                _,
+            ))) => continue,
+            Some(Ok(found)) => found,
+        };
+        let at = span.start;
+        if matches!(event, Event::MappingEnd | Event::SequenceEnd) {
+            open.pop();
+            continue;
+        }
+        if let Some(Open::Mapping(keys, is_key)) = open.last_mut() {
+            if *is_key
+                && let Event::Scalar(key, ..) = &event
+                && !keys.insert(key.to_string())
+            {
+                let key = shorten(key);
+                return Err((at.line(), at.col() + 1, "this key is there twice", key));
+            }
+            *is_key = !*is_key;
+        }
+        match event {
+            Event::MappingStart(..) => open.push(Open::Mapping(HashSet::new(), true)),
+            Event::SequenceStart(..) => open.push(Open::Sequence),
+            _ => {}
+        }
+        if open.len() > DEPTH_MAX {
+            let line = line_of(text, at.line());
+            return Err((at.line(), at.col() + 1, "nested too deep", line));
+        }
+    }
 }
 
 /// serde's own words: "unknown field `x`, expected one of `a`, `b`".
@@ -507,9 +696,32 @@ mod tests {
             [
                 "rules.yaml:3:5: unknown key: `mtach`\n  hint: did you mean `match`?",
                 "rules.yaml:4:5: unknown key: `contu`\n  hint: did you mean `count`?",
-                "rules.yaml:5:23: invalid type: string \"two\", expected u32: `two`",
+                "rules.yaml:5:23: must be a whole number, 0 or more: `two`",
             ]
         );
+    }
+
+    #[test]
+    fn what_the_parser_would_misplace_is_found_first() {
+        let deep = format!("rules: {}", "[".repeat(100_000));
+        for (text, expected) in [
+            (
+                "rules:\n  - {event: a}\nrules: []\n",
+                "rules.yaml:3:1: this key is there twice: `rules`",
+            ),
+            (
+                "\u{feff}rules:\n  - {event: a, count: -1}\n",
+                "rules.yaml:2:23: must be a whole number, 0 or more: `-1`",
+            ),
+            (
+                "rules: [{event: \"\\e[2J\", count: \"\\e[2J\"}]",
+                "rules.yaml:1:33: must be a whole number, 0 or more: `\\u{1b}[2J`",
+            ),
+        ] {
+            assert_eq!(check(text), [expected], "{text}");
+        }
+        let found = check(&deep);
+        assert!(found[0].contains(": nested too deep: "), "{found:?}");
     }
 
     #[test]

@@ -87,7 +87,16 @@ pub fn explain(
     }
     if told.iter().any(|told| told.rule.is_none()) {
         for (told, nearest) in told.iter_mut().zip(engine.nearest(line)) {
-            told.nearest = nearest.filter(|_| told.rule.is_none());
+            if told.rule.is_some() {
+                continue;
+            }
+            told.nearest = nearest.or_else(|| {
+                let program = told.record["program"].as_str().filter(|name| !name.is_empty())?;
+                let mut known = rules.programs.iter();
+                known.all(|known| known.name != program).then(|| {
+                    format!("no pack reads the program `{program}`; its lines count as program=\"other\"")
+                })
+            });
         }
     }
     told

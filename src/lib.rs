@@ -41,9 +41,11 @@ pub mod coverage;
 pub mod demo;
 pub mod engine;
 pub mod explain;
+mod followed;
 pub mod pipeline;
 pub mod rules;
 pub mod run;
+mod suggest;
 
 pub mod config;
 pub mod diagnostic;

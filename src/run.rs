@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::engine::Core;
 use crate::heartbeat::Heartbeat;
@@ -63,7 +63,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
     let (config, core) = load().map_err(Failure::Settings)?;
     let own = Arc::new(OwnMetrics::new(
         env!("CARGO_PKG_VERSION"),
-        option_env!("GIT_REVISION").unwrap_or("unknown"),
+        env!("BUILD_REVISION"),
         started,
     ));
     core.table().set_now(unix_seconds(started) as u32);
@@ -212,7 +212,11 @@ fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<For
     let snapshot = match loaded {
         Loaded::Nothing => return Ok((Some(state), None)),
         Loaded::Unusable(why) => {
-            warn!(%why, "the snapshot cannot be used; beginning anew");
+            warn!(
+                err = %why,
+                path = %state.path().display(),
+                "the snapshot cannot be used: counters begin at 0 and old lines count again"
+            );
             return Ok((Some(state), None));
         }
         Loaded::Snapshot(snapshot) => snapshot,
@@ -238,43 +242,34 @@ fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<For
     }
 }
 
-fn tail_settings(config: &Config) -> Result<(Vec<SourceSpec>, tail::Options), Vec<Diagnostic>> {
+/// The sources as the tail takes them.
+///
+/// # Errors
+/// Every path that is no pattern.
+pub(crate) fn tail_settings(
+    config: &Config,
+) -> Result<(Vec<SourceSpec>, tail::Options), Vec<Diagnostic>> {
     let mut faults = Vec::new();
     let mut specs = Vec::new();
-    for source in &config.sources {
-        let mut patterns = |texts: &[String]| -> Vec<Pattern> {
-            texts
-                .iter()
-                .filter_map(|text| match Pattern::parse(text) {
-                    Ok(pattern) => Some(pattern),
-                    Err(error) => {
-                        faults.push(Diagnostic {
-                            file: source.name.as_str().into(),
-                            line: 1,
-                            column: 1,
-                            text: text.clone(),
-                            message: error.to_string(),
-                            hint: None,
-                        });
-                        None
-                    }
+    for (index, source) in config.sources.iter().enumerate() {
+        let mut patterns = |key: &str, texts: &[String]| -> Vec<Pattern> {
+            let parsed = texts.iter().enumerate().map(|(item, text)| {
+                let parsed = Pattern::parse(text);
+                parsed.map_err(|error| {
+                    config.source_fault(index, key, Some(item), error.to_string(), None)
                 })
-                .collect()
+            });
+            let (good, bad): (Vec<_>, Vec<_>) = parsed.partition(Result::is_ok);
+            faults.extend(bad.into_iter().filter_map(Result::err));
+            good.into_iter().flatten().collect()
         };
-        let mut spec = SourceSpec::new(source.name.clone(), patterns(&source.paths));
-        spec.exclude = patterns(&source.exclude);
-        spec.read_from = match source.read_from {
-            config::ReadFrom::Beginning => tail::ReadFrom::Beginning,
-            config::ReadFrom::End => tail::ReadFrom::End,
-        };
+        let mut spec = SourceSpec::new(source.name.clone(), patterns("paths", &source.paths));
+        spec.exclude = patterns("exclude", &source.exclude);
+        spec.read_from = source.read_from;
         specs.push(spec);
     }
     let options = tail::Options {
-        watcher: match config.tail.watcher {
-            config::Watcher::Inotify => tail::Watcher::Inotify,
-            config::Watcher::Linemux => tail::Watcher::Linemux,
-            config::Watcher::Poll => tail::Watcher::Poll,
-        },
+        watcher: config.tail.watcher,
         poll: config.tail.poll,
         rescan: config.tail.rescan,
         drain_grace: config.tail.drain_grace,
@@ -331,6 +326,7 @@ struct Figures {
     unreadable: Vec<(Arc<str>, u64)>,
     /// For each file its path, its source, and its size as far as the reading thread knows.
     sizes: Vec<(PathBuf, usize, u64)>,
+    followed: Vec<(Arc<str>, u64)>,
 }
 
 struct ReloadState {

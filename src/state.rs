@@ -174,6 +174,47 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
+impl OpenError {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            OpenError::InUse(_) => "give each exporter a directory of its own".into(),
+            OpenError::Io(dir, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                format!(
+                    "the exporter runs as the user with the id {user}; `chown {user} {}` gives it the directory",
+                    dir.display(),
+                    user = rustix::process::geteuid().as_raw(),
+                )
+            }
+            OpenError::Io(..) => "choose another directory with --state.dir".into(),
+        }
+    }
+}
+
+/// Whether [`State::open`] could make or use this directory, without making or locking it.
+///
+/// # Errors
+/// It is no directory, or files cannot be made in it, or it cannot be made.
+pub(crate) fn check(dir: &Path) -> Result<(), OpenError> {
+    use rustix::fs::{Access, access};
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let existing = absolute.ancestors().find(|path| path.exists());
+    let existing = existing.unwrap_or(Path::new("/"));
+    let usable = match existing.is_dir() {
+        true => access(existing, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from),
+        false => Err(io::Error::from(io::ErrorKind::NotADirectory)),
+    };
+    // Where a kernel keeps its own files, root may write and yet make none.
+    let usable = usable.and_then(|()| {
+        let is_kernels = existing.starts_with("/proc") || existing.starts_with("/sys");
+        match is_kernels {
+            true => Err(io::Error::from(io::ErrorKind::NotFound)),
+            false => Ok(()),
+        }
+    });
+    usable.map_err(|error| OpenError::Io(dir.to_owned(), error))
+}
+
 /// A step of [`State::save`], after which a machine may die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {

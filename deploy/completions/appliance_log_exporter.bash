@@ -19,6 +19,9 @@ _appliance_log_exporter() {
             appliance_log_exporter,check)
                 cmd="appliance_log_exporter__subcmd__check"
                 ;;
+            appliance_log_exporter,completions)
+                cmd="appliance_log_exporter__subcmd__completions"
+                ;;
             appliance_log_exporter,demo)
                 cmd="appliance_log_exporter__subcmd__demo"
                 ;;
@@ -36,6 +39,9 @@ _appliance_log_exporter() {
                 ;;
             appliance_log_exporter__subcmd__help,check)
                 cmd="appliance_log_exporter__subcmd__help__subcmd__check"
+                ;;
+            appliance_log_exporter__subcmd__help,completions)
+                cmd="appliance_log_exporter__subcmd__help__subcmd__completions"
                 ;;
             appliance_log_exporter__subcmd__help,demo)
                 cmd="appliance_log_exporter__subcmd__help__subcmd__demo"
@@ -59,7 +65,7 @@ _appliance_log_exporter() {
 
     case "${cmd}" in
         appliance_log_exporter)
-            opts="-h -V --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help --version check replay explain suggest demo help"
+            opts="-h -V --config.file --rules.dir --log.file --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help --version check replay explain suggest demo completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -69,11 +75,11 @@ _appliance_log_exporter() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --log.file)
+                --rules.dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --rules.dir)
+                --log.file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -113,25 +119,21 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__check)
-            opts="-h --coverage --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help"
+            opts="-h --config.file --rules.dir --log.file --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --coverage --fail-under --format --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --coverage)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --config.file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --log.file)
+                --rules.dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --rules.dir)
+                --log.file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -153,6 +155,18 @@ _appliance_log_exporter() {
                     ;;
                 --tail.watcher)
                     COMPREPLY=($(compgen -W "inotify linemux poll" -- "${cur}"))
+                    return 0
+                    ;;
+                --coverage)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fail-under)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
                 --log.level)
@@ -170,8 +184,22 @@ _appliance_log_exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        appliance_log_exporter__subcmd__completions)
+            opts="-h --help bash elvish fish powershell zsh"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         appliance_log_exporter__subcmd__demo)
-            opts="-h --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help"
+            opts="-h --config.file --rules.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -181,15 +209,7 @@ _appliance_log_exporter() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --log.file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --rules.dir)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --state.dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -203,10 +223,6 @@ _appliance_log_exporter() {
                     ;;
                 --web.telemetry-path)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --tail.watcher)
-                    COMPREPLY=($(compgen -W "inotify linemux poll" -- "${cur}"))
                     return 0
                     ;;
                 --log.level)
@@ -225,21 +241,13 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__explain)
-            opts="-h --format --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help"
+            opts="-h --config.file --rules.dir --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --format)
-                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
-                    return 0
-                    ;;
                 --config.file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --log.file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -247,32 +255,8 @@ _appliance_log_exporter() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --state.dir)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --web.listen-address)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --web.config.file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --web.telemetry-path)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --tail.watcher)
-                    COMPREPLY=($(compgen -W "inotify linemux poll" -- "${cur}"))
-                    return 0
-                    ;;
-                --log.level)
-                    COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
-                    return 0
-                    ;;
-                --log.format)
-                    COMPREPLY=($(compgen -W "logfmt json" -- "${cur}"))
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -283,7 +267,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__help)
-            opts="check replay explain suggest demo help"
+            opts="check replay explain suggest demo completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -297,6 +281,20 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        appliance_log_exporter__subcmd__help__subcmd__completions)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -381,7 +379,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__replay)
-            opts="-h --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help"
+            opts="-h --config.file --rules.dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -391,40 +389,8 @@ _appliance_log_exporter() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --log.file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --rules.dir)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --state.dir)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --web.listen-address)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --web.config.file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --web.telemetry-path)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --tail.watcher)
-                    COMPREPLY=($(compgen -W "inotify linemux poll" -- "${cur}"))
-                    return 0
-                    ;;
-                --log.level)
-                    COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
-                    return 0
-                    ;;
-                --log.format)
-                    COMPREPLY=($(compgen -W "logfmt json" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -435,7 +401,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__suggest)
-            opts="-h --config.file --log.file --rules.dir --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help"
+            opts="-h --config.file --rules.dir --write --pack --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -445,40 +411,12 @@ _appliance_log_exporter() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --log.file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --rules.dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --state.dir)
+                --pack)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --web.listen-address)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --web.config.file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --web.telemetry-path)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --tail.watcher)
-                    COMPREPLY=($(compgen -W "inotify linemux poll" -- "${cur}"))
-                    return 0
-                    ;;
-                --log.level)
-                    COMPREPLY=($(compgen -W "debug info warn error" -- "${cur}"))
-                    return 0
-                    ;;
-                --log.format)
-                    COMPREPLY=($(compgen -W "logfmt json" -- "${cur}"))
                     return 0
                     ;;
                 *)

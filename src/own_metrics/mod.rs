@@ -311,6 +311,8 @@ pub struct ScrapeGauges {
     pub source_lag_bytes: Vec<(Arc<str>, u64)>,
     /// Files that are there and are not read, by source.
     pub unreadable_files: Vec<(Arc<str>, u64)>,
+    /// Files that are read, by source.
+    pub followed_files: Vec<(Arc<str>, u64)>,
     /// Series held, by metric.
     pub series: Vec<(Arc<str>, u64)>,
     /// Updates that found no room for a series of their own, by metric.
@@ -427,6 +429,12 @@ impl ScrapeGauges {
                 Gauge,
             )
             .by("source", &self.unreadable_files),
+            family(
+                "followed_files",
+                "Files that are followed. 0 means that no pattern of the source matches a file.",
+                Gauge,
+            )
+            .by("source", &self.followed_files),
         ]
         .into_iter()
         .filter(|(_, series)| !series.is_empty())
@@ -501,6 +509,7 @@ mod tests {
             ready: true,
             source_lag_bytes: vec![("luna".into(), 10)],
             unreadable_files: vec![("luna".into(), 0)],
+            followed_files: vec![("luna".into(), 2)],
             series: vec![("ipsec_drops_total".into(), 2)],
             series_dropped: vec![("ipsec_drops_total".into(), 0)],
             rule_hits: vec![("ntls/started".into(), 1)],
@@ -546,6 +555,7 @@ mod tests {
                 r#"appliance_log_exporter_stderr_lines_dropped_total 0"#,
                 r#"appliance_log_exporter_source_lag_bytes{source="luna"} 10"#,
                 r#"appliance_log_exporter_unreadable_files{source="luna"} 0"#,
+                r#"appliance_log_exporter_followed_files{source="luna"} 2"#,
             ]
         );
     }

@@ -25,6 +25,9 @@ use crate::record::Severity;
 /// More combinations of enumerated labels than this are not worth a zero series each.
 const ZERO_SERIES_MAX: usize = 400;
 
+/// Labels of a metric, besides `appliance`; the series table has room for no more.
+const LABELS_MAX: usize = 16;
+
 /// A pack before it is read.
 pub(super) enum Source {
     /// YAML.
@@ -54,6 +57,17 @@ impl Opened {
             Source::Text(pack) => match Document::parse(&pack.file, &pack.text) {
                 Ok(mut document) => {
                     let mut problems = Problems::new(&document);
+                    match document.value.as_mapping() {
+                        // Empty, as a shell leaves the file that it will write to.
+                        Some(keys) if keys.is_empty() => return None,
+                        Some(_) => {}
+                        None => {
+                            let message = "a pack starts with `pack: NAME`";
+                            problems.value(&Path::root(), message, None);
+                            faults.extend(problems.into_diagnostics());
+                            return None;
+                        }
+                    }
                     let file = problems.decode(&document.value, &Path::root());
                     faults.extend(problems.into_diagnostics());
                     // What it says is in `file` now.
@@ -97,7 +111,8 @@ fn compact<T: DeserializeOwned>(text: &str, path: &Path, problems: &mut Problems
         .ok()
 }
 
-/// Builds a rule set; `own` comes before `built_in` and replaces packs of the same name.
+/// Builds a rule set; `own` comes before `built_in`. A pack replaces the built-in one that it names under `replaces`, and
+/// one of its own name, with a warning.
 pub(super) fn build(
     own: Vec<Source>,
     built_in: Vec<Source>,
@@ -105,25 +120,26 @@ pub(super) fn build(
     with_examples: bool,
 ) -> Result<RuleSet, Vec<Diagnostic>> {
     let mut faults = Vec::new();
-    let mut names: HashSet<String> = HashSet::new();
+    let mut names: HashMap<String, Arc<str>> = HashMap::new();
     let mut packs: Vec<Opened> = Vec::new();
+    let mut warnings = Vec::new();
     for (is_built_in, sources) in [(false, own), (true, built_in)] {
         let mut group: Vec<Opened> = sources
             .into_iter()
             .filter_map(|source| Opened::new(source, is_built_in, &mut faults))
             .collect();
         group.sort_by(|a, b| a.file.pack.cmp(&b.file.pack));
-        let taken = names.clone();
+        if is_built_in {
+            replace(&packs, &mut group, &mut faults, &mut warnings);
+        }
         for pack in group {
-            if is_built_in && taken.contains(&pack.file.pack) {
-                continue;
-            }
-            if !names.insert(pack.file.pack.clone()) {
+            let file = pack.document.file.clone();
+            if let Some(other) = names.insert(pack.file.pack.clone(), file) {
                 let mut problems = Problems::new(&pack.document);
                 problems.value(
                     &Path::root().then("pack"),
-                    "another pack has this name",
-                    None,
+                    format!("{other} is a pack of this name too"),
+                    Some("give one of them another name, or put the rules into one file".into()),
                 );
                 faults.extend(problems.into_diagnostics());
                 continue;
@@ -167,11 +183,60 @@ pub(super) fn build(
         lints.extend(warnings.into_diagnostics());
     }
     set.lints = lints;
+    set.warnings = warnings;
     set.rules.shrink_to_fit();
     if faults.is_empty() {
         Ok(set)
     } else {
         Err(faults)
+    }
+}
+
+/// Takes away the built-in packs that `own` ones replace.
+fn replace(
+    own: &[Opened],
+    built_in: &mut Vec<Opened>,
+    faults: &mut Vec<Diagnostic>,
+    warnings: &mut Vec<Diagnostic>,
+) {
+    for pack in own {
+        let mut problems = Problems::new(&pack.document);
+        let mut unsaid = Problems::new(&pack.document);
+        let (key, replaced) = match &pack.file.replaces {
+            Some(replaced) => ("replaces", replaced),
+            None => ("pack", &pack.file.pack),
+        };
+        let path = Path::root().then(key);
+        match built_in
+            .iter()
+            .position(|known| known.file.pack == *replaced)
+        {
+            Some(known) => {
+                let known = built_in.remove(known);
+                if pack.file.replaces.is_none() {
+                    let rules = known.file.rules.len() + known.compact.len();
+                    unsaid.value(
+                        &path,
+                        format!("replaces the built-in pack of this name and its {rules} rules"),
+                        Some(format!("if that is meant, add `replaces: {replaced}`; if not, choose another name")),
+                    );
+                }
+            }
+            None if key == "replaces" => {
+                let near = nearest(
+                    replaced,
+                    built_in.iter().map(|known| known.file.pack.as_str()),
+                );
+                problems.value(
+                    &path,
+                    "no built-in pack has this name",
+                    near.map(|near| format!("did you mean `{near}`?")),
+                );
+            }
+            None => {}
+        }
+        faults.extend(problems.into_diagnostics());
+        warnings.extend(unsaid.into_diagnostics());
     }
 }
 
@@ -198,6 +263,8 @@ struct Scene<'a> {
     used: Vec<bool>,
     /// Variables that are holes of type `rest`.
     boundless: Vec<bool>,
+    /// The pattern could not be read, so what it captures is not known.
+    is_broken: bool,
 }
 
 impl Scene<'_> {
@@ -209,6 +276,7 @@ impl Scene<'_> {
                 }
                 Some(text)
             }
+            Err(_) if self.is_broken => None,
             Err((message, hint)) => {
                 problems.value(path, message, hint);
                 None
@@ -248,7 +316,7 @@ impl Builder<'_> {
         if !is_name(&file.pack) {
             problems.value(
                 &root.then("pack"),
-                "this is no name for a pack",
+                "invalid pack name",
                 Some("lower-case letters, digits and `_`".into()),
             );
         }
@@ -343,7 +411,7 @@ impl Builder<'_> {
         if !plain(name) {
             problems.key(
                 path,
-                "this is no name for a metric",
+                "invalid metric name",
                 Some("letters, digits and `_`".into()),
             );
         }
@@ -354,7 +422,14 @@ impl Builder<'_> {
             "log_messages_",
         ];
         if RESERVED.iter().any(|prefix| name.starts_with(prefix)) {
-            problems.key(path, "the exporter's own metrics have such names", None);
+            problems.key(
+                path,
+                "reserved prefix: the exporter's own metrics use it",
+                None,
+            );
+        }
+        if matches!(name, "up" | "ALERTS" | "ALERTS_FOR_STATE") || name.starts_with("scrape_") {
+            problems.key(path, "reserved name: Prometheus uses it", None);
         }
         let twin = match name.strip_suffix("_total") {
             Some(stem) => stem.to_owned(),
@@ -410,12 +485,19 @@ impl Builder<'_> {
             if seconds.is_none() {
                 problems.value(
                     &path.then("expire"),
-                    "this is no duration",
+                    "invalid duration",
                     Some("a number and s, m, h or d: `30d`".into()),
                 );
             }
             seconds
         });
+        if file.labels.len() > LABELS_MAX {
+            problems.value(
+                &path.then("labels"),
+                format!("has {} labels, more than {LABELS_MAX}", file.labels.len()),
+                None,
+            );
+        }
         let mut labels: Vec<Arc<str>> = vec!["appliance".into()];
         let mut domains = Vec::new();
         for (label, domain) in &file.labels {
@@ -426,7 +508,7 @@ impl Builder<'_> {
             if !plain(label) || label.starts_with("__") {
                 problems.key(
                     &at,
-                    "this is no name for a label",
+                    "invalid label name",
                     Some("letters, digits and `_`".into()),
                 );
             }
@@ -618,7 +700,7 @@ impl Builder<'_> {
         if !is_name(event) {
             problems.value(
                 &path.then("event"),
-                format!("`{event}` is no name for an event"),
+                "invalid event name",
                 Some("lower-case letters, digits and `_`".into()),
             );
         }
@@ -635,9 +717,12 @@ impl Builder<'_> {
             variables: Vec::new(),
             used: Vec::new(),
             boundless: Vec::new(),
+            is_broken: false,
         };
         let is_checked = self.set.packs[pack].is_built_in;
+        let before = problems.len();
         let patterns = patterns(&parts, is_checked, &mut scene, problems);
+        scene.is_broken = problems.len() > before;
         let mut when = Vec::new();
         for (conditions, at) in &parts.when {
             when.extend(
@@ -655,7 +740,7 @@ impl Builder<'_> {
                 if !is_name(name) {
                     problems.key(
                         &at,
-                        "this is no name",
+                        "invalid name",
                         Some("lower-case letters, digits and `_`".into()),
                     );
                     continue;
@@ -685,7 +770,7 @@ impl Builder<'_> {
             }
         }
         for (variable, used) in scene.variables.iter().zip(&scene.used) {
-            if !used {
+            if !used && !scene.is_broken {
                 lints.value(
                     path,
                     format!("`{variable}` is captured and never used"),
@@ -827,7 +912,7 @@ impl Builder<'_> {
             problems.value(
                 &path.then(verb),
                 format!(
-                    "`{verb}` does not go with a {}",
+                    "`{verb}` does not work on a {}",
                     if counts { "gauge" } else { "counter" }
                 ),
                 None,
@@ -904,6 +989,9 @@ impl Builder<'_> {
             let Some(name) = name.as_str() else { continue };
             let at = path.then("if").then(name);
             let Some(from) = scene.lookup(name) else {
+                if scene.is_broken {
+                    continue;
+                }
                 problems.key(
                     &at,
                     "nothing in this rule is called so",
@@ -926,15 +1014,19 @@ impl Builder<'_> {
             });
         }
         let mut value = |scalar: &Option<Scalar>, key: &str, problems: &mut Problems<'_>| {
-            let Scalar(text) = scalar.as_ref()?;
+            let Scalar(scalar) = scalar.as_ref()?;
             let at = path.then(key);
-            let text = scene.text(text, &at, problems)?;
+            let text = scene.text(scalar, &at, problems)?;
             if key == "value"
                 && text
                     .constant()
                     .is_some_and(|text| text.parse::<f64>().is_err())
             {
-                problems.value(&at, "this is no number", None);
+                let hint = scene
+                    .variables
+                    .contains(scalar)
+                    .then(|| format!("a captured value is written in braces: '{{{scalar}}}'"));
+                problems.value(&at, "not a number", hint);
             }
             Some(text)
         };
@@ -991,6 +1083,7 @@ impl Builder<'_> {
             let found = texts.iter().position(|(name, _)| **name == **label);
             let text = found.map(|index| texts.swap_remove(index).1);
             match (&text, left_out == Some(&**label)) {
+                (None, false) if scene.is_broken => sound = false,
                 (None, false) => {
                     problems.value(update, format!("the label `{label}` has no value"), None);
                     sound = false;
@@ -1249,7 +1342,7 @@ fn regex_groups(source: &str, is_checked: bool) -> Result<Vec<Option<String>>, S
         // The last line says what is wrong.
         let last = message.lines().last().unwrap_or_default();
         format!(
-            "this is no regular expression: {}",
+            "invalid regular expression: {}",
             last.trim_start_matches("error: ")
         )
     };
@@ -1325,7 +1418,7 @@ fn condition(
             .chain(["severity", "test"]);
         problems.key(
             &at,
-            "no field of the header is called so",
+            "no such header field",
             nearest(key, known)
                 .map(|near| format!("did you mean `{near}`?"))
                 .or_else(|| {

@@ -11,6 +11,9 @@ use serde_yaml::Mapping;
 #[serde(deny_unknown_fields)]
 pub(super) struct PackFile {
     pub pack: String,
+    /// The built-in pack whose place it takes.
+    #[serde(default)]
+    pub replaces: Option<String>,
     #[serde(default)]
     pub about: String,
     #[serde(default)]

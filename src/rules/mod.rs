@@ -4,6 +4,7 @@
 //! How a rule set is matched is the business of [`crate::matcher`]. docs/rules.md is the manual of the language.
 
 mod build;
+mod directory;
 mod file;
 mod format;
 mod template;
@@ -11,9 +12,10 @@ mod text;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use directory::{overlooked, read as texts};
 pub use template::{Capture, Class, Piece, Template};
 pub use text::{Field, From, Map, Part, Text, Transform};
 
@@ -40,6 +42,8 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     /// What is allowed but not right: `check` reports it, a run does not mind.
     pub lints: Vec<Diagnostic>,
+    /// What is right and may surprise: a start and `check` report it.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// A pack, without its rules.
@@ -363,24 +367,9 @@ fn read(
     settings: Settings,
     with_examples: bool,
 ) -> Result<RuleSet, Vec<Diagnostic>> {
-    let mut own = Vec::new();
     let mut faults = Vec::new();
-    for directory in directories {
-        match files(directory) {
-            Ok(files) => {
-                for file in files {
-                    match std::fs::read_to_string(&file) {
-                        Ok(text) => own.push(build::Source::Text(PackText {
-                            file: file.display().to_string(),
-                            text,
-                        })),
-                        Err(error) => faults.push(unreadable(&file, &error)),
-                    }
-                }
-            }
-            Err(error) => faults.push(unreadable(directory, &error)),
-        }
-    }
+    let own = texts(directories, &mut faults);
+    let own = own.into_iter().map(build::Source::Text).collect();
     match build::build(own, built_in, settings, with_examples) {
         Ok(rules) if faults.is_empty() => Ok(rules),
         Ok(_) => Err(faults),
@@ -398,32 +387,6 @@ fn read(
 pub fn parse(packs: Vec<PackText>, settings: Settings) -> Result<RuleSet, Vec<Diagnostic>> {
     let packs = packs.into_iter().map(build::Source::Text).collect();
     build::build(packs, Vec::new(), settings, true)
-}
-
-fn files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        let yaml = path
-            .extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "yml");
-        if yaml && path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
-    Diagnostic {
-        file: path.display().to_string().into(),
-        line: 1,
-        column: 1,
-        text: String::new(),
-        message: format!("cannot be read: {error}"),
-        hint: None,
-    }
 }
 
 #[cfg(test)]

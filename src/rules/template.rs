@@ -244,7 +244,7 @@ impl TemplateParser<'_> {
             name if is_name(name) => true,
             _ => {
                 return Err(fault(
-                    format!("`{name}` is no name for a hole"),
+                    format!("invalid placeholder name `{name}`"),
                     Some(
                         "names are lower-case letters, digits and `_`; `_` alone captures nothing",
                     ),
@@ -316,7 +316,7 @@ impl TemplateParser<'_> {
             }
             _ => {
                 return Err(TemplateError {
-                    message: format!("`{kind}` is no type of hole"),
+                    message: format!("unknown placeholder type `{kind}`"),
                     hint: Some(
                         match crate::diagnostic::nearest(kind, HOLE_TYPES.iter().copied()) {
                             Some(near) => format!("did you mean `{near}`?"),
@@ -545,7 +545,7 @@ mod tests {
             ("client {c:quoted}", "(?-u:client_+\\x22([^\"]*)\\x22)\\z"),
             ("{{x}}", r"(?-u:\x7Bx\x7D)\z"),
             ("{x:rest} more", "something follows a hole of type `rest`"),
-            ("{x:nmuber}", "`nmuber` is no type of hole"),
+            ("{x:nmuber}", "unknown placeholder type `nmuber`"),
             ("{x} {x}", "the hole `x` is there twice"),
             ("{x", "a hole is not closed"),
             ("{?x", "an optional part is not closed"),

@@ -217,12 +217,10 @@ fn value(
             .chain(Field::NAMED.iter().map(|(name, _)| *name));
         let hint = match nearest(name, known) {
             Some(near) => format!("did you mean `{near}`?"),
+            None if variables.is_empty() => "this rule captures nothing".to_owned(),
             None => format!("this rule captures: {}", variables.join(", ")),
         };
-        return Err((
-            format!("`{name}` is captured nowhere in this rule"),
-            Some(hint),
-        ));
+        return Err((format!("this rule does not capture `{name}`"), Some(hint)));
     };
     let mut transforms = steps
         .map(|step| transform(step, maps))
@@ -567,7 +565,7 @@ mod tests {
             (
                 "{y}",
                 "",
-                "`y` is captured nowhere in this rule; did you mean `x`?",
+                "this rule does not capture `y`; did you mean `x`?",
             ),
             (
                 "{x|lowr}",

@@ -12,8 +12,9 @@ use tracing::{info, warn};
 use super::checkpoint::Writer;
 use super::reload::apply_reload;
 use super::watchdog::Clock;
-use super::{Shared, WAIT_MAX, unix_seconds};
+use super::{Shared, WAIT_MAX, tail_settings, unix_seconds};
 use crate::config::Config;
+use crate::followed::{Backlog, Unmatched};
 use crate::metric::{SavedRepeat, lock};
 use crate::pipeline::{EndOnPanic, Pipeline};
 use crate::server;
@@ -65,6 +66,14 @@ pub(super) fn read(
     let mut evict_at = Instant::now();
     let mut clock = Clock::default();
     let mut fallback_told = false;
+    let no_file = |config: &Config| {
+        let specs = tail_settings(config)
+            .map(|(specs, _)| specs)
+            .unwrap_or_default();
+        Unmatched::new(&specs, config.tail.rescan)
+    };
+    let mut unmatched = no_file(&config);
+    let mut catching_up = Backlog::default();
     loop {
         let now = Instant::now();
         shared.heartbeat.beat();
@@ -94,6 +103,10 @@ pub(super) fn read(
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             }
         }
+        if !caught_up {
+            catching_up.progress(now, read_bytes, backlog_end);
+        }
+        unmatched.look(now, tail.status());
         if !fallback_told && let Some(reason) = &tail.watching().fallback {
             warn!(%reason, "files are polled, because the watcher cannot be had");
             fallback_told = true;
@@ -116,6 +129,7 @@ pub(super) fn read(
             }
             dirty = true;
             (backlog, caught_up) = (None, false);
+            (unmatched, catching_up) = (no_file(&config), Backlog::default());
         }
         let stopping = shared.stop.load(Ordering::SeqCst);
         dirty |= pipeline.take_dirty() | shared.scrapers.take_changed();
@@ -191,6 +205,7 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
         .map(|source| (source.name.as_str().into(), 0))
         .collect();
     let mut unreadable = lag.clone();
+    let mut followed = lag.clone();
     let mut files = Vec::new();
     let mut sizes = Vec::new();
     let mut lines = HashMap::new();
@@ -205,6 +220,11 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
         }
         if let tail::FileState::Unreadable(_) = status.state
             && let Some(source) = unreadable.get_mut(status.info.source)
+        {
+            source.1 += 1;
+        }
+        if let tail::FileState::Following = status.state
+            && let Some(source) = followed.get_mut(status.info.source)
         {
             source.1 += 1;
         }
@@ -245,6 +265,7 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
     figures.files = files;
     figures.lag = lag;
     figures.unreadable = unreadable;
+    figures.followed = followed;
     figures.sizes = sizes;
     shared.fresh.notify_all();
 }

@@ -66,9 +66,13 @@ impl Shared {
 impl App for Shared {
     fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64 {
         let ready = self.ready.load(Ordering::SeqCst);
-        let (source_lag_bytes, unreadable_files) = {
+        let (source_lag_bytes, unreadable_files, followed_files) = {
             let figures = self.figures();
-            (figures.lag.clone(), figures.unreadable.clone())
+            (
+                figures.lag.clone(),
+                figures.unreadable.clone(),
+                figures.followed.clone(),
+            )
         };
         let core = self.core();
         let (mut snapshot, birth) = match ready {
@@ -96,6 +100,7 @@ impl App for Shared {
             ready,
             source_lag_bytes,
             unreadable_files,
+            followed_files,
             series,
             series_dropped,
             rule_hits: core

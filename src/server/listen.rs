@@ -15,8 +15,8 @@ pub struct BindError {
 }
 
 impl BindError {
-    /// Whether what the user wrote is no address at all, rather than one that cannot be had.
-    pub fn is_nonsense(&self) -> bool {
+    /// Whether what the user wrote is no address at all, rather than one that the system refuses.
+    pub fn is_invalid(&self) -> bool {
         self.error.kind() == ErrorKind::InvalidInput
     }
 }
@@ -27,7 +27,7 @@ impl fmt::Display for BindError {
         match error.kind() {
             ErrorKind::AddrInUse => write!(
                 f,
-                "cannot listen on `{address}`: another program does already\n  hint: end it, or choose another \
+                "cannot listen on `{address}`: the address is already in use\n  hint: end it, or choose another \
                  address with --web.listen-address"
             ),
             ErrorKind::PermissionDenied => write!(
@@ -46,6 +46,21 @@ impl std::error::Error for BindError {
     }
 }
 
+/// Whether an address has one of the forms that [`bind`] takes. Looks up no name.
+///
+/// # Errors
+/// What form it should have.
+pub(crate) fn check_address(address: &str) -> Result<(), String> {
+    let port = address.rsplit_once(':').and_then(|(host, port)| {
+        let is_open = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+        port.parse::<u16>().ok().filter(|_| !is_open)
+    });
+    match port {
+        Some(_) => Ok(()),
+        None => Err("must be HOST:PORT, [IPv6]:PORT or :PORT, with a port up to 65535".into()),
+    }
+}
+
 /// Listens on every address: `host:port`, `[::1]:port`, or `:port` for all interfaces. Do it before anything else that
 /// takes time, so that a port in use is told at once.
 ///
@@ -56,6 +71,10 @@ pub fn bind<A: AsRef<str>>(addresses: &[A]) -> Result<Vec<TcpListener>, BindErro
         .iter()
         .map(|address| {
             let address = address.as_ref();
+            check_address(address).map_err(|error| BindError {
+                address: address.to_owned(),
+                error: io::Error::new(ErrorKind::InvalidInput, error),
+            })?;
             let bound = match address.strip_prefix(':') {
                 // The IPv6 wildcard takes IPv4 too; where there is no IPv6, its family is refused.
                 Some(port) => TcpListener::bind(format!("[::]:{port}")).or_else(|error| {
@@ -94,4 +113,25 @@ pub fn systemd_listeners() -> Result<Vec<TcpListener>, BindError> {
         )));
     }
     Ok(listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_address;
+
+    #[test]
+    fn forms_of_an_address() {
+        for (address, good) in [
+            (":10067", true),
+            ("localhost:0", true),
+            ("192.0.2.1:80", true),
+            ("[::1]:80", true),
+            ("::1:80", false),
+            ("foo", false),
+            (":100000", false),
+            ("", false),
+        ] {
+            assert_eq!(check_address(address).is_ok(), good, "{address}");
+        }
+    }
 }

@@ -36,6 +36,7 @@ use crate::exposition::{Body, Format};
 
 use auth::Passwords;
 use connection::{Connection, Connections, Watched};
+pub(crate) use listen::check_address;
 pub use listen::{BindError, bind, systemd_listeners};
 pub use page::{Checkpoint, FileStatus, Reload, RuleStatus, SeriesStatus, Status, page};
 use scrape::Scrapes;

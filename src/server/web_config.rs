@@ -515,7 +515,7 @@ mod tests {
             ),
             (
                 "basic_auth_users: [a]",
-                "1:19: invalid type: sequence, expected a map: `basic_auth_users: [a]`",
+                "1:19: must be keys with values, as in `key: value`: `basic_auth_users: [a]`",
             ),
             (
                 "http_server_config:\n  headers:\n    X-Frame-Option: deny\n    X-Content-Type-Options: sniff\n",

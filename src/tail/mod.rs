@@ -129,6 +129,36 @@ impl SourceSpec {
         }
     }
 
+    /// The files that one of its patterns matches now, and the appliance that each path names. Files that are not there
+    /// yet and what is excluded are left out; standard input is no file.
+    pub(crate) fn files_now(&self, include: usize) -> Vec<(std::path::PathBuf, Option<String>)> {
+        let mut files = Vec::new();
+        let Some(pattern) = self.include.get(include) else {
+            return files;
+        };
+        let mut take = |path: &Path| {
+            if let Some(captures) = pattern.matches(path)
+                && self.means(path).is_some()
+            {
+                let appliance = captures
+                    .into_iter()
+                    .find(|(name, _)| **name == *"appliance");
+                files.push((path.to_owned(), appliance.map(|(_, name)| name)));
+            }
+        };
+        match pattern.literal() {
+            Some(path) if path.is_file() => take(path),
+            Some(_) => {}
+            None => pattern.walk(|found| {
+                if let pattern::Found::File(path) = found {
+                    take(path);
+                }
+            }),
+        }
+        files.sort();
+        files
+    }
+
     /// What the wildcards stand for if the source means `path`.
     fn means(&self, path: &Path) -> Option<Captures> {
         let captures = self

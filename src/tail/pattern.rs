@@ -128,7 +128,7 @@ impl Pattern {
     }
 
     /// What the wildcards stand for if `path` (absolute) is meant, otherwise `None`.
-    pub(super) fn matches(&self, path: &Path) -> Option<Captures> {
+    pub(crate) fn matches(&self, path: &Path) -> Option<Captures> {
         match &self.kind {
             Kind::StandardInput => (path == Path::new("-")).then(Vec::new),
             Kind::Literal(literal) => (path == literal).then(Vec::new),

@@ -34,7 +34,7 @@ fn yaml(path: &str) -> Vec<Value> {
 }
 
 /// A checker that tests/install-deps.sh puts into a Python environment of the tests.
-fn python_tool(name: &str) -> PathBuf {
+pub(crate) fn python_tool(name: &str) -> PathBuf {
     let path = root().join("tests/.venv/bin").join(name);
     assert!(
         path.is_file(),

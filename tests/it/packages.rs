@@ -57,6 +57,8 @@ const FILES: &[&str] = &[
     "/usr/lib/sysusers.d/appliance_log_exporter.conf",
     "/usr/lib/tmpfiles.d/appliance_log_exporter.conf",
     "/usr/share/appliance-log-exporter/alerts/hsm.yaml",
+    "/usr/share/appliance-log-exporter/config.schema.json",
+    "/usr/share/appliance-log-exporter/rules.schema.json",
     "/usr/share/appliance-log-exporter/dashboards/fleet.json",
     "/usr/share/bash-completion/completions/appliance_log_exporter",
     "/usr/share/doc/appliance-log-exporter/deploying.md",
@@ -110,6 +112,20 @@ fn make_installs_what_the_service_needs() {
         succeeds(Command::new(binary).arg("--version"))
             .out
             .contains(env!("CARGO_PKG_VERSION"))
+    );
+
+    for file in [
+        "usr/share/bash-completion/completions/appliance_log_exporter",
+        "usr/share/appliance-log-exporter/rules.schema.json",
+        "usr/share/doc/appliance-log-exporter/examples/rsyslog/appliances.conf",
+    ] {
+        assert!(directory.path().join(file).is_file(), "{file}");
+    }
+    assert!(
+        directory
+            .path()
+            .join("etc/appliance_log_exporter/rules")
+            .is_dir()
     );
 
     let settings = directory.path().join("etc/default/appliance_log_exporter");

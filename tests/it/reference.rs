@@ -101,6 +101,7 @@ fn exporter_itself() -> Vec<Row> {
         ready: true,
         source_lag_bytes: one(),
         unreadable_files: one(),
+        followed_files: one(),
         series: one(),
         series_dropped: one(),
         rule_hits: one(),

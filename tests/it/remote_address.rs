@@ -12,7 +12,7 @@ fn with_settings(settings: &str, arguments: &[&str]) -> String {
     let mut config = tempfile::NamedTempFile::new().expect("a temporary file");
     write!(config, "{settings}").expect("room for it");
     let config = config.path();
-    succeeds(binary().arg("--config.file").arg(config).args(arguments)).out
+    succeeds(binary().args(arguments).arg("--config.file").arg(config)).out
 }
 
 fn shown(settings: &str) -> String {
@@ -41,5 +41,8 @@ fn the_peer_is_a_label_only_when_asked_for() {
 /// The examples of the packs are written without the label.
 #[test]
 fn check_passes_with_the_label_too() {
-    with_settings("labels: {remote_address: true}", &["check"]);
+    with_settings(
+        "labels: {remote_address: true}",
+        &["check", "--log.file=/nonexistent/x"],
+    );
 }

@@ -129,7 +129,7 @@ fn a_port_in_use_ends_with_1_and_one_message() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert_eq!(said.matches("error").count(), 1, "{said}");
         assert!(
-            said.contains(&address) && said.contains("another program"),
+            said.contains(&address) && said.contains("already in use"),
             "{said}"
         );
     }

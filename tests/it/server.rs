@@ -688,7 +688,7 @@ fn a_port_in_use_is_one_clear_error() {
     assert_eq!(
         error,
         format!(
-            "cannot listen on `{address}`: another program does already\n  hint: end it, or choose another address \
+            "cannot listen on `{address}`: the address is already in use\n  hint: end it, or choose another address \
              with --web.listen-address"
         )
     );

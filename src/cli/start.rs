@@ -1,0 +1,402 @@
+//! What a start needs: read and checked as a whole before anything is opened, created or bound. `check` makes the same
+//! plan and goes no further, so it finds what a start would.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use super::{Failure, LOG_FLUSH_MAX, LogFlags, RuleFlags, StartFlags, WebFlags};
+use crate::config::{ApplianceFrom, Config, Source};
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::engine::Core;
+use crate::metric::lock;
+use crate::rules::{self, RuleSet, Settings};
+use crate::server::{self, WebConfig};
+use crate::{demo, logfmt, run, state};
+
+/// Rule packs of this machine, used where no directory is named.
+const RULES_DIRECTORY: &str = "/etc/appliance_log_exporter/rules";
+
+/// Where demo listens: its logs are nobody's business.
+const DEMO_ADDRESS: &str = "127.0.0.1:10067";
+
+impl RuleFlags {
+    /// The configuration file with these flags folded in.
+    pub(super) fn config(&self, faults: &mut Vec<Diagnostic>) -> Config {
+        let mut config = match &self.config_file {
+            Some(file) => Config::load(file, faults),
+            None => Config::default(),
+        };
+        config
+            .rule_directories
+            .extend(self.rules_dir.iter().cloned());
+        let default = PathBuf::from(RULES_DIRECTORY);
+        if config.rule_directories.is_empty() && default.is_dir() {
+            config.rule_directories.push(default);
+        }
+        config
+    }
+}
+
+impl LogFlags {
+    fn begin(&self) {
+        let stderr = logfmt::Stderr::start();
+        let subscriber =
+            logfmt::subscriber(self.log_level, self.log_format, move || stderr.clone());
+        // Only a second call could fail, and there is none.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+        // The standard hook would wait for whoever reads standard error.
+        std::panic::set_hook(Box::new(|panic| {
+            tracing::error!(%panic, "a fault of the exporter");
+            logfmt::flush(LOG_FLUSH_MAX);
+        }));
+    }
+}
+
+/// The rules that a configuration asks for.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub(super) fn rule_set(config: &Config) -> Result<Arc<RuleSet>, Vec<Diagnostic>> {
+    let settings = Settings {
+        remote_address: config.labels.remote_address,
+    };
+    rules::load_to_run(&config.rule_directories, settings).map(Arc::new)
+}
+
+/// What a start needs.
+pub(super) struct Plan {
+    pub(super) config: Config,
+    pub(super) core: Core,
+    pub(super) web: Option<WebConfig>,
+}
+
+impl StartFlags {
+    /// The configuration with all flags folded in, and `more` sources.
+    pub(super) fn config(&self, more: &[Source], faults: &mut Vec<Diagnostic>) -> Config {
+        let mut config = self.rules.config(faults);
+        if !self.log_file.is_empty() {
+            let current = std::env::current_dir().unwrap_or_default();
+            let paths = self.log_file.iter().map(|path| match path.as_str() {
+                "-" => path.clone(),
+                relative => current.join(relative).display().to_string(),
+            });
+            config.sources.push(Source::of_flag(paths.collect()));
+        }
+        config.sources.extend_from_slice(more);
+        if let Some(directory) = &self.state_dir {
+            config.state.directory = Some(directory.clone());
+        }
+        if let Some(watcher) = self.watcher {
+            config.tail.watcher = watcher;
+        }
+        config
+    }
+
+    /// Everything that a start needs; what is wrong goes into `faults`, and there is no plan then.
+    pub(super) fn plan(&self, more: &[Source], faults: &mut Vec<Diagnostic>) -> Option<Plan> {
+        let before = faults.len();
+        let config = self.config(more, faults);
+        sources(&config, faults);
+        if config.sources.is_empty() && self.rules.config_file.is_some() && faults.len() == before {
+            faults.push(Diagnostic::bare(
+                "there is nothing to follow",
+                "name `sources` in the configuration file, or give --log.file GLOB",
+            ));
+        }
+        if let Some(directory) = &config.state.directory
+            && let Err(error) = state::check(directory)
+        {
+            faults.push(Diagnostic::bare(&error.to_string(), &error.hint()));
+        }
+        let web = self.web.check(faults);
+        let core = match rule_set(&config) {
+            Ok(rules) => {
+                profiles(&config, &rules, faults);
+                Core::new(rules, config.limits.table, &config.appliances)
+                    .map_err(|message| {
+                        faults.push(Diagnostic::bare(&message, "make the rule smaller"));
+                    })
+                    .ok()
+            }
+            Err(mut more) => {
+                more.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+                faults.extend(more);
+                None
+            }
+        };
+        // Two checks may look at one place; the first says more.
+        let mut seen = std::collections::HashSet::new();
+        faults.retain(|fault| {
+            fault.line == 0 || seen.insert((fault.file.clone(), fault.line, fault.column))
+        });
+        (faults.len() == before).then_some(Plan {
+            config,
+            core: core?,
+            web,
+        })
+    }
+}
+
+impl WebFlags {
+    /// The web configuration, if there is one. Nothing is bound and no name is looked up.
+    fn check(&self, faults: &mut Vec<Diagnostic>) -> Option<WebConfig> {
+        let path = self.telemetry_path.as_str();
+        let mut fault = |message: &str, hint: &str| {
+            let mut fault =
+                Diagnostic::of_flag("--web.telemetry-path", message, Some(hint.to_owned()));
+            fault.text = path.to_owned();
+            faults.push(fault);
+        };
+        if !path.starts_with('/') {
+            fault("must start with /", "for instance /metrics");
+        } else if path == "/" {
+            fault(
+                "must not be / itself, where the status page is",
+                "for instance /metrics",
+            );
+        } else if path.starts_with("/-/") || path == "/sd" {
+            fault("this path has another meaning", "for instance /metrics");
+        }
+        for address in &self.listen_address {
+            if let Err(error) = server::check_address(address) {
+                let mut fault = Diagnostic::of_flag("--web.listen-address", &error, None);
+                fault.text.clone_from(address);
+                faults.push(fault);
+            }
+        }
+        let file = self.web_config_file.as_ref()?;
+        WebConfig::load(file)
+            .map_err(|more| faults.extend(more))
+            .ok()
+    }
+
+    fn listeners(&self, default: &str) -> Result<Vec<std::net::TcpListener>, Failure> {
+        let addresses = match self.listen_address.as_slice() {
+            [] => &[default.to_owned()],
+            addresses => addresses,
+        };
+        match self.systemd_socket {
+            true => server::systemd_listeners(),
+            false => server::bind(addresses),
+        }
+        .map_err(|error| match error.is_invalid() {
+            true => Failure::Usage(error.to_string()),
+            false => Failure::System(error.to_string()),
+        })
+    }
+}
+
+/// What can be wrong with a source without looking at files.
+fn sources(config: &Config, faults: &mut Vec<Diagnostic>) {
+    if let Err(more) = run::tail_settings(config) {
+        faults.extend(more);
+    }
+    for (index, source) in config.sources.iter().enumerate() {
+        for (item, path) in source.paths.iter().enumerate() {
+            if path.split('/').any(|part| part == "~") {
+                faults.push(config.source_fault(
+                    index,
+                    "paths",
+                    Some(item),
+                    "`~` is not expanded in a quoted path".to_owned(),
+                    Some("write the directory in full".to_owned()),
+                ));
+            }
+        }
+    }
+}
+
+/// Each profile that a source names is that of a rule pack.
+fn profiles(config: &Config, rules: &RuleSet, faults: &mut Vec<Diagnostic>) {
+    let known: std::collections::BTreeSet<&str> = rules
+        .packs
+        .iter()
+        .flat_map(|pack| &pack.profiles)
+        .map(|profile| &**profile)
+        .collect();
+    for (index, source) in config.sources.iter().enumerate() {
+        let Some(profile) = &source.profile else {
+            continue;
+        };
+        if !known.contains(profile.as_str()) {
+            let hint = match nearest(profile, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    let known: Vec<&str> = known.iter().copied().collect();
+                    format!("profiles: {}", known.join(", "))
+                }
+            };
+            let message = "no rule pack has this profile".to_owned();
+            faults.push(config.source_fault(index, "profile", None, message, Some(hint)));
+        }
+    }
+}
+
+/// A source and the files that each of its patterns matches now.
+#[derive(serde::Serialize)]
+pub(super) struct Matched {
+    pub(super) source: String,
+    pub(super) patterns: Vec<(String, Vec<PathBuf>)>,
+}
+
+/// The files that each source matches now, and what is odd about them.
+pub(super) fn matched(config: &Config, warnings: &mut Vec<Diagnostic>) -> Vec<Matched> {
+    let Ok((specs, _)) = run::tail_settings(config) else {
+        return Vec::new();
+    };
+    let mut owners: std::collections::HashMap<PathBuf, usize> = Default::default();
+    let mut all = Vec::new();
+    for (index, (source, spec)) in config.sources.iter().zip(&specs).enumerate() {
+        let mut patterns = Vec::new();
+        for item in 0..spec.include.len() {
+            let files = spec.files_now(item);
+            if files.is_empty() && spec.include[item].as_str() != "-" {
+                let message = "no file matches now".to_owned();
+                warnings.push(config.source_fault(index, "paths", Some(item), message, None));
+            }
+            for (path, appliance) in &files {
+                match owners.insert(path.clone(), index) {
+                    Some(owner) if owner != index => {
+                        owners.insert(path.clone(), owner);
+                        let message = format!(
+                            "matches {}, which the source `{}` already follows: it is read once, for that one",
+                            path.display(),
+                            config.sources[owner].name
+                        );
+                        warnings.push(config.source_fault(
+                            index,
+                            "paths",
+                            Some(item),
+                            message,
+                            None,
+                        ));
+                    }
+                    _ => {}
+                }
+                listed(config, source, path, appliance.as_deref(), warnings);
+            }
+            let files = files.into_iter().map(|(path, _)| path).collect();
+            patterns.push((spec.include[item].as_str().to_owned(), files));
+        }
+        all.push(Matched {
+            source: source.name.clone(),
+            patterns,
+        });
+    }
+    warnings.dedup();
+    all
+}
+
+/// Whether the list of appliances has the name that a path gives.
+fn listed(
+    config: &Config,
+    source: &Source,
+    path: &Path,
+    appliance: Option<&str>,
+    warnings: &mut Vec<Diagnostic>,
+) {
+    let Some(name) = appliance.filter(|_| source.appliance == ApplianceFrom::Path) else {
+        return;
+    };
+    if config.appliances.is_empty() || config.appliances.iter().any(|listed| listed == name) {
+        return;
+    }
+    let near = nearest(name, config.appliances.iter().map(String::as_str));
+    let item = config
+        .appliances
+        .iter()
+        .position(|listed| listed.eq_ignore_ascii_case(name) || Some(listed.as_str()) == near);
+    let message = format!(
+        "the appliance `{name}` of {} is not in the list `appliances`",
+        path.display()
+    );
+    let warning = item
+        .and_then(|item| config.appliance_fault(item, message.clone(), None))
+        .unwrap_or_else(|| Diagnostic::bare(&message, "its lines count under `other`"));
+    warnings.push(warning);
+}
+
+/// Follows files and serves, until a signal.
+pub(super) fn run(flags: StartFlags, log: &LogFlags) -> Result<ExitCode, Failure> {
+    log.begin();
+    if flags.log_file.is_empty() && flags.rules.config_file.is_none() {
+        return Err(Failure::Settings(vec![Diagnostic::bare(
+            "there is nothing to follow",
+            "give --log.file GLOB or --config.file FILE",
+        )]));
+    }
+    serve(flags, Vec::new(), ":10067", |_| Ok(()))
+}
+
+/// Follows the logs of a fleet that is made up.
+pub(super) fn demo(rules: RuleFlags, web: WebFlags, log: &LogFlags) -> Result<ExitCode, Failure> {
+    log.begin();
+    let demo = demo::Demo::start()
+        .map_err(|error| Failure::System(format!("the demo cannot write logs: {error}")))?;
+    let flags = StartFlags {
+        rules,
+        log_file: Vec::new(),
+        state_dir: None,
+        watcher: None,
+        web,
+    };
+    let scheme = if flags.web.web_config_file.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let path = flags.web.telemetry_path.clone();
+    serve(flags, demo.sources(), DEMO_ADDRESS, |port| {
+        let mut out = std::io::stdout();
+        writeln!(out, "demo: logs in {}", demo.directory().display())?;
+        writeln!(out, "demo: status page {scheme}://localhost:{port}/")?;
+        writeln!(out, "demo: metrics     {scheme}://localhost:{port}{path}")?;
+        writeln!(
+            out,
+            "demo: watch ipmi_sensor_state: a fan stops every four minutes and recovers"
+        )?;
+        writeln!(out, "demo: Ctrl-C ends it and removes the logs")
+    })
+}
+
+/// Opens what the plan says, and runs. `listening` hears each port.
+fn serve(
+    flags: StartFlags,
+    more: Vec<Source>,
+    default_address: &str,
+    listening: impl Fn(u16) -> std::io::Result<()>,
+) -> Result<ExitCode, Failure> {
+    let plan = move |flags: &StartFlags| {
+        let mut faults = Vec::new();
+        let plan = flags.plan(&more, &mut faults).ok_or(faults)?;
+        for warning in &plan.core.rules().warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(plan)
+    };
+    let Plan { config, core, web } = plan(&flags).map_err(Failure::Settings)?;
+    let listeners = flags.web.listeners(default_address)?;
+    for listener in &listeners {
+        if let Ok(address) = listener.local_addr() {
+            listening(address.port())?;
+        }
+    }
+    let options = server::Options {
+        telemetry_path: flags.web.telemetry_path.clone(),
+        enable_lifecycle: flags.web.enable_lifecycle,
+        ..server::Options::default()
+    };
+    // The first load is what was planned before the ports were opened.
+    let first = Mutex::new(Some((config, core)));
+    let load = move || match lock(&first).take() {
+        Some(planned) => Ok(planned),
+        None => plan(&flags).map(|plan| (plan.config, plan.core)),
+    };
+    match run::run(Box::new(load), run::Serving { listeners, options }, web) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(run::Failure::Settings(faults)) => Err(Failure::Settings(faults)),
+        Err(run::Failure::Other(message)) => Err(Failure::System(message)),
+    }
+}

@@ -1,0 +1,219 @@
+//! `sources:`, as written and as meant.
+
+use globset::GlobBuilder;
+use jiff::tz::{self, TimeZone};
+use serde::Deserialize;
+use serde_yaml::Value;
+
+use super::parse::{choice, unless_empty};
+use super::{ApplianceFrom, FLAG_SOURCE, ReadFrom, Source};
+use crate::diagnostic::{Path, Problems, nearest};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypedSource {
+    name: String,
+    paths: Vec<String>,
+    exclude: Option<Vec<String>>,
+    appliance: Option<String>,
+    relays: Option<Relays>,
+    profile: Option<String>,
+    time_zone: Option<String>,
+    read_from: Option<String>,
+}
+
+/// `'*'`, or a list of hosts.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Relays {
+    All(String),
+    Hosts(Vec<String>),
+}
+
+pub(super) fn read_sources(
+    values: Vec<Value>,
+    appliances: &[String],
+    problems: &mut Problems<'_>,
+) -> Vec<Source> {
+    let mut sources: Vec<Source> = Vec::new();
+    for (index, value) in values.iter().enumerate() {
+        let at = Path::root().then("sources").then(index);
+        let Some(typed) = problems.decode_rest::<TypedSource>(value, &at) else {
+            continue;
+        };
+        unless_empty(&typed.name, &at.then("name"), problems);
+        if typed.name == FLAG_SOURCE {
+            problems.value(
+                &at.then("name"),
+                "this is the name of the source that the flag --log.file makes",
+                None,
+            );
+        }
+        for other in &sources {
+            if other.name == typed.name {
+                problems.value(&at.then("name"), "another source has this name", None);
+            }
+            for (number, path) in typed.paths.iter().enumerate() {
+                if other.paths.contains(path) {
+                    problems.value(
+                        &at.then("paths").then(number),
+                        format!(
+                            "the source `{}` comes first and follows this path already",
+                            other.name
+                        ),
+                        None,
+                    );
+                }
+            }
+        }
+        sources.push(read_source(typed, &at, appliances, problems));
+    }
+    sources
+}
+
+fn read_source(
+    typed: TypedSource,
+    at: &Path,
+    appliances: &[String],
+    problems: &mut Problems<'_>,
+) -> Source {
+    if typed.paths.is_empty() {
+        problems.key(&at.then("paths"), "there is no path to follow", None);
+    }
+    let exclude = typed.exclude.unwrap_or_default();
+    for (key, paths) in [("paths", &typed.paths), ("exclude", &exclude)] {
+        for (number, path) in paths.iter().enumerate() {
+            check_path(path, &at.then(key).then(number), problems);
+        }
+    }
+    let appliance = match typed.appliance.as_deref() {
+        None | Some("header") => ApplianceFrom::Header,
+        Some("path") => {
+            for (number, path) in typed.paths.iter().enumerate() {
+                if !path.contains(APPLIANCE) {
+                    problems.value(
+                        &at.then("paths").then(number),
+                        "`appliance: path` needs a part of the path that names the appliance",
+                        Some("for instance /var/log/appliances/{appliance}/messages".into()),
+                    );
+                }
+            }
+            ApplianceFrom::Path
+        }
+        Some(name) => {
+            unless_empty(name, &at.then("appliance"), problems);
+            if !appliances.is_empty() && !appliances.iter().any(|listed| listed == name) {
+                problems.value(
+                    &at.then("appliance"),
+                    "not in the list of appliances, so its lines would count under `other`",
+                    nearest(name, appliances.iter().map(String::as_str))
+                        .map(|near| format!("did you mean `{near}`?")),
+                );
+            }
+            ApplianceFrom::Fixed(name.to_owned())
+        }
+    };
+    if let Some(profile) = &typed.profile {
+        unless_empty(profile, &at.then("profile"), problems);
+    }
+    let relays = match typed.relays {
+        None => Vec::new(),
+        Some(Relays::All(all)) => {
+            if all != "*" {
+                problems.value(
+                    &at.then("relays"),
+                    "neither `'*'` nor a list",
+                    Some(format!("write [{all}]")),
+                );
+            }
+            vec![all]
+        }
+        Some(Relays::Hosts(hosts)) => {
+            for (number, host) in hosts.iter().enumerate() {
+                unless_empty(host, &at.then("relays").then(number), problems);
+            }
+            hosts
+        }
+    };
+    if !relays.is_empty() && appliance != ApplianceFrom::Header {
+        problems.key(
+            &at.then("relays"),
+            "has no effect, since `appliance` says whom the lines are about",
+            None,
+        );
+    }
+    let time_zone = match &typed.time_zone {
+        None => TimeZone::system(),
+        Some(name) => TimeZone::get(name).unwrap_or_else(|_| {
+            let known: Vec<_> = tz::db()
+                .available()
+                .map(|known| known.to_string())
+                .collect();
+            let hint = match nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => {
+                    "this machine has no time zone database; install tzdata".into()
+                }
+                None => "a name of the IANA database, such as Europe/Berlin or UTC".into(),
+            };
+            problems.value(
+                &at.then("time_zone"),
+                "not a time zone that this machine knows",
+                Some(hint),
+            );
+            TimeZone::UTC
+        }),
+    };
+    let read_from = typed.read_from.and_then(|text| {
+        let choices = [("beginning", ReadFrom::Beginning), ("end", ReadFrom::End)];
+        choice(&text, &choices, &at.then("read_from"), problems)
+    });
+    Source {
+        name: typed.name,
+        paths: typed.paths,
+        exclude,
+        appliance,
+        relays,
+        profile: typed.profile,
+        time_zone,
+        read_from: read_from.unwrap_or(ReadFrom::Beginning),
+    }
+}
+
+/// The part of a path that names the appliance.
+pub(super) const APPLIANCE: &str = "{appliance}";
+
+fn check_path(path: &str, at: &Path, problems: &mut Problems<'_>) {
+    if path == "-" {
+        return;
+    }
+    if !path.starts_with('/') {
+        problems.value(
+            at,
+            "not an absolute path",
+            Some("write it from the root, as /var/log/…".into()),
+        );
+        return;
+    }
+    if path.matches(APPLIANCE).count() > 1 {
+        problems.value(at, "`{appliance}` stands in it more than once", None);
+    }
+    let glob = path.replace(APPLIANCE, "*");
+    // Braces hold alternatives; a single word in them was meant as a name.
+    let word = glob.split('{').skip(1).find_map(|rest| {
+        let (inside, _) = rest.split_once('}')?;
+        (!inside.contains(',')).then_some(inside)
+    });
+    if let Some(word) = word {
+        problems.value(
+            at,
+            format!("`{{{word}}}` has no meaning"),
+            Some(format!(
+                "the part that names the appliance is written `{APPLIANCE}`, alternatives `{{a,b}}`"
+            )),
+        );
+    }
+    if let Err(error) = GlobBuilder::new(&glob).literal_separator(true).build() {
+        problems.value(at, error.kind().to_string(), None);
+    }
+}
