@@ -632,6 +632,17 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_that_knows_no_births_is_restored() {
+        let mut table = table(Limits::default());
+        let json = r#"{"appliances": ["a"], "series": [{"metric": "drops_total", "labels": ["appliance", "id"],
+            "values": ["a", "278"], "test": false, "value": 3.0, "touched": 5, "zero_until": 4294967295}]}"#;
+        assert_eq!(table.restore_from(json.as_bytes()).unwrap().series, 1);
+        table.finish_backfill();
+        let shown = shown(&scrape(&mut table, &mut ScrapeView::default(), 0));
+        assert_eq!(shown, ["drops_total{a,278} 3"]);
+    }
+
+    #[test]
     fn sums_beyond_every_number_can_be_saved() {
         let mut table = table(Limits::default());
         let a = table.appliance("a");

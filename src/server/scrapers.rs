@@ -153,7 +153,7 @@ impl Scrapers {
             }
             None => state.unknown(&identity),
         };
-        state.is_changed = true;
+        state.is_changed |= state.listed(&identity).is_none();
         state.last_id += 1;
         let id = ScraperId(state.last_id);
         let open = Open {
@@ -218,8 +218,9 @@ impl Scrapers {
             number.shown = number.shown.max(answered);
         }
         state.highest.raise_to(number);
+        // One that has an answer on its way may be listed with more than it was shown.
+        state.is_changed |= state.listed(&identity) != Some(number.shown);
         state.close(identity, number);
-        state.is_changed = true;
     }
 
     /// What a checkpoint must know. Taken before the series are, so that each birth in it is among them.
@@ -274,13 +275,15 @@ impl State {
         let Some(on_disk) = &self.on_disk else {
             return u64::MAX;
         };
-        let known = on_disk.iter().filter(|shown| identity.is_of(shown));
-        let all = on_disk.iter();
-        known
-            .map(|shown| shown.birth)
-            .max()
-            .or_else(|| all.map(|shown| shown.birth).max())
-            .unwrap_or(0)
+        let all = on_disk.iter().map(|shown| shown.birth);
+        self.listed(identity).or_else(|| all.max()).unwrap_or(0)
+    }
+
+    /// What the last checkpoint says of those that look so.
+    fn listed(&self, identity: &Identity) -> Option<u64> {
+        let alike = self.on_disk.iter().flatten();
+        let alike = alike.filter(|shown| identity.is_of(shown));
+        alike.map(|shown| shown.birth).max()
     }
 
     /// Where a scraper begins that takes no closed one's place: at the highest that any was shown, as it may have been this
