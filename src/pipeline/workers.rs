@@ -26,6 +26,7 @@ impl Drop for EndOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             error!("a thread has panicked; ending");
+            crate::logfmt::flush(std::time::Duration::from_millis(500));
             std::process::abort();
         }
     }
