@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install test deps instructions bench goals fuzz births dist
+.PHONY: demo install test deps instructions bench goals fuzz births dist helm
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -94,3 +94,8 @@ dist:
 	rm -rf dist
 	deploy/dist.py dist
 	[ -z "$(SIGNING_KEY)" ] || gpg --local-user "$(SIGNING_KEY)" --armor --detach-sign dist/sha256sums.txt
+
+# The Helm chart through the real helm, against the schemas of Kubernetes and of the Prometheus operator. Compiles both
+# tools the first time, with Go.
+helm:
+	tests/helm.sh

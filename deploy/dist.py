@@ -156,6 +156,20 @@ def bill_of_materials(path, version):
     path.write_text(text + "\n")
 
 
+def chart(out, version, epoch):
+    """The Helm chart, with what it links to."""
+    folder = ROOT / "deploy/helm/appliance-log-exporter"
+    files = []
+    for directory, _, names in os.walk(folder, followlinks=True):
+        inside = Path(directory).relative_to(folder)
+        if inside.parts[:1] == ("ci",) or "tests" in inside.parts:
+            continue
+        for name in names:
+            path = Path("appliance-log-exporter") / inside / name
+            files.append((str(path), (Path(directory) / name).read_bytes(), 0o644))
+    tarball(out / f"appliance-log-exporter-{version}.tgz", files, epoch)
+
+
 def packages(out, binary, version, epoch):
     """The Debian and the RPM package of one binary."""
     tools = ROOT / "tests/.tools/bin"
@@ -202,11 +216,12 @@ def main():
         files.append((f"{base}/{name}", (ROOT / name).read_bytes(), 0o644))
     for folder in ("docs", "deploy", "rules/alerts", "grafana/dashboards"):
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.is_file() and path.suffix not in (".png", ".pyc") and "charts" not in path.parts:
+            if path.is_file() and path.suffix not in (".png", ".pyc") and "helm" not in path.parts:
                 files.append((f"{base}/{path.relative_to(ROOT)}", path.read_bytes(), 0o644))
     tarball(out / f"{base}.tar.gz", files, epoch)
     image(out / f"{base}.oci.tar", stripped["static"], version, revision, epoch)
     packages(out, stripped["debian"], version, epoch)
+    chart(out, version, epoch)
     bill_of_materials(out / f"{NAME}-{version}.cdx.json", version)
     for binary in stripped.values():
         binary.unlink()

@@ -362,7 +362,7 @@ fn scripts_are_clean() {
     for script in ["compose/generator/generate.sh", "compose/smoke.sh"] {
         succeeds(Command::new(program("shellcheck")).arg(deploy(script)));
     }
-    for script in ["install-deps.sh", "walk.sh"] {
+    for script in ["helm.sh", "install-deps.sh", "walk.sh"] {
         succeeds(Command::new(program("shellcheck")).arg(root().join("tests").join(script)));
     }
 }
