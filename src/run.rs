@@ -235,7 +235,7 @@ fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<For
         }
         Err(error) => {
             // Positions without values would lose what the values stood for.
-            warn!(%error, "the snapshot's values cannot be used; beginning anew");
+            warn!(err = %error, "the snapshot's values cannot be used; beginning anew");
             core.table().clear();
             Ok((Some(state), None))
         }

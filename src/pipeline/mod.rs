@@ -402,7 +402,7 @@ impl Sink for Pipeline {
                 warn!(%path, source, bytes, reason, "bytes were lost");
             }
             Event::Unreadable(trouble) => {
-                warn!(%path, source, %trouble, "the file cannot be read");
+                warn!(%path, source, err = %trouble, "the file cannot be read");
             }
         }
     }

@@ -104,7 +104,7 @@ fn write(
         let table = match pack(&saved) {
             Ok(table) => table,
             Err(error) => {
-                error!(%error, "values cannot be written");
+                error!(err = %error, "values cannot be written");
                 continue;
             }
         };
@@ -120,7 +120,7 @@ fn write(
                 scrapers.save_failed();
                 // Said once; the age of the last checkpoint shows in the metrics.
                 if !failing.swap(true, Ordering::SeqCst) {
-                    warn!(%error, path = %state.path().display(), "a checkpoint could not be written; going on");
+                    warn!(err = %error, path = %state.path().display(), "a checkpoint could not be written; going on");
                 }
             }
         }

@@ -122,7 +122,7 @@ fn former_tail(shared: &Shared, config: &Config, positions: &Positions) -> Optio
         });
         match tail {
             Ok(tail) => return Some(tail),
-            Err(error) => error!(%error, "files cannot be followed; trying again"),
+            Err(error) => error!(err = %error, "files cannot be followed; trying again"),
         }
         shared.heartbeat.beat();
         std::thread::sleep(WAIT_MAX);

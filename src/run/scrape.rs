@@ -225,7 +225,9 @@ impl App for Shared {
                     .set(unix_seconds(SystemTime::now()));
                 info!("settings and rules reloaded");
             }
-            Err(fault) => error!(%fault, "the reload failed; the former settings and rules stay"),
+            Err(fault) => {
+                error!(err = %fault, "the reload failed; the former settings and rules stay")
+            }
         }
         let mut reload = lock(&self.reload);
         reload.at = Instant::now();

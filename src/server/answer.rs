@@ -308,7 +308,7 @@ async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
 }
 
 fn failed(error: &tokio::task::JoinError) -> Answer {
-    tracing::error!(%error, "an answer could not be made");
+    tracing::error!(err = %error, "an answer could not be made");
     text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
 }
 

@@ -222,7 +222,7 @@ async fn accept(
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    tracing::warn!(err = %error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -293,7 +293,7 @@ async fn serve_connection(
     tokio::select! {
         accepted = handshake => match accepted {
             Ok(Ok(stream)) => serve_http(stream, connection, shared, stopped).await,
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Ok(Err(error)) => tracing::debug!(err = %error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
         },
         () = gone(stopped.clone()) => {}
@@ -327,6 +327,6 @@ async fn serve_http<S>(
     };
     if let Err(error) = ended {
         // Clients that go away or are cut are everyday matters.
-        tracing::debug!(%error, "connection ended");
+        tracing::debug!(err = %error, "connection ended");
     }
 }

@@ -118,7 +118,7 @@ impl WebConfig {
             }
             Err(error) => {
                 if state.failed.as_ref().is_none_or(|(last, _)| *last != error) {
-                    tracing::error!(file = %self.path.display(), error, "web configuration is wrong, the former one holds");
+                    tracing::error!(file = %self.path.display(), err = error, "web configuration is wrong, the former one holds");
                 }
                 state.failed = Some((error, Instant::now()));
             }
