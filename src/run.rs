@@ -147,6 +147,15 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
     served.map_err(|error| Failure::Other(error.to_string()))
 }
 
+/// What reads lines needs no more threads than there are cores.
+fn pipeline_limits(limits: crate::config::Limits) -> crate::pipeline::Limits {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    crate::pipeline::Limits {
+        line_bytes: limits.line_bytes,
+        threads: limits.threads.min(cores),
+    }
+}
+
 fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())

@@ -130,17 +130,6 @@ pub struct Limits {
     pub threads: usize,
 }
 
-impl Limits {
-    /// Those of what reads lines.
-    pub fn pipeline(&self) -> crate::pipeline::Limits {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        crate::pipeline::Limits {
-            line_bytes: self.line_bytes,
-            threads: self.threads.min(cores),
-        }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::checkpoint::Writer;
 use super::reload::apply_reload;
 use super::watchdog::Clock;
-use super::{Shared, WAIT_MAX, tail_settings, unix_seconds};
+use super::{Shared, WAIT_MAX, pipeline_limits, tail_settings, unix_seconds};
 use crate::config::Config;
 use crate::followed::{Backlog, Unmatched};
 use crate::metric::{SavedRepeat, lock};
@@ -46,7 +46,7 @@ pub(super) fn read(
         shared.core(),
         shared.own.clone(),
         config.sources.clone(),
-        config.limits.pipeline(),
+        pipeline_limits(config.limits),
     );
     pipeline.restore_repeats(&shared.core(), &first.repeats);
     if first.is_first_start {

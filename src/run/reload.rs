@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 
 use tracing::{error, info};
 
-use super::{Next, RELOAD_WAIT, Shared, WAIT_MAX, tail_settings};
+use super::{Next, RELOAD_WAIT, Shared, WAIT_MAX, pipeline_limits, tail_settings};
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::metric::lock;
@@ -94,7 +94,7 @@ pub(super) fn apply_reload(
             core.clone(),
             shared.own.clone(),
             new.sources.clone(),
-            new.limits.pipeline(),
+            pipeline_limits(new.limits),
         );
         pipeline.set_heartbeat(shared.heartbeat.clone());
         pipeline.restore_repeats(&core, &repeats);
