@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use appliance_log_exporter::matcher::Matcher;
+use appliance_log_exporter::matcher::{Limits, Matcher};
 use appliance_log_exporter::record::{Record, frames, parse};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use examples::Examples;
@@ -12,7 +12,8 @@ mod examples;
 
 fn matches(criterion: &mut Criterion) {
     let examples = Examples::load();
-    let compile = || Matcher::compile(&examples.rules).expect("the packs compile");
+    let compile =
+        || Matcher::compile(&examples.rules, Limits::default()).expect("the packs compile");
     let matcher = compile();
     let mut group = criterion.benchmark_group("matcher");
     for (program, lines) in &examples.lines {

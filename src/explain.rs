@@ -6,10 +6,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Engine, Origin, Repeats};
-use crate::matcher::Change;
 use crate::metric::{Slot, Table};
 use crate::record::Record;
 use crate::rules::RuleSet;
+use crate::update::Change;
 
 /// One line, explained.
 #[derive(Clone, Debug, Serialize)]

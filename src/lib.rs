@@ -28,6 +28,7 @@ pub mod line;
 pub mod record;
 
 pub mod matcher;
+pub mod update;
 
 pub mod metric;
 

@@ -18,11 +18,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashbrown::HashMap;
 
-use crate::matcher::{Matcher, Updates};
+use crate::matcher::{Limits as MatcherLimits, Matcher};
 use crate::metric::{ApplianceId, Limits, Table, lock};
 use crate::record::{Clock, Programs, Record};
 use crate::rules::{Rule, RuleId, RuleSet, Verb};
 use crate::unrecognised::Unrecognised;
+use crate::update::UpdatePlan;
 pub use repeats::Repeats;
 use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, standard_metrics};
 pub use worker::{Batch, Engine};
@@ -117,7 +118,7 @@ pub struct Core {
     rules: Arc<RuleSet>,
     programs: Programs,
     matcher: Matcher,
-    updates: Updates,
+    updates: UpdatePlan,
     table: Mutex<Table>,
     /// Which counters exist at 0; locked after the table.
     zeros: Mutex<Zeros>,
@@ -163,8 +164,8 @@ impl Core {
         };
         let adding = rules.rules.iter().filter(adds);
         Ok(Self {
-            matcher: Matcher::compile(&rules)?,
-            updates: Updates::new(&rules, EVENTS, RULE_METRICS),
+            matcher: Matcher::compile(&rules, MatcherLimits::default())?,
+            updates: UpdatePlan::new(&rules, EVENTS, RULE_METRICS),
             programs,
             table: Mutex::new(Table::new(specs, limits, exclusive)),
             zeros: Mutex::default(),

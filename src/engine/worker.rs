@@ -11,11 +11,12 @@ use super::repeats::{Last, Repeats};
 use super::standard::{LAST_MESSAGE, MESSAGES, SEVERITIES, UNMATCHED};
 use super::zeros::Zeros;
 use super::{Core, Origin, Outcome, label};
-use crate::matcher::{Change, Scratch, Updater};
+use crate::matcher::Scratch;
 use crate::metric::{ApplianceId, Slot, Tally, lock};
 use crate::record::{self, HeaderId, Headers, ProgramId, Record, Severity};
 use crate::rules::RuleId;
 use crate::unrecognised::{Sampler, Unrecognised};
+use crate::update::{Change, Match, Updater};
 
 /// Hosts whose appliance is cached; beyond that the cache is cleared.
 const HOSTS_MAX: usize = 20_000;
@@ -121,12 +122,11 @@ impl Engine {
         self.line_series.clear();
         self.header_series.clear();
         self.event_slots.clear();
-        self.updater.forget();
+        self.updater.reset();
     }
 
     /// Moves what was counted into the table.
     fn flush(&mut self) {
-        self.updater.tell(&self.core.updates, &mut self.tally);
         if !self.tally.is_empty() {
             self.core.table().take_in(&mut self.tally);
         }
@@ -221,13 +221,16 @@ impl Engine {
             let rule = &rules.rules[found.rule.0 as usize];
             let _ = matched.try_push(found.rule);
             last.rule = Some(found.rule);
-            let events = updater.apply(
+            let matched = Match {
                 rules,
-                updates,
-                found,
-                record,
                 programs,
+                record,
+                found,
                 appliance,
+            };
+            let events = updater.apply(
+                updates,
+                &matched,
                 || record.timestamp(clock).map(|time| time.as_second()),
                 tally,
                 table,
@@ -287,7 +290,7 @@ impl Engine {
             EventTimestamp::Unknown => {}
         }
         if let Some(rule) = last.rule {
-            self.updater.again(rule, record.repeat_last);
+            self.updater.count_hits(rule, record.repeat_last);
             let _ = self.matched.try_push(rule);
         }
     }

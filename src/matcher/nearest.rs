@@ -1,13 +1,13 @@
 //! Why did no rule match? The rule that came nearest, and where it parted from the message. For `explain` alone; slow.
 
-use super::machine::{Machine, NOWHERE, Outcome, Scratch, Start};
-use super::{Matcher, holds};
+use super::vm::{ABSENT, Outcome, Scratch, TemplateVm};
+use super::{Matcher, holds, looked_at};
 use crate::record::Record;
 use crate::rules::{Capture, Class, Pattern, Piece, RuleId, RuleSet, Scope, Template};
 
 /// How far the nearest rule came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nearest {
+pub(crate) struct Nearest {
     /// The rule.
     pub rule: RuleId,
     /// What it wanted next; nothing if the message matches and only the header does not.
@@ -18,7 +18,7 @@ pub struct Nearest {
 
 impl Matcher {
     /// The rule whose pattern covers most of a message that no rule matches; none if nothing agrees with it.
-    pub fn nearest(&self, rules: &RuleSet, record: &Record<'_>) -> Option<Nearest> {
+    pub(crate) fn nearest(&self, rules: &RuleSet, record: &Record<'_>) -> Option<Nearest> {
         let mut best: Option<(usize, Nearest)> = None;
         for (rule, id) in rules.rules.iter().zip(0..) {
             let meant = match &rule.scope {
@@ -40,7 +40,8 @@ impl Matcher {
                 else {
                     continue;
                 };
-                let (weight, at, expected) = reach(template, *ignore_case, record.message);
+                let (weight, at, expected) =
+                    reach(template, *ignore_case, looked_at(record.message));
                 // A rule that matches and is kept out by its conditions is as near as can be.
                 let kept_out =
                     expected.is_none() && !rule.when.iter().all(|when| holds(when, record));
@@ -77,20 +78,17 @@ fn reach(template: &Template, ignore_case: bool, message: &[u8]) -> (usize, usiz
             one_of: None,
             numeric: false,
         });
-        let mut spans = vec![NOWHERE; captures.len()];
+        let mut spans = vec![ABSENT; captures.len()];
         let part = Template { pieces, captures };
         let variables: Vec<usize> = (0..spans.len()).collect();
-        let machine = Machine::new(&part, ignore_case, &variables);
-        let outcome = machine.run(
-            message,
-            Start::default(),
-            &mut spans,
-            &mut Scratch::default(),
-        );
+        let vm = TemplateVm::new(&part, ignore_case, &variables);
+        let mut scratch = Scratch::default();
+        scratch.start(message);
+        let outcome = vm.run(message, &mut spans, &mut scratch);
         if outcome == Outcome::Matched {
             let weight = template.pieces[..count].iter().map(weight).sum();
             let at = match spans[number] {
-                NOWHERE => message.len(),
+                ABSENT => message.len(),
                 (start, _) => start as usize,
             };
             return (weight, at, template.pieces.get(count).map(describe));

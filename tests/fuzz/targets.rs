@@ -1,12 +1,14 @@
 //! What is fuzzed, as plain functions of bytes: the fuzzer calls them with its inventions, `tests/it/fuzz.rs` with the
 //! corpora that it left behind.
 
+use std::cell::RefCell;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use appliance_log_exporter::engine::{Core, Engine, Origin, Repeats};
 use appliance_log_exporter::line::LineBuffer;
+use appliance_log_exporter::matcher::{Limits as MatcherLimits, Matcher, Scratch};
 use appliance_log_exporter::metric::{Limits, Saved};
-use appliance_log_exporter::record::{Clock, Programs, frames, parse};
+use appliance_log_exporter::record::{Clock, Programs, Record, frames, parse};
 use appliance_log_exporter::rules::{self, PackText, Settings, Template};
 use appliance_log_exporter::state::{Snapshot, Unusable};
 use xxhash_rust::xxh3::xxh3_64;
@@ -192,4 +194,48 @@ pub fn lines(data: &[u8]) {
         }
     }
     assert_eq!(messages, expected);
+}
+
+/// A message of a known program costs no more than twenty times what an ordinary one costs, byte by byte. The first byte
+/// chooses the program.
+pub fn cost(data: &[u8]) {
+    static MATCHER: LazyLock<(rules::RuleSet, Programs, Matcher)> = LazyLock::new(|| {
+        let rules = rules::load(&[], Settings::default()).expect("the packs are in order");
+        let names = |program: &rules::Program| (program.name.clone(), program.aliases.clone());
+        let programs = Programs::new(rules.programs.iter().map(names));
+        let matcher =
+            Matcher::compile(&rules, MatcherLimits::default()).expect("the packs compile");
+        (rules, programs, matcher)
+    });
+    let (rules, programs, matcher) = &*MATCHER;
+    let Some((&program, message)) = data.split_first() else {
+        return;
+    };
+    let program = rules.programs[usize::from(program) % rules.programs.len()]
+        .name
+        .as_bytes();
+    let record = Record {
+        program,
+        program_id: programs.lookup(program),
+        message,
+        repeat: 1,
+        ..Record::default()
+    };
+    thread_local! {
+        static SCRATCH: RefCell<Option<Scratch>> = const { RefCell::new(None) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        let scratch = scratch.get_or_insert_with(|| matcher.scratch());
+        matcher.find(&record, scratch, |_| true);
+        #[cfg(fuzzing)]
+        {
+            // 1,500 for the rest of a line; an ordinary one costs some 25 instructions for each byte.
+            let per_byte = (scratch.take_cost() + 1500) / message.len().max(100);
+            assert!(per_byte <= 20 * 25, "{per_byte} for each byte");
+            // The fuzzer looks for inputs that run through this more often.
+            for _ in 0..per_byte {
+                std::hint::black_box(());
+            }
+        }
+    });
 }

@@ -37,3 +37,8 @@ fn corpus_of_snapshot() {
 fn corpus_of_lines() {
     corpus("lines", targets::lines);
 }
+
+#[test]
+fn corpus_of_cost() {
+    corpus("cost", targets::cost);
+}

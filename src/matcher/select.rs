@@ -1,0 +1,504 @@
+//! Which rules of one program could match a message, in order.
+//!
+//! ```text
+//! prefixes, blanks dropped        0 connectionclosedby   1 connectionfrom   2 failedpassword   3 (any text)
+//!
+//! rows      ┌─ c ─▶ o ─▶ n ─▶ … ─▶ n ─┬─ c ─▶ {0, 3}
+//!  start ───┤                         ├─ f ─▶ {1, 3}
+//!           ├─ f ─▶ {2, 3}            └─ else {3}
+//!           └─ else {3}
+//! ```
+//!
+//! A [`Selector`] is a trie over the literal text that each pattern begins with, at most [`PREFIX_BYTES_MAX`] bytes of
+//! it, and the bytes that may follow. Blanks are dropped and ASCII case is ignored, in the prefixes and in the message: a filter may let too much pass,
+//! and then needs no notion of how many blanks there may be. It ends as soon as more bytes would tell no more
+//! candidates apart. The templates of those that are left are tried in order, which decides.
+//!
+//! More than [`CANDIDATES_MAX`] candidates are left where a placeholder stands before what tells rules apart (`Device:
+//! {device}, …`). Then one anchored lazy DFA (regex-automata) over all patterns of the program names the first that
+//! matches, so that the cost does not grow with their number.
+//!
+//! **Cost.** The trie: 7 instructions for each byte read, mostly less than ten bytes; its rows are made with the
+//! selector, when the program's first message comes, 4 bytes for each node and different byte. The DFA: 10 instructions
+//! for each byte of the whole message, and about a mebibyte once it is made; states that were seen are cached within
+//! [`Limits::dfa_cache_bytes_max`].
+//!
+//! **Not used** to find captures: neither the trie nor the DFA knows where a placeholder is.
+
+use std::cmp::Ordering;
+
+use hashbrown::HashMap;
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::nfa::thompson;
+use regex_automata::{Anchored, Input, MatchKind};
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+use super::regex::syntax;
+use super::vm::{self, FirstSet};
+use crate::rules::{Piece, Template};
+
+/// With more candidates than this the DFA is asked first.
+const CANDIDATES_MAX: usize = 8;
+
+/// In a longer message than this, in bytes, the DFA is asked even about two: each of them might spend the budget.
+const TRIED_BYTES_MAX: usize = 512;
+
+/// While no DFA is there, so many candidates are tried.
+const TRIED_MAX: usize = 16;
+
+/// Longest prefix of a pattern, bytes without blanks.
+const PREFIX_BYTES_MAX: usize = 24;
+
+/// Prefixes of one pattern; one with more has the shorter ones before its choice.
+const PREFIXES_MAX: usize = 32;
+
+const DFA_BYTES_PER_PATTERN: usize = 64 << 10;
+const DFA_BYTES_MIN: usize = 1 << 20;
+
+/// Where patterns are so many that their automaton would be larger, all candidates are tried.
+const NFA_BYTES_MAX: usize = 64 << 20;
+
+/// Bounds of a selector.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Memory for the states of a program's DFA, bytes; [`DFA_BYTES_PER_PATTERN`] for each pattern, if that is less. When
+    /// it is full, it is cleared.
+    pub dfa_cache_bytes_max: usize,
+    /// To make a DFA costs as much as some thousand messages: so many first ones do without.
+    pub trials_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            dfa_cache_bytes_max: 64 << 20,
+            trials_max: 250,
+        }
+    }
+}
+
+/// The patterns of one program, by their number in order.
+#[derive(Debug)]
+pub(super) struct Selector {
+    /// By byte its column in a row.
+    columns: Box<[u16; 256]>,
+    /// By row and column what comes next: where another row starts, or with [`LEAF`] a candidate set.
+    table: Box<[u32]>,
+    start: u32,
+    sets: Box<[Box<[u32]>]>,
+    dfa: LazyDfa,
+    limits: Limits,
+    /// How many messages had more than [`CANDIDATES_MAX`].
+    trials: u32,
+}
+
+const LEAF: u32 = 1 << 31;
+
+/// The column for the end of the message, and for bytes that no prefix has.
+const END: u16 = 0;
+const OTHER: u16 = 1;
+/// The column of blanks, which lead to the row that they come from.
+const BLANK: u16 = 2;
+/// That of the first byte of a prefix.
+const FIRST: u16 = 3;
+
+#[derive(Debug)]
+enum LazyDfa {
+    NotMade,
+    /// The patterns are too many for its limit.
+    TooLarge,
+    Made(Box<(DFA, Cache)>),
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub(super) struct Candidates<'s> {
+    /// Members in order.
+    pub members: &'s [u32],
+    /// A member that is known to match, and where its match ends.
+    pub known: Option<(u32, usize)>,
+}
+
+/// A byte as prefixes have it; none if they drop it. Of a no-break space both bytes are dropped, wherever they stand.
+fn canonical(byte: u8) -> Option<u8> {
+    match byte {
+        b' ' | b'\t' | 0xC2 | 0xA0 => None,
+        byte => Some(byte.to_ascii_lowercase()),
+    }
+}
+
+impl Selector {
+    /// A selector for patterns that begin so: each with one prefix or several, in order.
+    pub(super) fn new(members: &[Vec<Prefix>], limits: Limits) -> Self {
+        let mut entries = Vec::new();
+        for (prefixes, member) in members.iter().zip(0..) {
+            entries.extend(prefixes.iter().map(|prefix| (prefix, member)));
+        }
+        let mut builder = Builder::new(&entries);
+        let start = builder.node(&entries, 0);
+        Self {
+            columns: builder.columns,
+            table: builder.table.into(),
+            start,
+            sets: builder.sets.into(),
+            dfa: LazyDfa::NotMade,
+            limits,
+            trials: 0,
+        }
+    }
+
+    /// The members that could match, in order; none before the first could. `regexes` are what the members say, in
+    /// order, and asked for only once.
+    #[inline]
+    pub(super) fn search<R: AsRef<str>>(
+        &mut self,
+        message: &[u8],
+        regexes: impl FnOnce() -> Vec<R>,
+    ) -> Candidates<'_> {
+        let mut next = self.start;
+        let mut bytes = message.iter();
+        while next & LEAF == 0 {
+            let column = match bytes.next() {
+                Some(byte) => self.columns[usize::from(*byte)],
+                None => END,
+            };
+            next = self.table[next as usize + usize::from(column)];
+        }
+        let set = (next & !LEAF) as usize;
+        if self.may_try(self.sets[set].len(), message) {
+            return Candidates {
+                members: &self.sets[set],
+                known: None,
+            };
+        }
+        self.first_match(set, message, regexes)
+    }
+
+    /// How often the cache of the DFA was full.
+    #[cfg(test)]
+    pub(super) fn cache_clears(&self) -> usize {
+        match &self.dfa {
+            LazyDfa::Made(made) => made.1.clear_count(),
+            LazyDfa::NotMade | LazyDfa::TooLarge => 0,
+        }
+    }
+
+    /// Whether so many candidates are tried, instead of asking the DFA.
+    #[inline]
+    fn may_try(&mut self, count: usize, message: &[u8]) -> bool {
+        let is_long = message.len() > TRIED_BYTES_MAX;
+        if count <= CANDIDATES_MAX && (!is_long || count <= 1) {
+            return true;
+        }
+        let may = count <= TRIED_MAX && !is_long && self.trials < self.limits.trials_max;
+        self.trials += u32::from(may);
+        may
+    }
+
+    /// Asks the DFA for the first member that matches. If there is none that could decide, all members are candidates.
+    fn first_match<R: AsRef<str>>(
+        &mut self,
+        set: usize,
+        message: &[u8],
+        regexes: impl FnOnce() -> Vec<R>,
+    ) -> Candidates<'_> {
+        if matches!(self.dfa, LazyDfa::NotMade) {
+            self.dfa = match lazy_dfa(&regexes(), self.limits) {
+                Some(dfa) => {
+                    let cache = dfa.create_cache();
+                    LazyDfa::Made(Box::new((dfa, cache)))
+                }
+                None => LazyDfa::TooLarge,
+            };
+        }
+        let all = Candidates {
+            members: &self.sets[set],
+            known: None,
+        };
+        let LazyDfa::Made(made) = &mut self.dfa else {
+            return all;
+        };
+        let (dfa, cache) = &mut **made;
+        let input = Input::new(message).anchored(Anchored::Yes);
+        match dfa.try_search_fwd(cache, &input) {
+            Ok(Some(found)) => {
+                let first = found.pattern().as_u32();
+                let before = all.members.partition_point(|member| *member < first);
+                Candidates {
+                    members: &all.members[before..],
+                    known: Some((first, found.offset())),
+                }
+            }
+            Ok(None) => Candidates {
+                members: &[],
+                known: None,
+            },
+            Err(_) => all,
+        }
+    }
+}
+
+/// None if the patterns are too many for the limit.
+fn lazy_dfa(patterns: &[impl AsRef<str>], limits: Limits) -> Option<DFA> {
+    let nfa = thompson::NFA::compiler()
+        .syntax(syntax())
+        .configure(
+            thompson::Config::new()
+                .utf8(false)
+                .which_captures(thompson::WhichCaptures::None)
+                .nfa_size_limit(Some(NFA_BYTES_MAX)),
+        )
+        .build_many(patterns)
+        .ok()?;
+    let bytes = (DFA_BYTES_PER_PATTERN * patterns.len()).max(DFA_BYTES_MIN);
+    let config = DFA::config()
+        .match_kind(MatchKind::LeftmostFirst)
+        .cache_capacity(bytes.min(limits.dfa_cache_bytes_max))
+        .skip_cache_capacity_check(true);
+    DFA::builder().configure(config).build_from_nfa(nfa).ok()
+}
+
+/// A literal text that a pattern may begin with, and what may stand right behind it, blanks left out.
+#[derive(Clone, Debug)]
+pub(super) struct Prefix {
+    text: Vec<u8>,
+    next: FirstSet,
+}
+
+/// A prefix and the member that it belongs to.
+type Entry<'p> = (&'p Prefix, u32);
+
+struct Builder {
+    columns: Box<[u16; 256]>,
+    width: usize,
+    /// The bytes that have a column of their own.
+    used: Vec<u8>,
+    table: Vec<u32>,
+    sets: Vec<Box<[u32]>>,
+    set_numbers: HashMap<Box<[u32]>, u32>,
+}
+
+impl Builder {
+    fn new(entries: &[Entry<'_>]) -> Self {
+        let mut used: Vec<u8> = (entries.iter())
+            .flat_map(|(prefix, _)| prefix.text.iter().copied())
+            // Numbers are what patterns without a text begin with most often.
+            .chain(b'0'..=b'9')
+            .collect();
+        used.sort_unstable();
+        used.dedup();
+        let mut columns = Box::new([OTHER; 256]);
+        for (byte, column) in (0..=u8::MAX).zip(columns.iter_mut()) {
+            *column = match canonical(byte).map(|byte| used.binary_search(&byte)) {
+                None => BLANK,
+                Some(Ok(place)) => FIRST + place as u16,
+                Some(Err(_)) => OTHER,
+            };
+        }
+        Self {
+            columns,
+            width: usize::from(FIRST) + used.len(),
+            used,
+            table: Vec::new(),
+            sets: Vec::new(),
+            set_numbers: HashMap::new(),
+        }
+    }
+
+    /// What a message comes to that begins as these prefixes do up to `depth`.
+    fn node(&mut self, entries: &[Entry<'_>], depth: usize) -> u32 {
+        let is_open = |(prefix, _): &&Entry<'_>| {
+            prefix.text.len() > depth || (prefix.text.len() == depth && !prefix.next.is_full())
+        };
+        let mut open = entries.iter().filter(is_open).map(|(_, member)| *member);
+        let first = open.next();
+        // One that is open is told from those that have ended by trying it.
+        if open.all(|member| Some(member) == first) {
+            return self.set(entries);
+        }
+        let goes_on = |prefix: &Prefix, byte: Option<u8>| match prefix.text.len().cmp(&depth) {
+            Ordering::Less => true,
+            Ordering::Equal => byte.map_or(prefix.next.end, |byte| prefix.next.holds(byte)),
+            Ordering::Greater => Some(prefix.text[depth]) == byte,
+        };
+        let row = self.table.len();
+        self.table.resize(row + self.width, row as u32);
+        let ended: Vec<Entry<'_>> = (entries.iter().copied())
+            .filter(|(prefix, _)| goes_on(prefix, None))
+            .collect();
+        self.table[row + usize::from(END)] = self.set(&ended);
+        // What may stand behind a prefix besides the bytes with a column is not told apart.
+        let others: Vec<Entry<'_>> = (entries.iter().copied())
+            .filter(|(prefix, _)| prefix.text.len() <= depth)
+            .filter(|(prefix, _)| prefix.text.len() < depth || prefix.next.holds_but(&self.used))
+            .collect();
+        let otherwise = self.set(&others);
+        self.table[row + usize::from(OTHER)] = otherwise;
+        let is_edge =
+            |(prefix, _): &Entry<'_>| prefix.text.len() == depth && !prefix.next.is_full();
+        let has_edge = entries.iter().any(is_edge);
+        let mut goes_deeper = [false; 256];
+        for byte in entries
+            .iter()
+            .filter_map(|(prefix, _)| prefix.text.get(depth))
+        {
+            goes_deeper[usize::from(*byte)] = true;
+        }
+        for place in 0..self.used.len() {
+            let byte = self.used[place];
+            let goes_deeper = goes_deeper[usize::from(byte)];
+            let then = (entries.iter().copied()).filter(|(prefix, _)| goes_on(prefix, Some(byte)));
+            self.table[row + usize::from(FIRST) + place] = match goes_deeper {
+                true => self.node(&then.collect::<Vec<_>>(), depth + 1),
+                false if has_edge => self.set(&then.collect::<Vec<_>>()),
+                false => otherwise,
+            };
+        }
+        row as u32
+    }
+
+    /// The members of entries, which are in their order.
+    fn set(&mut self, entries: &[Entry<'_>]) -> u32 {
+        let mut members: Vec<u32> = entries.iter().map(|(_, member)| *member).collect();
+        members.dedup();
+        let sets = &mut self.sets;
+        let entry = self.set_numbers.entry(members.into());
+        let number = *entry.or_insert_with_key(|members| {
+            sets.push(members.clone());
+            sets.len() as u32 - 1
+        });
+        number | LEAF
+    }
+}
+
+/// The literal texts that a pattern may begin with, at least one, if only an empty one.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes {
+    /// Those that what follows is appended to.
+    open: Vec<Vec<u8>>,
+    /// Those that are whole.
+    done: Vec<Prefix>,
+}
+
+impl Prefixes {
+    pub(super) fn of_template(template: &Template) -> Vec<Prefix> {
+        let mut this = Self::start();
+        this.pieces(&template.pieces, FirstSet::END);
+        this.stop(FirstSet::END);
+        this.done
+    }
+
+    /// `regex` is as it was written, without an anchor.
+    pub(super) fn of_regex(regex: &str) -> Vec<Prefix> {
+        let mut this = Self::start();
+        if let Ok(hir) = regex_automata::util::syntax::parse_with(regex, &syntax()) {
+            this.hir(&hir);
+        }
+        this.stop(FirstSet::full());
+        this.done
+    }
+
+    fn start() -> Self {
+        Self {
+            open: vec![Vec::new()],
+            done: Vec::new(),
+        }
+    }
+
+    /// One of these bytes follows, and then anything.
+    fn stop(&mut self, next: FirstSet) {
+        let blanks = b" \t\xC2\xA0";
+        let may_be_blank = blanks.iter().any(|blank| next.holds(*blank));
+        for text in self.open.drain(..) {
+            // Behind blanks, or behind a text that is cut short, it may be something else.
+            let next = match may_be_blank || text.len() >= PREFIX_BYTES_MAX {
+                true => FirstSet::full(),
+                false => next.map(|byte| byte.to_ascii_lowercase()),
+            };
+            self.done.push(Prefix { text, next });
+        }
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        let text: Vec<u8> = text.iter().copied().filter_map(canonical).collect();
+        for prefix in &mut self.open {
+            let room = PREFIX_BYTES_MAX.saturating_sub(prefix.len());
+            prefix.extend(text.iter().take(room));
+        }
+    }
+
+    /// One of several things follows, which `read` reads.
+    fn choice<T>(&mut self, options: &[T], mut read: impl FnMut(&mut Self, &T)) {
+        let before = std::mem::take(&mut self.open);
+        let done = self.done.len();
+        let mut after = Vec::new();
+        for option in options {
+            self.open.clone_from(&before);
+            read(self, option);
+            after.append(&mut self.open);
+        }
+        if after.len() + self.done.len() > PREFIXES_MAX {
+            self.done.truncate(done);
+            self.open = before;
+            self.stop(FirstSet::full());
+            after.clear();
+        }
+        self.open = after;
+    }
+
+    /// `after` is what may stand behind all pieces.
+    fn pieces(&mut self, pieces: &[Piece], after: FirstSet) {
+        for (at, piece) in pieces.iter().enumerate() {
+            let behind = || vm::first_of_all(&pieces[at + 1..], true, after);
+            match piece {
+                Piece::Text(text) => self.text(text),
+                Piece::Blanks { .. } => {}
+                Piece::Choice(options) => {
+                    let behind = behind();
+                    self.choice(options, |this, pieces| this.pieces(pieces, behind));
+                }
+                Piece::Capture(_, inner) => self.pieces(inner, behind()),
+                Piece::Run { .. } | Piece::Quad | Piece::Lazy | Piece::Rest => {
+                    self.stop(vm::first_of_all(&pieces[at..], true, after));
+                }
+            }
+        }
+    }
+
+    fn hir(&mut self, hir: &Hir) {
+        match hir.kind() {
+            HirKind::Empty | HirKind::Look(_) => {}
+            HirKind::Literal(text) => self.text(&text.0),
+            HirKind::Class(class) => match one_byte(class) {
+                Some(byte) => self.text(&[byte]),
+                None => self.stop(FirstSet::full()),
+            },
+            HirKind::Capture(capture) => self.hir(&capture.sub),
+            HirKind::Concat(parts) => parts.iter().for_each(|part| self.hir(part)),
+            HirKind::Alternation(parts) => self.choice(parts, Self::hir),
+            HirKind::Repetition(repetition) if repetition.max == Some(1) => {
+                self.choice(&[true, false], |this, is_there| {
+                    if *is_there {
+                        this.hir(&repetition.sub);
+                    }
+                });
+            }
+            HirKind::Repetition(_) => self.stop(FirstSet::full()),
+        }
+    }
+}
+
+/// The byte of a class that holds the same letter in both cases, or the same byte alone.
+fn one_byte(class: &Class) -> Option<u8> {
+    let Class::Bytes(class) = class else {
+        return None;
+    };
+    let mut bytes = class
+        .ranges()
+        .iter()
+        .flat_map(|range| range.start()..=range.end());
+    let first = canonical(bytes.next()?)?;
+    bytes
+        .all(|byte| canonical(byte) == Some(first))
+        .then_some(first)
+}

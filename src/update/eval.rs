@@ -1,0 +1,250 @@
+//! What a matching line offers to the texts, numbers and conditions of its rule.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+use super::params::param;
+use crate::matcher::Found;
+use crate::record::{Programs, Record};
+use crate::rules::{Comparison, Field, From, If, Let, Part, Rule, RuleSet, Text};
+
+/// A record and the rule that matched it, and the values of that rule's `let`s once they are asked for.
+pub(super) struct EvalContext<'a> {
+    pub rules: &'a RuleSet,
+    pub rule: &'a Rule,
+    pub record: &'a Record<'a>,
+    pub found: &'a Found,
+    pub programs: &'a Programs,
+    /// The line's own time in seconds since 1970, if the rule wants it.
+    pub timestamp: Option<i64>,
+    /// By `let` its value, once it is worked out.
+    pub lets: OnceCell<Vec<OnceCell<Option<String>>>>,
+}
+
+impl<'a> EvalContext<'a> {
+    /// The value of the label `program`.
+    pub(super) fn program(&self) -> &'a str {
+        self.record
+            .program_id
+            .map_or("other", |id| self.programs.name(id))
+    }
+
+    /// A capture or field as it stands in the line.
+    #[inline]
+    pub(super) fn raw(&self, from: From) -> &'a [u8] {
+        match from {
+            From::Variable(variable) => self
+                .found
+                .capture(variable, self.record.message)
+                .unwrap_or_default(),
+            From::Field(field) => match field {
+                Field::Program => self.record.program,
+                Field::Host => self.record.host.unwrap_or_default(),
+                Field::Severity => self
+                    .record
+                    .severity
+                    .map_or(&b""[..], |severity| severity.name().as_bytes()),
+                Field::AppSeverity => self.record.app_severity,
+                Field::Code => self.record.code,
+                Field::Tag => self.record.tag,
+                Field::Facility => self.record.facility,
+                Field::Event | Field::Pack | Field::Timestamp => b"",
+            },
+        }
+    }
+
+    fn get(&self, from: From) -> Option<Cow<'_, str>> {
+        let text = match from {
+            From::Variable(variable) => {
+                let lets = &self.rule.lets;
+                match lets.iter().position(|(made, _)| *made == variable) {
+                    Some(at) => return self.binding(at).map(Cow::Borrowed),
+                    None => String::from_utf8_lossy(self.raw(from)),
+                }
+            }
+            From::Field(Field::Event) => Cow::Borrowed(&*self.rule.event),
+            From::Field(Field::Pack) => Cow::Borrowed(&*self.rules.packs[self.rule.pack].name),
+            From::Field(Field::Timestamp) => Cow::Owned(self.timestamp?.to_string()),
+            From::Field(Field::Program) => match self.record.program_id {
+                Some(id) => Cow::Borrowed(self.programs.name(id)),
+                None => String::from_utf8_lossy(self.record.program),
+            },
+            From::Field(_) => String::from_utf8_lossy(self.raw(from)),
+        };
+        (!text.is_empty()).then_some(text)
+    }
+
+    pub(super) fn text(&self, text: &'a Text) -> Option<Cow<'_, str>> {
+        text.fill(|from| self.get(from))
+    }
+
+    pub(super) fn labels(&self, texts: &'a [Option<Text>]) -> Option<Vec<Option<Cow<'_, str>>>> {
+        texts
+            .iter()
+            .map(|text| match text {
+                None => Some(None),
+                Some(text) => match self.text(text) {
+                    Some(value) if !value.is_empty() => Some(Some(value)),
+                    _ => None,
+                },
+            })
+            .collect()
+    }
+
+    #[inline]
+    pub(super) fn number(&self, text: &'a Text) -> Option<f64> {
+        let value = match self.borrowed(text) {
+            Some(text) => number(text),
+            None => number(&self.text(text)?),
+        }?;
+        value.is_finite().then_some(value)
+    }
+
+    /// A text that is a constant, or a capture as it stands in the line.
+    #[inline]
+    fn borrowed(&self, text: &'a Text) -> Option<&'a str> {
+        match text.parts.as_slice() {
+            [Part::Literal(text)] => Some(text),
+            [Part::Value(from @ From::Variable(variable), transforms)]
+                if transforms.is_empty()
+                    && self.rule.lets.iter().all(|(made, _)| made != variable) =>
+            {
+                std::str::from_utf8(self.raw(*from)).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// The value of a `let` that is a comparison.
+    #[inline]
+    pub(super) fn compared(&self, at: usize) -> Option<&str> {
+        if let Let::Compare(comparison, left, right) = &self.rule.lets.get(at)?.1
+            && let Some((left, right)) = self.borrowed(left).zip(self.borrowed(right))
+        {
+            return Some(compare(*comparison, number(left)?, number(right)?));
+        }
+        self.binding(at)
+    }
+
+    pub(super) fn holds(&self, conditions: &[If]) -> bool {
+        conditions.iter().all(|condition| {
+            let value = self.get(condition.from).unwrap_or_default();
+            condition.values.iter().any(|wanted| *wanted == value) != condition.negated
+        })
+    }
+
+    /// The value of a `let` that is a parameter: the first of its names counts, in the structured data before the message.
+    pub(super) fn param(&self, at: usize) -> Option<Cow<'a, [u8]>> {
+        let Let::Param(names) = &self.rule.lets.get(at)?.1 else {
+            return None;
+        };
+        match param(self.record.structured, names) {
+            Some((0, value)) => Some(value),
+            Some((later, value)) => param(self.record.message, &names[..later])
+                .map(|(_, earlier)| earlier)
+                .or(Some(value)),
+            None => param(self.record.message, names).map(|(_, value)| value),
+        }
+    }
+
+    /// The value of a `let`, worked out with those before it.
+    fn binding(&self, at: usize) -> Option<&str> {
+        let lets = &self.rule.lets;
+        let made = self
+            .lets
+            .get_or_init(|| lets.iter().map(|_| OnceCell::new()).collect());
+        made.get(at)?
+            .get_or_init(|| {
+                let get = |from: From| match from {
+                    From::Variable(variable) => {
+                        let before = lets[..at].iter().rposition(|(made, _)| *made == variable);
+                        match before {
+                            Some(before) => self.binding(before).map(Cow::Borrowed),
+                            None => {
+                                let text = String::from_utf8_lossy(self.raw(from));
+                                (!text.is_empty()).then_some(text)
+                            }
+                        }
+                    }
+                    From::Field(_) => self.get(from),
+                };
+                match &lets[at].1 {
+                    Let::Text(text) => text.fill(get).map(Cow::into_owned),
+                    Let::First(texts) => texts
+                        .iter()
+                        .find_map(|text| text.fill(get).filter(|value| !value.is_empty()))
+                        .map(Cow::into_owned),
+                    Let::Param(_) => self
+                        .param(at)
+                        .map(|value| String::from_utf8_lossy(&value).into_owned()),
+                    Let::Compare(comparison, left, right) => {
+                        let number = |text: &'a Text| match self.borrowed(text) {
+                            Some(text) => number(text),
+                            None => number(&text.fill(get)?),
+                        };
+                        number(left)
+                            .zip(number(right))
+                            .map(|(left, right)| compare(*comparison, left, right).to_owned())
+                    }
+                }
+            })
+            .as_deref()
+    }
+}
+
+/// A number as `f64` reads it, with a short cut for the short whole ones that most are.
+#[inline]
+fn number(text: &str) -> Option<f64> {
+    const DIGITS_MAX: usize = 9;
+    let whole = |digits: &[u8]| {
+        digits.iter().try_fold(0, |sum: u32, byte| {
+            let digit = byte.wrapping_sub(b'0');
+            (digit < 10).then(|| sum * 10 + u32::from(digit))
+        })
+    };
+    if let digits @ [_, ..] = text.as_bytes()
+        && digits.len() <= DIGITS_MAX
+        && let Some(number) = whole(digits)
+    {
+        return Some(f64::from(number));
+    }
+    text.trim().parse().ok()
+}
+
+fn compare(comparison: Comparison, left: f64, right: f64) -> &'static str {
+    let holds = match comparison {
+        Comparison::Le => left <= right,
+        Comparison::Lt => left < right,
+        Comparison::Ge => left >= right,
+        Comparison::Gt => left > right,
+        Comparison::Eq => left == right,
+        Comparison::Ne => left != right,
+    };
+    if holds { "1" } else { "0" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_are_what_the_library_reads() {
+        for text in [
+            "",
+            "0",
+            "007",
+            "123456789",
+            "1234567890",
+            "-1",
+            "+3",
+            "1.5",
+            " 7 ",
+            "1e3",
+            "x",
+            "1x",
+            "١",
+        ] {
+            assert_eq!(number(text), text.trim().parse().ok(), "{text}");
+        }
+    }
+}

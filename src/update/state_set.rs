@@ -1,0 +1,153 @@
+//! Updates that change several series: state sets, and the worst of several states.
+
+use super::eval::EvalContext;
+use super::{Change, UpdatePlan};
+use crate::metric::{ApplianceId, Domain, Slot, Table};
+use crate::rules::{Update, Verb, Worst};
+
+/// Active values in one line; more of them are left out.
+const ITEMS_MAX: usize = 64;
+
+/// The series of an update and their new values, good as long as no series is created that it would have to know.
+#[derive(Debug, Default)]
+pub(super) struct StateSetPlan {
+    /// How many series there were that matter to it.
+    pub(super) series_created: u64,
+    /// Series and their new values, in order.
+    set: Vec<(Slot, f64)>,
+    /// A series, and those of which the largest weight among them that are 1 becomes its value.
+    worst: Option<(Slot, Vec<(Slot, f64)>)>,
+}
+
+impl StateSetPlan {
+    pub(super) fn run(&self, table: &mut Table, observer: &mut impl FnMut(Slot, Change)) {
+        // What these weigh is not among what is set.
+        let worst = self.worst.as_ref().map(|(slot, weighed)| {
+            let open = weighed.iter().filter(|(other, _)| table.get(*other) == 1.0);
+            (
+                *slot,
+                open.fold(0.0, |worst: f64, (_, weight)| worst.max(*weight)),
+            )
+        });
+        for (slot, value) in self.set.iter().copied().chain(worst) {
+            table.set(slot, value);
+            if slot != Slot::NONE {
+                observer(slot, Change::Set(value));
+            }
+        }
+    }
+}
+
+/// What an update comes to on this line. Creates the series.
+pub(super) fn plan(
+    updates: &UpdatePlan,
+    update: &Update,
+    line: &EvalContext<'_>,
+    appliance: ApplianceId,
+    table: &mut Table,
+) -> StateSetPlan {
+    let mut plan = StateSetPlan::default();
+    fill(&mut plan, updates, update, line, appliance, table);
+    plan.series_created = updates.series_created(update, table);
+    plan
+}
+
+/// Nothing is planned if a condition does not hold or a label is empty, hence the option.
+fn fill(
+    plan: &mut StateSetPlan,
+    updates: &UpdatePlan,
+    update: &Update,
+    line: &EvalContext<'_>,
+    appliance: ApplianceId,
+    table: &mut Table,
+) -> Option<()> {
+    let metric = updates.metric(update.metric);
+    let test = line.record.test;
+    if !line.holds(&update.conditions) {
+        return None;
+    }
+    let labels = line.labels(&update.labels)?;
+    let mut labels: Vec<&str> = labels
+        .iter()
+        .map(|label| label.as_deref().unwrap_or_default())
+        .collect();
+    match &update.verb {
+        Verb::States {
+            label,
+            active,
+            split,
+        } => {
+            let active = line.text(active).filter(|active| !active.is_empty())?;
+            let active: Vec<&str> = match split {
+                Some(split) => active
+                    .split(split.as_str())
+                    .map(str::trim)
+                    .filter(|item| !item.is_empty())
+                    .take(ITEMS_MAX)
+                    .collect(),
+                None => vec![active.as_ref()],
+            };
+            let there: Vec<(Slot, bool)> = table
+                .siblings(metric, appliance, test, &labels, *label)
+                .map(|(slot, value)| (slot, active.contains(&value)))
+                .collect();
+            let others = there.iter().filter(|(_, active)| !active);
+            plan.set.extend(others.map(|(slot, _)| (*slot, 0.0)));
+            if let Domain::OneOf(values) = &table.spec(metric).domains[*label] {
+                let (values, mut labels) = (values.clone(), labels.clone());
+                for value in values.iter().filter(|value| !active.contains(&&***value)) {
+                    labels[*label] = value;
+                    let slot = table.series(metric, appliance, test, &labels);
+                    if there.iter().all(|(known, _)| *known != slot) {
+                        plan.set.push((slot, 0.0));
+                    }
+                }
+            }
+            for value in active {
+                labels[*label] = value;
+                let slot = table.series(metric, appliance, test, &labels);
+                plan.set.push((slot, 1.0));
+            }
+        }
+        Verb::Worst(groups) => {
+            let weighed = groups
+                .iter()
+                .flat_map(|group| weighed(updates, group, line, appliance, table))
+                .collect();
+            let slot = table.series(metric, appliance, test, &labels);
+            plan.worst = Some((slot, weighed));
+        }
+        Verb::Set(value) => {
+            let value = line.number(value)?;
+            let slot = table.series(metric, appliance, test, &labels);
+            plan.set.push((slot, value));
+        }
+        Verb::Inc | Verb::Add(_) | Verb::Time => {}
+    }
+    Some(())
+}
+
+/// The group's series that are there, and their weights.
+fn weighed(
+    updates: &UpdatePlan,
+    group: &Worst,
+    line: &EvalContext<'_>,
+    appliance: ApplianceId,
+    table: &Table,
+) -> Vec<(Slot, f64)> {
+    let Some(labels) = line.labels(&group.labels) else {
+        return Vec::new();
+    };
+    let mut labels: Vec<&str> = labels
+        .iter()
+        .map(|label| label.as_deref().unwrap_or_default())
+        .collect();
+    let metric = updates.metric(group.metric);
+    let mut weighed = Vec::new();
+    for (value, weight) in &group.weights {
+        labels[group.label] = value;
+        let found = table.find(metric, appliance, line.record.test, &labels);
+        weighed.extend(found.map(|slot| (slot, *weight)));
+    }
+    weighed
+}
