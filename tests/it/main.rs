@@ -2,6 +2,7 @@
 
 mod alertmanager;
 mod alerts;
+mod architecture;
 mod births;
 mod catalogue;
 mod dashboards;

@@ -1,0 +1,297 @@
+//! Holds the source against the map in ARCHITECTURE.md: which module may know which, how long files and functions may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Lines of a file without its tests, and of a function.
+const FILE_LINES_MAX: usize = 560;
+const FUNCTION_LINES_MAX: usize = 120;
+
+/// Functions that may be longer, and why. At most three.
+const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[(
+    "src/matcher/vm/mod.rs",
+    "run",
+    "one arm for each instruction; a call for each would cost more than it does",
+)];
+
+/// Files and functions that were over the limits when these came, and are to be split. None may join them.
+const TO_SPLIT: &[&str] = &[
+    "src/diagnostic.rs",
+    "src/record/syslog.rs",
+    "src/rules/build.rs",
+    "src/run/reader.rs",
+    "src/tail/mod.rs",
+    "src/tail/stream.rs",
+    "src/tail/trail.rs",
+];
+
+/// Where a circle was when these came. None may join them.
+const TO_CUT: &[&str] = &["src/metric", "src/record"];
+
+type Arrows = BTreeMap<String, BTreeSet<String>>;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below `src`, with their paths from the root and their text without tests.
+fn sources() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut open = vec![root().join("src")];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).expect("a directory of sources can be read");
+            open.extend(entries.map(|entry| entry.expect("it has entries").path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test(&path) {
+            let text = std::fs::read_to_string(&path).expect("a source can be read");
+            let text = text
+                .split("#[cfg(test)]\nmod tests {")
+                .next()
+                .unwrap_or_default();
+            let path = path.strip_prefix(root()).expect("it is below the root");
+            files.push((path.display().to_string(), text.to_owned()));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// `tests.rs`, and what is below `tests`.
+fn is_test(path: &Path) -> bool {
+    path.components()
+        .any(|part| PathBuf::from(part.as_os_str()).with_extension("") == Path::new("tests"))
+        && path.strip_prefix(root().join("src")).is_ok_and(|path| {
+            path.components()
+                .any(|part| Path::new(part.as_os_str()).with_extension("") == Path::new("tests"))
+        })
+}
+
+/// The names that stand right behind `prefix` in code: one, or those of a group in braces.
+fn named<'t>(text: &'t str, prefix: &str) -> BTreeSet<&'t str> {
+    let name = |text: &'t str| {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+        &text[..end.unwrap_or(text.len())]
+    };
+    let mut names = BTreeSet::new();
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    for (at, _) in code.flat_map(|line| {
+        let start = line.as_ptr() as usize - text.as_ptr() as usize;
+        line.match_indices(prefix)
+            .map(move |(at, found)| (start + at, found))
+    }) {
+        let rest = &text[at + prefix.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            names.insert(name(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut is_start = true;
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => is_start = true,
+                c if is_start && (c.is_alphanumeric() || c == '_') => {
+                    names.insert(name(&group[at..]));
+                    is_start = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    names
+}
+
+/// The module of a file below `src`: its first directory, or its name.
+fn module(path: &str) -> &str {
+    let path = path.trim_start_matches("src/").trim_end_matches(".rs");
+    path.split('/').next().unwrap_or_default()
+}
+
+fn backticked(text: &str) -> BTreeSet<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted
+        .map(|name| name.trim_end_matches('/').trim_end_matches(".rs"))
+        .collect()
+}
+
+/// The table: by module those that it may know.
+fn allowed(modules: &BTreeSet<&str>) -> Arrows {
+    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("there is a map");
+    let mut rows = Arrows::new();
+    for row in map
+        .lines()
+        .skip_while(|line| !line.contains("| may know |"))
+    {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, names, _, known, _] = cells.as_slice() else {
+            if rows.is_empty() { continue } else { break }
+        };
+        let known: BTreeSet<&str> = match known.strip_prefix("all") {
+            Some(but) => modules.difference(&backticked(but)).copied().collect(),
+            None => backticked(known),
+        };
+        for name in backticked(names) {
+            let known = known.iter().map(|known| (*known).to_owned());
+            rows.entry(name.to_owned()).or_default().extend(known);
+        }
+    }
+    rows
+}
+
+/// A way through the arrows that leads back to where it began.
+fn circle(arrows: &Arrows) -> Option<Vec<String>> {
+    fn walk(arrows: &Arrows, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> bool {
+        let here = path.last().cloned().unwrap_or_default();
+        if let Some(first) = path[..path.len() - 1]
+            .iter()
+            .position(|before| *before == here)
+        {
+            path.drain(..first);
+            return true;
+        }
+        if !done.insert(here.clone()) {
+            return false;
+        }
+        for next in arrows.get(&here).into_iter().flatten() {
+            path.push(next.clone());
+            if walk(arrows, path, done) {
+                return true;
+            }
+            path.pop();
+        }
+        false
+    }
+    let mut done = BTreeSet::new();
+    arrows.keys().find_map(|start| {
+        let mut path = vec![start.clone()];
+        walk(arrows, &mut path, &mut done).then_some(path)
+    })
+}
+
+#[test]
+fn modules_know_what_the_map_allows_and_no_circle_is_among_them() {
+    let sources = sources();
+    let modules: BTreeSet<&str> = sources.iter().map(|(path, _)| module(path)).collect();
+    let allowed = allowed(&modules);
+    let mut faults = Vec::new();
+    let mut arrows = Arrows::new();
+    for (path, text) in &sources {
+        let own = module(path);
+        for other in named(text, "crate::") {
+            let is_module = modules.contains(other) && other != own;
+            if !is_module {
+                continue;
+            }
+            arrows
+                .entry(own.to_owned())
+                .or_default()
+                .insert(other.to_owned());
+            if !allowed.get(own).is_some_and(|known| known.contains(other)) {
+                faults.push(format!("{path}: `{own}` may not know `{other}`"));
+            }
+        }
+    }
+    for module in &modules {
+        if !allowed.contains_key(*module) {
+            faults.push(format!("`{module}` is not in the map"));
+        }
+    }
+    for row in allowed.keys().filter(|row| !modules.contains(row.as_str())) {
+        faults.push(format!("`{row}` is in the map, and no module"));
+    }
+    if let Some(circle) = circle(&arrows) {
+        faults.push(format!("a circle: {}", circle.join(" → ")));
+    }
+    assert!(
+        faults.is_empty(),
+        "see ARCHITECTURE.md:\n{}",
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn no_circle_is_among_the_files_of_a_module() {
+    let sources = sources();
+    let mut by_directory: BTreeMap<&str, Arrows> = BTreeMap::new();
+    for (path, text) in &sources {
+        let Some((directory, name)) = path.rsplit_once('/') else {
+            continue;
+        };
+        let name = name.trim_end_matches(".rs");
+        if name == "mod" || directory == "src" {
+            continue;
+        }
+        let is_sibling = |other: &&str| {
+            let file = |end: &str| format!("{directory}/{other}{end}");
+            let is_there = |path: String| sources.iter().any(|(known, _)| *known == path);
+            *other != name && (is_there(file(".rs")) || is_there(file("/mod.rs")))
+        };
+        let others = named(text, "super::").into_iter().filter(is_sibling);
+        by_directory
+            .entry(directory)
+            .or_default()
+            .entry(name.to_owned())
+            .or_default()
+            .extend(others.map(str::to_owned));
+    }
+    for (directory, arrows) in &by_directory {
+        let circle = circle(arrows).map(|circle| circle.join(" → "));
+        let may = TO_CUT.contains(directory);
+        assert!(may || circle.is_none(), "in {directory}: {circle:?}");
+    }
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    assert!(LONG_FUNCTIONS.len() <= 3);
+    let mut faults = Vec::new();
+    let mut long = BTreeSet::new();
+    for (path, text) in &sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        if TO_SPLIT.contains(&path.as_str()) {
+            continue;
+        }
+        if lines.len() > FILE_LINES_MAX {
+            faults.push(format!(
+                "{path} has {} lines, {FILE_LINES_MAX} may be",
+                lines.len()
+            ));
+        }
+        for (at, line) in lines.iter().enumerate() {
+            let code = line.trim_start();
+            let Some((before, rest)) = code.split_once("fn ") else {
+                continue;
+            };
+            let is_function = !code.starts_with("//")
+                && before.split_whitespace().all(|word| {
+                    word.starts_with("pub")
+                        || matches!(word, "const" | "async" | "unsafe" | "extern")
+                });
+            let end = format!("{}}}", &line[..line.len() - code.len()]);
+            let Some(len) = lines[at..].iter().position(|line| *line == end) else {
+                continue;
+            };
+            if is_function && len + 1 > FUNCTION_LINES_MAX {
+                let name: String = (rest.chars())
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                long.insert((path.clone(), name, len + 1));
+            }
+        }
+    }
+    for (path, name, len) in &long {
+        let may = LONG_FUNCTIONS
+            .iter()
+            .any(|(file, function, _)| file == path && function == name);
+        if !may {
+            faults.push(format!(
+                "{path}: `{name}` has {len} lines, {FUNCTION_LINES_MAX} may be"
+            ));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
