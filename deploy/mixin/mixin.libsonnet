@@ -27,6 +27,7 @@ local durations = ['1m', '2m', '5m', '10m', '15m', '30m', '1h', '2h', '6h', '1d'
       selected,
       [['[' + duration + ']', '[' + scaled(duration) + ']'] for duration in durations] +
       [['offset ' + duration, 'offset ' + scaled(duration)] for duration in durations] +
+      [['/ 60', '/ %g' % (60 * config.timeFactor)]] +
       // In two steps, or an hour that became 60 seconds would be taken for a minute.
       [['* 3600', '* HOUR'], ['* 60', '* MINUTE']] +
       [['* HOUR', '* %g' % (3600 * config.timeFactor)], ['* MINUTE', '* %g' % (60 * config.timeFactor)]]
