@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::alerts::alerts;
+use crate::generated::compare;
 use crate::support::{
     Child, Post, Webhook, free_port, http_get, http_post, program, root, succeeds,
 };
@@ -409,6 +410,94 @@ fn the_silence_for_maintenance_leaves_the_hsm_and_other_appliances_heard() {
         ),
         (&json!("hsm1"), &json!("fan"))
     );
+}
+
+/// `AlertmanagerConfig` of the Prometheus operator, made from the shipped configuration: the same routes and inhibitions in
+/// the operator's spelling.
+#[test]
+fn the_operators_configuration_is_up_to_date() {
+    let text = std::fs::read_to_string(root().join(CONFIG)).expect("it can be read");
+    let config: serde_json::Value = serde_yaml::from_str(&text).expect("YAML");
+    let rules: Vec<_> = config["inhibit_rules"]
+        .as_array()
+        .expect("rules")
+        .iter()
+        .map(|rule| {
+            json!({
+                "sourceMatch": matchers(&rule["source_matchers"]),
+                "targetMatch": matchers(&rule["target_matchers"]),
+                "equal": rule["equal"],
+            })
+        })
+        .collect();
+    let receivers: Vec<_> = config["receivers"]
+        .as_array()
+        .expect("receivers")
+        .iter()
+        .map(|receiver| {
+            let mut made = json!({"name": receiver["name"]});
+            let webhooks = receiver["webhook_configs"].as_array().into_iter().flatten();
+            let webhooks: Vec<_> = webhooks
+                .map(|hook| json!({"url": hook["url"], "sendResolved": hook["send_resolved"] != false}))
+                .collect();
+            if !webhooks.is_empty() {
+                made["webhookConfigs"] = json!(webhooks);
+            }
+            if let Some(mail) = receiver["email_configs"].get(0) {
+                made["emailConfigs"] = json!([{"to": mail["to"], "sendResolved": true}]);
+            }
+            made
+        })
+        .collect();
+    let made = json!({
+        "apiVersion": "monitoring.coreos.com/v1alpha1",
+        "kind": "AlertmanagerConfig",
+        "metadata": {"name": "appliance-log-exporter", "labels": {"app.kubernetes.io/name": "appliance-log-exporter"}},
+        "spec": {"route": route(&config["route"]["routes"][0]), "receivers": receivers, "inhibitRules": rules},
+    });
+    let made = serde_yaml::to_string(&made).expect("YAML");
+    compare(
+        "deploy/kubernetes/alertmanagerconfig.yaml",
+        &format!(
+            "# Made from deploy/alertmanager/alertmanager.yml by tests/it/alertmanager.rs. Set the receivers.\n{made}"
+        ),
+    );
+}
+
+/// A route in the operator's spelling.
+fn route(shipped: &serde_json::Value) -> serde_json::Value {
+    let mut made = json!({"receiver": shipped["receiver"]});
+    for (from, to) in [
+        ("group_by", "groupBy"),
+        ("group_wait", "groupWait"),
+        ("group_interval", "groupInterval"),
+        ("repeat_interval", "repeatInterval"),
+    ] {
+        if !shipped[from].is_null() {
+            made[to] = shipped[from].clone();
+        }
+    }
+    if !shipped["matchers"].is_null() {
+        made["matchers"] = matchers(&shipped["matchers"]);
+    }
+    if let Some(routes) = shipped["routes"].as_array() {
+        made["routes"] = routes.iter().map(route).collect();
+    }
+    made
+}
+
+/// `name=~"value"` in the operator's spelling.
+fn matchers(shipped: &serde_json::Value) -> serde_json::Value {
+    let parts = |text: &str| {
+        let (head, value) = text.split_once('"').expect("a value in quotes");
+        let name = head.trim_end_matches(['=', '~', '!']);
+        json!({"name": name, "matchType": &head[name.len()..], "value": value.trim_end_matches('"')})
+    };
+    let texts = shipped.as_array().expect("matchers");
+    texts
+        .iter()
+        .map(|text| parts(text.as_str().expect("a text")))
+        .collect()
 }
 
 /// A running Alertmanager, alone and with nothing remembered.

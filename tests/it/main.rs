@@ -12,6 +12,7 @@ mod exporter;
 mod exposition;
 mod fuzz;
 mod generated;
+mod incidents;
 mod manual;
 mod messages;
 mod packages;

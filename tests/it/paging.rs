@@ -73,7 +73,8 @@ impl Chain {
             alertmanager,
         );
 
-        std::fs::write(path("rules.yml"), scaled_rules("1/60")).expect("it can be written");
+        std::fs::write(path("rules.yml"), rules_with("timeFactor: 1/60"))
+            .expect("it can be written");
         let rules = path("rules.yml").display().to_string();
         let config = changed(
             "deploy/prometheus/prometheus.yml",
@@ -184,10 +185,10 @@ impl Chain {
     }
 }
 
-/// The shipped rules, with every duration multiplied.
-pub(crate) fn scaled_rules(factor: &str) -> String {
+/// The shipped rules, with these settings of the mixin.
+pub(crate) fn rules_with(settings: &str) -> String {
     let expression = format!(
-        "local mixin = (import 'mixin.libsonnet') {{ _config+:: {{ timeFactor: {factor} }} }}; {{ groups: mixin.prometheusRules.groups + mixin.prometheusAlerts.groups }}"
+        "local mixin = (import 'mixin.libsonnet') {{ _config+:: {{ {settings} }} }}; {{ groups: mixin.prometheusRules.groups + mixin.prometheusAlerts.groups }}"
     );
     succeeds(
         Command::new(program("jsonnet"))

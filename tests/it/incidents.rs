@@ -1,0 +1,453 @@
+//! Incidents as data: what appliances log and when, what is stopped and started meanwhile, and who is told what.
+//!
+//! Each file of `tests/fixtures/incidents/` is played through the real exporter, Prometheus and Alertmanager with what is
+//! shipped. A minute of an incident is a second here: windows and holds of the rules are scaled by the mixin's
+//! `timeFactor`, Alertmanager's intervals likewise, and scrape and evaluation come each second.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::alertmanager::start_alertmanager;
+use crate::alerts::alerts;
+use crate::paging::{changed, rules_with};
+use crate::support::{
+    Child, Webhook, free_port, http_get, program, prometheus_query, root, wait_for,
+};
+
+/// A minute of an incident.
+const MINUTE: Duration = Duration::from_secs(1);
+/// How long a program may take to start, and a notification to arrive, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Play {
+    /// What it is about.
+    #[allow(dead_code, reason = "for the reader")]
+    about: String,
+    /// How many exporters receive everything.
+    #[serde(default = "one")]
+    collectors: usize,
+    /// Settings of the mixin besides the time factor.
+    #[serde(default)]
+    thresholds: BTreeMap<String, f64>,
+    lines: Vec<Lines>,
+    #[serde(default)]
+    programs: Vec<Action>,
+    /// Everything that is told; what is not here must not be told.
+    told: Vec<Told>,
+    /// How long it lasts after its last line.
+    minutes_after: u64,
+}
+
+/// Lines of one appliance.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lines {
+    of: String,
+    at: u64,
+    /// Said again so many times, each a minute later.
+    #[serde(default)]
+    again: u64,
+    /// The collectors that receive them, by number; all if none is named.
+    #[serde(default)]
+    only: Vec<usize>,
+    say: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Action {
+    at: u64,
+    #[serde(rename = "do")]
+    what: What,
+    /// An exporter's number.
+    #[serde(default)]
+    exporter: usize,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    KillExporter,
+    StartExporter,
+    RestartPrometheus,
+}
+
+/// Notifications about one alert of one appliance; of none where it is about an exporter.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    #[serde(default)]
+    of: String,
+    alert: String,
+    /// Not before this minute.
+    from: u64,
+    /// How often it is told to fire.
+    #[serde(default = "one")]
+    times: usize,
+    /// Whether its end must be told, or must not.
+    ends: Option<bool>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn plays() -> Vec<(String, Play)> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(root().join("tests/fixtures/incidents"))
+        .expect("incidents")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| {
+            let name = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let text = std::fs::read_to_string(&path).expect("it can be read");
+            let play =
+                serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            (name, play)
+        })
+        .collect()
+}
+
+#[test]
+fn every_alert_that_wakes_somebody_has_an_incident() {
+    let played: BTreeSet<String> = plays()
+        .into_iter()
+        .flat_map(|(_, play)| play.told)
+        .map(|told| told.alert)
+        .collect();
+    for (name, rule) in alerts() {
+        if rule.labels["severity"] == "critical" {
+            assert!(played.contains(&name), "{name} is in no incident");
+        }
+    }
+}
+
+#[test]
+fn what_each_appliance_does_tells_what_it_should_and_nothing_else() {
+    play("each_alert");
+}
+
+#[test]
+fn what_happened_while_the_exporter_was_away_is_told_once() {
+    play("away");
+}
+
+#[test]
+fn two_collectors_are_one_voice() {
+    play("two_collectors");
+}
+
+#[test]
+fn a_healthy_day_tells_nothing() {
+    play("healthy");
+}
+
+fn play(name: &str) {
+    let (_, play) = plays()
+        .into_iter()
+        .find(|(known, _)| known == name)
+        .unwrap_or_else(|| panic!("no incident {name}"));
+    let mut stage = Stage::set(&play);
+    let start = Instant::now();
+    enum Step<'a> {
+        Say(&'a Lines),
+        Do(&'a Action),
+    }
+    let mut steps: Vec<(u64, Step)> = Vec::new();
+    for lines in &play.lines {
+        for round in 0..=lines.again {
+            steps.push((lines.at + round, Step::Say(lines)));
+        }
+    }
+    steps.extend(
+        play.programs
+            .iter()
+            .map(|action| (action.at, Step::Do(action))),
+    );
+    steps.sort_by_key(|(at, _)| *at);
+    let end = steps.last().map_or(0, |(at, _)| *at) + play.minutes_after;
+    for (at, step) in steps {
+        wait_until(start + MINUTE * at as u32);
+        match step {
+            Step::Say(lines) => stage.say(lines),
+            Step::Do(action) => stage.act(action),
+        }
+    }
+    wait_until(start + MINUTE * end as u32);
+
+    // What must be told is waited for; what must not be is looked for then.
+    let all = |told: &Told| {
+        let (fires, ends) = stage.told(told);
+        fires.len() >= told.times && (told.ends != Some(true) || !ends.is_empty())
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !play.told.iter().all(all) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let mut faults = Vec::new();
+    for told in &play.told {
+        let (fires, ends) = stage.told(told);
+        let minutes: Vec<u64> = fires
+            .iter()
+            .map(|at| at.duration_since(start).as_secs())
+            .collect();
+        let early = minutes.first().is_some_and(|first| *first < told.from);
+        let ended = told.ends.is_none_or(|wanted| wanted != ends.is_empty());
+        if fires.len() != told.times || !ended || early {
+            faults.push(format!(
+                "{} {}: fired in minutes {minutes:?}, wanted {} from {} on; ended {} times, wanted an end: {:?}",
+                told.of, told.alert, told.times, told.from, ends.len(), told.ends
+            ));
+        }
+    }
+    for (of, alert) in stage.everything_told() {
+        if !play
+            .told
+            .iter()
+            .any(|told| told.of == of && told.alert == alert)
+        {
+            faults.push(format!("{of} {alert}: nobody should be told"));
+        }
+    }
+    assert!(faults.is_empty(), "{name}:\n{}", faults.join("\n"));
+}
+
+fn wait_until(moment: Instant) {
+    std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+}
+
+/// The programs at work.
+struct Stage {
+    logs: Vec<File>,
+    exporters: Vec<Option<Child>>,
+    ports: Vec<u16>,
+    prometheus: Option<Child>,
+    prometheus_port: u16,
+    _alertmanager: Child,
+    webhook: Webhook,
+    /// Dropped after the programs that write to it.
+    directory: tempfile::TempDir,
+}
+
+impl Stage {
+    fn set(play: &Play) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let webhook = Webhook::start();
+        let [alertmanager_port, prometheus_port] = [free_port(), free_port()];
+        let ports: Vec<u16> = (0..play.collectors).map(|_| free_port()).collect();
+        let path = |name: &str| directory.path().join(name);
+
+        std::fs::write(path("alertmanager.yml"), notifying(webhook.port))
+            .expect("it can be written");
+        std::fs::copy(
+            root().join("deploy/alertmanager/appliance.tmpl"),
+            path("appliance.tmpl"),
+        )
+        .expect("a copy");
+        let alertmanager = start_alertmanager(
+            &path("alertmanager.yml"),
+            &path("alertmanager"),
+            alertmanager_port,
+        );
+
+        let thresholds: String = play
+            .thresholds
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}, "))
+            .collect();
+        let settings = format!("timeFactor: 1/60, thresholds+: {{ {thresholds} }}");
+        std::fs::write(path("rules.yml"), rules_with(&settings)).expect("it can be written");
+        let targets: Vec<String> = ports
+            .iter()
+            .map(|port| format!("'127.0.0.1:{port}'"))
+            .collect();
+        let config = changed(
+            "deploy/prometheus/prometheus.yml",
+            &[
+                ("scrape_interval: 15s", "scrape_interval: 1s"),
+                ("evaluation_interval: 15s", "evaluation_interval: 1s"),
+                (
+                    "/etc/prometheus/appliance/*.yaml",
+                    &path("rules.yml").display().to_string(),
+                ),
+                ("localhost:9093", &format!("127.0.0.1:{alertmanager_port}")),
+                ("'localhost:10067'", &targets.join(", ")),
+            ],
+        );
+        std::fs::write(path("prometheus.yml"), config).expect("it can be written");
+        let logs = (0..play.collectors)
+            .map(|number| {
+                let mut options = OpenOptions::new();
+                options.create(true).append(true);
+                options
+                    .open(path(&format!("messages{number}")))
+                    .expect("a log file")
+            })
+            .collect();
+        let mut stage = Stage {
+            logs,
+            exporters: (0..play.collectors).map(|_| None).collect(),
+            ports,
+            prometheus: None,
+            prometheus_port,
+            _alertmanager: alertmanager,
+            webhook,
+            directory,
+        };
+        for number in 0..play.collectors {
+            stage.start_exporter(number);
+        }
+        stage.start_prometheus();
+        wait_for("the Watchdog", PATIENCE, || {
+            let up = prometheus_query(prometheus_port, "appliance:exporter:up == 1")?;
+            let beats = stage
+                .webhook
+                .posts()
+                .iter()
+                .any(|post| post.path == "/deadman");
+            (up.len() == play.collectors && beats).then_some(())
+        });
+        stage
+    }
+
+    fn start_exporter(&mut self, number: usize) {
+        let path = |name: &str| self.directory.path().join(format!("{name}{number}"));
+        let port = self.ports[number];
+        let mut child = Child::start(
+            Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+                .arg(format!("--log.file={}", path("messages").display()))
+                .arg(format!("--state.dir={}", path("state").display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}")),
+        );
+        child.wait_for("readiness", PATIENCE, || {
+            http_get(port, "/-/ready").filter(|answer| answer.status == 200)
+        });
+        self.exporters[number] = Some(child);
+    }
+
+    fn start_prometheus(&mut self) {
+        let path = |name: &str| self.directory.path().join(name);
+        let port = self.prometheus_port;
+        self.prometheus = Some(Child::start(
+            Command::new(program("prometheus"))
+                .arg(format!(
+                    "--config.file={}",
+                    path("prometheus.yml").display()
+                ))
+                .arg(format!(
+                    "--storage.tsdb.path={}",
+                    path("prometheus").display()
+                ))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                // An alert that is not sent again ends after four times this, as after four minutes when nothing is scaled.
+                .arg("--rules.alert.resend-delay=15s"),
+        ));
+    }
+
+    fn say(&mut self, lines: &Lines) {
+        let now = jiff::Timestamp::now().strftime("%Y %b %e %H:%M:%S");
+        for (number, log) in self.logs.iter_mut().enumerate() {
+            if !lines.only.is_empty() && !lines.only.contains(&number) {
+                continue;
+            }
+            for line in &lines.say {
+                writeln!(log, "{now} {}  {line}", lines.of).expect("it can be written");
+            }
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        match action.what {
+            What::KillExporter => {
+                self.exporters[action.exporter] = None;
+            }
+            What::StartExporter => self.start_exporter(action.exporter),
+            What::RestartPrometheus => {
+                self.prometheus = None;
+                self.start_prometheus();
+            }
+        }
+    }
+
+    /// When this was told to fire, and when it was told to be over.
+    fn told(&self, told: &Told) -> (Vec<Instant>, Vec<Instant>) {
+        let mut at = (Vec::new(), Vec::new());
+        for post in self.webhook.posts() {
+            let group = &post.body["groupLabels"];
+            let of = group["appliance"].as_str().unwrap_or_default();
+            if group["alertname"] != told.alert.as_str() || of != told.of {
+                continue;
+            }
+            match post.body["status"] == "firing" {
+                true => at.0.push(post.at),
+                false => at.1.push(post.at),
+            }
+        }
+        at
+    }
+
+    /// What was told at all, by appliance and alert.
+    fn everything_told(&self) -> BTreeSet<(String, String)> {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        self.webhook
+            .posts()
+            .into_iter()
+            .map(|post| post.body["groupLabels"].clone())
+            .map(|group| (text(&group["appliance"]), text(&group["alertname"])))
+            .filter(|(_, alert)| alert != "ApplianceWatchdog")
+            .collect()
+    }
+}
+
+/// The shipped configuration of Alertmanager with its intervals scaled, every receiver a webhook.
+fn notifying(port: u16) -> String {
+    let path = root().join("deploy/alertmanager/alertmanager.yml");
+    let text = std::fs::read_to_string(path).expect("it can be read");
+    let mut config: serde_yaml::Value = serde_yaml::from_str(&text).expect("YAML");
+    for receiver in config["receivers"].as_sequence_mut().expect("receivers") {
+        let name = receiver["name"].as_str().expect("a name").to_owned();
+        if name == "appliance-tickets" {
+            let url = format!("http://127.0.0.1:{port}/tickets");
+            *receiver = serde_yaml::from_str(&format!(
+                "{{name: {name}, webhook_configs: [{{url: '{url}'}}]}}"
+            ))
+            .expect("YAML");
+        }
+    }
+    let text = serde_yaml::to_string(&config).expect("YAML");
+    let scaled = |line: &str| -> Option<String> {
+        let (key, value) = line.split_once(": ")?;
+        let waits = ["group_wait", "group_interval", "repeat_interval"];
+        if !waits.contains(&key.trim_start_matches([' ', '-'])) {
+            return None;
+        }
+        let unit = value.chars().last()?;
+        let number: u64 = value.trim_end_matches(unit).parse().ok()?;
+        let seconds = number * BTreeMap::from([('s', 1), ('m', 60), ('h', 3600)]).get(&unit)?;
+        // Nothing is told again within an incident.
+        let repeats = key.ends_with("repeat_interval") && unit != 's';
+        Some(match repeats {
+            true => format!("{key}: 1h"),
+            false => format!("{key}: {}ms", (seconds * 1000 / 60).max(1)),
+        })
+    };
+    text.lines()
+        .map(|line| scaled(line).unwrap_or_else(|| line.to_owned()) + "\n")
+        .collect::<String>()
+        .replace("http://localhost:9095", &format!("http://127.0.0.1:{port}"))
+}
