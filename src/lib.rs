@@ -38,6 +38,7 @@ pub mod server;
 
 pub mod check;
 pub mod cli;
+mod client;
 pub mod coverage;
 pub mod demo;
 pub mod engine;

@@ -28,6 +28,9 @@ _appliance_log_exporter() {
             appliance_log_exporter,explain)
                 cmd="appliance_log_exporter__subcmd__explain"
                 ;;
+            appliance_log_exporter,forget)
+                cmd="appliance_log_exporter__subcmd__forget"
+                ;;
             appliance_log_exporter,help)
                 cmd="appliance_log_exporter__subcmd__help"
                 ;;
@@ -49,6 +52,9 @@ _appliance_log_exporter() {
             appliance_log_exporter__subcmd__help,explain)
                 cmd="appliance_log_exporter__subcmd__help__subcmd__explain"
                 ;;
+            appliance_log_exporter__subcmd__help,forget)
+                cmd="appliance_log_exporter__subcmd__help__subcmd__forget"
+                ;;
             appliance_log_exporter__subcmd__help,help)
                 cmd="appliance_log_exporter__subcmd__help__subcmd__help"
                 ;;
@@ -65,7 +71,7 @@ _appliance_log_exporter() {
 
     case "${cmd}" in
         appliance_log_exporter)
-            opts="-h -V --config.file --rules.dir --log.file --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help --version check replay explain suggest demo completions help"
+            opts="-h -V --config.file --rules.dir --log.file --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help --version check replay explain suggest demo forget completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -266,8 +272,26 @@ _appliance_log_exporter() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        appliance_log_exporter__subcmd__forget)
+            opts="-h --url --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         appliance_log_exporter__subcmd__help)
-            opts="check replay explain suggest demo completions help"
+            opts="check replay explain suggest demo forget completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -323,6 +347,20 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__help__subcmd__explain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        appliance_log_exporter__subcmd__help__subcmd__forget)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -20,7 +20,7 @@ use crate::exposition::{self, Format};
 use crate::line::{Line, LineBuffer};
 use crate::record::Clock;
 use crate::rules::{self, RuleSet, Settings};
-use crate::{check, explain};
+use crate::{check, client, explain};
 
 /// Files of a pattern that `check` lists in its text output.
 const LISTED_MAX: usize = 10;
@@ -47,6 +47,20 @@ fn now(config: &Config) -> Origin {
         .flat_map(|source| source.relays.clone())
         .collect();
     origin
+}
+
+/// Has an exporter that runs forget an appliance.
+pub(super) fn forget(url: &str, appliance: &str) -> Result<ExitCode, Failure> {
+    match client::forget(url, appliance) {
+        Ok(text) => {
+            io::stdout().write_all(text.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error @ (client::RequestError::Url | client::RequestError::Tls)) => {
+            Err(Failure::Usage(format!("--url {url}: {error}")))
+        }
+        Err(error) => Err(Failure::System(format!("{url}: {error}"))),
+    }
 }
 
 /// What `check` found.

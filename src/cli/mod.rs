@@ -254,6 +254,24 @@ Examples:
         #[command(flatten)]
         log: LogFlags,
     },
+    /// Make an exporter that runs forget an appliance and all its series.
+    ///
+    /// The exporter must run with --web.enable-lifecycle, or with a password. What the appliance logs from then on is
+    /// counted anew.
+    #[command(after_help = "\
+Examples:
+  appliance_log_exporter forget --url http://localhost:10067 hsm7
+  appliance_log_exporter forget --url http://admin:secret@collector:10067 hsm7
+
+Exit status: 0 if it is forgotten, 1 if not: the exporter does not know it, refuses, or cannot be reached.")]
+    Forget {
+        /// Where the exporter serves; http only.
+        #[arg(long, value_name = "URL")]
+        url: String,
+        /// The appliance, as the label says it.
+        #[arg(value_name = "APPLIANCE")]
+        appliance: String,
+    },
     /// Print the completion script of a shell.
     #[command(after_help = "\
 Examples:
@@ -328,6 +346,7 @@ pub fn main() -> ExitCode {
             pack,
             file,
         }) => commands::suggest(&rules, &file, &pack, write),
+        Some(Command::Forget { url, appliance }) => commands::forget(&url, &appliance),
         Some(Command::Completions { shell }) => commands::completions(shell),
     };
     logfmt::flush(LOG_FLUSH_MAX);

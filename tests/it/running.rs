@@ -721,6 +721,49 @@ fn a_reload_shows_its_limits_and_refuses_another_state_directory() {
 }
 
 #[test]
+fn an_appliance_is_forgotten_by_command() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("messages");
+    append(
+        &log,
+        (handshake_failure("hsm1") + &handshake_failure("hsm 7")).as_bytes(),
+    );
+    append(&log, handshake_failure("mistyped").as_bytes());
+    let forget = |exporter: &mut Exporter, name: &str| {
+        let url = format!("http://127.0.0.1:{}/", exporter.port);
+        // One a second is answered.
+        exporter.wait_for("an answer", || {
+            let output = run(&["forget", "--url", &url, name]);
+            (!text(&output.stderr).contains("429")).then_some(output)
+        })
+    };
+    let follow = format!("--log.file={}", log.display());
+    let mut exporter = Exporter::start(&[&follow]);
+    let has = |exporter: &Exporter, name: &str| {
+        let samples = exporter.scrape();
+        samples.sum("log_messages_total", &[&format!(r#"appliance="{name}""#)]) > 0.0
+    };
+    assert!(has(&exporter, "mistyped"));
+    let output = forget(&mut exporter, "mistyped");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(!has(&exporter, "mistyped") && has(&exporter, "hsm1"));
+    let output = forget(&mut exporter, "mistyped");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("404"),
+        "{}",
+        text(&output.stderr)
+    );
+    let output = run(&["forget", "--url", "https://localhost", "hsm1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("curl"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
 fn bad_input_is_counted_and_stops_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);
