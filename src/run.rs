@@ -22,6 +22,7 @@ use crate::engine::Core;
 use crate::heartbeat::Heartbeat;
 use crate::metric::{Restored, ScrapeView, lock};
 use crate::own_metrics::OwnMetrics;
+use crate::record;
 use crate::server::{self, App, Scrapers, WebConfig};
 use crate::state::{Loaded, State};
 use crate::tail::{self, Pattern, Positions, SourceSpec, Tail, Waker};
@@ -275,6 +276,11 @@ pub(crate) fn tail_settings(
         let mut spec = SourceSpec::new(source.name.clone(), patterns("paths", &source.paths));
         spec.exclude = patterns("exclude", &source.exclude);
         spec.read_from = source.read_from;
+        let zone = source.time_zone.clone();
+        spec.line_time = Some(tail::LineTime::new(move |line| {
+            let (zone, now) = (zone.clone(), jiff::Timestamp::now());
+            record::outer_timestamp(line, &record::Clock { zone, now }).map(|at| at.as_second())
+        }));
         specs.push(spec);
     }
     let options = tail::Options {
@@ -283,6 +289,7 @@ pub(crate) fn tail_settings(
         rescan: config.tail.rescan,
         drain_grace: config.tail.drain_grace,
         files_max: config.limits.files,
+        durable: config.state.directory.is_some(),
         ..tail::Options::default()
     };
     if faults.is_empty() {

@@ -339,7 +339,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tail::{FileKey, Fingerprint, Position, PositionState};
+    use crate::tail::{FileKey, Position, PositionState, ReadPosition};
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStringExt;
 
@@ -351,20 +351,18 @@ mod tests {
                 dev: u64::MAX,
                 ino: 2,
             },
+            born_ns: None,
             offset: 10,
-            read: 12,
-            head: Fingerprint {
-                len: 10,
-                hash: u64::MAX,
-            },
-            seam: Fingerprint { len: 10, hash: 1 },
+            read: ReadPosition::default(),
             size: 20,
             modified_ns: -1,
+            first_time: Some(-1),
             state: PositionState::Draining,
         };
         Snapshot {
             positions: Positions {
                 files: paths.iter().map(position).collect(),
+                ..Positions::default()
             },
             table: table.to_vec(),
         }

@@ -35,6 +35,8 @@ pub struct OwnMetrics {
     pub rotations: Counters<1>,
     /// Files that became shorter, by `source`.
     pub truncations: Counters<1>,
+    /// Rotated files that are older than all that was read of their path, by `source`.
+    pub old_archives: Counters<1>,
     /// Bytes known to be lost, by `source` and `reason`.
     pub lost_bytes: Counters<2>,
     /// Lines read and not used, by `source` and `reason`.
@@ -93,6 +95,10 @@ impl OwnMetrics {
             "truncations",
             "Files that became shorter than what was read of them",
         );
+        let old_archives = by_source(
+            "old_archives",
+            "Rotated files that were not read, because all their lines are older than what was read of the path",
+        );
         let mut by_reason = |name, help| {
             let counters = Counters::new(["source", "reason"]);
             own.register(name, help, counters.clone());
@@ -125,6 +131,7 @@ impl OwnMetrics {
             bytes_read,
             rotations,
             truncations,
+            old_archives,
             lost_bytes,
             lines_dropped,
             scrapes,
@@ -148,6 +155,7 @@ impl OwnMetrics {
             &self.bytes_read,
             &self.rotations,
             &self.truncations,
+            &self.old_archives,
         ] {
             counters.get([source]);
         }

@@ -401,6 +401,10 @@ impl Sink for Pipeline {
                 self.own.lost_bytes.get([&source, reason]).inc_by(bytes);
                 warn!(%path, source, bytes, reason, "bytes were lost");
             }
+            Event::History { bytes } => {
+                self.own.old_archives.get([&source]).inc();
+                info!(%path, source, bytes, "a rotated file beside it is older than all that was read; it is not read");
+            }
             Event::Unreadable(trouble) => {
                 warn!(%path, source, err = %trouble, "the file cannot be read");
             }

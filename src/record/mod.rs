@@ -38,7 +38,7 @@ pub use json::unwrap_json;
 pub use programs::{ProgramId, Programs};
 pub use repeat::REPEAT_MAX;
 pub use severity::Severity;
-pub use time::Clock;
+pub use time::{Clock, outer_timestamp};
 
 /// What was read from one line. All slices borrow from the line.
 #[derive(Clone, Debug, Default)]

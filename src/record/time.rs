@@ -46,6 +46,23 @@ impl Record<'_> {
     }
 }
 
+/// The time at the beginning of a line, behind its priority if it has one: what whoever collected it wrote there, whatever
+/// the message says.
+pub fn outer_timestamp(line: &[u8], clock: &Clock) -> Option<Timestamp> {
+    let text = match line.strip_prefix(b"<") {
+        Some(rest) => {
+            let rest = rest.get(rest.iter().take(4).position(|byte| *byte == b'>')? + 1..)?;
+            // The version of RFC 5424.
+            rest.strip_prefix(b"1 ").unwrap_or(rest)
+        }
+        None => line,
+    };
+    match stamp_len(text) {
+        0 => None,
+        len => civil_stamp(trim(text.get(..len)?), clock),
+    }
+}
+
 /// The length of the stamp that `text` begins with, 0 if it begins with none. Digits are checked, ranges are not.
 #[inline]
 pub(super) fn stamp_len(text: &[u8]) -> usize {

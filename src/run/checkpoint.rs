@@ -4,7 +4,7 @@ use std::io::{BufReader, BufWriter, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -17,9 +17,16 @@ use crate::server::Scrapers;
 use crate::state::{self, State};
 use crate::tail::Positions;
 
+/// A checkpoint to be written, and who waits for it.
+type Job = (Positions, Saved, Option<SyncSender<()>>);
+
+/// How long reading waits for a checkpoint at most. With a disk that takes longer, what is rotated meanwhile may be lost at
+/// a kill.
+const WRITE_WAIT: Duration = Duration::from_secs(2);
+
 /// The thread that writes checkpoints, so that a slow disk does not hold up reading.
 pub(super) struct Writer {
-    jobs: SyncSender<(Positions, Saved)>,
+    jobs: SyncSender<Job>,
     thread: std::thread::JoinHandle<()>,
     checkpoint: Arc<Mutex<Option<Instant>>>,
     failing: Arc<AtomicBool>,
@@ -48,11 +55,19 @@ impl Writer {
     /// Has a checkpoint written. Returns false if the last one is not on disk yet; `wait` waits for it.
     pub(super) fn write(&self, positions: Positions, saved: Saved, wait: bool) -> bool {
         if wait {
-            return self.jobs.send((positions, saved)).is_ok();
+            return self.jobs.send((positions, saved, None)).is_ok();
         }
-        match self.jobs.try_send((positions, saved)) {
+        match self.jobs.try_send((positions, saved, None)) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Has a checkpoint written, and waits until it is on disk or cannot be, or [`WRITE_WAIT`] is over.
+    pub(super) fn write_now(&self, positions: Positions, saved: Saved) {
+        let (done, written) = sync_channel(1);
+        if self.jobs.send((positions, saved, Some(done))).is_ok() {
+            let _ = written.recv_timeout(WRITE_WAIT);
         }
     }
 
@@ -93,13 +108,14 @@ pub(super) fn unpack(table: &[u8]) -> impl Read {
 
 fn write(
     mut state: State,
-    queue: &Receiver<(Positions, Saved)>,
+    queue: &Receiver<Job>,
     checkpoint: &Mutex<Option<Instant>>,
     failing: &AtomicBool,
     scrapers: &Scrapers,
 ) {
     let _end = EndOnPanic;
-    while let Ok((positions, saved)) = queue.recv() {
+    // Whoever waits is told when `_done` goes.
+    while let Ok((positions, saved, _done)) = queue.recv() {
         let taken = Instant::now();
         let table = match pack(&saved) {
             Ok(table) => table,

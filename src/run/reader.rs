@@ -93,7 +93,10 @@ pub(super) fn read(
             let waiting: u64 = tail.status().map(|file| file.lag_bytes).sum();
             read_bytes + waiting
         });
-        if !caught_up && (!progress.more || read_bytes > backlog_end) {
+        // What was found for the first time is on disk before its first line counts: if it is rotated and we are killed, the
+        // next process knows that it is no history.
+        let found = tail.has_unsaved();
+        if !caught_up && !found && (!progress.more || read_bytes > backlog_end) {
             caught_up = true;
             pipeline.finish_backfill();
             if !shared.ready.load(Ordering::Relaxed) {
@@ -134,22 +137,28 @@ pub(super) fn read(
         let stopping = shared.stop.load(Ordering::SeqCst);
         dirty |= pipeline.take_dirty() | shared.scrapers.take_changed();
         if let Some(writer) = &writer
-            && (stopping || now >= checkpoint_at)
+            && (found || stopping || now >= checkpoint_at)
         {
             checkpoint_at = now + config.state.interval;
-            if dirty {
+            if dirty || found {
                 pipeline.drain();
                 let positions = tail.positions(|file| pipeline.held_bytes(file));
                 let shown = shared.scrapers.save();
                 let mut saved = shared.core().table().save();
                 saved.repeats = pipeline.save_repeats();
                 saved.shown = shown;
-                if writer.write(positions, saved, stopping) {
+                if found {
+                    writer.write_now(positions, saved);
+                    dirty = false;
+                } else if writer.write(positions, saved, stopping) {
                     dirty = false;
                 }
             } else {
                 writer.unchanged();
             }
+        }
+        if found {
+            tail.saved();
         }
         if stopping {
             break;

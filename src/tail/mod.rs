@@ -43,21 +43,25 @@
 //!
 //! Truth comes from `stat` and `read`; a watcher is only a hint where to look first, and everything is looked at again
 //! every [`Options::rescan`]. A quiet file costs nothing between two rescans. Identity is device, inode and content (see
-//! `identity`). The files of one path over time are a `trail`; finding a file again after a restart, after its
+//! `identity`). The files of one path over time are a `path`; finding a file again after a restart, after its
 //! descriptor was closed to save descriptors, and after copytruncate is one and the same operation there.
 
+mod content;
+mod discovery;
+mod followed_path;
+mod generation;
 mod identity;
 mod pattern;
 mod positions;
 mod registry;
 mod rotated;
-mod stream;
+mod rotation;
+mod schedule;
 #[cfg(test)]
 mod tests;
-mod trail;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::ops::{Deref, Range};
@@ -66,43 +70,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-pub use identity::{FileKey, Fingerprint};
+pub use identity::{FileKey, Fingerprint, ReadPosition};
 pub use pattern::{Captures, Pattern, PatternError};
 pub use positions::{Position, PositionState, Positions};
 pub use watch::{Waker, Watcher};
 
-use pattern::Found;
-use registry::{Known, Registry};
-use stream::{BUFFER_BYTES, Body, Stream};
-use trail::Trail;
-use watch::{Hint, Watch};
-
-/// How much one call of [`Tail::read`] reads at most, in bytes, give or take a chunk.
-const READ_BYTES: usize = 1024 * 1024;
-
-/// How often rotated files are looked at until they are quiet for long enough.
-const DRAIN_POLL: Duration = Duration::from_millis(50);
-
-/// Where the watcher alone is not to be relied upon: how often files are looked at that had something to read in the last
-/// [`BUSY_FOR`]. What is unlinked and made anew more often than a file is looked at is never seen.
-const BUSY_POLL: Duration = Duration::from_millis(10);
-
-/// See [`BUSY_POLL`].
-const BUSY_FOR: Duration = Duration::from_secs(2);
-
-/// How many files are looked at that often, so that it costs next to nothing.
-const BUSY_MAX: usize = 64;
-
-/// After the first event of a burst, how long its followers are waited for.
-const COALESCE: Duration = Duration::from_millis(2);
+use content::Opened;
+use followed_path::FollowedPath;
+use generation::BUFFER_BYTES;
+use registry::Registry;
+use rotated::Listings;
+use watch::Watch;
 
 /// Descriptors that the rest of the process needs.
 const DESCRIPTORS_LEFT: u64 = 256;
 
 /// Files of vanished paths and of paths that are no longer meant, kept for their return.
 const VANISHED_MAX: usize = 10_000;
+
+/// Lines at the beginning or end of a file that are asked for their date.
+const DATED_LINES: usize = 16;
 
 /// What to follow, under one name.
 #[derive(Clone, Debug)]
@@ -115,6 +102,28 @@ pub struct SourceSpec {
     pub exclude: Vec<Pattern>,
     /// Where to begin with a file that was never seen.
     pub read_from: ReadFrom,
+    /// Says when a line was received. Without it, an archive that is put beside a log is news however old it is.
+    pub line_time: Option<LineTime>,
+}
+
+/// Says when a line was received, in seconds since 1970, if whoever collected it wrote that down. Given one line without
+/// its line feed; called from within [`Tail::read`].
+#[derive(Clone)]
+pub struct LineTime(Arc<AskTime>);
+
+type AskTime = dyn Fn(&[u8]) -> Option<i64> + Send + Sync;
+
+impl LineTime {
+    /// Asks this function.
+    pub fn new(ask: impl Fn(&[u8]) -> Option<i64> + Send + Sync + 'static) -> Self {
+        LineTime(Arc::new(ask))
+    }
+}
+
+impl fmt::Debug for LineTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LineTime")
+    }
 }
 
 impl SourceSpec {
@@ -126,6 +135,7 @@ impl SourceSpec {
             include,
             exclude: Vec::new(),
             read_from: ReadFrom::Beginning,
+            line_time: None,
         }
     }
 
@@ -220,6 +230,8 @@ pub struct Options {
     pub files_max: usize,
     /// Descriptors that are held at most; beyond, quiet files are closed and opened again when they change.
     pub open_files_max: usize,
+    /// Nothing of a path that no checkpoint knows is handed on before [`Tail::saved`] is called.
+    pub durable: bool,
 }
 
 impl Default for Options {
@@ -238,6 +250,7 @@ impl Default for Options {
             drain_grace: Duration::from_secs(30),
             files_max: 10_000,
             open_files_max: descriptors,
+            durable: false,
         }
     }
 }
@@ -345,6 +358,11 @@ pub enum Event {
     },
     /// The path cannot be read, or hides what may be beneath it. Told once, until that is over or another trouble shows.
     Unreadable(Trouble),
+    /// A rotated file was put beside the path whose lines are older than all that was read of it. It is not read.
+    History {
+        /// Its size as stored.
+        bytes: u64,
+    },
 }
 
 /// Why bytes are lost.
@@ -394,6 +412,8 @@ pub enum Trouble {
     TooManyOpenFiles,
     /// [`Options::files_max`] is reached. Told for the first path that is left out only; [`Tail::status`] has them all.
     TooManyFiles,
+    /// The system says so, by number (errno).
+    Io(i32),
     /// Anything else.
     Other(io::ErrorKind),
 }
@@ -407,7 +427,9 @@ impl Trouble {
             io::ErrorKind::InvalidInput => Trouble::NotAFile,
             io::ErrorKind::PermissionDenied => Trouble::PermissionDenied,
             _ if matches!(errno, Some(Errno::MFILE | Errno::NFILE)) => Trouble::TooManyOpenFiles,
-            kind => Trouble::Other(kind),
+            kind => error
+                .raw_os_error()
+                .map_or(Trouble::Other(kind), Trouble::Io),
         }
     }
 }
@@ -422,9 +444,35 @@ impl fmt::Display for Trouble {
                 f.write_str("too many open files; raise the limit (LimitNOFILE=)")
             }
             Trouble::TooManyFiles => f.write_str("more files than are followed at most"),
+            Trouble::Io(errno) => {
+                let name = errno_name(*errno).map(|name| format!("{name}: "));
+                let error = io::Error::from_raw_os_error(*errno);
+                write!(f, "{}{error}", name.unwrap_or_default())
+            }
             Trouble::Other(kind) => kind.fmt(f),
         }
     }
+}
+
+/// What the manuals call the errors that reading a file meets.
+fn errno_name(errno: i32) -> Option<&'static str> {
+    use rustix::io::Errno;
+    Some(match Errno::from_raw_os_error(errno) {
+        Errno::IO => "EIO",
+        Errno::NXIO => "ENXIO",
+        Errno::LOOP => "ELOOP",
+        Errno::NAMETOOLONG => "ENAMETOOLONG",
+        Errno::NOMEM => "ENOMEM",
+        Errno::NODEV => "ENODEV",
+        Errno::OVERFLOW => "EOVERFLOW",
+        Errno::STALE => "ESTALE",
+        Errno::TIMEDOUT => "ETIMEDOUT",
+        Errno::NOTCONN => "ENOTCONN",
+        Errno::HOSTDOWN => "EHOSTDOWN",
+        Errno::BADMSG => "EBADMSG",
+
+        _ => return None,
+    })
 }
 
 /// What one [`Tail::read`] did.
@@ -475,7 +523,7 @@ pub enum FileState {
     Unreadable(Trouble),
 }
 
-/// What all trails need.
+/// What all followed need.
 #[derive(Debug)]
 struct Shared {
     options: Options,
@@ -485,9 +533,14 @@ struct Shared {
     last_id: u64,
     /// Descriptors opened since they were last counted.
     opened: usize,
-    /// No rescan was done yet: what is found now was there before us.
+    /// Not every path was looked at yet: what is found now was there before us, and what is not found may be at another
+    /// path.
     starting: bool,
-    /// Some stream is, or was, a pipe. Otherwise nobody need look for one among thousands of files at every wait.
+    /// Some path is [unsaved](FollowedPath::unsaved).
+    unsaved: bool,
+    /// What lies in the directories, while paths are looked at.
+    listings: Listings,
+    /// Some generation is, or was, a pipe. Otherwise nobody need look for one among thousands of files at every wait.
     pipes: bool,
 }
 
@@ -502,17 +555,36 @@ impl Shared {
             .get(source)
             .is_some_and(|source| source.means(path).is_some())
     }
+
+    /// When the first dated line of this file was received.
+    fn first_time(&self, source: usize, opened: &Opened) -> Option<i64> {
+        let LineTime(time) = self.sources.get(source)?.line_time.as_ref()?;
+        let bytes = opened.first_bytes().ok()?;
+        let lines = bytes.split(|byte| *byte == b'\n');
+        lines.take(DATED_LINES).find_map(|line| time(line))
+    }
+
+    /// When the last dated line of this file was received.
+    fn last_time(&self, source: usize, opened: &Opened) -> Option<i64> {
+        let LineTime(time) = self.sources.get(source)?.line_time.as_ref()?;
+        let bytes = opened.last_bytes().ok()?;
+        let lines = bytes.rsplit(|byte| *byte == b'\n');
+        lines
+            .filter(|line| !line.is_empty())
+            .take(DATED_LINES)
+            .find_map(|line| time(line))
+    }
 }
 
 /// Follows files. See the [module](self).
 pub struct Tail {
     shared: Shared,
-    trails: Vec<Trail>,
-    /// Trails by the path that they follow.
+    followed: Vec<FollowedPath>,
+    /// FollowedPaths by the path that they follow.
     paths: HashMap<PathBuf, usize>,
-    /// Trails by the path where their file really lies, if that is another.
+    /// FollowedPaths by the path where their file really lies, if that is another.
     targets: HashMap<PathBuf, usize>,
-    /// Trails that may have something to do, each once ([`Trail::queued`]).
+    /// FollowedPaths that may have something to do, each once ([`FollowedPath::queued`]).
     queue: VecDeque<usize>,
     /// Positions of paths that no source means at present; handed on as they are.
     parked: Vec<Position>,
@@ -529,7 +601,7 @@ pub struct Tail {
     left_out: BTreeMap<(usize, PathBuf), Trouble>,
     next_rescan: Option<Instant>,
     next_poll: Option<Instant>,
-    /// Trails to be looked at every [`BUSY_POLL`], and until when.
+    /// FollowedPaths to be looked at every [`BUSY_POLL`], and until when.
     busy: Vec<(usize, Instant)>,
     next_busy: Option<Instant>,
     next_drain: Option<Instant>,
@@ -568,11 +640,13 @@ impl Tail {
             last_id: 0,
             opened: 0,
             starting: true,
+            unsaved: false,
+            listings: Listings::default(),
             pipes: false,
         };
         let mut tail = Tail {
             shared,
-            trails: Vec::new(),
+            followed: Vec::new(),
             paths: HashMap::new(),
             targets: HashMap::new(),
             queue: VecDeque::new(),
@@ -595,170 +669,6 @@ impl Tail {
         Ok(tail)
     }
 
-    fn restore(&mut self, positions: Positions) {
-        let mut files = positions.files;
-        // A stable sort: the files of one path keep their order.
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        for positions in files.chunk_by(|a, b| a.path == b.path) {
-            let Some(path) = positions.first().map(|position| position.path.as_path()) else {
-                continue;
-            };
-            let source = self
-                .shared
-                .sources
-                .iter()
-                .position(|source| source.means(path).is_some());
-            match source.and_then(|source| self.follow(path, source)) {
-                Some(index) => {
-                    if let Some(trail) = self.trails.get_mut(index) {
-                        trail.restore(positions, &mut self.shared);
-                    }
-                }
-                None => self.parked.extend_from_slice(positions),
-            }
-        }
-        self.parked.truncate(VANISHED_MAX);
-    }
-
-    /// Reads what is there, up to about 1 MiB, file by file in turn, and looks at files whose time has come. `now` must
-    /// not go back. Never blocks longer than the file system does.
-    pub fn read(&mut self, now: Instant, sink: &mut impl Sink) -> Progress {
-        self.take_hints();
-        if self.next_rescan.is_none_or(|next| next <= now) {
-            self.next_rescan = Some(now + self.shared.options.rescan);
-            self.search = true;
-            self.mark_all();
-        } else if self.watch.kind() != Watcher::Inotify
-            && self.next_poll.is_none_or(|next| next <= now)
-        {
-            self.next_poll = Some(now + self.shared.options.poll);
-            self.mark_all();
-        }
-        if self.next_busy.is_some_and(|next| next <= now) {
-            self.mark_busy(now);
-        }
-        if std::mem::take(&mut self.search) {
-            self.search(sink);
-        }
-        if self.next_drain.is_some_and(|next| next <= now) {
-            self.next_drain = None;
-            self.mark_draining();
-        }
-        let mut bytes = 0;
-        while bytes < READ_BYTES
-            && let Some(index) = self.queue.pop_front()
-        {
-            bytes += self.serve(index, now, sink);
-        }
-        self.shared.starting = false;
-        Progress {
-            bytes: bytes as u64,
-            more: !self.queue.is_empty() || self.search,
-        }
-    }
-
-    /// Looks at one trail if need be and reads one chunk of it. Returns the bytes read.
-    fn serve(&mut self, index: usize, now: Instant, sink: &mut impl Sink) -> usize {
-        let Some(trail) = self.trails.get_mut(index) else {
-            return 0;
-        };
-        trail.queued = false;
-        if trail.look {
-            let before = trail.target.take();
-            trail.target.clone_from(&before);
-            trail.look(&mut self.shared, sink);
-            if trail.target != before {
-                if let Some(before) = before {
-                    self.targets.remove(&before);
-                }
-                if let Some(target) = &trail.target {
-                    self.targets.insert(target.clone(), index);
-                    // Its directory has to be watched too.
-                    self.search = true;
-                }
-            }
-        }
-        let bytes = trail.read(now, &mut self.shared, sink);
-        if bytes > 0 && self.watch.kind() != Watcher::Inotify {
-            let until = now + BUSY_FOR;
-            if let Some((_, known)) = self.busy.iter_mut().find(|(busy, _)| *busy == index) {
-                *known = until;
-            } else if self.busy.len() < BUSY_MAX {
-                self.busy.push((index, until));
-            }
-            self.next_busy.get_or_insert(now + BUSY_POLL);
-        }
-        if trail.is_draining() && self.next_drain.is_none() {
-            self.next_drain = Some(now + DRAIN_POLL);
-        }
-        // A path that could not be opened is looked at again when its time comes, not at once.
-        if bytes > 0 && trail.is_ready() || trail.look && trail.trouble.is_none() {
-            trail.queued = true;
-            self.queue.push_back(index);
-        }
-        if self.shared.opened > (self.shared.options.open_files_max / 8).min(64) {
-            self.shared.opened = 0;
-            self.close_quiet();
-        }
-        bytes
-    }
-
-    /// Waits until something may have changed, a [`Waker`] is used, or `timeout` is over; shorter if files have to be
-    /// looked at before.
-    pub fn wait(&mut self, timeout: Duration) {
-        if !self.queue.is_empty() || self.search {
-            return;
-        }
-        let next_poll = self
-            .next_poll
-            .filter(|_| self.watch.kind() != Watcher::Inotify);
-        let next = [self.next_rescan, next_poll, self.next_busy, self.next_drain]
-            .into_iter()
-            .flatten()
-            .min();
-        let now = Instant::now();
-        let timeout = next.map_or(timeout, |next| {
-            timeout.min(next.saturating_duration_since(now))
-        });
-        let timeout = Timespec {
-            tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        let watch = self.watch.descriptor();
-        let trails: &[Trail] = match self.shared.pipes {
-            true => &self.trails,
-            false => &[],
-        };
-        let pipes: Vec<_> = trails
-            .iter()
-            .flat_map(|trail| &trail.streams)
-            .filter_map(Stream::pipe)
-            .collect();
-        let mut fds = vec![PollFd::new(&self.wake_receiver, PollFlags::IN)];
-        fds.extend(watch.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-        fds.extend(pipes.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
-        // An interrupted wait is a short one.
-        let _ = poll(&mut fds, Some(&timeout));
-        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
-        let watch_ready = watch.is_some() && fds.get(1).is_some_and(is_ready);
-        let pipes_ready = fds
-            .iter()
-            .skip(1 + usize::from(watch.is_some()))
-            .any(is_ready);
-        let woken = fds.first().is_some_and(is_ready);
-        if woken {
-            let mut signals = [0; 64];
-            while io::Read::read(&mut &self.wake_receiver, &mut signals).is_ok_and(|len| len > 0) {}
-        }
-        if pipes_ready {
-            self.mark_pipes();
-        }
-        if watch_ready && !woken {
-            // A writer that writes line by line would wake us up for each.
-            std::thread::sleep(COALESCE);
-        }
-    }
-
     /// A handle that ends [`Tail::wait`] from another thread.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
@@ -769,10 +679,13 @@ impl Tail {
     /// what was counted up to then. Costs no system call.
     pub fn positions(&self, held_bytes: impl Fn(FileId) -> u64) -> Positions {
         let mut files = self.parked.clone();
-        for trail in &self.trails {
-            trail.positions(&self.shared, &held_bytes, &mut files);
+        for path in &self.followed {
+            path.positions(&self.shared, &held_bytes, &mut files);
         }
-        Positions { files }
+        Positions {
+            files,
+            ..Positions::default()
+        }
     }
 
     /// Every followed path, and what should be followed and cannot. Costs one system call for each file that is open.
@@ -786,27 +699,11 @@ impl Tail {
                 offset: 0,
                 lag_bytes: 0,
             });
-        let followed = self.trails.iter().map(|trail| {
-            let lag = |stream: &Stream| {
-                let size = match &stream.body {
-                    Body::Plain(file) => file
-                        .metadata()
-                        .map_or(stream.size, |metadata| metadata.len()),
-                    _ => stream.size,
-                };
-                size.saturating_sub(stream.next_offset())
-            };
-            FileStatus {
-                info: trail.info.clone(),
-                state: trail.state(),
-                offset: trail.current().map_or(0, |current| current.mark.offset),
-                lag_bytes: trail
-                    .streams
-                    .iter()
-                    .filter(|stream| !stream.is_pipe())
-                    .map(lag)
-                    .sum(),
-            }
+        let followed = self.followed.iter().map(|path| FileStatus {
+            info: path.info.clone(),
+            state: path.state(),
+            offset: path.current().map_or(0, |current| current.next_offset()),
+            lag_bytes: path.lag_bytes(),
         });
         followed.chain(left_out)
     }
@@ -814,334 +711,5 @@ impl Tail {
     /// How the tail is woken up at present.
     pub fn watching(&self) -> &Watching {
         &self.watching
-    }
-
-    fn fall_back(&mut self, error: &io::Error) {
-        self.watch = Watch::Poll;
-        self.watching.watcher = Watcher::Poll;
-        self.watching.fallback = Some(error.to_string().into());
-    }
-
-    fn take_hints(&mut self) {
-        let mut everything = false;
-        let Tail {
-            watch,
-            trails,
-            paths,
-            targets,
-            queue,
-            search,
-            shared,
-            ..
-        } = self;
-        let result = watch.hints(|hint| match hint {
-            Hint::Everything => everything = true,
-            Hint::Directories => *search = true,
-            // A directory of files that we follow may have busy neighbours.
-            Hint::Directory(path) => {
-                let mut patterns = shared.sources.iter().flat_map(|source| &source.include);
-                *search |= patterns.any(|pattern| pattern.depends_on(path))
-                    || targets.keys().any(|target| target.starts_with(path));
-            }
-            Hint::Written(path) | Hint::Renamed(path) => {
-                let renamed = matches!(hint, Hint::Renamed(_));
-                match paths
-                    .get(path)
-                    .or_else(|| targets.get(path))
-                    .and_then(|index| trails.get_mut(*index))
-                {
-                    Some(trail) => {
-                        trail.look |= renamed || trail.current().is_none();
-                        if let Some(current) = trail.streams.last_mut() {
-                            current.ready = true;
-                        }
-                        enqueue(trail, queue);
-                    }
-                    // A rotated name, or a new file that a source means.
-                    None => {
-                        let meant = || {
-                            shared
-                                .sources
-                                .iter()
-                                .any(|source| source.means(path).is_some())
-                        };
-                        *search |= renamed && path.exists() && meant();
-                    }
-                }
-            }
-        });
-        if let Err(error) = result {
-            self.fall_back(&error);
-            everything = true;
-        }
-        if everything {
-            self.watching.overflows += 1;
-            self.search = true;
-            self.mark_all();
-        }
-    }
-
-    fn mark_all(&mut self) {
-        for trail in &mut self.trails {
-            trail.look = true;
-            for stream in &mut trail.streams {
-                // A look at the path tells nothing of a pipe, nor of what was rotated away.
-                stream.ready |= stream.is_pipe() || !stream.current;
-            }
-            enqueue(trail, &mut self.queue);
-        }
-    }
-
-    fn mark_busy(&mut self, now: Instant) {
-        self.busy.retain(|(_, until)| *until > now);
-        self.next_busy = (!self.busy.is_empty()).then_some(now + BUSY_POLL);
-        for (index, _) in &self.busy {
-            if let Some(trail) = self.trails.get_mut(*index) {
-                trail.look = true;
-                enqueue(trail, &mut self.queue);
-            }
-        }
-    }
-
-    fn mark_draining(&mut self) {
-        for trail in self.trails.iter_mut().filter(|trail| trail.is_draining()) {
-            for stream in trail.streams.iter_mut().filter(|stream| !stream.current) {
-                stream.ready = true;
-            }
-            enqueue(trail, &mut self.queue);
-        }
-    }
-
-    fn mark_pipes(&mut self) {
-        for trail in &mut self.trails {
-            if let Some(current) = trail.streams.last_mut().filter(|stream| stream.is_pipe()) {
-                current.ready = true;
-                enqueue(trail, &mut self.queue);
-            }
-        }
-    }
-
-    /// Searches the directories for files that are meant and not yet followed, and watches the directories.
-    fn search(&mut self, sink: &mut impl Sink) {
-        let mut directories = HashSet::new();
-        let mut found = Vec::new();
-        let mut left_out = Vec::new();
-        for (index, source) in self.shared.sources.iter().enumerate() {
-            for pattern in &source.include {
-                if let Some(path) = pattern.literal()
-                    && source.means(path).is_some()
-                {
-                    found.push((path.to_owned(), index));
-                }
-                let paths = &self.paths;
-                pattern.walk(|what| match what {
-                    Found::File(path) => {
-                        if !paths.contains_key(path) && source.means(path).is_some() {
-                            found.push((path.to_owned(), index));
-                        }
-                    }
-                    Found::Directory(directory) => {
-                        if !directories.contains(directory) {
-                            directories.insert(directory.to_owned());
-                        }
-                    }
-                    Found::Unreadable(path, error) => {
-                        if !paths.contains_key(path) && !source.is_not_missed(path) {
-                            left_out.push(((index, path.to_owned()), Trouble::of(error)));
-                        }
-                    }
-                });
-            }
-        }
-        for target in self.targets.keys() {
-            directories.extend(target.parent().map(Path::to_owned));
-        }
-        // A path is shorter than its rotated forms, so that it is followed before they are met.
-        found.sort_by(|(a, _), (b, _)| (a.as_os_str().len(), a).cmp(&(b.as_os_str().len(), b)));
-        self.full = false;
-        for (path, source) in found {
-            if let Err(trouble) = self.consider(&path, source) {
-                left_out.push(((source, path), trouble));
-            }
-        }
-        left_out.truncate(self.shared.options.files_max);
-        self.tell_left_out(left_out.into_iter().collect(), sink);
-        let files = self.trails.iter().map(|trail| trail.info.path.as_path());
-        match self.watch.watch(&directories, files) {
-            Ok(true) => {
-                // What came into those directories before they were watched was not told to us.
-                self.search = true;
-                self.mark_all();
-            }
-            Ok(false) => {}
-            Err(error) => self.fall_back(&error),
-        }
-    }
-
-    /// Takes note of what this search has left out, and tells what is new of it.
-    fn tell_left_out(
-        &mut self,
-        left_out: BTreeMap<(usize, PathBuf), Trouble>,
-        sink: &mut impl Sink,
-    ) {
-        let before = std::mem::replace(&mut self.left_out, left_out);
-        let mut full = before
-            .values()
-            .any(|trouble| *trouble == Trouble::TooManyFiles);
-        for (what, trouble) in &self.left_out {
-            let told = match trouble {
-                Trouble::TooManyFiles => std::mem::replace(&mut full, true),
-                _ => before.get(what) == Some(trouble),
-            };
-            if !told {
-                let info = FileInfo::left_out(what.0, &what.1);
-                sink.event(&info, Event::Unreadable(*trouble));
-            }
-        }
-    }
-
-    /// Follows `path`, unless it is another name of something that is followed.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot be followed.
-    fn consider(&mut self, path: &Path, source: usize) -> Result<(), Trouble> {
-        if self.paths.contains_key(path) || self.is_rotated_form(path, source) {
-            return Ok(());
-        }
-        let literal = self.shared.sources.get(source).is_some_and(|source| {
-            source
-                .include
-                .iter()
-                .any(|pattern| pattern.literal() == Some(path))
-        });
-        match path.metadata() {
-            Ok(metadata) => {
-                use std::os::unix::fs::FileTypeExt;
-                let kind = metadata.file_type();
-                if !literal && !kind.is_file() && !kind.is_fifo() {
-                    return Ok(());
-                }
-                if let Some(Known::Open(owner)) = self.shared.registry.get(FileKey::of(&metadata)) {
-                    // A second name of a file, or the new name of one that was rotated in an unusual way.
-                    if let Some(owner) = self.trails.get_mut(*owner) {
-                        owner.adopt(path, &mut self.shared);
-                        enqueue(owner, &mut self.queue);
-                    }
-                    if !literal {
-                        return Ok(());
-                    }
-                }
-            }
-            Err(error) if is_absent(&error) && !literal => return Ok(()),
-            // Its directory may be listed and not entered.
-            Err(error) if !literal => return Err(Trouble::of(&error)),
-            Err(_) => {}
-        }
-        match self.follow(path, source) {
-            Some(_) => Ok(()),
-            None => Err(Trouble::TooManyFiles),
-        }
-    }
-
-    /// `path` is what rotation made of a path that is followed or about to be.
-    fn is_rotated_form(&self, path: &Path, source: usize) -> bool {
-        let Some(name) = path.file_name() else {
-            return false;
-        };
-        rotated::earlier_names(name).into_iter().any(|earlier| {
-            let earlier = path.with_file_name(
-                <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&earlier),
-            );
-            match self
-                .paths
-                .get(&earlier)
-                .and_then(|index| self.trails.get(*index))
-            {
-                Some(trail) => trail.seen || earlier.exists(),
-                None => earlier.is_file() && self.shared.means(source, &earlier),
-            }
-        })
-    }
-
-    /// Makes a trail for `path`. `None` if there are too many.
-    fn follow(&mut self, path: &Path, source: usize) -> Option<usize> {
-        if let Some(index) = self.paths.get(path) {
-            return Some(*index);
-        }
-        let spec = self.shared.sources.get(source)?;
-        let (captures, read_from) = (spec.means(path)?, spec.read_from);
-        let index = match self.trails.len() < self.shared.options.files_max {
-            true => Some(self.trails.len()),
-            false if self.full => None,
-            // Paths whose files are gone and finished make room.
-            false => self
-                .trails
-                .iter()
-                .position(|trail| trail.streams.is_empty() && !trail.info.path.exists()),
-        };
-        self.full = index.is_none();
-        let index = index?;
-        let trail = Trail::new(
-            index,
-            FileInfo {
-                source,
-                path: path.to_owned(),
-                captures,
-            },
-            read_from,
-        );
-        match self.trails.get_mut(index) {
-            Some(old) => {
-                self.paths.remove(&old.info.path);
-                self.targets.retain(|_, owner| *owner != index);
-                self.shared.registry.forget_trail(index);
-                *old = trail;
-            }
-            None => self.trails.push(trail),
-        }
-        self.paths.insert(path.to_owned(), index);
-        self.watch.watch_file(path);
-        if let Some(trail) = self.trails.get_mut(index) {
-            enqueue(trail, &mut self.queue);
-        }
-        Some(index)
-    }
-
-    /// Closes quiet files until there are no more open ones than allowed, least recently written first (roughly: a
-    /// clock hand goes round, and spares what has something to read).
-    fn close_quiet(&mut self) {
-        let open = self
-            .trails
-            .iter()
-            .flat_map(|trail| &trail.streams)
-            .filter(|stream| stream.is_open())
-            .count();
-        let mut excess = open.saturating_sub(self.shared.options.open_files_max);
-        for _ in 0..self.trails.len() {
-            if excess == 0 {
-                break;
-            }
-            self.hand = (self.hand + 1) % self.trails.len();
-            let current = self
-                .trails
-                .get_mut(self.hand)
-                .and_then(|trail| trail.streams.last_mut());
-            if let Some(stream) = current
-                && stream.current
-                && !stream.ready
-                && matches!(stream.body, Body::Plain(_))
-            {
-                stream.body = Body::Closed;
-                excess -= 1;
-            }
-        }
-    }
-}
-
-fn enqueue(trail: &mut Trail, queue: &mut VecDeque<usize>) {
-    if !trail.queued {
-        trail.queued = true;
-        queue.push_back(trail.index);
     }
 }

@@ -4,16 +4,53 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::identity::{FileKey, Fingerprint, Mark};
+use super::identity::{FileKey, ReadPosition};
+
+/// The format that is written. Format 1 knew a file by its first and its last KiB.
+const FORMAT: u32 = 2;
 
 /// How far every file was read, at one instant.
 ///
 /// Taken by [`Tail::positions`](super::Tail::positions), given back to [`Tail::new`](super::Tail::new) by the next
 /// process. Plain data; the order of the files of one path is the order of their age, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Positions {
+    /// The format in which this was stored. Up to 2 is read; 2 is written.
+    #[serde(
+        default = "format_1",
+        serialize_with = "format_written",
+        deserialize_with = "format_read"
+    )]
+    pub format: u32,
     /// The files. More than one may have the same path: its rotated generations.
     pub files: Vec<Position>,
+}
+
+impl Default for Positions {
+    fn default() -> Self {
+        Positions {
+            format: FORMAT,
+            files: Vec::new(),
+        }
+    }
+}
+
+fn format_1() -> u32 {
+    1
+}
+
+fn format_written<S: serde::Serializer>(_: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u32(FORMAT)
+}
+
+fn format_read<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let format = u32::deserialize(deserializer)?;
+    match format <= FORMAT {
+        true => Ok(format),
+        false => Err(serde::de::Error::custom(format!(
+            "positions of format {format}; this version reads up to {FORMAT}"
+        ))),
+    }
 }
 
 /// How far one file was read.
@@ -29,22 +66,24 @@ pub struct Position {
         skip_serializing_if = "Option::is_none"
     )]
     pub target: Option<PathBuf>,
-    /// Device and inode.
+    /// Device and inode: where to look first.
     #[serde(flatten)]
     pub key: FileKey,
+    /// When that inode was made, in nanoseconds since 1970, where the file system keeps that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born_ns: Option<i64>,
     /// Where the next process has to go on, in bytes: the end of the last whole line that was handed on.
     pub offset: u64,
-    /// How far the file was read, in bytes; `seam` ends here.
-    pub read: u64,
-    /// The first bytes of the file.
-    pub head: Fingerprint,
-    /// The last bytes before `read`.
-    pub seam: Fingerprint,
+    /// How far the content is known, and how to recognise it.
+    #[serde(flatten)]
+    pub read: ReadPosition,
     /// The size that the file was last known to have, in bytes.
     pub size: u64,
-    /// When the file was last seen at its path: the time of its last change then, in nanoseconds since 1970. Files that
-    /// follow it were written at that time or later.
+    /// When the file was last seen at its path: the time of its last change then, in nanoseconds since 1970.
     pub modified_ns: i64,
+    /// When its first line was received, in seconds since 1970, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_time: Option<i64>,
     /// What was going on with the file.
     pub state: PositionState,
 }
@@ -59,19 +98,10 @@ pub enum PositionState {
     Draining,
     /// It was rotated away and finished. Kept so that it is recognised and not read again.
     Done,
-    /// It was rotated before it was ever read, when its path was seen for the first time; not to be read. Nothing is
-    /// known of its bytes; recognised by key, size and time.
+    /// It is a copy of what was read, or is being read, from another file.
+    Copy,
+    /// It is not to be read: it was rotated before its path was seen for the first time, or is older than what was read.
     History,
-}
-
-impl Position {
-    pub(super) fn mark(&self) -> Mark {
-        Mark {
-            offset: self.read,
-            head: self.head,
-            seam: self.seam,
-        }
-    }
 }
 
 /// Paths are bytes; a text if they are UTF-8, which they nearly always are, otherwise a list of numbers.

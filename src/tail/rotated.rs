@@ -1,5 +1,6 @@
 //! Names that rotation gives: `messages.1`, `messages-20260101.gz`, `app-20260101.log`, and how old each is.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -60,23 +61,43 @@ fn without_stamp(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The files beside `path` that may be rotated forms of it, in no order.
-pub(super) fn siblings(path: &Path) -> Vec<PathBuf> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Vec::new();
-    };
-    let Ok(entries) = directory.read_dir() else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter(|entry| {
-            earlier_names(&entry.file_name())
-                .iter()
-                .any(|earlier| earlier == name.as_bytes())
-        })
-        .map(|entry| entry.path())
-        .collect()
+/// What lies in directories, by the name that it may have had before it was rotated. Each directory is listed once for all
+/// of its files.
+#[derive(Debug, Default)]
+pub(super) struct Listings {
+    directories: HashMap<PathBuf, HashMap<Vec<u8>, Vec<PathBuf>>>,
+}
+
+impl Listings {
+    /// What is asked next is listed anew.
+    pub(super) fn clear(&mut self) {
+        self.directories.clear();
+    }
+
+    /// The files beside `path` that may be rotated forms of it, in no order.
+    pub(super) fn rotated(&mut self, path: &Path) -> &[PathBuf] {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return &[];
+        };
+        if !self.directories.contains_key(directory) {
+            self.directories
+                .insert(directory.to_owned(), list(directory));
+        }
+        let forms = self.directories.get(directory);
+        forms
+            .and_then(|forms| forms.get(name.as_bytes()))
+            .map_or(&[], Vec::as_slice)
+    }
+}
+
+fn list(directory: &Path) -> HashMap<Vec<u8>, Vec<PathBuf>> {
+    let mut forms: HashMap<Vec<u8>, Vec<PathBuf>> = HashMap::new();
+    for entry in directory.read_dir().into_iter().flatten().flatten() {
+        for earlier in earlier_names(&entry.file_name()) {
+            forms.entry(earlier).or_default().push(entry.path());
+        }
+    }
+    forms
 }
 
 /// Orders rotated forms of one name by what the name says, oldest first: higher numbers are older, later dates younger.

@@ -90,6 +90,7 @@ fn exporter_itself() -> Vec<Row> {
         &own.bytes_read,
         &own.rotations,
         &own.truncations,
+        &own.old_archives,
     ] {
         by_source.get(["messages"]);
     }

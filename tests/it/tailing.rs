@@ -258,10 +258,17 @@ fn doubtful() {
     scene.lines = 1;
     scene.bytes = 8;
     scene.read();
-    // By a tool that copies, forgets the time, and removes the original; or two that say the same.
+    // What it is compressed to lies beside it, and neither is known to be the other.
     std::thread::sleep(Duration::from_millis(20));
-    fs::copy(scene.path("messages"), scene.path("messages.1")).expect("a copy");
-    fs::remove_file(scene.path("messages")).expect("it can be removed");
+    let compressed = compress(&scene.path("messages"));
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    scene.rename("messages", "messages.2");
+    fs::write(scene.path("messages.1.gz"), compressed).expect("it can be written");
+    let archive = fs::File::options()
+        .append(true)
+        .open(scene.path("messages.1.gz"));
+    archive.expect("it").set_modified(old).expect("a time");
+    fs::remove_file(scene.path("messages.2")).expect("it can be removed");
     scene.write("two\n");
     scene.check(1, 0, &[("doubtful", 8)], &[]);
 }

@@ -1,0 +1,224 @@
+//! Which paths are followed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::followed_path::FollowedPath;
+use super::identity::FileKey;
+use super::pattern::Found;
+use super::registry::Known;
+use super::schedule::enqueue;
+use super::{Event, FileInfo, Positions, Sink, Tail, Trouble, VANISHED_MAX, is_absent, rotated};
+
+impl Tail {
+    pub(super) fn restore(&mut self, positions: Positions) {
+        let format = positions.format;
+        let mut files = positions.files;
+        // A stable sort: the files of one path keep their order.
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        for positions in files.chunk_by(|a, b| a.path == b.path) {
+            let Some(path) = positions.first().map(|position| position.path.as_path()) else {
+                continue;
+            };
+            let source = self
+                .shared
+                .sources
+                .iter()
+                .position(|source| source.means(path).is_some());
+            match source.and_then(|source| self.follow(path, source)) {
+                Some(index) => {
+                    if let Some(path) = self.followed.get_mut(index) {
+                        path.restore(positions, format, &mut self.shared);
+                    }
+                }
+                None => self.parked.extend_from_slice(positions),
+            }
+        }
+        self.parked.truncate(VANISHED_MAX);
+    }
+
+    /// Searches the directories for files that are meant and not yet followed, and watches the directories.
+    pub(super) fn search(&mut self, sink: &mut impl Sink) {
+        let mut directories = HashSet::new();
+        let mut found = Vec::new();
+        let mut left_out = Vec::new();
+        for (index, source) in self.shared.sources.iter().enumerate() {
+            for pattern in &source.include {
+                if let Some(path) = pattern.literal()
+                    && source.means(path).is_some()
+                {
+                    found.push((path.to_owned(), index));
+                }
+                let paths = &self.paths;
+                pattern.walk(|what| match what {
+                    Found::File(path) => {
+                        if !paths.contains_key(path) && source.means(path).is_some() {
+                            found.push((path.to_owned(), index));
+                        }
+                    }
+                    Found::Directory(directory) => {
+                        if !directories.contains(directory) {
+                            directories.insert(directory.to_owned());
+                        }
+                    }
+                    Found::Unreadable(path, error) => {
+                        if !paths.contains_key(path) && !source.is_not_missed(path) {
+                            left_out.push(((index, path.to_owned()), Trouble::of(error)));
+                        }
+                    }
+                });
+            }
+        }
+        for target in self.targets.keys() {
+            directories.extend(target.parent().map(Path::to_owned));
+        }
+        // A path is shorter than its rotated forms, so that it is followed before they are met.
+        found.sort_by(|(a, _), (b, _)| (a.as_os_str().len(), a).cmp(&(b.as_os_str().len(), b)));
+        self.full = false;
+        for (path, source) in found {
+            if let Err(trouble) = self.consider(&path, source) {
+                left_out.push(((source, path), trouble));
+            }
+        }
+        left_out.truncate(self.shared.options.files_max);
+        self.tell_left_out(left_out.into_iter().collect(), sink);
+        let files = self.followed.iter().map(|path| path.info.path.as_path());
+        match self.watch.watch(&directories, files) {
+            Ok(true) => {
+                // What came into those directories before they were watched was not told to us.
+                self.search = true;
+                self.mark_all();
+            }
+            Ok(false) => {}
+            Err(error) => self.fall_back(&error),
+        }
+    }
+
+    /// Takes note of what this search has left out, and tells what is new of it.
+    fn tell_left_out(
+        &mut self,
+        left_out: BTreeMap<(usize, PathBuf), Trouble>,
+        sink: &mut impl Sink,
+    ) {
+        let before = std::mem::replace(&mut self.left_out, left_out);
+        let mut full = before
+            .values()
+            .any(|trouble| *trouble == Trouble::TooManyFiles);
+        for (what, trouble) in &self.left_out {
+            let told = match trouble {
+                Trouble::TooManyFiles => std::mem::replace(&mut full, true),
+                _ => before.get(what) == Some(trouble),
+            };
+            if !told {
+                let info = FileInfo::left_out(what.0, &what.1);
+                sink.event(&info, Event::Unreadable(*trouble));
+            }
+        }
+    }
+
+    /// Follows `path`, unless it is another name of something that is followed.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be followed.
+    fn consider(&mut self, path: &Path, source: usize) -> Result<(), Trouble> {
+        if self.paths.contains_key(path) || self.is_rotated_form(path, source) {
+            return Ok(());
+        }
+        let literal = self.shared.sources.get(source).is_some_and(|source| {
+            source
+                .include
+                .iter()
+                .any(|pattern| pattern.literal() == Some(path))
+        });
+        match path.metadata() {
+            Ok(metadata) => {
+                use std::os::unix::fs::FileTypeExt;
+                let kind = metadata.file_type();
+                if !literal && !kind.is_file() && !kind.is_fifo() {
+                    return Ok(());
+                }
+                if let Some(Known::Open(owner)) = self.shared.registry.get(FileKey::of(&metadata)) {
+                    // A second name of a file, or the new name of one that was rotated in an unusual way.
+                    if let Some(owner) = self.followed.get_mut(*owner) {
+                        owner.adopt(path, &mut self.shared);
+                        enqueue(owner, &mut self.queue);
+                    }
+                    if !literal {
+                        return Ok(());
+                    }
+                }
+            }
+            Err(error) if is_absent(&error) && !literal => return Ok(()),
+            // Its directory may be listed and not entered.
+            Err(error) if !literal => return Err(Trouble::of(&error)),
+            Err(_) => {}
+        }
+        match self.follow(path, source) {
+            Some(_) => Ok(()),
+            None => Err(Trouble::TooManyFiles),
+        }
+    }
+
+    /// `path` is what rotation made of a path that is followed or about to be.
+    fn is_rotated_form(&self, path: &Path, source: usize) -> bool {
+        let Some(name) = path.file_name() else {
+            return false;
+        };
+        rotated::earlier_names(name).into_iter().any(|earlier| {
+            let earlier = path.with_file_name(
+                <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&earlier),
+            );
+            match self
+                .paths
+                .get(&earlier)
+                .and_then(|index| self.followed.get(*index))
+            {
+                Some(path) => path.seen || earlier.exists(),
+                None => earlier.is_file() && self.shared.means(source, &earlier),
+            }
+        })
+    }
+
+    /// Follows `path` from now on. `None` if there are too many.
+    fn follow(&mut self, path: &Path, source: usize) -> Option<usize> {
+        if let Some(index) = self.paths.get(path) {
+            return Some(*index);
+        }
+        let spec = self.shared.sources.get(source)?;
+        let (captures, read_from) = (spec.means(path)?, spec.read_from);
+        let index = match self.followed.len() < self.shared.options.files_max {
+            true => Some(self.followed.len()),
+            false if self.full => None,
+            // Paths whose files are gone and finished make room.
+            false => self
+                .followed
+                .iter()
+                .position(|path| path.generations.is_empty() && !path.info.path.exists()),
+        };
+        self.full = index.is_none();
+        let index = index?;
+        let info = FileInfo {
+            source,
+            path: path.to_owned(),
+            captures,
+        };
+        let followed = FollowedPath::new(index, Arc::new(info), read_from);
+        match self.followed.get_mut(index) {
+            Some(old) => {
+                self.paths.remove(&old.info.path);
+                self.targets.retain(|_, owner| *owner != index);
+                self.shared.registry.forget_path(index);
+                *old = followed;
+            }
+            None => self.followed.push(followed),
+        }
+        self.paths.insert(path.to_owned(), index);
+        self.watch.watch_file(path);
+        if let Some(followed) = self.followed.get_mut(index) {
+            enqueue(followed, &mut self.queue);
+        }
+        Some(index)
+    }
+}

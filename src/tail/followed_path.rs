@@ -1,0 +1,686 @@
+//! One followed path over time: the file that is there now, and those that were there before it and are not finished.
+//!
+//! A restart is nothing special here. A file that a former process was reading is a generation without a descriptor, as is
+//! one that was closed to save descriptors and one whose content was truncated away. What a file is, is decided by its
+//! content, see [`identity`](super::identity); what lies beside the path is the matter of [`rotation`](super::rotation).
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::content::{Depth, Opened};
+use super::generation::{Content, Generation, Outcome, open_fifo};
+use super::identity::{CHAIN_BYTES, Comparison, FileKey, ReadPosition, modified_ns};
+use super::positions::{Position, PositionState};
+use super::registry::{Archive, ArchiveKind, Known};
+use super::{
+    End, Event, FileId, FileInfo, FileState, LostReason, ReadFrom, Shared, Sink, Trouble, is_absent,
+};
+
+/// Rotated files of one path that are kept open for late writers. Beyond, the oldest are finished early.
+const DRAINING_MAX: usize = 64;
+
+/// The longest that the clock of a file system stands still, in nanoseconds, and more.
+const TICK_NS: i64 = 100_000_000;
+
+/// What stands in a position for the file of a generation that has none: it was truncated, and its copy is not found yet.
+const NO_FILE: FileKey = FileKey { dev: 0, ino: 0 };
+
+/// A followed path.
+#[derive(Debug)]
+pub(super) struct FollowedPath {
+    /// Its place in the tail's list.
+    pub index: usize,
+    pub info: Arc<FileInfo>,
+    /// The files, oldest first; the current one, if there is one, is the last.
+    pub generations: Vec<Generation>,
+    /// Files that need no more reading, in the order in which they were finished; the [registry](super::registry) has
+    /// the rest.
+    pub archives: VecDeque<FileKey>,
+    /// Files that a former process finished and that this one has not met.
+    pub unplaced: Vec<Archive>,
+    /// Where the path really leads, if it or its directory is a symbolic link.
+    pub target: Option<PathBuf>,
+    /// The path has to be looked at before anything is read.
+    pub look: bool,
+    /// What lies beside the path has to be looked at before anything is read.
+    pub unresolved: bool,
+    /// It stands in the queue.
+    pub queued: bool,
+    /// What was last reported to be wrong with the path.
+    pub trouble: Option<Trouble>,
+    /// A file was here before, in this process or an earlier one.
+    pub seen: bool,
+    /// What lies beside the path was there before it was followed, but for what came since this time.
+    pub first_sight: Option<Option<i64>>,
+    /// What lies beside the path has to be looked at again once every path was looked at.
+    pub pending: bool,
+    /// Its first file is not on disk yet; nothing is read before it is.
+    pub unsaved: bool,
+    /// The path leads to a file that another path follows.
+    alias: Option<FileKey>,
+    /// Where to begin with a file that was never seen.
+    pub read_from: ReadFrom,
+    /// The path was looked at while there was nothing: what is rotated from then on came in between.
+    awaited: bool,
+    /// When the directories of the path had last changed when they were last searched, if a later change would show.
+    searched_ns: Option<Vec<i64>>,
+    /// Files that were told to be doubtful.
+    pub doubted: VecDeque<FileKey>,
+    /// Rotated files that cannot be read now, and their size in bytes.
+    pub unreadable: Vec<(PathBuf, u64)>,
+    /// Some finished files were forgotten, or were never known by content: what is unknown and was last changed before
+    /// the latest current file was is taken for one of them.
+    pub by_time: bool,
+    /// When the latest current file had been changed, when it was last seen at the path.
+    pub modified_ns: i64,
+}
+
+impl FollowedPath {
+    pub(super) fn new(index: usize, info: Arc<FileInfo>, read_from: ReadFrom) -> FollowedPath {
+        FollowedPath {
+            index,
+            info,
+            generations: Vec::new(),
+            archives: VecDeque::new(),
+            unplaced: Vec::new(),
+            target: None,
+            look: true,
+            unresolved: false,
+            queued: false,
+            trouble: None,
+            seen: false,
+            first_sight: None,
+            pending: false,
+            unsaved: false,
+            alias: None,
+            read_from,
+            awaited: false,
+            searched_ns: None,
+            doubted: VecDeque::new(),
+            unreadable: Vec::new(),
+            by_time: false,
+            modified_ns: i64::MIN,
+        }
+    }
+
+    /// Takes up what a former process left, oldest file first.
+    pub(super) fn restore(&mut self, positions: &[Position], format: u32, shared: &mut Shared) {
+        self.seen = true;
+        self.by_time = format < 2;
+        for position in positions {
+            match position.state {
+                PositionState::Current | PositionState::Draining => {
+                    self.modified_ns = self.modified_ns.max(position.modified_ns);
+                    self.target.clone_from(&position.target);
+                    let mut generation =
+                        Generation::new(shared.next_id(), Some(position.key), Content::Closed);
+                    generation.born_ns = position.born_ns;
+                    generation.position.clone_from(&position.read);
+                    generation.resume_at =
+                        Some(position.offset).filter(|at| *at < position.read.offset());
+                    generation.size = position.size;
+                    generation.modified_ns = position.modified_ns;
+                    generation.first_time = position.first_time;
+                    generation.target.clone_from(&position.target);
+                    generation.current = false;
+                    if position.key == NO_FILE {
+                        generation.lose_file();
+                        generation.cut = Some(LostReason::Truncated);
+                    }
+                    self.generations.push(generation);
+                }
+                PositionState::Done | PositionState::Copy | PositionState::History => {
+                    self.unplaced.push(Archive {
+                        key: position.key,
+                        position: position.read.clone(),
+                        size: position.size,
+                        modified_ns: position.modified_ns,
+                        first_time: position.first_time,
+                        kind: match position.state {
+                            PositionState::History => ArchiveKind::History,
+                            PositionState::Copy => ArchiveKind::Copy,
+                            _ => ArchiveKind::Read,
+                        },
+                    })
+                }
+            }
+        }
+    }
+
+    pub(super) fn current(&self) -> Option<&Generation> {
+        self.generations
+            .last()
+            .filter(|generation| generation.current)
+    }
+
+    pub(super) fn current_mut(&mut self) -> Option<&mut Generation> {
+        self.generations
+            .last_mut()
+            .filter(|generation| generation.current)
+    }
+
+    /// Some file was rotated away and is not finished.
+    pub(super) fn is_draining(&self) -> bool {
+        self.generations
+            .iter()
+            .any(|generation| !generation.current && generation.is_open())
+    }
+
+    /// Something may be readable.
+    pub(super) fn is_ready(&self) -> bool {
+        let is_ready = |generation: &Generation| {
+            generation.ready && (generation.is_open() || generation.current)
+        };
+        self.look || self.unresolved || self.generations.iter().any(is_ready)
+    }
+
+    /// Some file was rotated away, or truncated, and is not found.
+    fn has_lost_sight(&self) -> bool {
+        let is_lost = |generation: &Generation| !generation.current && !generation.is_open();
+        self.generations.iter().any(is_lost) || !self.unreadable.is_empty()
+    }
+
+    /// Sees what is at the path now.
+    pub(super) fn look(
+        &mut self,
+        others: &mut [FollowedPath],
+        shared: &mut Shared,
+        sink: &mut impl Sink,
+    ) {
+        self.look = false;
+        if self.info.is_standard_input() {
+            if !self.seen {
+                self.seen = true;
+                shared.pipes = true;
+                let content = Content::StandardInput;
+                let generation = Generation::new(shared.next_id(), None, content);
+                self.generations.push(generation);
+            }
+            return;
+        }
+        let metadata = match self.info.path.metadata() {
+            Ok(metadata) => metadata,
+            Err(error) if is_absent(&error) => {
+                self.trouble = None;
+                self.retire_current();
+                if !self.seen && !std::mem::replace(&mut self.awaited, true) {
+                    self.first_sight = Some(Some(now_ns()));
+                    self.unresolved = true;
+                    self.modified_ns = now_ns().saturating_sub(TICK_NS);
+                } else {
+                    self.unresolved |= self.has_lost_sight() || self.directories_changed();
+                }
+                return;
+            }
+            Err(error) => return self.report(Trouble::of(&error), sink),
+        };
+        self.unresolved |= !self.unreadable.is_empty();
+        if std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type()) {
+            if !self.current().is_some_and(Generation::is_pipe) {
+                match open_fifo(&self.info.path) {
+                    Ok(content) => {
+                        self.retire_current();
+                        self.trouble = None;
+                        shared.pipes = true;
+                        let generation = Generation::new(shared.next_id(), None, content);
+                        self.generations.push(generation);
+                    }
+                    Err(error) => self.report(Trouble::of(&error), sink),
+                }
+            }
+            return;
+        }
+        let key = FileKey::of(&metadata);
+        if self.alias == Some(key)
+            && matches!(shared.registry.get(key), Some(Known::Open(path)) if *path != self.index)
+        {
+            return;
+        }
+        self.alias = None;
+        if let Some(current) = self.current_mut()
+            && current.key == Some(key)
+        {
+            let modified_ns = modified_ns(&metadata);
+            let changed =
+                metadata.len() != current.next_offset() || modified_ns != current.looked_ns;
+            current.looked_size = metadata.len();
+            current.looked_ns = modified_ns;
+            current.ready |= changed;
+            let known = current.is_open() || !changed;
+            if known {
+                return;
+            }
+        }
+        if let Some(Known::Done(_, archive)) = shared.registry.get(key)
+            && archive.kind == ArchiveKind::Read
+            && archive.is_unchanged(metadata.len(), modified_ns(&metadata))
+        {
+            // Read to its end under this or another name.
+            self.retire_current();
+            return;
+        }
+        match Opened::open(&self.info.path) {
+            Ok(opened) => {
+                self.trouble = None;
+                let real = self.info.path.canonicalize().ok();
+                self.target = real.filter(|real| *real != self.info.path);
+                if let Err(error) = self.arrive(opened, others, shared, sink) {
+                    self.report(Trouble::of(&error), sink);
+                }
+            }
+            // It went between the two calls; the next look sees what came.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.look = true,
+            Err(error) => self.report(Trouble::of(&error), sink),
+        }
+    }
+
+    /// Some name came or went beside the path since this was last asked, as far as one can tell: where nothing is at the
+    /// path, a file may have come and been rotated between two looks.
+    fn directories_changed(&mut self) -> bool {
+        let directories = [Some(&self.info.path), self.target.as_ref()].map(|path| path?.parent());
+        let changed_ns: Vec<i64> = directories
+            .into_iter()
+            .flatten()
+            .filter_map(|directory| directory.metadata().ok())
+            .map(|metadata| modified_ns(&metadata))
+            .collect();
+        let changed = self.searched_ns.as_ref() != Some(&changed_ns);
+        let now_ns = now_ns();
+        // The file system's clock ticks: what happens in the same tick leaves the same time.
+        let settled = |changed_ns: &i64| changed_ns.saturating_add(TICK_NS) < now_ns;
+        self.searched_ns = Some(changed_ns).filter(|changed| changed.iter().all(settled));
+        changed
+    }
+
+    /// Another path of the same files leads to a file that this path has lost sight of.
+    pub(super) fn adopt(&mut self, path: &Path, shared: &mut Shared) {
+        let Ok(opened) = Opened::open(path) else {
+            return;
+        };
+        let lost = self
+            .generations
+            .iter_mut()
+            .find(|generation| generation.key == Some(opened.key) && !generation.is_open());
+        if let Some(generation) = lost
+            && matches!(
+                opened.compare(&generation.position, Depth::Seam),
+                Ok(Comparison::Continues)
+            )
+            && generation.attach(&opened).is_ok()
+        {
+            shared.opened += 1;
+        }
+    }
+
+    pub(super) fn report(&mut self, trouble: Trouble, sink: &mut impl Sink) {
+        if self.trouble != Some(trouble) {
+            self.trouble = Some(trouble);
+            sink.event(&self.info, Event::Unreadable(trouble));
+        }
+    }
+
+    pub(super) fn retire_current(&mut self) {
+        self.alias = None;
+        if let Some(current) = self.current_mut() {
+            current.current = false;
+            current.ready = true;
+        }
+    }
+
+    /// The generation of this path that `opened` continues.
+    fn find(
+        &self,
+        opened: &Opened,
+        beginning: &ReadPosition,
+        shared: &mut Shared,
+    ) -> io::Result<Option<usize>> {
+        let fits = |generation: &Generation| generation.is_in(opened.key, opened.born_ns);
+        for (at, generation) in self.generations.iter().enumerate() {
+            if fits(generation)
+                && (generation.is_open()
+                    || opened.compare(&generation.position, Depth::Seam)? == Comparison::Continues)
+            {
+                return Ok(Some(at));
+            }
+        }
+        let mut found = None;
+        for (at, generation) in self.generations.iter().enumerate() {
+            if !fits(generation)
+                && (!generation.is_open() || generation.is_replaced_by(opened, beginning))
+                && !generation.position.is_empty()
+                && generation.position.may_agree(beginning)
+                && opened.compare(&generation.position, Depth::Whole)? == Comparison::Continues
+                && !self.lies_beside(generation, shared)
+            {
+                found = Some(at);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A new file, or one from elsewhere, is at the path.
+    fn arrive(
+        &mut self,
+        opened: Opened,
+        others: &mut [FollowedPath],
+        shared: &mut Shared,
+        sink: &mut impl Sink,
+    ) -> io::Result<()> {
+        shared.opened += 1;
+        let key = opened.key;
+        let beginning = opened.beginning()?;
+        if let Some(at) = self.find(&opened, &beginning, shared)?
+            && let Some(generation) = self.generations.get_mut(at)
+        {
+            if generation.key != Some(key) || !generation.is_open() {
+                let old = generation.key.filter(|old| *old != key);
+                generation.attach(&opened)?;
+                shared.registry.open(key, self.index);
+                if let Some(old) = old {
+                    self.close(old, shared);
+                }
+            }
+            if self.generations.get(at).is_some_and(|g| !g.current) {
+                let generation = self.generations.remove(at);
+                // Between what was there before and the file that is there now may be others.
+                self.make_current(generation, &opened);
+            }
+            return Ok(());
+        }
+        let mut event = Event::Rotated;
+        let fits = |generation: &&mut Generation| generation.key == Some(key);
+        if let Some(generation) = self.generations.iter_mut().find(fits) {
+            // The inode has another content: it was truncated, or given to another file.
+            let is_same = generation.is_in(key, opened.born_ns);
+            generation.lose_file();
+            if is_same {
+                generation.cut = Some(LostReason::Truncated);
+                event = Event::Truncated;
+            }
+        }
+        if matches!(shared.registry.get(key), Some(Known::Open(path)) if *path != self.index) {
+            self.retire_current();
+            self.alias = Some(key);
+            return Ok(());
+        }
+        let was_seen = std::mem::replace(&mut self.seen, true);
+        if let Some(mut generation) = self.claim(&opened, &beginning, others, shared)? {
+            generation.attach(&opened)?;
+            shared.registry.open(key, self.index);
+            self.make_current(generation, &opened);
+        } else {
+            let archive = match shared.registry.get(key) {
+                Some(Known::Done(_, archive)) => Some(archive.clone())
+                    .filter(|archive| !archive.position.is_empty())
+                    .filter(|archive| archive.is_continued_by(&opened, Depth::Seam)),
+                _ => None,
+            };
+            let archive = match archive {
+                Some(archive) => Some(archive),
+                None => self.claim_archive(&opened, &beginning, others, shared)?,
+            };
+            let is_first = !was_seen && shared.starting && self.read_from == ReadFrom::End;
+            let mut generation = Generation::new(shared.next_id(), Some(key), opened.content()?);
+            if let Some(archive) = archive {
+                generation.position = archive.position;
+                generation.first_time = archive.first_time;
+                generation.attach(&opened)?;
+                self.reopen(&opened, shared);
+            } else {
+                generation.first_time = shared.first_time(self.info.source, &opened);
+                generation.discover(&opened, beginning);
+                if is_first && !opened.is_compressed() {
+                    generation.position =
+                        opened.position_at(opened.end_of_last_line()?, CHAIN_BYTES)?;
+                    generation.resume_at = None;
+                }
+            }
+            shared.registry.open(key, self.index);
+            self.make_current(generation, &opened);
+        }
+        if was_seen {
+            sink.event(&self.info, event);
+        } else {
+            self.unsaved = shared.options.durable;
+            shared.unsaved |= self.unsaved;
+            if !self.awaited {
+                self.first_sight = Some(None);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_current(&mut self, mut generation: Generation, opened: &Opened) {
+        self.retire_current();
+        // Nothing is written to a compressed file; it is finished at its end.
+        generation.current = !opened.is_compressed();
+        generation.ready = true;
+        generation.quiet_since = None;
+        generation.cut = None;
+        generation.size = generation.size.max(opened.size);
+        generation.modified_ns = opened.modified_ns;
+        generation.looked_ns = opened.modified_ns;
+        generation.looked_size = opened.size;
+        generation.target.clone_from(&self.target);
+        self.generations.push(generation);
+        self.modified_ns = opened.modified_ns;
+        self.unresolved = true;
+    }
+
+    /// Reads one chunk, of the oldest file that has one. Returns its length in bytes, 0 if there is nothing to read.
+    pub(super) fn read(
+        &mut self,
+        now: Instant,
+        shared: &mut Shared,
+        sink: &mut impl Sink,
+    ) -> usize {
+        if self.unsaved || self.unresolved {
+            return 0;
+        }
+        let mut at = 0;
+        while let Some(generation) = self.generations.get_mut(at) {
+            if !generation.ready {
+                at += 1;
+                continue;
+            }
+            let outcome = generation.read(&mut shared.chunk.buffer);
+            if generation.current && matches!(outcome, Outcome::Bytes { .. } | Outcome::Quiet) {
+                // What was read before is still there, so it was when the path was looked at.
+                generation.modified_ns = generation.modified_ns.max(generation.looked_ns);
+                generation.size = generation.size.max(generation.looked_size);
+                self.modified_ns = self.modified_ns.max(generation.modified_ns);
+            }
+            match outcome {
+                Outcome::Bytes { range, more } => {
+                    let len = range.len();
+                    // A copy is finished as soon as its end is seen.
+                    generation.ready = more || generation.cut.is_some();
+                    generation.quiet_since = None;
+                    generation.size = generation.size.max(generation.position.offset());
+                    if len == 0 {
+                        continue;
+                    }
+                    if matches!(self.trouble, Some(Trouble::Io(_))) {
+                        self.trouble = None;
+                    }
+                    let chunk = &mut shared.chunk;
+                    chunk.range = range;
+                    if !generation.announced {
+                        generation.announced = true;
+                        sink.opened(generation.id, &self.info);
+                    }
+                    sink.bytes(generation.id, chunk);
+                    return len;
+                }
+                Outcome::Quiet => {
+                    generation.ready = generation.is_searching();
+                    let open = generation.is_open();
+                    let since = *generation.quiet_since.get_or_insert(now);
+                    let current = generation.current;
+                    let grace_over =
+                        now.saturating_duration_since(since) >= shared.options.drain_grace;
+                    let over = generation.cut.is_some()
+                        || grace_over
+                        || self.generations.len() - at > DRAINING_MAX;
+                    if current && !open {
+                        // Closed to save a descriptor, and written since.
+                        self.look = true;
+                    }
+                    if !current && open && over {
+                        self.finish(at, shared, sink);
+                    } else {
+                        at += 1;
+                    }
+                }
+                Outcome::End => self.finish(at, shared, sink),
+                Outcome::Truncated => {
+                    self.split_truncated(shared, sink);
+                    self.unresolved = true;
+                    return 0;
+                }
+                Outcome::Failed(error) => {
+                    generation.ready = false;
+                    if matches!(generation.content, Content::Gzip(_)) {
+                        // If the file ends too early, nobody knows what is missing.
+                        let bytes = generation.stored_rest().max(1);
+                        let reason = LostReason::Damaged;
+                        sink.event(&self.info, Event::Lost { bytes, reason });
+                        generation.cut = Some(reason);
+                        self.finish(at, shared, sink);
+                    } else {
+                        self.report(Trouble::of(&error), sink);
+                        at += 1;
+                    }
+                }
+            }
+        }
+        0
+    }
+
+    /// On truncation, splits the generation in two: the old content (perhaps found in a copy) and the new.
+    pub(super) fn split_truncated(&mut self, shared: &mut Shared, sink: &mut impl Sink) {
+        let mut at = 0;
+        while let Some(old) = self.generations.get_mut(at) {
+            at += 1;
+            if !old.is_truncated() {
+                continue;
+            }
+            let content = std::mem::replace(&mut old.content, Content::Closed);
+            let mut new = Generation::new(shared.next_id(), old.key.take(), content);
+            new.current = old.current;
+            new.modified_ns = old.modified_ns;
+            new.born_ns = old.born_ns;
+            new.target.clone_from(&old.target);
+            old.current = false;
+            old.cut = Some(LostReason::Truncated);
+            self.generations.insert(at, new);
+            at += 1;
+            sink.event(&self.info, Event::Truncated);
+        }
+    }
+
+    /// Nothing more is expected of this file.
+    pub(super) fn finish(&mut self, at: usize, shared: &mut Shared, sink: &mut impl Sink) {
+        let generation = self.generations.remove(at);
+        if generation.announced {
+            let end = generation.cut.map_or(End::Whole, End::Cut);
+            sink.ended(generation.id, end);
+        }
+        if let Some(key) = generation.key {
+            let stored = generation.metadata();
+            let (size, modified_ns) = stored
+                .map_or((generation.size, generation.modified_ns), |m| {
+                    (m.len(), modified_ns(&m))
+                });
+            let archive = Archive {
+                key,
+                position: generation.position,
+                size,
+                modified_ns,
+                first_time: generation.first_time,
+                kind: ArchiveKind::Read,
+            };
+            self.remember(archive, shared);
+        }
+    }
+
+    /// What a checkpoint keeps of this path.
+    pub(super) fn positions(
+        &self,
+        shared: &Shared,
+        held_bytes: &impl Fn(FileId) -> u64,
+        into: &mut Vec<Position>,
+    ) {
+        let placed = self
+            .archives
+            .iter()
+            .filter_map(|key| shared.registry.archive(*key, self.index));
+        for archive in self.unplaced.iter().chain(placed) {
+            into.push(Position {
+                path: self.info.path.clone(),
+                target: None,
+                key: archive.key,
+                born_ns: None,
+                offset: archive.position.offset(),
+                read: archive.position.clone(),
+                size: archive.size,
+                modified_ns: archive.modified_ns,
+                first_time: archive.first_time,
+                state: match archive.kind {
+                    ArchiveKind::History => PositionState::History,
+                    ArchiveKind::Copy => PositionState::Copy,
+                    ArchiveKind::Read => PositionState::Done,
+                },
+            });
+        }
+        for generation in self.generations.iter().filter(|g| !g.is_pipe()) {
+            let key = generation.key.unwrap_or(NO_FILE);
+            let held = match generation.announced {
+                true => held_bytes(generation.id),
+                false => 0,
+            };
+            into.push(Position {
+                path: self.info.path.clone(),
+                target: generation.target.clone(),
+                key,
+                born_ns: generation.born_ns,
+                offset: generation.next_offset().saturating_sub(held),
+                read: generation.position.clone(),
+                size: generation.size,
+                modified_ns: generation.modified_ns,
+                first_time: generation.first_time,
+                state: match generation.current {
+                    true => PositionState::Current,
+                    false => PositionState::Draining,
+                },
+            });
+        }
+    }
+
+    /// Bytes that wait to be read, as stored.
+    pub(super) fn lag_bytes(&self) -> u64 {
+        let unreadable = self.unreadable.iter().map(|(_, size)| *size);
+        let waiting = self.generations.iter().map(Generation::lag_bytes);
+        waiting.chain(unreadable).sum()
+    }
+
+    /// For the status page.
+    pub(super) fn state(&self) -> FileState {
+        match (self.trouble, self.current(), self.alias) {
+            (Some(trouble), ..) => FileState::Unreadable(trouble),
+            (None, Some(_), _) => FileState::Following,
+            (None, None, Some(_)) => FileState::SameAsAnother,
+            (None, None, None) if self.generations.is_empty() => FileState::Absent,
+            (None, None, None) => FileState::Draining,
+        }
+    }
+}
+
+/// The clock that file systems stamp with, in nanoseconds since 1970.
+pub(super) fn now_ns() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_nanos().try_into().unwrap_or(i64::MAX))
+}

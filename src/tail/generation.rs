@@ -1,0 +1,561 @@
+//! One generation of a log: one file, read once from wherever one stands to its end, whatever its names are meanwhile.
+//!
+//! Every read of a plain file begins with the seam: the read itself proves that it goes on where the last one ended. A
+//! file that was truncated, or truncated and written anew past the old offset, is found out before a byte of it is taken
+//! for a continuation. It costs no call more.
+//!
+//! NUL bytes are what a file system shows where nobody has written: in a hole that a writer without `O_APPEND` leaves
+//! behind a truncation, in a file that was made larger in advance, over NFS until the data follows the size. At the end of
+//! a file they are not read until something follows them; at the beginning of a line they are skipped.
+
+use std::fs::{File, Metadata};
+use std::io::{self, BufReader, Read, Seek as _};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use flate2::read::MultiGzDecoder;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::LostReason;
+use super::content::{Depth, NONBLOCK, Opened, begins_with};
+use super::identity::{Comparison, FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, modified_ns};
+
+/// How much is handed on at a time at most, in bytes.
+pub(super) const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Room for one chunk and what is read again before it.
+pub(super) const BUFFER_BYTES: usize = CHUNK_BYTES + SEAM_BYTES_MAX;
+
+/// How many NUL bytes that are no hole are searched at a time for what follows them.
+const NUL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// One file (or pipe) on its way from its first byte to its last.
+#[derive(Debug)]
+pub(super) struct Generation {
+    /// The name under which the sink knows it.
+    pub id: super::FileId,
+    /// Device and inode where it was last seen; `None` once its content is gone from them, and only a copy can still have
+    /// it. A hint, unless it is open.
+    pub key: Option<FileKey>,
+    /// When that inode was made, in nanoseconds since 1970, where that is known.
+    pub born_ns: Option<i64>,
+    /// Where its bytes come from.
+    pub content: Content,
+    /// How far it is known.
+    pub position: ReadPosition,
+    /// Where to go on, if that is before the position: it was discovered and not read yet, or a former process read it
+    /// and held an unfinished line.
+    pub resume_at: Option<u64>,
+    /// The size that its content is known to have had, in bytes; never less than what was read.
+    pub size: u64,
+    /// The time of its last change when it was last seen at its path, with the content that was read from it.
+    pub modified_ns: i64,
+    /// The time of its last change when the path was last looked at. Nothing is known of its content then.
+    pub looked_ns: i64,
+    /// Its size then, in bytes.
+    pub looked_size: u64,
+    /// It is the file at the path; otherwise it was rotated away.
+    pub current: bool,
+    /// There may be something to read.
+    pub ready: bool,
+    /// Since when nothing was read from a file that was rotated away.
+    pub quiet_since: Option<Instant>,
+    /// The sink has heard of it.
+    pub announced: bool,
+    /// Why its end is not the end of its last line: its content was truncated away, or is damaged.
+    pub cut: Option<LostReason>,
+    /// Where its path led when it was the file there, if that was a symbolic link.
+    pub target: Option<PathBuf>,
+    /// When its first line was received, in seconds since 1970, if its lines are dated.
+    pub first_time: Option<i64>,
+    /// The next byte is the first of a line.
+    at_line_start: bool,
+    /// NUL bytes at the end of the file that are not read.
+    pub nul_bytes: u64,
+    /// How far they were searched for what follows them.
+    nul_searched: u64,
+}
+
+/// Where a generation's bytes come from.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Not open: to be found, or closed to save a descriptor.
+    Closed,
+    /// A plain file.
+    Plain(File),
+    /// A compressed file; it is finished when its end is reached.
+    Gzip(Box<Gzip>),
+    /// A FIFO, and where permitted a writer of our own, so that it never comes to an end.
+    Fifo { reader: File, _writer: Option<File> },
+    /// Standard input.
+    StandardInput,
+}
+
+/// A compressed file on its way.
+#[derive(Debug)]
+pub(super) struct Gzip {
+    pub decoder: MultiGzDecoder<BufReader<File>>,
+    /// The seam, since a decoder cannot go back.
+    pub seam: Vec<u8>,
+}
+
+/// What reading brought.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// These bytes of the buffer are the next ones (none, if what was read is a hole). `more`: very likely not the last.
+    Bytes { range: Range<usize>, more: bool },
+    /// Nothing new.
+    Quiet,
+    /// The end, and nothing can follow.
+    End,
+    /// The file no longer has what was read from it.
+    Truncated,
+    /// It cannot be read now.
+    Failed(io::Error),
+}
+
+impl Generation {
+    /// A generation at the beginning of `content`, current and ready.
+    pub(super) fn new(id: super::FileId, key: Option<FileKey>, content: Content) -> Generation {
+        Generation {
+            id,
+            key,
+            born_ns: None,
+            content,
+            position: ReadPosition::default(),
+            size: 0,
+            modified_ns: i64::MIN,
+            looked_ns: i64::MIN,
+            looked_size: 0,
+            current: true,
+            ready: true,
+            quiet_since: None,
+            resume_at: None,
+            announced: false,
+            cut: None,
+            target: None,
+            first_time: None,
+            at_line_start: true,
+            nul_bytes: 0,
+            nul_searched: 0,
+        }
+    }
+
+    /// Goes on from `opened`, which was found to continue this generation.
+    pub(super) fn attach(&mut self, opened: &Opened) -> io::Result<()> {
+        let (content, position) = opened.content_at(&self.position, self.next_offset())?;
+        (self.content, self.position) = (content, position);
+        let behind = |at: &u64| *at < self.position.offset;
+        self.resume_at = self.resume_at.filter(behind);
+        self.key = Some(opened.key);
+        self.born_ns = opened.born_ns;
+        self.size = self.size.max(self.position.offset);
+        self.ready = true;
+        self.quiet_since = None;
+        Ok(())
+    }
+
+    /// Takes note of what a new file says, before anything of it is handed on: so it is recognised if it is renamed
+    /// before it is read. (Nothing goes back in a compressed file.)
+    pub(super) fn discover(&mut self, opened: &Opened, beginning: ReadPosition) {
+        self.born_ns = opened.born_ns;
+        if !opened.is_compressed() && !beginning.is_empty() {
+            self.position = beginning;
+            self.resume_at = Some(0);
+        }
+    }
+
+    /// It is the inode in which this was last seen, by number and by the time when it was made.
+    pub(super) fn is_in(&self, key: FileKey, born_ns: Option<i64>) -> bool {
+        let is_other = self.born_ns.zip(born_ns).is_some_and(|(a, b)| a != b);
+        self.key == Some(key) && !is_other
+    }
+
+    /// Its file has another content.
+    pub(super) fn lose_file(&mut self) {
+        self.key = None;
+        self.content = Content::Closed;
+        self.current = false;
+    }
+
+    /// Where to go on: the last line border that is known of, if its bytes have to be read again.
+    pub(super) fn next_offset(&self) -> u64 {
+        self.resume_at.unwrap_or(self.position.offset)
+    }
+
+    /// Reads the next bytes into `buffer` ([`BUFFER_BYTES`] long). Never blocks on a pipe.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Outcome {
+        let mut outcome = self.read_any(buffer);
+        if let Outcome::Bytes { range, .. } = &mut outcome
+            && let Some(bytes) = buffer.get(range.clone())
+            && !bytes.is_empty()
+        {
+            if self.at_line_start {
+                range.start += bytes.iter().take_while(|byte| **byte == 0).count();
+            }
+            self.at_line_start = range.start == range.end || bytes.last() == Some(&b'\n');
+        }
+        outcome
+    }
+
+    fn read_any(&mut self, buffer: &mut [u8]) -> Outcome {
+        let result = match &mut self.content {
+            Content::Closed => return Outcome::Quiet,
+            Content::Plain(_) => {
+                let read = match self.resume_at {
+                    Some(at) => self.read_again(at, buffer),
+                    None => self.read_plain(buffer),
+                };
+                return read.unwrap_or_else(|error| match error.kind() {
+                    io::ErrorKind::Interrupted => Outcome::Quiet,
+                    _ => Outcome::Failed(error),
+                });
+            }
+            Content::Gzip(gzip) => return read_gzip(gzip, &mut self.position, buffer),
+            Content::Fifo { reader, .. } => match reader.read(buffer) {
+                // Every writer is gone; another may come.
+                Ok(0) => return Outcome::Quiet,
+                result => result,
+            },
+            Content::StandardInput => match is_readable(rustix::stdio::stdin()) {
+                true => match rustix::io::read(rustix::stdio::stdin(), &mut *buffer) {
+                    Ok(0) => return Outcome::End,
+                    result => result.map_err(io::Error::from),
+                },
+                false => return Outcome::Quiet,
+            },
+        };
+        match result {
+            Ok(len) => {
+                self.position.offset += len as u64;
+                Outcome::Bytes {
+                    range: 0..len,
+                    more: len == buffer.len(),
+                }
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Outcome::Quiet
+            }
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    /// Hands on what is known already and was not handed on by this process.
+    fn read_again(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<Outcome> {
+        let Content::Plain(file) = &self.content else {
+            return Ok(Outcome::Quiet);
+        };
+        let len = usize::try_from(self.position.offset - at).unwrap_or(buffer.len());
+        let Some(run) = buffer.get_mut(..len.min(CHUNK_BYTES)) else {
+            return Ok(Outcome::Quiet);
+        };
+        let len = file.read_at(run, at)?;
+        // If the seam is still there now, so was all before it.
+        if len == 0 || self.is_truncated() {
+            return Ok(Outcome::Truncated);
+        }
+        let next = at + len as u64;
+        self.resume_at = Some(next).filter(|next| *next < self.position.offset);
+        Ok(Outcome::Bytes {
+            range: 0..len,
+            more: true,
+        })
+    }
+
+    fn read_plain(&mut self, buffer: &mut [u8]) -> io::Result<Outcome> {
+        let Content::Plain(file) = &self.content else {
+            return Ok(Outcome::Quiet);
+        };
+        let room = buffer.len();
+        let len = file.read_at(buffer, self.position.read_from())?;
+        let seam = self.position.seam_bytes();
+        let Some(run) = buffer
+            .get(..len)
+            .filter(|run| self.position.seam_begins(run))
+        else {
+            return Ok(Outcome::Truncated);
+        };
+        self.nul_bytes = 0;
+        if len == seam {
+            return Ok(Outcome::Quiet);
+        }
+        let new = run.get(seam..).unwrap_or_default();
+        let mut end = len;
+        let mut more = len == room;
+        if memchr::memchr(0, new).is_some() {
+            end -= new.iter().rev().take_while(|byte| **byte == 0).count();
+            if end == seam {
+                return self.skip_hole();
+            }
+            // Nothing more is known to lie behind these NUL bytes, unless the buffer is full.
+            self.nul_bytes = (len - end) as u64;
+            let lines = run.get(seam..end).unwrap_or_default();
+            // What follows a hole begins the next chunk.
+            let leading = lines.iter().take_while(|byte| **byte == 0).count();
+            let behind = lines.get(leading..).unwrap_or_default();
+            if let Some(at) = memchr::memmem::find(behind, b"\n\0") {
+                end = seam + leading + at + 1;
+                more = true;
+            }
+        }
+        self.position.advance(run.get(..end).unwrap_or_default());
+        Ok(Outcome::Bytes {
+            range: seam..end,
+            more,
+        })
+    }
+
+    /// Behind the position are NUL bytes as far as was read. Goes on where something follows them, if anything does.
+    fn skip_hole(&mut self) -> io::Result<Outcome> {
+        let Content::Plain(file) = &self.content else {
+            return Ok(Outcome::Quiet);
+        };
+        let (offset, size) = (self.position.offset, file.metadata()?.len());
+        self.nul_bytes = size.saturating_sub(offset);
+        let mut at = offset.max(self.nul_searched).min(size);
+        let stop = at.saturating_add(NUL_BYTES);
+        let mut run = vec![0; CHUNK_BYTES];
+        let mut searched = at;
+        while searched < stop {
+            // A file system that does not know holes says that all is data.
+            at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+                Ok(data) => data,
+                Err(rustix::io::Errno::NXIO) => size,
+                Err(_) => at,
+            };
+            let len = file.read_at(&mut run, at)?;
+            if len == 0 {
+                break;
+            }
+            let read = run.get(..len).unwrap_or_default();
+            if let Some(nul) = read.iter().position(|byte| *byte != 0) {
+                let next = at + nul as u64;
+                let base = next.saturating_sub(SEAM_BYTES as u64).max(offset);
+                let mut seam = vec![0; (next - base) as usize];
+                file.read_exact_at(&mut seam, base)?;
+                self.position.jump(base);
+                self.position.advance(&seam);
+                self.nul_searched = 0;
+                self.nul_bytes = 0;
+                return Ok(Outcome::Bytes {
+                    range: 0..0,
+                    more: true,
+                });
+            }
+            at += len as u64;
+            searched += len as u64;
+        }
+        // What was searched may be written to yet; the next bytes are always looked at first.
+        self.nul_searched = if at < size { at } else { 0 };
+        Ok(Outcome::Quiet)
+    }
+
+    /// The end of the NUL bytes behind the position is not found yet.
+    pub(super) fn is_searching(&self) -> bool {
+        self.nul_searched > 0
+    }
+
+    /// The file no longer has what was read from it, as far as can be seen without reading on.
+    pub(super) fn is_truncated(&self) -> bool {
+        let Content::Plain(file) = &self.content else {
+            return false;
+        };
+        let mut seam = [0; SEAM_BYTES_MAX];
+        let seam = seam
+            .get_mut(..self.position.seam_bytes())
+            .unwrap_or_default();
+        match file.read_exact_at(seam, self.position.read_from()) {
+            Ok(()) => !self.position.seam_begins(seam),
+            Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+        }
+    }
+
+    /// When this plain file was last changed, in nanoseconds since 1970.
+    pub(super) fn modified_now_ns(&self) -> Option<i64> {
+        self.metadata().map(|metadata| modified_ns(&metadata))
+    }
+
+    /// What the file system says of this file now, if it is open.
+    pub(super) fn metadata(&self) -> Option<Metadata> {
+        match &self.content {
+            Content::Plain(file) => file.metadata().ok(),
+            Content::Gzip(gzip) => gzip.decoder.get_ref().get_ref().metadata().ok(),
+            _ => None,
+        }
+    }
+
+    /// All of `other` (uncompressed) is in this generation's file too, which is open: it is a copy of it (perhaps in the
+    /// making), was compressed from it, or happens to say the same. Its length if so. `beginning` is what `other` begins
+    /// with: most files differ there.
+    pub(super) fn contains(&self, other: &Opened, beginning: &ReadPosition) -> Option<u64> {
+        let Content::Plain(file) = &self.content else {
+            return None;
+        };
+        let same = || -> io::Result<Option<u64>> {
+            if !self.position.may_agree(beginning) {
+                return Ok(None);
+            }
+            if !other.is_compressed() {
+                let end = other.position_at(other.size, 0)?;
+                let mut seam = vec![0; end.seam_bytes()];
+                if file.metadata()?.len() < other.size
+                    || file.read_exact_at(&mut seam, end.read_from()).is_err()
+                    || !end.seam_begins(&seam)
+                {
+                    return Ok(None);
+                }
+            }
+            begins_with(file, other)
+        };
+        same().ok().flatten().filter(|len| *len > 0)
+    }
+
+    /// The file is open and has no name any more, and `opened` may have all of it: somebody saved it anew. (What is only
+    /// compressed from it is a copy: a late writer may go on in this one.)
+    pub(super) fn is_replaced_by(&self, opened: &Opened, beginning: &ReadPosition) -> bool {
+        let Some(metadata) = self.metadata().filter(|m| m.nlink() == 0) else {
+            return false;
+        };
+        match (&self.content, opened.is_compressed()) {
+            (Content::Plain(_), false) => metadata.len() <= opened.size,
+            (Content::Plain(_), true) => {
+                metadata.len() <= self.position.offset()
+                    && self.contains(opened, beginning).is_none()
+            }
+            _ => false,
+        }
+    }
+
+    /// How many of the bytes that were read from this generation `other` has, if it has nothing else; and whether it
+    /// goes on behind them.
+    pub(super) fn compare(&self, other: &Opened) -> io::Result<Comparison> {
+        match self.position.is_empty() {
+            true => Ok(Comparison::Differs),
+            false => other.compare(&self.position, Depth::Whole),
+        }
+    }
+
+    /// Bytes that wait to be read, as stored.
+    pub(super) fn lag_bytes(&self) -> u64 {
+        if self.is_pipe() {
+            return 0;
+        }
+        match &self.content {
+            Content::Gzip(_) => self.stored_rest(),
+            Content::Plain(file) => {
+                let size = file.metadata().map_or(self.size, |m| m.len());
+                size.saturating_sub(self.next_offset())
+                    .saturating_sub(self.nul_bytes)
+            }
+            _ => self.size.saturating_sub(self.next_offset()),
+        }
+    }
+
+    /// How many bytes of a compressed file, as stored, were not decoded yet.
+    pub(super) fn stored_rest(&self) -> u64 {
+        let Content::Gzip(gzip) = &self.content else {
+            return 0;
+        };
+        let reader = gzip.decoder.get_ref();
+        let mut file = reader.get_ref();
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let taken = file.stream_position().unwrap_or(0);
+        size.saturating_sub(taken) + reader.buffer().len() as u64
+    }
+
+    /// The descriptor to wait on for a pipe.
+    pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        match &self.content {
+            Content::Fifo {
+                reader,
+                _writer: Some(_),
+            } => Some(reader.as_fd()),
+            Content::StandardInput => Some(rustix::stdio::stdin()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_pipe(&self) -> bool {
+        matches!(self.content, Content::Fifo { .. } | Content::StandardInput)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.content, Content::Closed)
+    }
+}
+
+fn read_gzip(gzip: &mut Gzip, position: &mut ReadPosition, buffer: &mut [u8]) -> Outcome {
+    let Gzip { decoder, seam } = gzip;
+    let start = seam.len();
+    if let Some(room) = buffer.get_mut(..start) {
+        room.copy_from_slice(seam);
+    }
+    // The decoder gives what it has; the buffer is filled, so that there are few pieces.
+    let mut len = start;
+    while let Some(room) = buffer.get_mut(len..).filter(|room| !room.is_empty()) {
+        match decoder.read(room) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // What was decoded before the damage is good; the next read meets the damage again.
+            Err(_) if len > start => break,
+            Err(error) => return Outcome::Failed(error),
+        }
+    }
+    let Some(run) = buffer.get(..len).filter(|run| run.len() > start) else {
+        return Outcome::End;
+    };
+    position.advance(run);
+    seam.clear();
+    seam.extend_from_slice(last_bytes(run, position.seam_bytes()));
+    Outcome::Bytes {
+        range: start..len,
+        more: true,
+    }
+}
+
+/// The last `len` of some bytes.
+pub(super) fn last_bytes(bytes: &[u8], len: usize) -> &[u8] {
+    bytes
+        .get(bytes.len().saturating_sub(len)..)
+        .unwrap_or_default()
+}
+
+/// A read would not block: there are bytes, or the end.
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+/// Opens a FIFO for reading without waiting for a writer.
+pub(super) fn open_fifo(path: &Path) -> io::Result<Content> {
+    let reader = File::options()
+        .read(true)
+        .custom_flags(NONBLOCK)
+        .open(path)?;
+    if !reader.metadata()?.file_type().is_fifo() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // While we hold a writer ourselves, the last other writer's going is not an end to be told from.
+    let writer = File::options()
+        .write(true)
+        .custom_flags(NONBLOCK)
+        .open(path)
+        .ok();
+    Ok(Content::Fifo {
+        reader,
+        _writer: writer,
+    })
+}

@@ -1,0 +1,385 @@
+//! What a file is, is decided by its content. Each of these lost or doubled lines in some peer, or in a former version.
+
+use super::*;
+
+/// One thing that is done to the files while nobody reads them.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    /// Appends lines, numbered on.
+    Write(&'static str, u32),
+    Rename(&'static str, &'static str),
+    Remove(&'static str),
+    /// The file gets another inode, as by `rsync -a`, an editor, or a restore.
+    Renumber(&'static str),
+    /// `cp FILE COPY; : > FILE`
+    CopyTruncate(&'static str, &'static str),
+    /// `cat FILE >> ARCHIVE; : > FILE`
+    AppendTruncate(&'static str, &'static str),
+    Compress(&'static str),
+    /// The time of the file's last change, in hours from now.
+    Touch(&'static str, i64),
+    /// The link leads to another file.
+    Link(&'static str, &'static str),
+}
+
+use Act::*;
+
+/// What it is called, what is followed, what happens before the first look, and what after it.
+type Case = (
+    &'static str,
+    &'static [&'static str],
+    &'static [Act],
+    &'static [Act],
+);
+
+fn act(scene: &Scene, next: &mut u32, act: Act) {
+    match act {
+        Write(name, lines) => {
+            for _ in 0..lines {
+                scene.write(name, &format!("line {next} of a log\n"));
+                *next += 1;
+            }
+        }
+        Rename(from, to) => scene.rename(from, to),
+        Remove(name) => scene.remove(name),
+        Renumber(name) => {
+            let (file, copy) = (scene.path(name), scene.path("restored"));
+            fs::copy(&file, &copy).unwrap();
+            fs::rename(copy, file).unwrap();
+        }
+        CopyTruncate(name, copy) => {
+            fs::copy(scene.path(name), scene.path(copy)).unwrap();
+            scene.truncate(name);
+        }
+        AppendTruncate(name, archive) => {
+            scene.write(archive, &fs::read_to_string(scene.path(name)).unwrap());
+            scene.truncate(name);
+        }
+        Compress(name) => scene.compress(name),
+        Touch(name, hours) => {
+            let now = std::time::SystemTime::now();
+            let by = Duration::from_secs(3600 * hours.unsigned_abs());
+            let time = if hours < 0 { now - by } else { now + by };
+            let file = File::options().append(true).open(scene.path(name)).unwrap();
+            file.set_modified(time).unwrap();
+        }
+        Link(target, name) => {
+            symlink(target, scene.path("new")).unwrap();
+            scene.rename("new", name);
+        }
+    }
+}
+
+/// Does `before`, looks, stops, does `stopped`, starts again, and expects each line once.
+fn check(name: &str, patterns: &[&str], before: &[Act], stopped: &[Act]) {
+    for restarts in [true, false] {
+        let mut scene = Scene::on_disk(Watcher::Inotify, patterns);
+        let mut next = 0;
+        before.iter().for_each(|one| act(&scene, &mut next, *one));
+        scene.look();
+        let positions = scene.positions();
+        if restarts {
+            scene.tail = None;
+        }
+        stopped.iter().for_each(|one| act(&scene, &mut next, *one));
+        if restarts {
+            scene.restart(positions);
+        }
+        scene.look().later(40);
+        let mut lines: Vec<String> = scene.log.lines.values().flatten().cloned().collect();
+        lines.sort_by_key(|line| line.split(' ').nth(1).unwrap().parse::<u32>().unwrap());
+        let want: Vec<String> = (0..next).map(|n| format!("line {n} of a log")).collect();
+        assert_eq!(
+            lines, want,
+            "{name}, restarts {restarts}, {:?}",
+            scene.log.events
+        );
+        let lost = |event: &Event| matches!(event, Lost { .. });
+        assert!(
+            !scene.events().iter().any(lost),
+            "{name}: {:?}",
+            scene.log.events
+        );
+        let lag: u64 = scene
+            .tail
+            .as_ref()
+            .unwrap()
+            .status()
+            .map(|f| f.lag_bytes)
+            .sum();
+        assert_eq!(lag, 0, "{name}");
+    }
+}
+
+#[test]
+fn each_line_once() {
+    const TWO: &[Act] = &[Write("a.log", 5), Write("b.log", 7)];
+    const ONE: &[Act] = &[Write("m", 50)];
+    let cases: &[Case] = &[
+        (
+            "two logs change names",
+            &["*.log"],
+            TWO,
+            &[
+                Rename("a.log", "x"),
+                Rename("b.log", "a.log"),
+                Rename("x", "b.log"),
+                Write("a.log", 2),
+                Write("b.log", 2),
+            ],
+        ),
+        (
+            "two logs are made anew and get each other's inode",
+            &["*.log"],
+            TWO,
+            &[
+                Remove("a.log"),
+                Remove("b.log"),
+                Write("b.log", 9),
+                Write("a.log", 9),
+            ],
+        ),
+        ("a new inode", &["m"], ONE, &[Renumber("m"), Write("m", 3)]),
+        (
+            "new inodes again and again",
+            &["m"],
+            ONE,
+            &[
+                Renumber("m"),
+                Write("m", 1),
+                Renumber("m"),
+                Write("m", 1),
+                Renumber("m"),
+            ],
+        ),
+        (
+            "a new name that the glob means and rotation does not give",
+            &["*.log"],
+            &[Write("app.log", 20)],
+            &[
+                Write("app.log", 4),
+                Rename("app.log", "app-prev.log"),
+                Write("app.log", 10),
+            ],
+        ),
+        (
+            "a chain of such names",
+            &["app-*"],
+            &[Write("app-0", 20), Write("app-1", 9)],
+            &[
+                Rename("app-1", "app-2"),
+                Rename("app-0", "app-1"),
+                Write("app-0", 3),
+            ],
+        ),
+        (
+            "a link that is switched",
+            &["m"],
+            &[Write("1.txt", 19), Link("1.txt", "m")],
+            &[Write("1.txt", 3), Write("2.txt", 2), Link("2.txt", "m")],
+        ),
+        (
+            "a clock that was set back",
+            &["m"],
+            ONE,
+            &[
+                Rename("m", "m.2"),
+                Write("m.1", 5),
+                Touch("m.2", -2),
+                Touch("m.1", -1),
+                Write("m", 2),
+            ],
+        ),
+        (
+            "a time in the future",
+            &["m"],
+            &[Write("m", 50), Touch("m", 5)],
+            &[Rename("m", "m.2"), Write("m.1", 5), Write("m", 2)],
+        ),
+        (
+            "an archive made by appending",
+            &["m"],
+            ONE,
+            &[AppendTruncate("m", "m.old"), Write("m", 3)],
+        ),
+        (
+            "lines between the copy and the truncation are in neither",
+            &["m"],
+            ONE,
+            &[Write("m", 9), CopyTruncate("m", "m.1"), Write("m", 3)],
+        ),
+        (
+            "copied and truncated, and compressed",
+            &["m"],
+            ONE,
+            &[CopyTruncate("m", "m.1"), Compress("m.1"), Write("m", 3)],
+        ),
+        (
+            "copied and truncated three times",
+            &["m"],
+            ONE,
+            &[
+                CopyTruncate("m", "m.3"),
+                Write("m", 30),
+                CopyTruncate("m", "m.2"),
+                Write("m", 40),
+                CopyTruncate("m", "m.1"),
+                Write("m", 1),
+            ],
+        ),
+    ];
+    for (name, patterns, before, stopped) in cases {
+        check(name, patterns, before, stopped);
+    }
+}
+
+/// Lines that are written and read between the making of a copy and the truncation.
+#[test]
+fn lines_between_the_copy_and_the_truncation_are_counted_once() {
+    for len in [0, 1, 3, 100, 5_000, 200_000] {
+        for gap in [1, 2, 50, 10_000] {
+            for stopped in [false, true] {
+                let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
+                let lines = |from: u32, to: u32| {
+                    (from..to)
+                        .map(|n| format!("line {n} of a log\n"))
+                        .collect::<String>()
+                };
+                scene.write("m", &lines(0, len));
+                scene.look();
+                fs::copy(scene.path("m"), scene.path("m.1")).unwrap();
+                scene.write("m", &lines(len, len + gap));
+                scene.look();
+                let positions = scene.positions();
+                if stopped {
+                    scene.tail = None;
+                }
+                scene.truncate("m");
+                scene.write("m", "end\n");
+                if stopped {
+                    scene.restart(positions);
+                }
+                scene.look().later(5);
+                let want = (len + gap + 1) as usize;
+                assert_eq!(
+                    scene.lines("m").len(),
+                    want,
+                    "{len}, {gap}, stopped {stopped}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn copies_that_begin_with_the_same_kib_are_not_mixed_up() {
+    let head = "the same in each generation\n".repeat(50);
+    let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
+    scene.write("m", &format!("{head}1\n"));
+    scene.look();
+    let positions = scene.stop();
+    for (copy, line) in [("m.2", "2"), ("m.1", "3")] {
+        fs::copy(scene.path("m"), scene.path(copy)).unwrap();
+        scene.truncate("m");
+        scene.write("m", &format!("{head}{line}\n"));
+    }
+    scene.restart(positions);
+    scene.look().later(5);
+    let lines = scene.lines("m");
+    let own: Vec<&&str> = lines.iter().filter(|line| line.len() == 1).collect();
+    assert_eq!(own, [&"1", &"2", &"3"]);
+    assert_eq!(lines.len(), 3 * 51);
+}
+
+#[test]
+fn many_archives_are_all_remembered() {
+    let mut scene = Scene::new();
+    scene.write("messages", "0\n");
+    scene.look();
+    for number in 1..=150 {
+        scene.rename("messages", &format!("messages.{}", 1000 - number));
+        scene.write("messages", &format!("{number}\n"));
+        scene.look().later(2);
+    }
+    let positions = scene.stop();
+    scene.rename("messages", "messages.500");
+    scene.write("messages", "end\n");
+    scene.restart(positions);
+    scene.look().later(5);
+    assert_eq!(scene.lines("messages").len(), 152);
+}
+
+#[test]
+fn what_is_discovered_is_recognised_before_it_is_read() {
+    let mut scene = Scene::new();
+    scene.options.durable = true;
+    scene.write("messages", "1\n");
+    scene.look();
+    assert!(scene.tail.as_ref().unwrap().has_unsaved());
+    assert_eq!(scene.lines("messages"), [""; 0]);
+    let positions = scene.stop();
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "2\n");
+    scene.restart(positions);
+    scene.look().later(2);
+    assert_eq!(scene.lines("messages"), ["1", "2"]);
+}
+
+#[test]
+fn nul_bytes_are_not_lines() {
+    // Made larger in advance, or written behind the size that a server tells.
+    let mut scene = Scene::new();
+    let file = File::create(scene.path("messages")).unwrap();
+    file.set_len(1 << 20).unwrap();
+    scene.look();
+    use std::os::unix::fs::FileExt;
+    let mut at = 0;
+    for number in 0..20 {
+        let line = format!("line {number}\n");
+        file.write_all_at(line.as_bytes(), at).unwrap();
+        at += line.len() as u64;
+        scene.look().later(6);
+    }
+    let want: Vec<String> = (0..20).map(|number| format!("line {number}")).collect();
+    assert_eq!(scene.lines("messages"), want);
+    assert_eq!(
+        scene
+            .tail
+            .as_ref()
+            .unwrap()
+            .status()
+            .next()
+            .unwrap()
+            .lag_bytes,
+        0
+    );
+    // A hole of many GiB is not read.
+    file.write_all_at(b"behind a hole\n", 20 << 30).unwrap();
+    scene.look().later(6);
+    assert_eq!(scene.lines("messages").last(), Some(&"behind a hole"));
+    assert_eq!(scene.events(), []);
+}
+
+#[test]
+fn an_old_archive_beside_the_log_is_no_news() {
+    let mut scene = Scene::with(Watcher::Inotify, &["messages"]);
+    scene.specs[0].line_time = Some(LineTime::new(|line| {
+        std::str::from_utf8(line)
+            .ok()?
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()
+    }));
+    scene.write("messages", "1000 a\n");
+    scene.look();
+    scene.write("messages.7", "10 old\n20 old\n");
+    scene.compress("messages.7");
+    scene.write("messages.2", "1005 unseen\n");
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "1010 b\n");
+    scene.look().later(5);
+    assert_eq!(scene.lines("messages"), ["1000 a", "1005 unseen", "1010 b"]);
+    let old = |event: &Event| matches!(event, Event::History { .. });
+    assert_eq!(scene.events().into_iter().filter(old).count(), 1);
+}
