@@ -112,6 +112,7 @@ fn they_have_every_key() {
     for (rest, at) in [
         ("x_y_z: 1", &rules),
         ("metrics: {m: {x_y_z: 1}}", &definitions["metric"]),
+        ("formats: [{x_y_z: 1}]", &definitions["format"]),
         ("rules: [{x_y_z: 1}]", &definitions["rule"]),
         (
             "rules: [{event: e, match: x, metrics: [{x_y_z: 1}]}]",
