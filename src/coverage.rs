@@ -86,6 +86,9 @@ impl Coverage {
             "{} of {} lines recognised",
             self.recognised, self.lines
         );
+        if !self.kinds.is_empty() {
+            out.push_str("`appliance_log_exporter suggest` drafts rules for the others\n");
+        }
         out
     }
 
