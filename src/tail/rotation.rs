@@ -280,12 +280,13 @@ impl FollowedPath {
         shared: &mut Shared,
         sink: &mut impl Sink,
     ) {
-        for archive in shared.registry.take_displaced_of(self.index) {
-            self.displace(archive, shared);
-        }
         let mut left = Vec::new();
         let seeks_copy = self.generations.iter().any(|g| !g.is_open());
         for mut sibling in std::mem::take(siblings) {
+            // Here, since the file before this may lie in the inode of the archive that this one continues.
+            for archive in shared.registry.take_displaced_of(self.index) {
+                self.displace(archive, shared);
+            }
             let archive = match depth {
                 _ if sibling.is_copy => None,
                 Depth::Whole => self.archive_by_content(&sibling, shared, sink),

@@ -588,3 +588,40 @@ fn random_sequences_with_linemux() {
 fn random_sequences_with_polling() {
     random_sequences(Watcher::Poll);
 }
+
+/// Sequences that random ones found, on a file system that gives an inode to the next file at once.
+#[test]
+fn known_sequences_on_disk() {
+    use Op::*;
+    let sequences: [(Watcher, &[Op]); 1] = [(
+        Watcher::Linemux,
+        &[
+            Rename,
+            Write(3),
+            Reopen,
+            Write(3),
+            Copy,
+            Look,
+            Touch(69, false),
+            Copy,
+            Copy,
+            WritePart,
+            Copy,
+            Write(3),
+            Renumber(1),
+            Copy,
+            Later(2),
+            Compress,
+            Rename,
+            Rename,
+            WritePart,
+        ],
+    )];
+    for (watcher, ops) in sequences {
+        for glob in [false, true] {
+            let mut model = Model::new(watcher, glob, true);
+            ops.iter().for_each(|op| model.apply(*op));
+            model.check().unwrap();
+        }
+    }
+}
