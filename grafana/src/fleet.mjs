@@ -155,6 +155,26 @@ const firingTable = kit.table({
   sortAscending: 'Severity',
 });
 
+const notable = kit.table({
+  title: 'Latest notable events',
+  about:
+    'How long ago each event that an alert looks at last became known, newest first. There is no row before the first. Fed by ' +
+    'every log message that a rule marks as notable.',
+  width: 24,
+  queries: [
+    kit.rows(
+      `bottomk(100, time() - max by (appliance, program, event) (${of('log_event_last_timestamp_seconds')}))`,
+    ),
+  ],
+  columns: [
+    { from: 'Value', as: 'Ago', unit: 's', decimals: 0, width: 120 },
+    { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] },
+    { from: 'program', as: 'Program' },
+    { from: 'event', as: 'Event' },
+  ],
+  sortAscending: 'Ago',
+});
+
 const history = [
   kit.stateTimeline({
     title: 'Worst state over time',
@@ -224,5 +244,5 @@ export default kit.dashboard(
   'All appliances, problems first. Everything comes from their log lines; what no line has told reads as no data.',
   kit.APPLIANCE_VARIABLES,
   alerts('severity=~"critical|warning"'),
-  [...stats, appliances, open, firingTable, kit.row('Over time'), ...history],
+  [...stats, appliances, open, firingTable, notable, kit.row('Over time'), ...history],
 );

@@ -6,6 +6,7 @@
 
 mod parse;
 mod source;
+mod value;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -9,8 +9,9 @@ use serde::{Deserialize, de};
 use serde_yaml::Value;
 
 use super::source::read_sources;
+use super::value::{choice, unless_empty};
 use super::{Config, Labels, Limits, State, Tail, Watcher, Written};
-use crate::diagnostic::{Path, Problems, nearest};
+use crate::diagnostic::{Path, Problems};
 use crate::metric;
 
 /// The top level as typed. Each part is read on its own, so that a fault in one does not hide one in another.
@@ -297,27 +298,5 @@ impl Sections<'_, '_> {
                 default
             }
         }
-    }
-}
-
-pub(super) fn choice<T: Copy>(
-    text: &str,
-    choices: &[(&str, T)],
-    at: &Path,
-    problems: &mut Problems<'_>,
-) -> Option<T> {
-    let found = choices.iter().find(|(name, _)| *name == text);
-    if found.is_none() {
-        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        let hint =
-            nearest(text, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-        problems.value(at, format!("must be {}", names.join(" or ")), hint);
-    }
-    found.map(|(_, value)| *value)
-}
-
-pub(super) fn unless_empty(text: &str, at: &Path, problems: &mut Problems<'_>) {
-    if text.trim().is_empty() {
-        problems.value(at, "must not be empty", None);
     }
 }

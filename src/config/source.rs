@@ -5,7 +5,7 @@ use jiff::tz::{self, TimeZone};
 use serde::Deserialize;
 use serde_yaml::Value;
 
-use super::parse::{choice, unless_empty};
+use super::value::{choice, unless_empty};
 use super::{ApplianceFrom, FLAG_SOURCE, ReadFrom, Source};
 use crate::diagnostic::{Path, Problems, nearest};
 

@@ -135,7 +135,7 @@ pub struct RuleCounts {
     pub negative_amounts: BTreeMap<Arc<str>, u64>,
     /// Repetitions of a line that was not known any more.
     pub repeats_unattributed: u64,
-    /// Repetitions beyond [`record::REPEAT_MAX`] for one line.
+    /// Repetitions beyond [`crate::record::REPEAT_MAX`] for one line.
     pub repeats_implausible: u64,
     /// Messages that no rule recognises, by kind.
     pub unrecognised: Unrecognised,

@@ -216,7 +216,7 @@ impl Table {
         true
     }
 
-    /// Reads a [`Saved`](super::Saved) as JSON, and takes over one series after the other: never more of it is in memory
+    /// Reads a [`Saved`] as JSON, and takes over one series after the other: never more of it is in memory
     /// than the table keeps, however large it is.
     ///
     /// # Errors

@@ -601,7 +601,7 @@ pub struct Tail {
     left_out: BTreeMap<(usize, PathBuf), Trouble>,
     next_rescan: Option<Instant>,
     next_poll: Option<Instant>,
-    /// FollowedPaths to be looked at every [`BUSY_POLL`], and until when.
+    /// Paths to be looked at every 10 ms, and until when.
     busy: Vec<(usize, Instant)>,
     next_busy: Option<Instant>,
     next_drain: Option<Instant>,

@@ -239,7 +239,7 @@ impl Tail {
         }
     }
 
-    /// Waits until something may have changed, a [`Waker`] is used, or `timeout` is over; shorter if files have to be
+    /// Waits until something may have changed, a [`Waker`](super::Waker) is used, or `timeout` is over; shorter if files have to be
     /// looked at before.
     pub fn wait(&mut self, timeout: Duration) {
         if !self.queue.is_empty() || self.search {

@@ -21,8 +21,9 @@ const TO_SPLIT: &[&str] = &[
     "src/rules/build.rs",
     "src/run/reader.rs",
     "src/tail/mod.rs",
-    "src/tail/stream.rs",
-    "src/tail/trail.rs",
+    "src/tail/followed_path.rs",
+    "src/tail/generation.rs",
+    "src/tail/rotation.rs",
 ];
 
 /// Where a circle was when these came. None may join them.
