@@ -27,7 +27,7 @@ const TO_SPLIT: &[&str] = &[
 ];
 
 /// Where a circle was when these came. None may join them.
-const TO_CUT: &[&str] = &["src/metric", "src/record"];
+const TO_CUT: &[&str] = &["src/metric", "src/record", "src/tail"];
 
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 
