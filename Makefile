@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install test deps instructions bench goals fuzz births dist helm
+.PHONY: demo install check test deps instructions bench goals fuzz births dist helm
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -44,6 +44,15 @@ install:
 	done
 	[ -n "$(DESTDIR)" ] || { systemd-sysusers appliance_log_exporter.conf && \
 		systemd-tmpfiles --create appliance_log_exporter.conf && systemctl daemon-reload; }
+
+# The first gate: what needs nothing but cargo, neither root nor a network.
+check:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- --deny warnings
+	cargo test --locked --lib --no-fail-fast -- --skip logrotate --skip watching
+	cargo test --locked --doc
+	cargo test --locked --test it --no-fail-fast -- architecture:: catalogue:: messages:: reference:: rules_manual:: senders::
+	cargo run --locked --quiet -- check
 
 # Everything that must pass. What the tests run against is installed first, where it is missing.
 test: deps
