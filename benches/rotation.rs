@@ -305,7 +305,7 @@ impl Sink for Ours {
     }
     fn ended(&mut self, file: FileId, end: End) {
         let mut buffer = self.buffers.remove(&file).unwrap();
-        if end == End::Whole {
+        if let End::Whole { .. } = end {
             buffer.finish(|line| self.tally.line(line.bytes));
         }
     }

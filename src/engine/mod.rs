@@ -53,6 +53,8 @@ pub struct Origin {
     pub clock: Clock,
     /// How notable events are dated.
     pub event_time: EventTime,
+    /// A younger file was read before: gauges keep what was set since a line was written.
+    pub is_late: bool,
     /// A name in a header is as good as one in a path: whoever reads the lines wrote them.
     pub trusts_headers: bool,
     /// The appliance of [`Self::appliance`], and the table's epoch when it was looked up.
@@ -71,6 +73,7 @@ impl Origin {
             relays: Vec::new(),
             clock,
             event_time: EventTime::Arrival,
+            is_late: false,
             trusts_headers: false,
             resolved: None,
             last_appliance: None,

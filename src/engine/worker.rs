@@ -13,7 +13,7 @@ use super::zeros::Zeros;
 use super::{Core, Origin, Outcome, label};
 use crate::matcher::Scratch;
 use crate::metric::{ApplianceId, Slot, Tally, lock};
-use crate::record::{self, HeaderId, Headers, ProgramId, Record, Severity};
+use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Record, Severity};
 use crate::rules::RuleId;
 use crate::unrecognised::{Sampler, Unrecognised};
 use crate::update::{Change, Match, Updater};
@@ -178,6 +178,7 @@ impl Engine {
         origin: &mut Origin,
         record: &Record<'_>,
         header: Option<HeaderId>,
+        late: Option<u32>,
         change: &mut impl FnMut(Slot, Change),
     ) -> ApplianceId {
         self.matched.clear();
@@ -227,6 +228,7 @@ impl Engine {
                 record,
                 found,
                 appliance,
+                late,
             };
             let events = updater.apply(
                 updates,
@@ -501,7 +503,8 @@ impl Batch<'_> {
                 .headers
                 .parse(frame, &engine.core.programs, &mut record);
             let repeats = self.repeats.as_deref_mut();
-            let appliance = engine.process(repeats, origin, &record, header, &mut change);
+            let late = origin.is_late.then(|| written_at(frame, &origin.clock));
+            let appliance = engine.process(repeats, origin, &record, header, late, &mut change);
             outcome(Outcome {
                 record: &record,
                 appliance,
@@ -515,6 +518,15 @@ impl Batch<'_> {
         }
         engine.json = json;
     }
+}
+
+/// When whoever collected a line wrote it, in seconds since 1970; 0 if that is not known.
+#[cold]
+fn written_at(line: &[u8], clock: &Clock) -> u32 {
+    record::outer_timestamp(line, clock)
+        .filter(|at| *at <= clock.now)
+        .and_then(|at| at.as_second().try_into().ok())
+        .unwrap_or(0)
 }
 
 impl Drop for Batch<'_> {

@@ -142,6 +142,29 @@ impl Table {
 
     /// Sets a gauge and marks it as touched. A value that its unit does not allow is refused and counted.
     pub fn set(&mut self, slot: Slot, new: f64) {
+        self.set_at(slot, new, self.now);
+    }
+
+    /// Sets gauges together. `late`: to what a line said that was written then (in seconds since 1970) and is read late;
+    /// does nothing, and returns false, if one of them was set since.
+    pub fn set_unless_newer(&mut self, gauges: &[(Slot, f64)], late: Option<u32>) -> bool {
+        let is_newer = |slot: Slot, late| {
+            let at = slot.0 as usize;
+            self.labels.get(at).is_some_and(Option::is_some)
+                && self.is_set[at]
+                && self.touched[at] > late
+        };
+        if late.is_some_and(|late| gauges.iter().any(|(slot, _)| is_newer(*slot, late))) {
+            return false;
+        }
+        let set_at = late.unwrap_or(self.now);
+        for (slot, value) in gauges {
+            self.set_at(*slot, *value, set_at);
+        }
+        true
+    }
+
+    fn set_at(&mut self, slot: Slot, new: f64, set_at: u32) {
         let at = slot.0 as usize;
         if at >= self.values.len() {
             return;
@@ -170,7 +193,7 @@ impl Table {
         }
         self.values[at] = new;
         self.is_set[at] = true;
-        self.touched[at] = self.now;
+        self.touched[at] = set_at;
     }
 
     /// For every metric its name, and how many values were refused that its unit does not allow.

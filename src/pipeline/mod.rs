@@ -107,7 +107,7 @@ struct Text {
 
 impl Open {
     /// Counts the next bytes of the run; without any, the run is over, and an unfinished line counts as one.
-    fn count(&self, engine: &mut Engine, now: Timestamp, bytes: Option<&[u8]>) {
+    fn count(&self, engine: &mut Engine, now: Timestamp, is_late: bool, bytes: Option<&[u8]>) {
         let mut text = lock(&self.text);
         let Text {
             lines,
@@ -115,6 +115,7 @@ impl Open {
             too_long_told,
         } = &mut *text;
         origin.clock.now = now;
+        origin.is_late = is_late;
         let mut repeats = lock(&self.repeats);
         let seconds = u32::try_from(now.as_second()).unwrap_or(0);
         let mut batch = engine.batch(seconds, Some(&mut repeats));
@@ -351,7 +352,7 @@ impl Sink for Pipeline {
         if several_are_busy || self.workers.is_active() {
             self.workers.submit(open, self.now, chunk, &mut self.engine);
         } else {
-            open.count(&mut self.engine, self.now, Some(chunk));
+            open.count(&mut self.engine, self.now, chunk.is_late(), Some(chunk));
         }
     }
 
@@ -362,7 +363,7 @@ impl Sink for Pipeline {
         };
         self.dirty = true;
         match end {
-            End::Whole => open.count(&mut self.engine, self.now, None),
+            End::Whole { is_late } => open.count(&mut self.engine, self.now, is_late, None),
             End::Cut(reason) => {
                 let held = lock(&open.text).lines.held_bytes();
                 if held > 0 {

@@ -131,11 +131,28 @@ fn a_new_appliance_was_never_heard_of_in_1970() {
 
 /// What follows the files of a directory, each about the device that it is called after.
 fn following(directory: &Path, core: Arc<Core>, threads: usize) -> (Tail, Pipeline) {
+    going_on(directory, core, threads, None)
+}
+
+/// The same, from where another one stood.
+fn going_on(
+    directory: &Path,
+    core: Arc<Core>,
+    threads: usize,
+    positions: Option<tail::Positions>,
+) -> (Tail, Pipeline) {
     let pattern = directory.join("{appliance}.log").display().to_string();
     let mut source = Source::of_flag(vec![pattern.clone()]);
     source.appliance = ApplianceFrom::Path;
     source.time_zone = jiff::tz::TimeZone::UTC;
-    let spec = SourceSpec::new("devices", [Pattern::parse(&pattern).unwrap()]);
+    let mut spec = SourceSpec::new("devices", [Pattern::parse(&pattern).unwrap()]);
+    let clock = Clock {
+        zone: jiff::tz::TimeZone::UTC,
+        now: NOW,
+    };
+    spec.line_time = Some(tail::LineTime::new(move |line| {
+        crate::record::outer_timestamp(line, &clock).map(|at| at.as_second())
+    }));
     let options = tail::Options {
         watcher: tail::Watcher::Poll,
         ..Default::default()
@@ -147,7 +164,7 @@ fn following(directory: &Path, core: Arc<Core>, threads: usize) -> (Tail, Pipeli
     };
     let mut pipeline = Pipeline::new(core, own, vec![source], limits);
     pipeline.set_now(NOW);
-    (Tail::new(vec![spec], options, None).unwrap(), pipeline)
+    (Tail::new(vec![spec], options, positions).unwrap(), pipeline)
 }
 
 #[derive(Clone, Debug)]
@@ -243,4 +260,163 @@ fn a_line_that_the_end_of_its_file_completes_knows_what_has_expired() {
     }
     assert_eq!(pipeline.path(&path).lines, 2);
     assert_eq!(shown("appliance_log_disk_used_ratio"), used);
+}
+
+/// An exporter on the log of `hsm1`, and what happens to its files.
+struct Hsm1 {
+    directory: tempfile::TempDir,
+    rules: Arc<RuleSet>,
+    tail: Tail,
+    pipeline: Pipeline,
+    clock: Instant,
+}
+
+/// A line of the fan and its speed, written at this time of the day of [`NOW`], which is 11:20.
+fn fan(time: &str, rpm: u32) -> String {
+    format!(
+        "2026 Feb 19 {time} hsm1 local4 notice ipmievd: Fan sensor Fan3B . Lower Critical going low (Reading {rpm} < Threshold 2000 RPM)\n"
+    )
+}
+
+impl Hsm1 {
+    fn new() -> Self {
+        let (directory, rules) = (tempfile::tempdir().unwrap(), shipped());
+        let (tail, pipeline) = following(directory.path(), core(&rules), 1);
+        Self {
+            directory,
+            rules,
+            tail,
+            pipeline,
+            clock: Instant::now(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn append(&mut self, name: &str, text: &str) -> &mut Self {
+        let path = self.path(name);
+        let mut file = OpenOptions::new().create(true).append(true).open(path);
+        file.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+        self
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> &mut Self {
+        std::fs::rename(self.path(from), self.path(to)).unwrap();
+        self
+    }
+
+    fn read(&mut self) -> &mut Self {
+        for _ in 0..6 {
+            self.clock += std::time::Duration::from_secs(6);
+            self.tail.read(self.clock, &mut self.pipeline);
+        }
+        self
+    }
+
+    fn restart(&mut self) -> &mut Self {
+        let positions = self.tail.positions(|file| self.pipeline.held_bytes(file));
+        let core = core(&self.rules);
+        core.table().set_now(NOW.as_second() as u32);
+        core.table()
+            .restore(&self.pipeline.engine.core().table().save());
+        (self.tail, self.pipeline) = going_on(self.directory.path(), core, 1, Some(positions));
+        self
+    }
+
+    /// The state of the fan (0 nominal, 2 critical), and how often it failed and recovered.
+    fn fan(&self) -> (f64, f64) {
+        let saved = self.pipeline.engine.core().table().save();
+        let sum = |metric: &str| {
+            let of = saved.series.iter().filter(|s| &*s.metric == metric);
+            of.map(|series| series.value).sum()
+        };
+        (sum("ipmi_sensor_state"), sum("ipmi_sensor_events_total"))
+    }
+}
+
+#[test]
+fn what_is_read_late_counts_and_sets_no_gauge_back() {
+    for (then, now, state) in [(0, 15_900, 0.0), (15_900, 0, 2.0)] {
+        for restarts in [false, true] {
+            let mut hsm1 = Hsm1::new();
+            hsm1.append("hsm1.log", &fan("11:10:00", now)).read();
+            assert_eq!(hsm1.fan(), (state, 1.0));
+            if restarts {
+                hsm1.restart();
+            }
+            // A rotated file that could not be read before its successor was.
+            let older = fan("11:00:00", now) + &fan("11:05:00", then) + &fan("11:11:00", now);
+            let older = older + &fan("11:12:00", then);
+            hsm1.append("hsm1.log.2", &older)
+                .rename("hsm1.log", "hsm1.log.1")
+                .append("hsm1.log", "")
+                .read();
+            assert_eq!(hsm1.fan(), (state, 5.0), "{then}, restarted: {restarts}");
+            // A late writer, whose last line has no line feed.
+            let late = fan("11:15:00", then) + fan("11:16:00", then).trim_end();
+            hsm1.append("hsm1.log", &fan("11:13:00", now))
+                .rename("hsm1.log", "hsm1.log.0")
+                .append("hsm1.log", &fan("11:17:00", now));
+            hsm1.clock += std::time::Duration::from_secs(6);
+            hsm1.tail.read(hsm1.clock, &mut hsm1.pipeline);
+            hsm1.append("hsm1.log.0", &late).read().read();
+            assert_eq!(hsm1.fan(), (state, 9.0), "{then}, restarted: {restarts}");
+            // And a live line always does.
+            hsm1.append("hsm1.log", &fan("11:01:00", then)).read();
+            assert_eq!(hsm1.fan(), (2.0 - state, 10.0));
+        }
+    }
+}
+
+#[test]
+fn what_is_read_in_order_sets_gauges_in_order() {
+    let mut hsm1 = Hsm1::new();
+    hsm1.append("hsm1.log", &fan("11:00:00", 0)).read();
+    hsm1.append("hsm1.log", &fan("11:01:00", 15_900))
+        .rename("hsm1.log", "hsm1.log.1")
+        .append("hsm1.log", "")
+        .read();
+    assert_eq!(hsm1.fan(), (0.0, 2.0));
+    // Rotated twice while we are stopped.
+    hsm1.append("hsm1.log", &fan("11:02:00", 0)).read();
+    hsm1.restart()
+        .append("hsm1.log", &fan("11:03:00", 15_900))
+        .rename("hsm1.log.1", "hsm1.log.3")
+        .rename("hsm1.log", "hsm1.log.2")
+        .append("hsm1.log.1", &fan("11:04:00", 0))
+        .append("hsm1.log", "")
+        .read();
+    assert_eq!(hsm1.fan(), (2.0, 5.0));
+    hsm1.restart()
+        .append("hsm1.log", &fan("11:05:00", 15_900))
+        .read();
+    assert_eq!(hsm1.fan(), (0.0, 6.0));
+}
+
+#[test]
+fn a_late_line_sets_a_gauge_that_nothing_has_set_since() {
+    let mut hsm1 = Hsm1::new();
+    let sel = "2026 Feb 19 11:10:00 hsm1 local4 warning ipmievd: SEL buffer is 85% full, please consider clearing the SEL buffer\n";
+    hsm1.append("hsm1.log", sel).read();
+    // The last of its lines stays.
+    let older = fan("11:00:00", 0) + &fan("11:05:00", 15_900) + &fan("11:11:00", 0);
+    hsm1.append("hsm1.log.2", &older)
+        .rename("hsm1.log", "hsm1.log.1")
+        .append("hsm1.log", "")
+        .read();
+    assert_eq!(hsm1.fan(), (2.0, 3.0));
+    // A late writer's line is the youngest.
+    hsm1.append("hsm1.log", &fan("11:19:00", 15_900))
+        .read()
+        .rename("hsm1.log", "hsm1.log.0")
+        .append("hsm1.log", &fan("11:20:00", 15_900));
+    hsm1.clock += std::time::Duration::from_secs(6);
+    hsm1.tail.read(hsm1.clock, &mut hsm1.pipeline);
+    assert_eq!(hsm1.fan(), (0.0, 5.0));
+    hsm1.pipeline
+        .set_now(NOW + jiff::SignedDuration::from_mins(5));
+    hsm1.append("hsm1.log.0", &fan("11:24:00", 0)).read();
+    assert_eq!(hsm1.fan(), (2.0, 6.0));
 }

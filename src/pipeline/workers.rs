@@ -89,7 +89,7 @@ impl State {
 impl Queue {
     fn count(&self, piece: Piece, engine: &mut Engine) {
         let Piece { file, now, chunk } = piece;
-        file.count(engine, now, Some(&chunk));
+        file.count(engine, now, chunk.is_late(), Some(&chunk));
         let mut state = lock(&self.state);
         state.busy.retain(|busy| !Arc::ptr_eq(busy, &file));
         state.spare.push(chunk);

@@ -506,13 +506,19 @@ impl FollowedPath {
                     if matches!(self.trouble, Some(Trouble::Io(_))) {
                         self.trouble = None;
                     }
-                    let chunk = &mut shared.chunk;
-                    chunk.range = range;
-                    if !generation.announced {
-                        generation.announced = true;
-                        sink.opened(generation.id, &self.info);
+                    let (id, is_new) = (generation.id, !generation.announced);
+                    generation.announced = true;
+                    if is_new {
+                        let is_late = self.is_behind_what_was_read(at, shared);
+                        if let Some(generation) = self.generations.get_mut(at) {
+                            generation.is_late = is_late;
+                        }
+                        sink.opened(id, &self.info);
                     }
-                    sink.bytes(generation.id, chunk);
+                    let is_late = self.is_late(at);
+                    let chunk = &mut shared.chunk;
+                    (chunk.range, chunk.is_late) = (range, is_late);
+                    sink.bytes(id, chunk);
                     return len;
                 }
                 Outcome::Quiet => {
@@ -584,9 +590,10 @@ impl FollowedPath {
 
     /// Nothing more is expected of this file.
     pub(super) fn finish(&mut self, at: usize, shared: &mut Shared, sink: &mut impl Sink) {
+        let is_late = self.is_late(at);
         let generation = self.generations.remove(at);
         if generation.announced {
-            let end = generation.cut.map_or(End::Whole, End::Cut);
+            let end = generation.cut.map_or(End::Whole { is_late }, End::Cut);
             sink.ended(generation.id, end);
         }
         if let Some(key) = generation.key {

@@ -65,6 +65,8 @@ pub(super) struct Generation {
     pub quiet_since: Option<Instant>,
     /// The sink has heard of it.
     pub announced: bool,
+    /// When its first bytes were handed over, a younger file of the path had been read.
+    pub is_late: bool,
     /// Why its end is not the end of its last line: its content was truncated away, or is damaged.
     pub cut: Option<LostReason>,
     /// Where its path led when it was the file there, if that was a symbolic link.
@@ -135,6 +137,7 @@ impl Generation {
             quiet_since: None,
             resume_at: None,
             announced: false,
+            is_late: false,
             cut: None,
             target: None,
             first_time: None,

@@ -51,6 +51,7 @@ mod discovery;
 mod followed_path;
 mod generation;
 mod identity;
+mod late;
 mod pattern;
 mod positions;
 mod registry;
@@ -298,6 +299,14 @@ pub struct Chunk {
     /// [`BUFFER_BYTES`] long.
     buffer: Box<[u8]>,
     range: Range<usize>,
+    is_late: bool,
+}
+
+impl Chunk {
+    /// A younger file of the same path was read before: what these lines say may be out of date.
+    pub fn is_late(&self) -> bool {
+        self.is_late
+    }
 }
 
 impl Default for Chunk {
@@ -306,6 +315,7 @@ impl Default for Chunk {
         Chunk {
             buffer: vec![0; BUFFER_BYTES].into(),
             range: 0..0,
+            is_late: false,
         }
     }
 }
@@ -334,7 +344,10 @@ pub trait Sink {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The writer has finished the file: an unfinished line is all there is of it, and counts.
-    Whole,
+    Whole {
+        /// See [`Chunk::is_late`].
+        is_late: bool,
+    },
     /// The rest of an unfinished line is lost, for this reason. It must not be taken for a line, since a torn number is a
     /// wrong number.
     Cut(LostReason),

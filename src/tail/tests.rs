@@ -51,7 +51,7 @@ impl Sink for Log {
     fn ended(&mut self, file: FileId, end: End) {
         let (mut buffer, path) = self.buffers.remove(&file).expect("opened before");
         let lines = match end {
-            End::Whole => self.lines.entry(path).or_default(),
+            End::Whole { .. } => self.lines.entry(path).or_default(),
             End::Cut(_) => &mut self.cut,
         };
         buffer.finish(|line| lines.push(String::from_utf8_lossy(line.bytes).into_owned()));

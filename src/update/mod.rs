@@ -104,6 +104,8 @@ pub struct Match<'a> {
     pub found: &'a Found,
     /// Whom the line is about.
     pub appliance: ApplianceId,
+    /// If it is read late: when it was written, in seconds since 1970. A gauge that was set since keeps its value.
+    pub late: Option<u32>,
 }
 
 /// Per-thread cache from captures to series, and counts of what happened since they were last taken.
@@ -263,6 +265,7 @@ impl Updater {
             record,
             found,
             appliance,
+            late: _,
         } = *matched;
         let at = found.rule.0 as usize;
         let Some((rule, own)) = rules.rules.get(at).zip(plan.rules.get(at)) else {
@@ -349,11 +352,11 @@ impl Updater {
             let table = table.get();
             match self.memo.plans.get(known as usize) {
                 Some(set) if set.series_created == plan.series_created(update, table) => {
-                    set.run(table, observer);
+                    set.run(table, matched.late, observer);
                 }
                 _ => {
                     let set = state_set::plan(plan, update, line, appliance, table);
-                    set.run(table, observer);
+                    set.run(table, matched.late, observer);
                     self.memo.keep(cell, known, set);
                 }
             }
@@ -394,7 +397,11 @@ impl Updater {
         }
         match change {
             Change::Inc(amount) | Change::Add(amount) => tally.add(slot, amount),
-            Change::Set(value) => table.get().set(slot, value),
+            Change::Set(value) => {
+                if !table.get().set_unless_newer(&[(slot, value)], matched.late) {
+                    return;
+                }
+            }
         }
         observer(slot, change);
     }
@@ -462,6 +469,7 @@ mod tests {
                         record: &record,
                         found,
                         appliance,
+                        late: None,
                     };
                     updater.apply(&plan, &matched, || Some(1), &mut tally, &table, |_, _| {});
                     rules.rules[found.rule.0 as usize].go_on

@@ -15,12 +15,18 @@ pub(super) struct StateSetPlan {
     pub(super) series_created: u64,
     /// Series and their new values, in order.
     set: Vec<(Slot, f64)>,
-    /// A series, and those of which the largest weight among them that are 1 becomes its value.
+    /// Instead of that: a series, and those of which the largest weight among them that are 1 becomes its value.
     worst: Option<(Slot, Vec<(Slot, f64)>)>,
 }
 
 impl StateSetPlan {
-    pub(super) fn run(&self, table: &mut Table, observer: &mut impl FnMut(Slot, Change)) {
+    /// All of it, or nothing if one of the series was set since a line that is read late was written.
+    pub(super) fn run(
+        &self,
+        table: &mut Table,
+        late: Option<u32>,
+        observer: &mut impl FnMut(Slot, Change),
+    ) {
         // What these weigh is not among what is set.
         let worst = self.worst.as_ref().map(|(slot, weighed)| {
             let open = weighed.iter().filter(|(other, _)| table.get(*other) == 1.0);
@@ -29,8 +35,14 @@ impl StateSetPlan {
                 open.fold(0.0, |worst: f64, (_, weight)| worst.max(*weight)),
             )
         });
+        let is_set = match worst {
+            Some(worst) => table.set_unless_newer(&[worst], late),
+            None => table.set_unless_newer(&self.set, late),
+        };
+        if !is_set {
+            return;
+        }
         for (slot, value) in self.set.iter().copied().chain(worst) {
-            table.set(slot, value);
             if slot != Slot::NONE {
                 observer(slot, Change::Set(value));
             }
