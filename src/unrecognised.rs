@@ -6,9 +6,8 @@
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
-use arrayvec::ArrayVec;
 use hashbrown::HashMap;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Kinds held at most.
 const KINDS_MAX: usize = 1000;
@@ -89,41 +88,58 @@ impl Sampler {
 /// A hash that is the same for messages that differ only in numbers. Two messages of one kind may have several, but two
 /// of different kinds do not have the same.
 fn look(program: &[u8], message: &[u8]) -> u64 {
-    let mut masked: ArrayVec<u8, { 2 * MESSAGE_BYTES_MAX }> = ArrayVec::new();
-    let mut rest = &message[..message.len().min(MESSAGE_BYTES_MAX)];
-    while let [first, ..] = rest {
-        let is_word = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b':');
-        let length = rest.iter().position(|c| !is_word(c)).unwrap_or(rest.len());
-        if length == 0 {
-            let _ = masked.try_push(*first);
-            rest = &rest[1..];
-            continue;
-        }
-        let (word, after) = rest.split_at(length);
-        rest = after;
-        let is_hexadecimal = |c: &u8| c.is_ascii_hexdigit() || matches!(c, b'.' | b':');
-        if word.len() >= 8 && word.iter().any(u8::is_ascii_digit) && word.iter().all(is_hexadecimal)
-        {
-            let is_plain = word.iter().all(u8::is_ascii_hexdigit);
-            let _ = masked.try_push(if is_plain { b'#' } else { b'@' });
-            continue;
-        }
-        let mut in_number = false;
-        for c in word {
-            if !c.is_ascii_digit() {
-                let _ = masked.try_push(*c);
-            } else if !in_number {
-                let _ = masked.try_push(b'#');
+    let message = &message[..message.len().min(MESSAGE_BYTES_MAX)];
+    let mut masked = [0; MESSAGE_BYTES_MAX + 1];
+    // Where the masked text ends, and where its last word begins, there and in the message.
+    let (mut end, mut word, mut start) = (0, 0, 0);
+    // What the word's bytes are, and the byte before.
+    let (mut kinds, mut before) = (0, 0);
+    // A last byte that belongs to no word ends the last one.
+    for (at, byte) in message.iter().chain(&[b' ']).enumerate() {
+        let kind = BYTE_KINDS[usize::from(*byte)];
+        if kind == 0 {
+            if at - start >= 8 && kinds & (DIGIT | LETTER) == DIGIT {
+                masked[word] = if kinds & MARK == 0 { b'#' } else { b'@' };
+                end = word + 1;
             }
-            in_number = c.is_ascii_digit();
+            masked[end] = *byte;
+            end += 1;
+            (word, start, kinds, before) = (end, at + 1, 0, 0);
+            continue;
         }
+        // Digits are one number.
+        end -= usize::from(kind & before & DIGIT != 0);
+        masked[end] = if kind == DIGIT { b'#' } else { *byte };
+        end += 1;
+        kinds |= kind;
+        before = kind;
     }
-    let mut hasher = Xxh3::new();
-    hasher.update(&program[..program.len().min(PROGRAM_BYTES_MAX)]);
-    hasher.update(&[0]);
-    hasher.update(&masked);
-    hasher.digest()
+    let program = xxh3_64(&program[..program.len().min(PROGRAM_BYTES_MAX)]);
+    xxh3_64_with_seed(&masked[..end], program)
 }
+
+const DIGIT: u8 = 1;
+const MARK: u8 = 2;
+const HEXADECIMAL_LETTER: u8 = 4;
+/// A letter that is no hexadecimal digit.
+const LETTER: u8 = 8;
+
+/// By byte what it is in a word or address; 0 if it belongs to none.
+static BYTE_KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        kinds[byte] = match byte as u8 {
+            b'0'..=b'9' => DIGIT,
+            b'.' | b':' => MARK,
+            b'a'..=b'f' | b'A'..=b'F' => HEXADECIMAL_LETTER,
+            b'g'..=b'z' | b'G'..=b'Z' => LETTER,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    kinds
+};
 
 #[derive(Clone, Debug)]
 struct Kind {

@@ -39,6 +39,8 @@ pub struct Engine {
     header_generation: u32,
     hosts: HashMap<Box<[u8]>, ApplianceId>,
     line_series: HashMap<(ApplianceId, Option<ProgramId>, Option<Severity>), LineSeries>,
+    /// The series of lines that no rule knows; at most [`LINE_SERIES_MAX`].
+    unmatched_series: HashMap<(ApplianceId, ProgramId), Slot>,
     event_slots: EventSlots,
     /// The table's epoch that all slots here belong to.
     epoch: u32,
@@ -84,6 +86,7 @@ impl Engine {
             header_generation: 0,
             hosts: HashMap::new(),
             line_series: HashMap::new(),
+            unmatched_series: HashMap::new(),
             event_slots: EventSlots::default(),
             epoch: 0,
             unrecognised: Sampler::default(),
@@ -120,6 +123,7 @@ impl Engine {
     pub(crate) fn invalidate(&mut self) {
         self.hosts.clear();
         self.line_series.clear();
+        self.unmatched_series.clear();
         self.header_series.clear();
         self.event_slots.clear();
         self.updater.reset();
@@ -458,9 +462,24 @@ impl Engine {
         let Some(id) = record.program_id else {
             return Slot::NONE;
         };
-        let slot =
-            core.table()
-                .series(UNMATCHED, appliance, record.test, &[core.programs.name(id)]);
+        let slot = match self.unmatched_series.get(&(appliance, id)) {
+            Some(slot) if !record.test => *slot,
+            _ => {
+                let name = core.programs.name(id);
+                let mut table = core.table();
+                let slot = table.series(UNMATCHED, appliance, record.test, &[name]);
+                // What a series of its own is refused to is counted each time.
+                let is_own = (table.describe(slot))
+                    .is_some_and(|(.., values)| values.last().is_some_and(|own| **own == *name));
+                if is_own && !record.test {
+                    if self.unmatched_series.len() >= LINE_SERIES_MAX {
+                        self.unmatched_series.clear();
+                    }
+                    self.unmatched_series.insert((appliance, id), slot);
+                }
+                slot
+            }
+        };
         self.tally.add(slot, times);
         slot
     }
