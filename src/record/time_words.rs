@@ -112,10 +112,6 @@ pub(super) fn foreign_month(text: &[u8]) -> Option<(i8, usize)> {
         .position(|&byte| byte == b' ')?;
     let word = std::str::from_utf8(text.get(..len)?).ok()?;
     let word = word.strip_suffix('.').unwrap_or(word);
-    let same = |name: &str| {
-        let lower = word.chars().flat_map(char::to_lowercase);
-        name.chars().eq(lower)
-    };
     if word.len() < 3 {
         return None;
     }
@@ -125,7 +121,8 @@ pub(super) fn foreign_month(text: &[u8]) -> Option<(i8, usize)> {
     {
         return Some((number, len));
     }
-    let found = FOREIGN_MONTHS.iter().find(|(name, _)| same(name));
+    let lower: String = word.chars().flat_map(char::to_lowercase).collect();
+    let found = FOREIGN_MONTHS.iter().find(|(name, _)| *name == lower);
     found.map(|(_, number)| (*number, len))
 }
 
