@@ -95,7 +95,7 @@ fn look(program: &[u8], message: &[u8]) -> u64 {
     // What the word's bytes are, and the byte before.
     let (mut kinds, mut before) = (0, 0);
     // A last byte that belongs to no word ends the last one.
-    for (at, byte) in message.iter().chain(&[b' ']).enumerate() {
+    for (at, byte) in message.iter().chain(b" ").enumerate() {
         let kind = BYTE_KINDS[usize::from(*byte)];
         if kind == 0 {
             if at - start >= 8 && kinds & (DIGIT | LETTER) == DIGIT {
