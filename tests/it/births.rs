@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::exporter::{Exporter, LONG, append, binary};
+use crate::exporter::{DOORS, Exporter, LONG, append, binary};
 use crate::support::{Child, free_port, http_get, program, prometheus_query, root, succeeds};
 
 /// Births before the exporter is stopped, while it is down, and after that.
@@ -78,21 +78,7 @@ fn every_server_sees_every_first_event() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);
     std::fs::create_dir(path("rules")).expect("a directory");
-    let pack = "pack: site
-programs: {sited: []}
-metrics:
-  site_doors_total: {type: counter, help: Doors., labels: {door: any}}
-rules:
-  - event: door
-    match: 'door {door:word}'
-    metrics:
-      - {inc: site_doors_total, labels: [door]}
-    help: A door.
-    examples:
-      - line: 'Feb 29 12:05:01 hsm1 sited: door a'
-        samples: ['site_doors_total{appliance=\"hsm1\",door=\"a\"} 1']
-";
-    std::fs::write(path("rules/site.yaml"), pack).expect("it can be written");
+    std::fs::write(path("rules/site.yaml"), DOORS).expect("it can be written");
     let log = path("messages");
     let port = free_port();
     let flags = [

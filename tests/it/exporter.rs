@@ -9,6 +9,22 @@ use std::time::Duration;
 
 use crate::support::{Child, free_port, http_get, http_post, program, succeeds};
 
+/// A pack of one counter with a label that takes any value.
+pub const DOORS: &str = "pack: site
+programs: {sited: []}
+metrics:
+  site_doors_total: {type: counter, help: Doors., labels: {door: any}}
+rules:
+  - event: door
+    match: 'door {door:word}'
+    metrics:
+      - {inc: site_doors_total, labels: [door]}
+    help: A door.
+    examples:
+      - line: 'Feb 29 12:05:01 hsm1 sited: door a'
+        samples: ['site_doors_total{appliance=\"hsm1\",door=\"a\"} 1']
+";
+
 /// Far more than a start takes, on a machine that builds something else meanwhile.
 pub const LONG: Duration = Duration::from_secs(60);
 

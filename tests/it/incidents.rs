@@ -17,7 +17,7 @@ use crate::alertmanager::start_alertmanager;
 use crate::alerts::alerts;
 use crate::paging::{changed, rules_with};
 use crate::support::{
-    Child, Webhook, free_port, http_get, program, prometheus_query, root, wait_for,
+    Child, Webhook, free_port, http_get, prometheus_command, prometheus_query, root, wait_for,
 };
 
 /// A minute of an incident.
@@ -344,16 +344,7 @@ impl Stage {
         let path = |name: &str| self.directory.path().join(name);
         let port = self.prometheus_port;
         self.prometheus = Some(Child::start(
-            Command::new(program("prometheus"))
-                .arg(format!(
-                    "--config.file={}",
-                    path("prometheus.yml").display()
-                ))
-                .arg(format!(
-                    "--storage.tsdb.path={}",
-                    path("prometheus").display()
-                ))
-                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            prometheus_command(&path("prometheus.yml"), &path("prometheus"), port)
                 // An alert that is not sent again ends after four times this, as after four minutes when nothing is scaled.
                 .arg("--rules.alert.resend-delay=15s"),
         ));

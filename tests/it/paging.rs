@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::alertmanager::start_alertmanager;
 use crate::support::{
-    Child, Post, Webhook, free_port, http_get, program, prometheus_query, root, succeeds, wait_for,
+    Child, Post, Webhook, free_port, http_get, program, prometheus_command, prometheus_query, root,
+    succeeds, wait_for,
 };
 
 /// How long a line may take to become a notification here. The intervals below add up to a few seconds; the rest is for
@@ -88,16 +89,7 @@ impl Chain {
         );
         std::fs::write(path("prometheus.yml"), config).expect("it can be written");
         let mut evaluates = Child::start(
-            Command::new(program("prometheus"))
-                .arg(format!(
-                    "--config.file={}",
-                    path("prometheus.yml").display()
-                ))
-                .arg(format!(
-                    "--storage.tsdb.path={}",
-                    path("prometheus").display()
-                ))
-                .arg(format!("--web.listen-address=127.0.0.1:{prometheus}"))
+            prometheus_command(&path("prometheus.yml"), &path("prometheus"), prometheus)
                 // What fires before Alertmanager is discovered, after five seconds, would be sent again a minute later.
                 .arg("--rules.alert.resend-delay=1s"),
         );

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::exporter::{
-    Exporter, LONG, Samples, Scraper, accepted_by_promtool, append, binary, scrape,
+    DOORS, Exporter, LONG, Samples, Scraper, accepted_by_promtool, append, binary, scrape,
 };
 use crate::support::{Child, free_port, http_get, program, root, succeeds, wait_for};
 
@@ -379,21 +379,7 @@ fn nobody_who_does_not_read_grows_memory_or_keeps_prometheus_out() {
     let log = directory.path().join("messages");
     let rules = directory.path().join("rules");
     std::fs::create_dir(&rules).expect("a directory");
-    let pack = "pack: site
-programs: {sited: []}
-metrics:
-  site_doors_total: {type: counter, help: Doors., labels: {door: any}}
-rules:
-  - event: door
-    match: 'door {door:word}'
-    metrics:
-      - {inc: site_doors_total, labels: [door]}
-    help: A door.
-    examples:
-      - line: 'Feb 29 12:05:01 hsm1 sited: door a'
-        samples: ['site_doors_total{appliance=\"hsm1\",door=\"a\"} 1']
-";
-    std::fs::write(rules.join("site.yaml"), pack).expect("it can be written");
+    std::fs::write(rules.join("site.yaml"), DOORS).expect("it can be written");
     // 7 MiB a scrape.
     let mut lines = String::new();
     for appliance in 0..20 {

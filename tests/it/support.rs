@@ -333,6 +333,16 @@ pub fn http_post(port: u16, path: &str, content_type: &str, body: &[u8]) -> Opti
     )
 }
 
+/// Debian's Prometheus on loopback, with this configuration and its data in this directory.
+pub fn prometheus_command(config: &Path, data: &Path, port: u16) -> Command {
+    let mut command = Command::new(program("prometheus"));
+    command
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", data.display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    command
+}
+
 /// The answer of Prometheus' query API: its `data.result`.
 pub fn prometheus_query(port: u16, expression: &str) -> Option<Vec<serde_json::Value>> {
     let answer = http_get(
