@@ -5,25 +5,22 @@
 //! content, see [`identity`](super::identity); what lies beside the path is the matter of [`rotation`](super::rotation).
 
 use std::collections::VecDeque;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::content::{Depth, Opened};
-use super::generation::{Content, Generation, Outcome, open_fifo};
-use super::identity::{CHAIN_BYTES, Comparison, FileKey, ReadPosition, modified_ns};
+use super::content::Content;
+use super::generation::{Generation, Outcome};
+use super::identity::{FileKey, modified_ns};
 use super::positions::{Position, PositionState};
-use super::registry::{Archive, ArchiveKind, Known};
-use super::{
-    End, Event, FileId, FileInfo, FileState, LostReason, ReadFrom, Shared, Sink, Trouble, is_absent,
-};
+use super::registry::{Archive, ArchiveKind};
+use super::{End, Event, FileId, FileInfo, FileState, LostReason, ReadFrom, Shared, Sink, Trouble};
 
 /// Rotated files of one path that are kept open for late writers. Beyond, the oldest are finished early.
 const DRAINING_MAX: usize = 64;
 
 /// The longest that the clock of a file system stands still, in nanoseconds, and more.
-const TICK_NS: i64 = 100_000_000;
+pub(super) const TICK_NS: i64 = 100_000_000;
 
 /// What stands in a position for the file of a generation that has none: it was truncated, and its copy is not found yet.
 const NO_FILE: FileKey = FileKey { dev: 0, ino: 0 };
@@ -60,13 +57,13 @@ pub(super) struct FollowedPath {
     /// Its first file is not on disk yet; nothing is read before it is.
     pub unsaved: bool,
     /// The path leads to a file that another path follows.
-    alias: Option<FileKey>,
+    pub alias: Option<FileKey>,
     /// Where to begin with a file that was never seen.
     pub read_from: ReadFrom,
     /// The path was looked at while there was nothing: what is rotated from then on came in between.
-    awaited: bool,
+    pub awaited: bool,
     /// When the directories of the path had last changed when they were last searched, if a later change would show.
-    searched_ns: Option<Vec<i64>>,
+    pub searched_ns: Option<Vec<i64>>,
     /// Files that were told to be doubtful.
     pub doubted: VecDeque<FileKey>,
     /// Rotated files that cannot be read now, and their size in bytes.
@@ -175,299 +172,6 @@ impl FollowedPath {
             generation.ready && (generation.is_open() || generation.current)
         };
         self.look || self.unresolved || self.generations.iter().any(is_ready)
-    }
-
-    /// Some file was rotated away, or truncated, and is not found.
-    fn has_lost_sight(&self) -> bool {
-        let is_lost = |generation: &Generation| !generation.current && !generation.is_open();
-        self.generations.iter().any(is_lost) || !self.unreadable.is_empty()
-    }
-
-    /// Sees what is at the path now.
-    pub(super) fn look(
-        &mut self,
-        others: &mut [FollowedPath],
-        shared: &mut Shared,
-        sink: &mut impl Sink,
-    ) {
-        self.look = false;
-        if self.info.is_standard_input() {
-            if !self.seen {
-                self.seen = true;
-                shared.pipes = true;
-                let content = Content::StandardInput;
-                let generation = Generation::new(shared.next_id(), None, content);
-                self.generations.push(generation);
-            }
-            return;
-        }
-        let metadata = match self.info.path.metadata() {
-            Ok(metadata) => metadata,
-            Err(error) if is_absent(&error) => {
-                self.trouble = None;
-                self.retire_current();
-                if !self.seen && !std::mem::replace(&mut self.awaited, true) {
-                    self.first_sight = Some(Some(now_ns()));
-                    self.unresolved = true;
-                    self.modified_ns = now_ns().saturating_sub(TICK_NS);
-                } else {
-                    self.unresolved |= self.has_lost_sight() || self.directories_changed();
-                }
-                return;
-            }
-            Err(error) => return self.report(Trouble::of(&error), sink),
-        };
-        self.unresolved |= !self.unreadable.is_empty();
-        if std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type()) {
-            if !self.current().is_some_and(Generation::is_pipe) {
-                match open_fifo(&self.info.path) {
-                    Ok(content) => {
-                        self.retire_current();
-                        self.trouble = None;
-                        shared.pipes = true;
-                        let generation = Generation::new(shared.next_id(), None, content);
-                        self.generations.push(generation);
-                    }
-                    Err(error) => self.report(Trouble::of(&error), sink),
-                }
-            }
-            return;
-        }
-        let key = FileKey::of(&metadata);
-        if self.alias == Some(key)
-            && matches!(shared.registry.get(key), Some(Known::Open(path)) if *path != self.index)
-        {
-            return;
-        }
-        self.alias = None;
-        if let Some(current) = self.current_mut()
-            && current.key == Some(key)
-        {
-            let modified_ns = modified_ns(&metadata);
-            let changed =
-                metadata.len() != current.next_offset() || modified_ns != current.looked_ns;
-            current.looked_size = metadata.len();
-            current.looked_ns = modified_ns;
-            current.ready |= changed;
-            let known = current.is_open() || !changed;
-            if known {
-                return;
-            }
-        }
-        if let Some(Known::Done(_, archive)) = shared.registry.get(key)
-            && archive.kind == ArchiveKind::Read
-            && archive.is_unchanged(metadata.len(), modified_ns(&metadata))
-        {
-            // Read to its end under this or another name.
-            self.retire_current();
-            return;
-        }
-        match Opened::open(&self.info.path) {
-            Ok(opened) => {
-                self.trouble = None;
-                let real = self.info.path.canonicalize().ok();
-                self.target = real.filter(|real| *real != self.info.path);
-                if let Err(error) = self.arrive(opened, others, shared, sink) {
-                    self.report(Trouble::of(&error), sink);
-                }
-            }
-            // It went between the two calls; the next look sees what came.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.look = true,
-            Err(error) => self.report(Trouble::of(&error), sink),
-        }
-    }
-
-    /// Some name came or went beside the path since this was last asked, as far as one can tell: where nothing is at the
-    /// path, a file may have come and been rotated between two looks.
-    fn directories_changed(&mut self) -> bool {
-        let directories = [Some(&self.info.path), self.target.as_ref()].map(|path| path?.parent());
-        let changed_ns: Vec<i64> = directories
-            .into_iter()
-            .flatten()
-            .filter_map(|directory| directory.metadata().ok())
-            .map(|metadata| modified_ns(&metadata))
-            .collect();
-        let changed = self.searched_ns.as_ref() != Some(&changed_ns);
-        let now_ns = now_ns();
-        // The file system's clock ticks: what happens in the same tick leaves the same time.
-        let settled = |changed_ns: &i64| changed_ns.saturating_add(TICK_NS) < now_ns;
-        self.searched_ns = Some(changed_ns).filter(|changed| changed.iter().all(settled));
-        changed
-    }
-
-    /// Another path of the same files leads to a file that this path has lost sight of.
-    pub(super) fn adopt(&mut self, path: &Path, shared: &mut Shared) {
-        let Ok(opened) = Opened::open(path) else {
-            return;
-        };
-        let lost = self
-            .generations
-            .iter_mut()
-            .find(|generation| generation.key == Some(opened.key) && !generation.is_open());
-        if let Some(generation) = lost
-            && matches!(
-                opened.compare(&generation.position, Depth::Seam),
-                Ok(Comparison::Continues)
-            )
-            && generation.attach(&opened).is_ok()
-        {
-            shared.opened += 1;
-        }
-    }
-
-    pub(super) fn report(&mut self, trouble: Trouble, sink: &mut impl Sink) {
-        if self.trouble != Some(trouble) {
-            self.trouble = Some(trouble);
-            sink.event(&self.info, Event::Unreadable(trouble));
-        }
-    }
-
-    pub(super) fn retire_current(&mut self) {
-        self.alias = None;
-        if let Some(current) = self.current_mut() {
-            current.current = false;
-            current.ready = true;
-        }
-    }
-
-    /// The generation of this path that `opened` continues.
-    fn find(
-        &self,
-        opened: &Opened,
-        beginning: &ReadPosition,
-        shared: &mut Shared,
-    ) -> io::Result<Option<usize>> {
-        let fits = |generation: &Generation| generation.is_in(opened.key, opened.born_ns);
-        for (at, generation) in self.generations.iter().enumerate() {
-            if fits(generation)
-                && (generation.is_open()
-                    || opened.compare(&generation.position, Depth::Seam)? == Comparison::Continues)
-            {
-                return Ok(Some(at));
-            }
-        }
-        let mut found = None;
-        for (at, generation) in self.generations.iter().enumerate() {
-            if !fits(generation)
-                && (!generation.is_open() || generation.is_replaced_by(opened, beginning))
-                && !generation.position.is_empty()
-                && generation.position.may_agree(beginning)
-                && opened.compare(&generation.position, Depth::Whole)? == Comparison::Continues
-                && !self.lies_beside(generation, shared)
-            {
-                found = Some(at);
-            }
-        }
-        Ok(found)
-    }
-
-    /// A new file, or one from elsewhere, is at the path.
-    fn arrive(
-        &mut self,
-        opened: Opened,
-        others: &mut [FollowedPath],
-        shared: &mut Shared,
-        sink: &mut impl Sink,
-    ) -> io::Result<()> {
-        shared.opened += 1;
-        let key = opened.key;
-        let beginning = opened.beginning()?;
-        if let Some(at) = self.find(&opened, &beginning, shared)?
-            && let Some(generation) = self.generations.get_mut(at)
-        {
-            if generation.key != Some(key) || !generation.is_open() {
-                let old = generation.key.filter(|old| *old != key);
-                generation.attach(&opened)?;
-                shared.registry.open(key, self.index);
-                if let Some(old) = old {
-                    self.close(old, shared);
-                }
-            }
-            if self.generations.get(at).is_some_and(|g| !g.current) {
-                let generation = self.generations.remove(at);
-                // Between what was there before and the file that is there now may be others.
-                self.make_current(generation, &opened);
-            }
-            return Ok(());
-        }
-        let mut event = Event::Rotated;
-        let fits = |generation: &&mut Generation| generation.key == Some(key);
-        if let Some(generation) = self.generations.iter_mut().find(fits) {
-            // The inode has another content: it was truncated, or given to another file.
-            let is_same = generation.is_in(key, opened.born_ns);
-            generation.lose_file();
-            if is_same {
-                generation.cut = Some(LostReason::Truncated);
-                event = Event::Truncated;
-            }
-        }
-        if matches!(shared.registry.get(key), Some(Known::Open(path)) if *path != self.index) {
-            self.retire_current();
-            self.alias = Some(key);
-            return Ok(());
-        }
-        let was_seen = std::mem::replace(&mut self.seen, true);
-        if let Some(mut generation) = self.claim(&opened, &beginning, others, shared)? {
-            generation.attach(&opened)?;
-            shared.registry.open(key, self.index);
-            self.make_current(generation, &opened);
-        } else {
-            let archive = match shared.registry.get(key) {
-                Some(Known::Done(_, archive)) => Some(archive.clone())
-                    .filter(|archive| !archive.position.is_empty())
-                    .filter(|archive| archive.is_continued_by(&opened, Depth::Seam)),
-                _ => None,
-            };
-            let archive = match archive {
-                Some(archive) => Some(archive),
-                None => self.claim_archive(&opened, &beginning, others, shared)?,
-            };
-            let is_first = !was_seen && shared.starting && self.read_from == ReadFrom::End;
-            let mut generation = Generation::new(shared.next_id(), Some(key), opened.content()?);
-            if let Some(archive) = archive {
-                generation.position = archive.position;
-                generation.first_time = archive.first_time;
-                generation.attach(&opened)?;
-                self.reopen(&opened, shared);
-            } else {
-                generation.first_time = shared.first_time(self.info.source, &opened);
-                generation.discover(&opened, beginning);
-                if is_first && !opened.is_compressed() {
-                    generation.position =
-                        opened.position_at(opened.end_of_last_line()?, CHAIN_BYTES)?;
-                    generation.resume_at = None;
-                }
-            }
-            shared.registry.open(key, self.index);
-            self.make_current(generation, &opened);
-        }
-        if was_seen {
-            sink.event(&self.info, event);
-        } else {
-            self.unsaved = shared.options.durable;
-            shared.unsaved |= self.unsaved;
-            if !self.awaited {
-                self.first_sight = Some(None);
-            }
-        }
-        Ok(())
-    }
-
-    fn make_current(&mut self, mut generation: Generation, opened: &Opened) {
-        self.retire_current();
-        // Nothing is written to a compressed file; it is finished at its end.
-        generation.current = !opened.is_compressed();
-        generation.ready = true;
-        generation.quiet_since = None;
-        generation.cut = None;
-        generation.size = generation.size.max(opened.size);
-        generation.modified_ns = opened.modified_ns;
-        generation.looked_ns = opened.modified_ns;
-        generation.looked_size = opened.size;
-        generation.target.clone_from(&self.target);
-        self.generations.push(generation);
-        self.modified_ns = opened.modified_ns;
-        self.unresolved = true;
     }
 
     /// Reads one chunk, of the oldest file that has one. Returns its length in bytes, 0 if there is nothing to read.

@@ -8,20 +8,20 @@
 //! behind a truncation, in a file that was made larger in advance, over NFS until the data follows the size. At the end of
 //! a file they are not read until something follows them; at the beginning of a line they are skipped.
 
-use std::fs::{File, Metadata};
-use std::io::{self, BufReader, Read, Seek as _};
+use std::fs::Metadata;
+use std::io::{self, Read, Seek as _};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use flate2::read::MultiGzDecoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::LostReason;
-use super::content::{Depth, NONBLOCK, Opened, begins_with};
+use super::content::{Content, Gzip, last_bytes};
 use super::identity::{Comparison, FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, modified_ns};
+use super::opened::{Depth, Opened, begins_with};
 
 /// How much is handed on at a time at most, in bytes.
 pub(super) const CHUNK_BYTES: usize = 256 * 1024;
@@ -79,29 +79,6 @@ pub(super) struct Generation {
     pub nul_bytes: u64,
     /// How far they were searched for what follows them.
     nul_searched: u64,
-}
-
-/// Where a generation's bytes come from.
-#[derive(Debug)]
-pub(super) enum Content {
-    /// Not open: to be found, or closed to save a descriptor.
-    Closed,
-    /// A plain file.
-    Plain(File),
-    /// A compressed file; it is finished when its end is reached.
-    Gzip(Box<Gzip>),
-    /// A FIFO, and where permitted a writer of our own, so that it never comes to an end.
-    Fifo { reader: File, _writer: Option<File> },
-    /// Standard input.
-    StandardInput,
-}
-
-/// A compressed file on its way.
-#[derive(Debug)]
-pub(super) struct Gzip {
-    pub decoder: MultiGzDecoder<BufReader<File>>,
-    /// The seam, since a decoder cannot go back.
-    pub seam: Vec<u8>,
 }
 
 /// What reading brought.
@@ -525,13 +502,6 @@ fn read_gzip(gzip: &mut Gzip, position: &mut ReadPosition, buffer: &mut [u8]) ->
     }
 }
 
-/// The last `len` of some bytes.
-pub(super) fn last_bytes(bytes: &[u8], len: usize) -> &[u8] {
-    bytes
-        .get(bytes.len().saturating_sub(len)..)
-        .unwrap_or_default()
-}
-
 /// A read would not block: there are bytes, or the end.
 fn is_readable(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
@@ -540,25 +510,4 @@ fn is_readable(fd: BorrowedFd<'_>) -> bool {
         tv_nsec: 0,
     };
     poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
-}
-
-/// Opens a FIFO for reading without waiting for a writer.
-pub(super) fn open_fifo(path: &Path) -> io::Result<Content> {
-    let reader = File::options()
-        .read(true)
-        .custom_flags(NONBLOCK)
-        .open(path)?;
-    if !reader.metadata()?.file_type().is_fifo() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // While we hold a writer ourselves, the last other writer's going is not an end to be told from.
-    let writer = File::options()
-        .write(true)
-        .custom_flags(NONBLOCK)
-        .open(path)
-        .ok();
-    Ok(Content::Fifo {
-        reader,
-        _writer: writer,
-    })
 }

@@ -46,18 +46,25 @@
 //! `identity`). The files of one path over time are a `path`; finding a file again after a restart, after its
 //! descriptor was closed to save descriptors, and after copytruncate is one and the same operation there.
 
+mod archives;
 mod content;
+mod copies;
 mod discovery;
+mod event;
 mod followed_path;
 mod generation;
 mod identity;
 mod late;
+mod look;
+mod opened;
 mod pattern;
 mod positions;
 mod registry;
 mod rotated;
 mod rotation;
 mod schedule;
+mod sibling;
+mod source;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -71,14 +78,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use event::{End, Event, LostReason, Sink, Trouble};
 pub use identity::{FileKey, Fingerprint, ReadPosition};
 pub use pattern::{Captures, Pattern, PatternError};
 pub use positions::{Position, PositionState, Positions};
+pub use source::{LineTime, ReadFrom, SourceSpec};
 pub use watch::{Waker, Watcher};
 
-use content::Opened;
 use followed_path::FollowedPath;
 use generation::BUFFER_BYTES;
+use opened::Opened;
 use registry::Registry;
 use rotated::Listings;
 use watch::Watch;
@@ -92,126 +101,12 @@ const VANISHED_MAX: usize = 10_000;
 /// Lines at the beginning or end of a file that are asked for their date.
 const DATED_LINES: usize = 16;
 
-/// What to follow, under one name.
-#[derive(Clone, Debug)]
-pub struct SourceSpec {
-    /// The source's name, as the settings give it.
-    pub name: String,
-    /// Files that are meant.
-    pub include: Vec<Pattern>,
-    /// Of those, files that are not.
-    pub exclude: Vec<Pattern>,
-    /// Where to begin with a file that was never seen.
-    pub read_from: ReadFrom,
-    /// Says when a line was received. Without it, an archive that is put beside a log is news however old it is.
-    pub line_time: Option<LineTime>,
-}
-
-/// Says when a line was received, in seconds since 1970, if whoever collected it wrote that down. Given one line without
-/// its line feed; called from within [`Tail::read`].
-#[derive(Clone)]
-pub struct LineTime(Arc<AskTime>);
-
-type AskTime = dyn Fn(&[u8]) -> Option<i64> + Send + Sync;
-
-impl LineTime {
-    /// Asks this function.
-    pub fn new(ask: impl Fn(&[u8]) -> Option<i64> + Send + Sync + 'static) -> Self {
-        LineTime(Arc::new(ask))
-    }
-}
-
-impl fmt::Debug for LineTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LineTime")
-    }
-}
-
-impl SourceSpec {
-    /// A source that reads these files from their beginning.
-    pub fn new(name: impl Into<String>, include: impl IntoIterator<Item = Pattern>) -> SourceSpec {
-        let include = include.into_iter().collect();
-        SourceSpec {
-            name: name.into(),
-            include,
-            exclude: Vec::new(),
-            read_from: ReadFrom::Beginning,
-            line_time: None,
-        }
-    }
-
-    /// The files that one of its patterns matches now, and the appliance that each path names. Files that are not there
-    /// yet and what is excluded are left out; standard input is no file.
-    pub(crate) fn files_now(&self, include: usize) -> Vec<(std::path::PathBuf, Option<String>)> {
-        let mut files = Vec::new();
-        let Some(pattern) = self.include.get(include) else {
-            return files;
-        };
-        let mut take = |path: &Path| {
-            if let Some(captures) = pattern.matches(path)
-                && self.means(path).is_some()
-            {
-                let appliance = captures
-                    .into_iter()
-                    .find(|(name, _)| **name == *"appliance");
-                files.push((path.to_owned(), appliance.map(|(_, name)| name)));
-            }
-        };
-        match pattern.literal() {
-            Some(path) if path.is_file() => take(path),
-            Some(_) => {}
-            None => pattern.walk(|found| {
-                if let pattern::Found::File(path) = found {
-                    take(path);
-                }
-            }),
-        }
-        files.sort();
-        files
-    }
-
-    /// What the wildcards stand for if the source means `path`.
-    fn means(&self, path: &Path) -> Option<Captures> {
-        let captures = self
-            .include
-            .iter()
-            .find_map(|pattern| pattern.matches(path))?;
-        let excluded = self
-            .exclude
-            .iter()
-            .any(|pattern| pattern.matches(path).is_some());
-        (!excluded).then_some(captures)
-    }
-
-    /// Whether nobody misses a path that cannot be seen: it, or everything in it, is excluded, or it is what every ext4
-    /// file system keeps for root.
-    fn is_not_missed(&self, path: &Path) -> bool {
-        let inside = path.join("*");
-        let excluded = |path| {
-            let mut exclude = self.exclude.iter();
-            exclude.any(|pattern| pattern.matches(path).is_some())
-        };
-        excluded(path) || excluded(&inside) || path.ends_with("lost+found")
-    }
-}
-
 /// Nothing is there, as opposed to something that cannot be read.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
-}
-
-/// Where to begin with a file that was never seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReadFrom {
-    /// At its first byte.
-    #[default]
-    Beginning,
-    /// Behind the last whole line, if the file is there when the tail starts; files that appear later are read from
-    /// their first byte.
-    End,
 }
 
 /// How to follow.
@@ -326,166 +221,6 @@ impl Deref for Chunk {
     fn deref(&self) -> &[u8] {
         self.buffer.get(self.range.clone()).unwrap_or_default()
     }
-}
-
-/// Who takes what the tail reads. Called from within [`Tail::read`].
-pub trait Sink {
-    /// The first bytes of a run are about to come.
-    fn opened(&mut self, file: FileId, info: &Arc<FileInfo>);
-    /// The next bytes of the run, never empty, at most about 256 KiB at a time.
-    fn bytes(&mut self, file: FileId, chunk: &mut Chunk);
-    /// The run is over; the id comes never again. Only for runs that were opened.
-    fn ended(&mut self, file: FileId, end: End);
-    /// Something happened at a path.
-    fn event(&mut self, info: &FileInfo, event: Event);
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The writer has finished the file: an unfinished line is all there is of it, and counts.
-    Whole {
-        /// See [`Chunk::is_late`].
-        is_late: bool,
-    },
-    /// The rest of an unfinished line is lost, for this reason. It must not be taken for a line, since a torn number is a
-    /// wrong number.
-    Cut(LostReason),
-}
-
-/// What happened at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Another file took the path, or did so unseen: one event for each file.
-    Rotated,
-    /// The file lost its content and begins anew. If a copy of the old content is found beside it, that is read to its
-    /// end first. What was written between the making of the copy and the truncation is lost, and nobody can tell how
-    /// much it was.
-    Truncated,
-    /// Bytes that were never handed over are lost.
-    Lost {
-        /// How many at least.
-        bytes: u64,
-        /// Why.
-        reason: LostReason,
-    },
-    /// The path cannot be read, or hides what may be beneath it. Told once, until that is over or another trouble shows.
-    Unreadable(Trouble),
-    /// A rotated file was put beside the path whose lines are older than all that was read of it. It is not read.
-    History {
-        /// Its size as stored.
-        bytes: u64,
-    },
-}
-
-/// Why bytes are lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LostReason {
-    /// The file was truncated before it was read to its end, and no copy was found.
-    Truncated,
-    /// The file was rotated away while no process read it, and is nowhere to be found.
-    Gone,
-    /// A compressed file is damaged; the bytes are counted as compressed.
-    Damaged,
-    /// A rotated file says byte for byte what was read from another. It may be a copy of that, which is why it is not
-    /// read, or a file of its own, and nobody can tell. They are few: what is longer than the head is unique.
-    Doubtful,
-}
-
-impl LostReason {
-    /// Every reason.
-    pub const ALL: [LostReason; 4] = [
-        LostReason::Truncated,
-        LostReason::Gone,
-        LostReason::Damaged,
-        LostReason::Doubtful,
-    ];
-
-    /// The value of the label `reason`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LostReason::Truncated => "truncated",
-            LostReason::Gone => "gone",
-            LostReason::Damaged => "damaged",
-            LostReason::Doubtful => "doubtful",
-        }
-    }
-}
-
-/// Why a path cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trouble {
-    /// It is a directory.
-    IsDirectory,
-    /// It is neither file nor FIFO.
-    NotAFile,
-    /// The permission is missing.
-    PermissionDenied,
-    /// The process or the system has no descriptors left.
-    TooManyOpenFiles,
-    /// [`Options::files_max`] is reached. Told for the first path that is left out only; [`Tail::status`] has them all.
-    TooManyFiles,
-    /// The system says so, by number (errno).
-    Io(i32),
-    /// Anything else.
-    Other(io::ErrorKind),
-}
-
-impl Trouble {
-    fn of(error: &io::Error) -> Trouble {
-        use rustix::io::Errno;
-        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-        match error.kind() {
-            io::ErrorKind::IsADirectory => Trouble::IsDirectory,
-            io::ErrorKind::InvalidInput => Trouble::NotAFile,
-            io::ErrorKind::PermissionDenied => Trouble::PermissionDenied,
-            _ if matches!(errno, Some(Errno::MFILE | Errno::NFILE)) => Trouble::TooManyOpenFiles,
-            kind => error
-                .raw_os_error()
-                .map_or(Trouble::Other(kind), Trouble::Io),
-        }
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Trouble::IsDirectory => f.write_str("is a directory"),
-            Trouble::NotAFile => f.write_str("is neither a file nor a FIFO"),
-            Trouble::PermissionDenied => f.write_str("permission denied"),
-            Trouble::TooManyOpenFiles => {
-                f.write_str("too many open files; raise the limit (LimitNOFILE=)")
-            }
-            Trouble::TooManyFiles => f.write_str("more files than are followed at most"),
-            Trouble::Io(errno) => {
-                let name = errno_name(*errno).map(|name| format!("{name}: "));
-                let error = io::Error::from_raw_os_error(*errno);
-                write!(f, "{}{error}", name.unwrap_or_default())
-            }
-            Trouble::Other(kind) => kind.fmt(f),
-        }
-    }
-}
-
-/// What the manuals call the errors that reading a file meets.
-fn errno_name(errno: i32) -> Option<&'static str> {
-    use rustix::io::Errno;
-    Some(match Errno::from_raw_os_error(errno) {
-        Errno::IO => "EIO",
-        Errno::NXIO => "ENXIO",
-        Errno::LOOP => "ELOOP",
-        Errno::NAMETOOLONG => "ENAMETOOLONG",
-        Errno::NOMEM => "ENOMEM",
-        Errno::NODEV => "ENODEV",
-        Errno::OVERFLOW => "EOVERFLOW",
-        Errno::STALE => "ESTALE",
-        Errno::TIMEDOUT => "ETIMEDOUT",
-        Errno::NOTCONN => "ENOTCONN",
-        Errno::HOSTDOWN => "EHOSTDOWN",
-        Errno::BADMSG => "EBADMSG",
-
-        _ => return None,
-    })
 }
 
 /// What one [`Tail::read`] did.

@@ -5,6 +5,9 @@ use std::collections::HashMap;
 
 use super::identity::{FileKey, ReadPosition};
 
+/// Finished files that are remembered although they lie nowhere any more. They may come back.
+pub(super) const GONE_MAX: usize = 64;
+
 /// What is known of a file.
 #[derive(Debug)]
 pub(super) enum Known {

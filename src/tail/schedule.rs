@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::content::Content;
 use super::followed_path::FollowedPath;
-use super::generation::{Content, Generation};
+use super::generation::Generation;
 use super::watch::{Hint, Watch};
 use super::{Progress, Shared, Sink, Tail, Watcher};
 

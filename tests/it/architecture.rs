@@ -20,14 +20,10 @@ const TO_SPLIT: &[&str] = &[
     "src/record/syslog.rs",
     "src/rules/build.rs",
     "src/run/reader.rs",
-    "src/tail/mod.rs",
-    "src/tail/followed_path.rs",
-    "src/tail/generation.rs",
-    "src/tail/rotation.rs",
 ];
 
 /// Where a circle was when these came. None may join them.
-const TO_CUT: &[&str] = &["src/metric", "src/record", "src/tail"];
+const TO_CUT: &[&str] = &["src/metric", "src/record"];
 
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 

@@ -1,0 +1,323 @@
+//! Files that need no more reading: what they are recognised by, and for how long.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+
+use super::followed_path::FollowedPath;
+use super::identity::{Comparison, FileKey, ReadPosition};
+use super::opened::{Depth, Opened, holds};
+use super::registry::{Archive, ArchiveKind, GONE_MAX, Known};
+use super::sibling::{COPY_BYTES, Sibling, keeps_time};
+use super::{Shared, Sink};
+
+impl Archive {
+    /// The file has all that was read, and perhaps more.
+    pub(super) fn is_continued_by(&self, opened: &Opened, depth: Depth) -> bool {
+        matches!(
+            opened.compare(&self.position, depth),
+            Ok(Comparison::Continues)
+        )
+    }
+}
+
+/// Files that are remembered in total. Beyond, the oldest of the path that has another one are forgotten, and it goes by
+/// time from then on.
+const REMEMBERED_MAX: usize = 200_000;
+
+impl FollowedPath {
+    /// Finished files are met again: by inode ([`Depth::Seam`]) or by content. What a late writer added is read.
+    pub(super) fn find_archives(
+        &mut self,
+        depth: Depth,
+        siblings: &mut Vec<Sibling>,
+        shared: &mut Shared,
+        sink: &mut impl Sink,
+    ) {
+        let mut left = Vec::new();
+        let seeks_copy = self.generations.iter().any(|g| !g.is_open());
+        for mut sibling in std::mem::take(siblings) {
+            // Here, since the file before this may lie in the inode of the archive that this one continues.
+            for archive in shared.registry.take_displaced_of(self.index) {
+                self.displace(archive, shared);
+            }
+            let archive = match depth {
+                _ if sibling.is_copy => None,
+                Depth::Whole => self.archive_by_content(&sibling, shared, sink),
+                _ => self.archive_by_key(&sibling.opened, shared),
+            };
+            let Some(archive) = archive else {
+                left.push(sibling);
+                continue;
+            };
+            let opened = &sibling.opened;
+            let is_same =
+                archive.key == opened.key && archive.is_unchanged(opened.size, opened.modified_ns);
+            let is_complete = is_same
+                || match opened.is_compressed() {
+                    // How much is behind what is known shows when it is read.
+                    true => archive.kind == ArchiveKind::History,
+                    false => opened.size <= archive.position.offset(),
+                }
+                || archive.kind == ArchiveKind::Copy && self.is_copy_of_open(&sibling, shared);
+            if is_complete {
+                sibling.is_copy = seeks_copy && archive.kind == ArchiveKind::Copy;
+                let archive = Archive {
+                    key: opened.key,
+                    size: opened.size,
+                    modified_ns: opened.modified_ns,
+                    ..archive
+                };
+                self.remember(archive, shared);
+                if sibling.is_copy {
+                    left.push(sibling);
+                }
+            } else if self.find_appended(opened, &archive, shared, sink) {
+                // It has grown by what was read.
+            } else {
+                let mut generation = self.rotated(opened, shared);
+                generation.position = archive.position;
+                generation.first_time = archive.first_time;
+                if generation.attach(opened).is_ok() {
+                    self.reopen(opened, shared);
+                    self.insert_old(generation, opened.modified_ns);
+                }
+            }
+        }
+        *siblings = left;
+    }
+
+    pub(super) fn archive_by_key(&mut self, opened: &Opened, shared: &Shared) -> Option<Archive> {
+        if let Some(Known::Done(_, archive)) = shared.registry.get(opened.key)
+            && !archive.position.is_empty()
+            && archive.is_continued_by(opened, Depth::Seam)
+        {
+            return Some(archive.clone());
+        }
+        let at = self.unplaced.iter().position(|archive| {
+            let depth = match archive.is_unchanged(opened.size, opened.modified_ns) {
+                // What format 1 kept of history is no content.
+                true if archive.position.is_empty() => return archive.key == opened.key,
+                true => Depth::Glance,
+                false => Depth::Seam,
+            };
+            archive.key == opened.key
+                && !archive.position.is_empty()
+                && archive.is_continued_by(opened, depth)
+        })?;
+        let archive = self.unplaced.remove(at);
+        match archive.position.is_empty() {
+            true => Some(self.unread(opened)),
+            false => Some(archive),
+        }
+    }
+
+    /// A finished file that lies nowhere else.
+    pub(super) fn archive_by_content(
+        &mut self,
+        sibling: &Sibling,
+        shared: &mut Shared,
+        sink: &mut impl Sink,
+    ) -> Option<Archive> {
+        let fits = |archive: &Archive| {
+            !archive.position.is_empty()
+                && archive.position.may_agree(&sibling.beginning)
+                && archive.is_continued_by(&sibling.opened, Depth::Whole)
+        };
+        let archive = if let Some(at) = self.unplaced.iter().position(fits) {
+            self.unplaced.remove(at)
+        } else {
+            let known = |key: &FileKey| shared.registry.archive(*key, self.index);
+            let key = *self
+                .archives
+                .iter()
+                .find(|key| known(key).is_some_and(fits))?;
+            let archive = shared.registry.archive(key, self.index)?.clone();
+            let lies = |path: &PathBuf| {
+                path.metadata().is_ok_and(|m| FileKey::of(&m) == key)
+                    && holds(path, &archive.position)
+            };
+            if self.sibling_paths(shared).iter().any(lies) {
+                return None;
+            }
+            shared.registry.forget(key, self.index);
+            self.archives.retain(|known| *known != key);
+            archive
+        };
+        let opened = &sibling.opened;
+        if opened.is_compressed()
+            && archive.position.offset() < COPY_BYTES
+            && !keeps_time(opened, archive.modified_ns)
+        {
+            self.doubt(opened, archive.position.offset(), sink);
+        }
+        Some(archive)
+    }
+
+    /// All of the file is in one that was finished and lies there too.
+    pub(super) fn is_copy_of_archive(&self, sibling: &Sibling, shared: &Shared) -> bool {
+        let opened = &sibling.opened;
+        self.archives
+            .iter()
+            .filter_map(|key| shared.registry.archive(*key, self.index))
+            .filter(|archive| archive.position.may_agree(&sibling.beginning))
+            .any(
+                |archive| match opened.compare(&archive.position, Depth::Whole) {
+                    Ok(Comparison::Continues) => {
+                        opened.size == archive.position.offset() && opened.size >= COPY_BYTES
+                    }
+                    Ok(Comparison::Begins(len)) => len >= COPY_BYTES,
+                    _ => false,
+                },
+            )
+    }
+
+    /// An archive of this path, or of another that does not hold it any more, whose content has come to this path.
+    pub(super) fn claim_archive(
+        &mut self,
+        opened: &Opened,
+        beginning: &ReadPosition,
+        others: &mut [FollowedPath],
+        shared: &mut Shared,
+    ) -> io::Result<Option<Archive>> {
+        let fits = |archive: &Archive| {
+            let depth = match archive.key == opened.key {
+                true => Depth::Seam,
+                false => Depth::Whole,
+            };
+            !archive.position.is_empty()
+                && archive.position.may_agree(beginning)
+                && archive.is_continued_by(opened, depth)
+        };
+        let lies = |paths: HashSet<PathBuf>, archive: &Archive| {
+            paths.iter().any(|path| {
+                path.metadata().is_ok_and(|m| {
+                    let key = FileKey::of(&m);
+                    key != opened.key && key == archive.key
+                }) && holds(path, &archive.position)
+            })
+        };
+        if let Some(at) = self.unplaced.iter().position(fits)
+            && let Some(archive) = self.unplaced.get(at)
+            && !lies(self.sibling_paths(shared), archive)
+        {
+            return Ok(Some(self.unplaced.remove(at)));
+        }
+        for other in others.iter_mut().filter(|other| other.index != self.index) {
+            if let Some(at) = other.unplaced.iter().position(fits)
+                && let Some(archive) = other.unplaced.get(at)
+                && archive.kind == ArchiveKind::Read
+                && !holds(&other.info.path, &archive.position)
+                && !lies(other.sibling_paths(shared), archive)
+            {
+                return Ok(Some(other.unplaced.remove(at)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A file is read that may have been finished before, or lies in an inode in which another was.
+    pub(super) fn reopen(&mut self, opened: &Opened, shared: &mut Shared) {
+        let key = opened.key;
+        let same = shared
+            .registry
+            .archive(key, self.index)
+            .is_some_and(|archive| archive.is_continued_by(opened, Depth::Seam));
+        if same {
+            self.archives.retain(|known| *known != key);
+            shared.registry.forget(key, self.index);
+        }
+        shared.registry.open(key, self.index);
+    }
+
+    /// How a file that is not to be read is recognised.
+    pub(super) fn unread(&self, opened: &Opened) -> Archive {
+        Archive {
+            key: opened.key,
+            position: opened.position_unread().unwrap_or_default(),
+            size: opened.size,
+            modified_ns: opened.modified_ns,
+            first_time: None,
+            kind: ArchiveKind::History,
+        }
+    }
+
+    pub(super) fn remember_unread(&mut self, opened: &Opened, shared: &mut Shared) {
+        let archive = self.unread(opened);
+        self.remember(archive, shared);
+    }
+
+    pub(super) fn remember_at(
+        &mut self,
+        opened: &Opened,
+        position: io::Result<ReadPosition>,
+        kind: ArchiveKind,
+        shared: &mut Shared,
+    ) {
+        let archive = Archive {
+            key: opened.key,
+            position: position.unwrap_or_default(),
+            size: opened.size,
+            modified_ns: opened.modified_ns,
+            first_time: None,
+            kind,
+        };
+        self.remember(archive, shared);
+    }
+
+    /// The file needs no more reading.
+    pub(super) fn remember(&mut self, mut archive: Archive, shared: &mut Shared) {
+        archive.position.compact();
+        let key = archive.key;
+        self.archives.retain(|known| *known != key);
+        if shared.registry.len() >= REMEMBERED_MAX
+            && let Some(oldest) = self.archives.pop_front()
+        {
+            shared.registry.forget(oldest, self.index);
+            self.by_time = true;
+        }
+        shared.registry.done(archive, self.index);
+        self.archives.push_back(key);
+    }
+
+    /// Its inode was given to another file. Its content may lie elsewhere.
+    pub(super) fn displace(&mut self, archive: Archive, shared: &Shared) {
+        if shared.registry.archive(archive.key, self.index).is_none() {
+            self.archives.retain(|key| *key != archive.key);
+        }
+        self.unplaced.push(archive);
+    }
+
+    pub(super) fn remember_gone(&mut self, mut archive: Archive) {
+        archive.position.compact();
+        self.unplaced.push(archive);
+    }
+
+    /// Forgets finished files that lie nowhere any more, but for the latest.
+    pub(super) fn forget_gone(&mut self, shared: &mut Shared) {
+        let excess = self.unplaced.len().saturating_sub(GONE_MAX);
+        if !shared.starting && self.unreadable.is_empty() {
+            self.unplaced.drain(..excess);
+        }
+        if self.archives.len() <= GONE_MAX {
+            return;
+        }
+        let lying: HashSet<FileKey> = self
+            .sibling_paths(shared)
+            .iter()
+            .filter_map(|path| path.metadata().ok())
+            .map(|metadata| FileKey::of(&metadata))
+            .collect();
+        let gone = self.archives.iter().filter(|key| !lying.contains(key));
+        let mut excess = gone.count().saturating_sub(GONE_MAX);
+        let index = self.index;
+        self.archives.retain(|key| {
+            let forget = excess > 0 && !lying.contains(key);
+            if forget {
+                excess -= 1;
+                shared.registry.forget(*key, index);
+            }
+            !forget
+        });
+    }
+}

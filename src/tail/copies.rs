@@ -1,0 +1,200 @@
+//! Copies: of a file that was truncated, of one that is open, and archives made by appending.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::followed_path::FollowedPath;
+use super::generation::Generation;
+use super::identity::{CHAIN_BYTES, Comparison, born_ns, modified_ns};
+use super::opened::Opened;
+use super::registry::{Archive, ArchiveKind, GONE_MAX};
+use super::sibling::{COPY_BYTES, Sibling, keeps_time};
+use super::{Event, LostReason, Shared, Sink};
+
+/// Whether `opened`, whose `len` bytes all are in the generation's file too, is a copy of that or was compressed from it, or
+/// a file of its own that says the same; `None` if nobody can tell.
+pub(super) fn is_copy(generation: &Generation, opened: &Opened, len: u64) -> Option<bool> {
+    let metadata = generation.metadata()?;
+    if opened.is_compressed() && len >= COPY_BYTES {
+        return Some(true);
+    }
+    if generation.current
+        && let Some(born_ns) = born_ns(&metadata)
+    {
+        // What was rotated before this file came is older than it, and a copy of it younger.
+        let other = match opened.is_compressed() {
+            // Compressing keeps the time of the last change.
+            true => Some(opened.modified_ns),
+            false => opened.born_ns,
+        };
+        if let Some(other) = other.filter(|other| *other != born_ns) {
+            return Some(other > born_ns);
+        }
+    }
+    if len >= COPY_BYTES {
+        return Some(true);
+    }
+    let same_time = keeps_time(opened, modified_ns(&metadata));
+    match (generation.current, opened.is_compressed()) {
+        (true, _) => None,
+        // What was renamed is not copied, and the original goes when it is compressed.
+        (false, _) if metadata.nlink() > 0 && !(opened.is_compressed() && same_time) => Some(false),
+        (false, _) if metadata.nlink() == 0 && same_time => Some(true),
+        (false, _) => None,
+    }
+}
+
+impl FollowedPath {
+    /// Generations that lost their file find a copy that is shorter than what was read.
+    pub(super) fn find_copies(
+        &mut self,
+        siblings: &mut Vec<Sibling>,
+        shared: &mut Shared,
+        sink: &mut impl Sink,
+    ) {
+        let mut at = 0;
+        while let Some(generation) = self.generations.get(at) {
+            if generation.is_open() || generation.current || generation.position.is_empty() {
+                at += 1;
+                continue;
+            }
+            let mut len = 0;
+            let found = siblings.iter().position(|sibling| {
+                if !generation.position.may_agree(&sibling.beginning) {
+                    return false;
+                }
+                match generation.compare(&sibling.opened) {
+                    Ok(Comparison::Begins(copied)) => len = copied,
+                    _ => return false,
+                }
+                len > 0
+            });
+            let Some(sibling) = found.map(|found| siblings.remove(found)) else {
+                at += 1;
+                continue;
+            };
+            at += usize::from(!self.take_copy(at, &sibling.opened, len, shared, sink));
+        }
+    }
+
+    /// `opened` has the first `len` bytes of what is known of a generation that lost its file. Says whether that is
+    /// finished with this.
+    pub(super) fn take_copy(
+        &mut self,
+        at: usize,
+        opened: &Opened,
+        len: u64,
+        shared: &mut Shared,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let position = opened.position_at_end();
+        let Some(generation) = self.generations.get_mut(at) else {
+            return true;
+        };
+        if let Ok(position) = &position
+            && len > generation.next_offset()
+        {
+            // Not all of it was handed on.
+            let was_cut = generation.cut.is_some();
+            let missing = generation.size.saturating_sub(len);
+            generation.resume_at = Some(generation.next_offset());
+            generation.position.clone_from(position);
+            generation.cut = Some(LostReason::Truncated);
+            if generation.attach(opened).is_ok() {
+                shared.registry.open(opened.key, self.index);
+                if !was_cut {
+                    sink.event(&self.info, Event::Truncated);
+                }
+                if missing > 0 {
+                    let reason = LostReason::Truncated;
+                    let bytes = missing;
+                    sink.event(&self.info, Event::Lost { bytes, reason });
+                }
+                return false;
+            }
+        }
+        if let Some(generation) = self.generations.get_mut(at) {
+            // It can only have been truncated, if it is there no more and a copy of it is.
+            generation.cut = Some(LostReason::Truncated);
+        }
+        self.lose(at, shared, sink);
+        self.remember_at(opened, position, ArchiveKind::Read, shared);
+        true
+    }
+
+    /// An archive has grown by what a truncated generation said (`cat m >> m.old; : > m`). Says whether it has.
+    pub(super) fn find_appended(
+        &mut self,
+        opened: &Opened,
+        archive: &Archive,
+        shared: &mut Shared,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let from = archive.position.offset();
+        let mut is_copy = false;
+        let mut at = 0;
+        while let Some(generation) = self.generations.get(at) {
+            let compared = match generation.position.is_empty() {
+                true => Ok(Comparison::Differs),
+                false => opened.compare_behind(from, &generation.position),
+            };
+            let len = match compared {
+                Ok(Comparison::Continues) => generation.position.offset(),
+                Ok(Comparison::Begins(len)) if len > 0 => len,
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            };
+            is_copy = true;
+            let next = generation.next_offset();
+            if generation.is_open() {
+                // It is being made, or is not yet followed by a truncation.
+                at += 1;
+                continue;
+            }
+            if from + next.min(len) < opened.size
+                && let Ok(position) = opened.position_at(from + next, CHAIN_BYTES)
+            {
+                // Behind what was read, the archive goes on.
+                let mut rest = self.rotated(opened, shared);
+                rest.position = position;
+                rest.cut = Some(LostReason::Truncated);
+                if rest.attach(opened).is_ok() {
+                    shared.registry.open(opened.key, self.index);
+                    if let Some(generation) = self.generations.get_mut(at) {
+                        generation.size = generation.size.min(next);
+                    }
+                    self.lose(at, shared, sink);
+                    self.insert_old(rest, opened.modified_ns);
+                    return true;
+                }
+            }
+            self.lose(at, shared, sink);
+        }
+        if is_copy {
+            let position = opened.position_at_end();
+            self.remember_at(opened, position, ArchiveKind::Read, shared);
+        }
+        is_copy
+    }
+
+    /// A copy that has grown is a copy still being made if it is in a file that is open.
+    pub(super) fn is_copy_of_open(&self, sibling: &Sibling, _: &Shared) -> bool {
+        self.generations
+            .iter()
+            .any(|g| g.contains(&sibling.opened, &sibling.beginning).is_some())
+    }
+
+    /// Tells once that a file may or may not be a copy of one that was read.
+    pub(super) fn doubt(&mut self, opened: &Opened, bytes: u64, sink: &mut impl Sink) {
+        if self.doubted.contains(&opened.key) {
+            return;
+        }
+        self.doubted.push_back(opened.key);
+        if self.doubted.len() > GONE_MAX {
+            self.doubted.pop_front();
+        }
+        let reason = LostReason::Doubtful;
+        sink.event(&self.info, Event::Lost { bytes, reason });
+    }
+}
