@@ -1,4 +1,4 @@
-//! Builds the rooms and runs them: the thread that reads, the thread that writes checkpoints, the server, reload and
+//! Builds the modules and runs them: the thread that reads, the thread that writes checkpoints, the server, reload and
 //! shutdown.
 
 mod checkpoint;
@@ -61,6 +61,13 @@ pub enum Failure {
 /// Settings are wrong, or the state directory, a thread or the server cannot be had.
 pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<(), Failure> {
     let started = SystemTime::now();
+    // All that takes long goes to threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .thread_name("server")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Other(error.to_string()))?;
+    survive_file_limit(&runtime).map_err(|error| Failure::Other(error.to_string()))?;
     let (config, core) = load().map_err(Failure::Settings)?;
     let own = Arc::new(OwnMetrics::new(
         env!("CARGO_PKG_VERSION"),
@@ -139,7 +146,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
             .spawn(move || feed_watchdog(&shared, interval))
             .map_err(|error| Failure::Other(error.to_string()))?;
     }
-    let served = serve(&shared, serving, web);
+    let served = serve(runtime, &shared, serving, web);
     shared.stop.store(true, Ordering::SeqCst);
     shared.waker.wake();
     if reader.join().is_err() {
@@ -162,16 +169,21 @@ fn unix_seconds(time: SystemTime) -> f64 {
         .map_or(0.0, |since| since.as_secs_f64())
 }
 
+/// A file that would grow over RLIMIT_FSIZE is then an error of a write, as on a full disk, and no signal that ends the
+/// process.
+fn survive_file_limit(runtime: &tokio::runtime::Runtime) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let _inside = runtime.enter();
+    // What tokio has once taken over stays so, also when nobody listens to it.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
 fn serve(
+    runtime: tokio::runtime::Runtime,
     shared: &Arc<Shared>,
     serving: Serving,
     web: Option<Arc<WebConfig>>,
 ) -> std::io::Result<()> {
-    // All that takes long goes to threads of its own.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .thread_name("server")
-        .enable_all()
-        .build()?;
     let mut options = serving.options;
     options.web_config = web;
     options.scrapers = shared.scrapers.clone();
@@ -216,6 +228,9 @@ fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<For
         return Ok((None, None));
     };
     let state = State::open(directory).map_err(|error| Failure::Other(error.to_string()))?;
+    if let Some(others) = state.others() {
+        warn!(path = %directory.display(), "others can remove or replace the state: {others}");
+    }
     let loaded = state
         .load()
         .map_err(|error| Failure::Other(format!("{}: {error}", state.path().display())))?;

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use crate::metric::{Saved, lock};
 use crate::pipeline::EndOnPanic;
 use crate::server::Scrapers;
-use crate::state::{self, State};
+use crate::state::{self, Place, State};
 use crate::tail::Positions;
 
 /// A checkpoint to be written, and who waits for it.
@@ -125,7 +125,10 @@ fn write(
             }
         };
         match state.save(&state::Snapshot { positions, table }.encode()) {
-            Ok(()) => {
+            Ok(place) => {
+                if place == Place::MadeAnew {
+                    warn!(path = %state.path().display(), "the state directory had been removed or replaced; it was made anew");
+                }
                 if failing.swap(false, Ordering::SeqCst) {
                     info!("checkpoints are written again");
                 }

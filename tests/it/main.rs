@@ -3,6 +3,7 @@
 mod alertmanager;
 mod alerts;
 mod architecture;
+mod attacks;
 mod births;
 mod catalogue;
 mod dashboards;
