@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Chunk, FileId, FileInfo};
 
-/// Who takes what the tail reads. Called from within [`Tail::read`].
+/// Who takes what the tail reads. Called from within [`Tail::read`](super::Tail::read).
 pub trait Sink {
     /// The first bytes of a run are about to come.
     fn opened(&mut self, file: FileId, info: &Arc<FileInfo>);
@@ -23,7 +23,7 @@ pub trait Sink {
 pub enum End {
     /// The writer has finished the file: an unfinished line is all there is of it, and counts.
     Whole {
-        /// See [`Chunk::is_late`].
+        /// See [`Chunk::is_late`](super::Chunk::is_late).
         is_late: bool,
     },
     /// The rest of an unfinished line is lost, for this reason. It must not be taken for a line, since a torn number is a
@@ -101,7 +101,7 @@ pub enum Trouble {
     PermissionDenied,
     /// The process or the system has no descriptors left.
     TooManyOpenFiles,
-    /// [`Options::files_max`] is reached. Told for the first path that is left out only; [`Tail::status`] has them all.
+    /// [`Options::files_max`](super::Options::files_max) is reached. Told for the first path that is left out only; [`Tail::status`](super::Tail::status) has them all.
     TooManyFiles,
     /// The system says so, by number (errno).
     Io(i32),

@@ -22,7 +22,7 @@ pub struct SourceSpec {
 }
 
 /// Says when a line was received, in seconds since 1970, if whoever collected it wrote that down. Given one line without
-/// its line feed; called from within [`Tail::read`].
+/// its line feed; called from within [`Tail::read`](super::Tail::read).
 #[derive(Clone)]
 pub struct LineTime(pub(super) Arc<AskTime>);
 
