@@ -18,7 +18,6 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[(
 const TO_SPLIT: &[&str] = &[
     "src/diagnostic.rs",
     "src/record/syslog.rs",
-    "src/rules/build.rs",
     "src/run/reader.rs",
 ];
 

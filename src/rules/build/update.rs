@@ -1,0 +1,359 @@
+//! `metrics` of a rule: what it does to which series.
+
+use serde_yaml::Mapping;
+
+use super::scene::Scene;
+use super::{Builder, Report};
+use crate::diagnostic::{Path, Problems, nearest};
+use crate::metric::{Domain, Kind};
+use crate::rules::file::{ConditionFile, LabelsFile, Scalar, UpdateFile, WorstFile};
+use crate::rules::{From, If, Part, Text, Update, Verb, Worst};
+
+impl Builder<'_> {
+    fn find_metric(&self, name: &str, path: &Path, problems: &mut Problems<'_>) -> Option<usize> {
+        let found = self.metrics.get(name).copied();
+        if found.is_none() {
+            problems.value(
+                path,
+                "no pack declares this metric",
+                nearest(name, self.metrics.keys().map(String::as_str))
+                    .map(|near| format!("did you mean `{near}`?")),
+            );
+        }
+        found
+    }
+
+    pub(super) fn update(
+        &self,
+        file: &UpdateFile,
+        path: &Path,
+        scene: &mut Scene<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Update> {
+        let (verb, metric) = self.verb(file, path, &mut report.faults)?;
+        let at = path.then("labels");
+        let texts = label_texts(file.labels.as_ref(), &at, scene, &mut report.faults);
+        let left_out = file.label.as_deref();
+        let labels = self.labels(metric, texts, left_out, &at, path, scene, report)?;
+        let state_label = file.label.as_ref().and_then(|label| {
+            let found = self.set.metrics[metric].spec.family.labels[1..]
+                .iter()
+                .position(|known| **known == **label);
+            if found.is_none() {
+                let at = path.then("label");
+                report
+                    .faults
+                    .value(&at, "the metric has no such label", None);
+            }
+            found
+        });
+        let conditions = conditions(file, path, scene, &mut report.faults);
+        let mut value =
+            |text: &Option<Scalar>, key| value(text.as_ref(), key, path, scene, &mut report.faults);
+        let verb = match verb {
+            "inc" => Verb::Inc,
+            "add" => Verb::Add(value(&file.value, "value")?),
+            "set" => Verb::Set(value(&file.value, "value")?),
+            "time" => Verb::Time,
+            "states" => Verb::States {
+                label: state_label?,
+                active: value(&file.active, "active")?,
+                split: file.split.clone(),
+            },
+            _ => {
+                let mut groups = Vec::new();
+                for (index, of) in file.of.iter().enumerate() {
+                    groups.push(self.worst(of, &path.then("of").then(index), scene, report)?);
+                }
+                Verb::Worst(groups)
+            }
+        };
+        Some(Update {
+            metric,
+            labels,
+            conditions,
+            verb,
+        })
+    }
+
+    /// The verb, the metric that it works on, and whether the other keys go with them.
+    fn verb(
+        &self,
+        file: &UpdateFile,
+        path: &Path,
+        problems: &mut Problems<'_>,
+    ) -> Option<(&'static str, usize)> {
+        let verbs: Vec<(&str, &String)> = [
+            ("inc", &file.inc),
+            ("add", &file.add),
+            ("set", &file.set),
+            ("states", &file.states),
+            ("time", &file.time),
+            ("worst", &file.worst),
+        ]
+        .into_iter()
+        .filter_map(|(verb, metric)| metric.as_ref().map(|metric| (verb, metric)))
+        .collect();
+        let &[(verb, name)] = verbs.as_slice() else {
+            problems.value(
+                path,
+                "an update needs one verb",
+                Some("one of inc, add, set, states, time, worst".into()),
+            );
+            return None;
+        };
+        let metric = self.find_metric(name, &path.then(verb), problems)?;
+        let counts = matches!(verb, "inc" | "add");
+        if counts != (self.set.metrics[metric].spec.family.kind == Kind::Counter) {
+            let kind = if counts { "gauge" } else { "counter" };
+            let message = format!("`{verb}` does not work on a {kind}");
+            problems.value(&path.then(verb), message, None);
+            return None;
+        }
+        for (key, there, wanted) in [
+            ("value", file.value.is_some(), matches!(verb, "add" | "set")),
+            ("label", file.label.is_some(), verb == "states"),
+            ("active", file.active.is_some(), verb == "states"),
+            ("of", !file.of.is_empty(), verb == "worst"),
+        ] {
+            if there != wanted {
+                let message = if wanted {
+                    format!("`{verb}` needs `{key}`")
+                } else {
+                    format!("`{key}` does not go with `{verb}`")
+                };
+                problems.value(path, message, None);
+                return None;
+            }
+        }
+        if file.split.is_some() && verb != "states" {
+            problems.value(path, format!("`split` does not go with `{verb}`"), None);
+        }
+        Some((verb, metric))
+    }
+
+    /// Puts texts into the order of the metric's labels; `left_out` has none.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "two call sites, each with its own place for faults"
+    )]
+    fn labels(
+        &self,
+        metric: usize,
+        mut texts: Vec<(String, Text)>,
+        left_out: Option<&str>,
+        at: &Path,
+        update: &Path,
+        scene: &Scene<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Vec<Option<Text>>> {
+        let metric = &self.set.metrics[metric];
+        let mut labels = Vec::with_capacity(metric.spec.domains.len());
+        let mut sound = true;
+        for (label, domain) in metric.spec.family.labels[1..]
+            .iter()
+            .zip(&metric.spec.domains)
+        {
+            let found = texts.iter().position(|(name, _)| **name == **label);
+            let text = found.map(|index| texts.swap_remove(index).1);
+            match (&text, left_out == Some(&**label)) {
+                (None, false) if scene.is_broken => sound = false,
+                (None, false) => {
+                    report
+                        .faults
+                        .value(update, format!("the label `{label}` has no value"), None);
+                    sound = false;
+                }
+                (Some(_), true) => {
+                    report.faults.value(
+                        at,
+                        format!("the label `{label}` is set by `active`"),
+                        None,
+                    );
+                    sound = false;
+                }
+                _ => {}
+            }
+            if let (Domain::Any(_), Some(text)) = (domain, &text) {
+                for part in &text.parts {
+                    if let Part::Value(From::Variable(variable), transforms) = part
+                        && transforms.is_empty()
+                        && scene.boundless.get(*variable) == Some(&true)
+                    {
+                        report.lints.value(
+                            update,
+                            format!(
+                                "`{}` can be any text and becomes the label `{label}`",
+                                scene.variables[*variable]
+                            ),
+                            Some("map it, or declare the label's values".into()),
+                        );
+                    }
+                }
+            }
+            labels.push(text);
+        }
+        for (name, _) in texts {
+            // A label that a setting leaves out is still written in the rule.
+            let left_out = (metric.spec.family.name.to_string(), name.clone());
+            if self.left_out.contains(&left_out) {
+                continue;
+            }
+            report.faults.key(
+                &at.then(name.as_str()),
+                "the metric has no such label",
+                nearest(
+                    &name,
+                    metric.spec.family.labels[1..].iter().map(|label| &**label),
+                )
+                .map(|near| format!("did you mean `{near}`?")),
+            );
+            sound = false;
+        }
+        sound.then_some(labels)
+    }
+
+    fn worst(
+        &self,
+        of: &WorstFile,
+        path: &Path,
+        scene: &mut Scene<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Worst> {
+        let metric = self.find_metric(&of.metric, &path.then("metric"), &mut report.faults)?;
+        let mut texts = Vec::new();
+        for (label, text) in &of.labels {
+            let Some(label) = label.as_str() else {
+                continue;
+            };
+            let at = path.then("labels").then(label);
+            let Scalar(text) = report.faults.decode(text, &at)?;
+            texts.push((
+                label.to_owned(),
+                scene.text(&text, &at, &mut report.faults)?,
+            ));
+        }
+        let family = self.set.metrics[metric].spec.family.clone();
+        let Some(label) = family.labels[1..]
+            .iter()
+            .position(|known| **known == *of.label)
+        else {
+            report
+                .faults
+                .value(&path.then("label"), "the metric has no such label", None);
+            return None;
+        };
+        let labels = self.labels(
+            metric,
+            texts,
+            Some(&of.label),
+            &path.then("labels"),
+            path,
+            scene,
+            report,
+        )?;
+        let mut weights = Vec::new();
+        for (value, weight) in &of.weights {
+            let value: Scalar = serde_yaml::from_value(value.clone()).ok()?;
+            let at = path.then("weights").then(value.0.as_str());
+            weights.push((value.0, report.faults.decode::<f64>(weight, &at)?));
+        }
+        Some(Worst {
+            metric,
+            labels,
+            label,
+            weights,
+        })
+    }
+}
+
+/// The labels of an update, as a mapping or as a list of names.
+fn label_texts(
+    labels: Option<&LabelsFile>,
+    at: &Path,
+    scene: &mut Scene<'_>,
+    problems: &mut Problems<'_>,
+) -> Vec<(String, Text)> {
+    let mut texts = Vec::new();
+    match labels {
+        None => {}
+        Some(LabelsFile::Texts(mapping)) => {
+            for (label, text) in mapping {
+                let Some(label) = label.as_str() else {
+                    continue;
+                };
+                let at = at.then(label);
+                let Some(Scalar(text)) = problems.decode(text, &at) else {
+                    continue;
+                };
+                let text = scene.text(&text, &at, problems);
+                texts.extend(text.map(|text| (label.to_owned(), text)));
+            }
+        }
+        Some(LabelsFile::Names(names)) => {
+            for (index, name) in names.iter().enumerate() {
+                let text = scene.text(&format!("{{{name}}}"), &at.then(index), problems);
+                texts.extend(text.map(|text| (name.clone(), text)));
+            }
+        }
+    }
+    texts
+}
+
+/// The `if` of an update.
+fn conditions(
+    file: &UpdateFile,
+    path: &Path,
+    scene: &mut Scene<'_>,
+    problems: &mut Problems<'_>,
+) -> Vec<If> {
+    let mut conditions = Vec::with_capacity(file.conditions.as_ref().map_or(0, Mapping::len));
+    for (name, value) in file.conditions.iter().flatten() {
+        let Some(name) = name.as_str() else { continue };
+        let at = path.then("if").then(name);
+        let Some(from) = scene.lookup(name) else {
+            if !scene.is_broken {
+                let near = nearest(name, scene.variables.iter().map(String::as_str));
+                problems.key(
+                    &at,
+                    "nothing in this rule is called so",
+                    near.map(|near| format!("did you mean `{near}`?")),
+                );
+            }
+            continue;
+        };
+        let Some(condition) = problems.decode::<ConditionFile>(value, &at) else {
+            continue;
+        };
+        let (values, negated) = match &condition {
+            ConditionFile::Is(values) => (values, false),
+            ConditionFile::Not { not } => (not, true),
+        };
+        conditions.push(If {
+            from,
+            values: values.texts().into_iter().map(str::to_owned).collect(),
+            negated,
+        });
+    }
+    conditions
+}
+
+/// The text under `key`; that under `value` is a number, or captured.
+fn value(
+    text: Option<&Scalar>,
+    key: &str,
+    path: &Path,
+    scene: &mut Scene<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Text> {
+    let Scalar(written) = text?;
+    let at = path.then(key);
+    let text = scene.text(written, &at, problems)?;
+    let constant = text.constant().filter(|_| key == "value");
+    if constant.is_some_and(|text| text.parse::<f64>().is_err()) {
+        let hint = (scene.variables.contains(written))
+            .then(|| format!("a captured value is written in braces: '{{{written}}}'"));
+        problems.value(&at, "not a number", hint);
+    }
+    Some(text)
+}
