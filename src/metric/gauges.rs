@@ -6,7 +6,7 @@
 
 use hashbrown::HashMap;
 
-use super::table::Label;
+use super::key::SeriesKey;
 use super::{ApplianceId, Domain, Kind, MetricId, OTHER, Slot, Table};
 
 /// Series looked at to find one that can go: the clock hand of an approximate LRU.
@@ -19,7 +19,7 @@ const AWAY_MANY: usize = 1 << 13;
 /// Series that gave way, until their slots are free.
 #[derive(Debug, Default)]
 pub(super) struct Away {
-    labels: HashMap<Slot, Label>,
+    labels: HashMap<Slot, SeriesKey>,
     by_hash: HashMap<u64, Slot>,
     hand: usize,
 }
@@ -79,7 +79,7 @@ impl Table {
         })
     }
 
-    fn hash_of_label(&self, label: &Label) -> u64 {
+    fn hash_of_label(&self, label: &SeriesKey) -> u64 {
         let values = label.values[1..].iter().map(|value| &**value);
         self.hash(label.metric, label.appliance, label.test, values)
     }

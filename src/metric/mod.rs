@@ -6,6 +6,7 @@
 mod appliances;
 mod budget;
 mod gauges;
+mod key;
 mod plausible;
 mod snapshot;
 mod table;

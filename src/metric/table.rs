@@ -9,26 +9,12 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use super::appliances::Appliance;
 use super::budget::Usage;
 use super::gauges::Away;
+use super::key::SeriesKey;
 use super::plausible::{is_low_worse, plausible};
 use super::{
     ApplianceId, Domain, Family, Kind, Limits, MetricId, OTHER, Slot, Snapshot, Spec, Tally,
     tally::Tallied, view,
 };
-
-/// What is known of a series besides its value.
-#[derive(Clone, Debug)]
-pub(super) struct Label {
-    pub(super) metric: MetricId,
-    pub(super) appliance: ApplianceId,
-    pub(super) test: bool,
-    /// The table's epoch when the series was made.
-    since: u32,
-    /// When the series was born, seconds since 1970; 0 if that is not known.
-    pub(super) created: u32,
-    /// The number of its birth; 0 if it had none that a scraper must see.
-    pub(super) born: u64,
-    pub(super) values: Arc<[Arc<str>]>,
-}
 
 /// Everything the exporter knows about the appliances, as numbers.
 #[derive(Debug)]
@@ -48,7 +34,7 @@ pub struct Table {
     /// Gauges that gave way.
     pub(super) away: Away,
     hasher: DefaultHashBuilder,
-    /// Label values, each kept once.
+    /// SeriesKey values, each kept once.
     pub(super) strings: HashSet<Arc<str>>,
     pub(super) appliances: Vec<Appliance>,
     pub(super) free_appliances: Vec<ApplianceId>,
@@ -57,7 +43,7 @@ pub struct Table {
     pub(super) exclusive: bool,
 
     /// By slot. A slot without label is free.
-    pub(super) labels: Vec<Option<Label>>,
+    pub(super) labels: Vec<Option<SeriesKey>>,
     /// By slot.
     pub(super) values: Vec<f64>,
     /// By slot: it was set, and does not merely exist.
@@ -316,7 +302,7 @@ impl Table {
         let hash = self.hash(metric, appliance, test, values[1..].iter().map(|v| &**v));
         let is_born = counter && !self.backfilling;
         self.last_birth += u64::from(is_born);
-        let label = Label {
+        let label = SeriesKey {
             metric,
             appliance,
             test,
@@ -343,7 +329,7 @@ impl Table {
     }
 
     /// Enters a series at a slot that has none.
-    pub(super) fn enter(&mut self, slot: Slot, label: Label, hash: u64) {
+    pub(super) fn enter(&mut self, slot: Slot, label: SeriesKey, hash: u64) {
         let (metric, appliance, test) = (label.metric, label.appliance, label.test);
         self.usage.add_series(label.values.len());
         self.labels[slot.0 as usize] = Some(label);

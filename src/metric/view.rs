@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::table::Label;
+use super::key::SeriesKey;
 use super::{Family, MetricId, Series, Slot, Snapshot, Table};
 
 /// A copy of a table, brought up to date by [`Table::sync_view`].
@@ -12,7 +12,7 @@ pub struct ScrapeView {
     table: Arc<()>,
     families: Vec<(MetricId, Arc<Family>)>,
     /// By slot.
-    labels: Vec<Option<Label>>,
+    labels: Vec<Option<SeriesKey>>,
     /// By slot.
     values: Vec<f64>,
     last_birth: u64,
@@ -66,7 +66,7 @@ impl Table {
 
 pub(super) fn collect(
     families: &[(MetricId, Arc<Family>)],
-    labels: &[Option<Label>],
+    labels: &[Option<SeriesKey>],
     values: &[f64],
     shown: u64,
 ) -> Snapshot {
