@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, SHOWN_MAX};
 use crate::engine::{Core, Engine, Origin, Repeats};
-use crate::metric::Limits;
+use crate::metric::{Family, Limits, Series};
 use crate::record::Clock;
 use crate::rules::{Class, Example, Pattern, Piece, Rule, RuleId, RuleSet, Scope};
 
@@ -96,7 +96,9 @@ fn run(
                 ));
             }
         }
-        Example::Lines { samples, .. } => {
+        Example::Lines {
+            samples, absent, ..
+        } => {
             if !matched.contains(&id) {
                 let (message, hint) = if matched.is_empty() {
                     let mut nearest = lines
@@ -127,6 +129,19 @@ fn run(
                         None,
                     ));
                 }
+            }
+            for series in absent {
+                let fault = match parse_sample(&format!("{series} 0")) {
+                    Some((name, labels, _)) => match value_of(engine, &name, &labels) {
+                        Some(value) => format!("it is {value}"),
+                        None => continue,
+                    },
+                    None => "this is no series".to_owned(),
+                };
+                faults.push(at.fault(
+                    format!("the example of {} leaves {series}: {fault}", rule.id),
+                    None,
+                ));
             }
         }
     }
@@ -213,62 +228,62 @@ fn sample(pieces: &[Piece], fill: usize) -> String {
 /// Whether the table shows this sample.
 fn shows(engine: &mut Engine, sample: &str) -> Result<(), String> {
     let (name, labels, value) = parse_sample(sample).ok_or("this is no sample")?;
-    let snapshot = engine.core().table().snapshot();
-    let Some((family, series)) = snapshot
-        .families
-        .iter()
-        .find(|(family, _)| *family.name == *name)
-    else {
-        return if value == 0.0 {
-            Ok(())
-        } else {
-            Err("there is no such series".to_owned())
+    if let Some(found) = value_of(engine, &name, &labels) {
+        let is_close = (found - value).abs() <= 1e-9 * value.abs().max(1.0);
+        return match is_close {
+            true => Ok(()),
+            false => Err(format!("it is {found}")),
         };
-    };
-    let mut others = Vec::new();
-    for series in series {
-        let mut own: Vec<(&str, &str)> = family
-            .labels
-            .iter()
-            .zip(series.values.iter())
-            .map(|(name, value)| (&**name, &**value))
-            .collect();
-        if series.test {
-            own.push(("test", "true"));
-        }
-        let same = own.len() == labels.len()
-            && labels
-                .iter()
-                .all(|(name, value)| own.contains(&(name.as_str(), value.as_str())));
-        if same {
-            let close = (series.value - value).abs() <= 1e-9 * value.abs().max(1.0);
-            return if close {
-                Ok(())
-            } else {
-                Err(format!("it is {}", series.value))
-            };
-        }
-        // Zero series are not worth mentioning.
-        if series.value != 0.0 && others.len() < 3 {
-            let labels: Vec<String> = own
-                .iter()
-                .map(|(name, value)| format!("{name}={value:?}"))
-                .collect();
-            others.push(format!("{{{}}} {}", labels.join(","), series.value));
-        }
     }
     // Nothing was counted, whether the series is there or not.
     if value == 0.0 {
         return Ok(());
     }
-    Err(format!(
-        "there is {}",
-        if others.is_empty() {
-            "none".to_owned()
-        } else {
-            others.join(" and ")
-        }
-    ))
+    let snapshot = engine.core().table().snapshot();
+    let of_name = |family: &Family| *family.name == *name;
+    let Some((family, series)) = snapshot.families.iter().find(|(family, _)| of_name(family))
+    else {
+        return Err("there is no such series".to_owned());
+    };
+    // Zero series are not worth mentioning.
+    let others = series.iter().filter(|series| series.value != 0.0);
+    let others = others.take(3).map(|series| {
+        let labels = labels_of(family, series).into_iter();
+        let labels: Vec<String> = labels
+            .map(|(name, value)| format!("{name}={value:?}"))
+            .collect();
+        format!("{{{}}} {}", labels.join(","), series.value)
+    });
+    match others.collect::<Vec<_>>() {
+        none if none.is_empty() => Err("there is none".to_owned()),
+        others => Err(format!("there is {}", others.join(" and "))),
+    }
+}
+
+/// The value of the series with these labels, if it is there.
+fn value_of(engine: &Engine, name: &str, labels: &[(String, String)]) -> Option<f64> {
+    let snapshot = engine.core().table().snapshot();
+    let of_name = |family: &Family| *family.name == *name;
+    let (family, series) = (snapshot.families.iter()).find(|(family, _)| of_name(family))?;
+    let found = series.iter().find(|series| {
+        let own = labels_of(family, series);
+        own.len() == labels.len()
+            && labels
+                .iter()
+                .all(|(name, value)| own.contains(&(name.as_str(), value.as_str())))
+    });
+    found.map(|series| series.value)
+}
+
+fn labels_of<'s>(family: &'s Family, series: &'s Series) -> Vec<(&'s str, &'s str)> {
+    let names = family.labels.iter().map(|name| &**name);
+    let mut labels: Vec<_> = names
+        .zip(series.values.iter().map(|value| &**value))
+        .collect();
+    if series.test {
+        labels.push(("test", "true"));
+    }
+    labels
 }
 
 type Sample = (String, Vec<(String, String)>, f64);

@@ -118,6 +118,7 @@ fn update(table: &Table, slot: Slot, change: Change) -> Option<Value> {
         Change::Inc(value) => ("inc", value),
         Change::Add(value) => ("add", value),
         Change::Set(value) => ("set", value),
+        Change::Clear => ("clear", f64::NAN),
     };
     Some(json!({
         "metric": &*spec.family.name,
@@ -170,6 +171,7 @@ fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 9e15 {
         Value::from(value as i64)
     } else {
+        // What is no number is null.
         Value::from(value)
     }
 }
@@ -229,18 +231,14 @@ impl Explanation {
                 .flatten()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect();
-            let sign = match update["op"].as_str() {
-                Some("set") => "=",
-                _ => "+=",
+            let change = match update["op"].as_str() {
+                Some("clear") => "is removed".to_owned(),
+                Some("set") => format!("= {}", update["value"]),
+                _ => format!("+= {}", update["value"]),
             };
             let metric = update["metric"].as_str().unwrap_or_default();
-            let _ = writeln!(
-                out,
-                "  {:<16} {metric}{{{}}} {sign} {}",
-                "update",
-                labels.join(","),
-                update["value"]
-            );
+            let labels = labels.join(",");
+            let _ = writeln!(out, "  {:<16} {metric}{{{labels}}} {change}", "update");
         }
         out
     }

@@ -504,3 +504,87 @@ proptest! {
         prop_assert!(names.iter().all(|name| matches!(&**name, "hsm1" | "evil")), "{names:?}");
     }
 }
+
+/// Whether a metric has a series with this label value.
+fn has(core: &Core, metric: &str, value: &str) -> bool {
+    let saved = core.table().save();
+    let mut series = saved.series.iter();
+    series
+        .any(|series| *series.metric == *metric && series.values.iter().any(|own| **own == *value))
+}
+
+#[test]
+fn a_line_ends_the_states_of_its_own_appliance_alone() {
+    let core = core(Limits::default(), &[]);
+    let mut engine = Engine::new(core.clone());
+    let mut lines = origin();
+    let began = |host: &str| format!("Feb 29 12:05:01 {host} ipmievd: Reading sensors...");
+    let mut batch = engine.batch(NOW, None);
+    for host in ["hsm1", "hsm2"] {
+        let line = fan("Fan2A", "going low").replace("hsm1", host);
+        batch.line(&mut lines, line.as_bytes());
+    }
+    batch.line(&mut lines, began("hsm1").as_bytes());
+    drop(batch);
+    assert!(!has(&core, "ipmi_sensor_state", "hsm1"));
+    assert_eq!(sum(&core, "ipmi_sensor_state", &["hsm2", "Fan2A"]), 2.0);
+    // It comes back, in this batch and, once slots were given to others, in later ones.
+    for round in 0..3 {
+        let mut batch = engine.batch(NOW + round, None);
+        batch.line(&mut lines, fan("Fan2A", "going low").as_bytes());
+        drop(batch);
+        assert_eq!(sum(&core, "ipmi_sensor_state", &["hsm1", "Fan2A"]), 2.0);
+        let mut batch = engine.batch(NOW + round, None);
+        batch.line(&mut lines, began("hsm1").as_bytes());
+        drop(batch);
+        assert!(!has(&core, "ipmi_sensor_state", "hsm1"));
+        core.maintain(NOW + round);
+    }
+    assert_eq!(sum(&core, "ipmi_sensor_state", &["hsm2", "Fan2A"]), 2.0);
+}
+
+#[test]
+fn what_is_read_late_ends_no_younger_state_and_brings_none_back() {
+    let core = core(Limits::default(), &[]);
+    let mut engine = Engine::new(core.clone());
+    let (mut live, mut late) = (origin(), origin());
+    late.is_late = true;
+    let at = |hour: u32, text: &str| format!("2026-02-19T{hour:02}:00:00+00:00 hsm1 {text}");
+    let failed = "smartd[7]: Device: /dev/sda, FAILED SMART self-check. BACK UP DATA NOW!";
+    let opened = "smartd[7]: Device: /dev/sda, opened";
+    let now = NOW + 3_600;
+    live.clock.now = jiff::Timestamp::from_second(i64::from(now)).expect("a time");
+    late.clock.now = live.clock.now;
+    let mut read = |lines: &mut Origin, line: String| {
+        engine.batch(now, None).line(lines, line.as_bytes());
+        has(&core, "smart_health_ok", "sda")
+    };
+    assert!(read(&mut live, at(11, failed)));
+    assert!(read(&mut late, at(10, opened)), "an older end");
+    assert!(!read(&mut live, at(11, opened)));
+    assert!(!read(&mut late, at(10, failed)), "an older state");
+    assert!(read(&mut live, at(11, failed)));
+}
+
+/// What most lines of a busy HSM say does not lock the table, and still ends the state on whatever thread it is read.
+#[test]
+fn ntls_is_up_once_a_client_is_served() {
+    let core = core(Limits::default(), &[]);
+    let mut engines = [Engine::new(core.clone()), Engine::new(core.clone())];
+    let mut lines = origin();
+    let ntls = |text: &str| format!("Feb 29 12:05:01 hsm1 NTLS[1]: info : 0 : {text}");
+    let served = ntls("NTLS Client \"a\" connected and authenticated : 192.0.2.1/40847");
+    let mut read = |at: usize, line: &str| {
+        engines[at]
+            .batch(NOW, None)
+            .line(&mut lines, line.as_bytes());
+        sum(&core, "ntls_up", &["hsm1"])
+    };
+    assert_eq!(read(0, &served), 0.0);
+    assert!(!has(&core, "ntls_up", "hsm1"), "none is made");
+    for round in 0..3 {
+        assert_eq!(read(round % 2, &ntls("NTLS terminated")), 0.0);
+        assert_eq!(read((round + 1) % 2, &served), 1.0);
+        assert_eq!(read(round % 2, &served), 1.0);
+    }
+}

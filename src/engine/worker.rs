@@ -244,7 +244,7 @@ impl Engine {
                     match done {
                         Change::Inc(_) => last.increment(slot),
                         Change::Add(amount) => last.add(slot, amount / times),
-                        Change::Set(_) => {}
+                        Change::Set(_) | Change::Clear => {}
                     }
                     change(slot, done);
                 },

@@ -231,6 +231,8 @@ impl Table {
         if gone.is_empty() {
             return;
         }
+        self.cleared
+            .retain(|(_, appliance), _| !gone.contains(appliance));
         for at in 0..self.labels.len() {
             let of = self.labels[at].as_ref().map(|label| label.appliance);
             if of.is_some_and(|of| gone.contains(&of)) {

@@ -4,6 +4,8 @@
 //! says nothing bad and was not touched for long gives way to the new one. The slot of a series that gave way keeps its
 //! meaning until no batch is open, so that whoever holds it can bring the series back.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use super::key::SeriesKey;
@@ -19,7 +21,7 @@ const AWAY_MANY: usize = 1 << 13;
 /// Series that gave way, until their slots are free.
 #[derive(Debug, Default)]
 pub(super) struct Away {
-    labels: HashMap<Slot, SeriesKey>,
+    pub(super) labels: HashMap<Slot, SeriesKey>,
     by_hash: HashMap<u64, Slot>,
     hand: usize,
 }
@@ -56,6 +58,11 @@ impl Table {
             return false;
         };
         self.evicted[metric.0 as usize] += 1;
+        self.put_away(slot, label);
+        true
+    }
+
+    fn put_away(&mut self, slot: Slot, label: SeriesKey) {
         self.remove(slot);
         // It is not free yet.
         self.free.pop();
@@ -63,7 +70,59 @@ impl Table {
         self.away.by_hash.insert(hash, slot);
         self.away.labels.insert(slot, label);
         self.wants_eviction |= self.away.labels.len() >= AWAY_MANY;
+    }
+
+    /// The series of one metric of one appliance, with their label values after `appliance`.
+    pub fn group(
+        &self,
+        metric: MetricId,
+        appliance: ApplianceId,
+        test: bool,
+    ) -> impl Iterator<Item = (Slot, &[Arc<str>])> {
+        let slots = self.groups.get(&(metric, appliance, test));
+        slots.into_iter().flatten().filter_map(|slot| {
+            let label = self.labels[slot.0 as usize].as_ref()?;
+            Some((*slot, label.values.get(1..)?))
+        })
+    }
+
+    /// Whether a slot's series is there.
+    pub fn is_there(&self, slot: Slot) -> bool {
+        self.labels
+            .get(slot.0 as usize)
+            .is_some_and(Option::is_some)
+    }
+
+    /// Removes a series of a gauge; who holds its slot can bring it back by setting it. A line that is read late and was
+    /// written then (in seconds since 1970) removes none that was set since. True if the series was there and is gone.
+    pub fn clear_series(&mut self, slot: Slot, late: Option<u32>) -> bool {
+        let at = slot.0 as usize;
+        let Some(label) = self.labels.get(at).cloned().flatten() else {
+            return false;
+        };
+        let is_newer = |late| self.is_set[at] && self.touched[at] > late;
+        if late.is_some_and(is_newer) || self.away.labels.len() >= AWAY_MAX {
+            return false;
+        }
+        let cleared_at = late.unwrap_or(self.now);
+        let last = self.cleared.entry((label.metric, label.appliance));
+        let last = last.or_insert(cleared_at);
+        *last = cleared_at.max(*last);
+        self.put_away(slot, label);
+        self.values[at] = 0.0;
+        self.is_set[at] = false;
         true
+    }
+
+    /// Whether a gauge has no value yet and a line that was written after `late` has cleared its metric.
+    fn is_cleared_since(&self, slot: Slot, late: u32) -> bool {
+        let at = slot.0 as usize;
+        let there = self.labels.get(at).and_then(Option::as_ref);
+        let Some(label) = there.or_else(|| self.away.labels.get(&slot)) else {
+            return false;
+        };
+        let cleared_at = self.cleared.get(&(label.metric, label.appliance));
+        !self.is_set[at] && cleared_at.is_some_and(|at| *at > late)
     }
 
     /// Whether the pack lists the values of a series.
@@ -154,8 +213,20 @@ impl Table {
                 && self.is_set[at]
                 && self.touched[at] > late
         };
-        if late.is_some_and(|late| gauges.iter().any(|(slot, _)| is_newer(*slot, late))) {
-            return false;
+        if let Some(late) = late {
+            if gauges.iter().any(|(slot, _)| is_newer(*slot, late)) {
+                return false;
+            }
+            let mut slots = gauges.iter().map(|(slot, _)| *slot);
+            if slots.any(|slot| self.is_cleared_since(slot, late)) {
+                // They were made for this line.
+                for (slot, _) in gauges {
+                    if self.is_set.get(slot.0 as usize) == Some(&false) {
+                        self.clear_series(*slot, Some(late));
+                    }
+                }
+                return false;
+            }
         }
         let set_at = late.unwrap_or(self.now);
         for (slot, value) in gauges {
@@ -197,7 +268,7 @@ impl Table {
     }
 
     /// For every metric its name, and how many values were refused that its unit does not allow.
-    pub fn implausible(&self) -> impl Iterator<Item = (&std::sync::Arc<str>, u64)> {
+    pub fn implausible(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
         let of = |id: &MetricId| {
             let at = id.0 as usize;
             (&self.specs[at].family.name, self.implausible[at])

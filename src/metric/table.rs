@@ -33,6 +33,8 @@ pub struct Table {
     pub(super) is_low_worse: Vec<bool>,
     /// Gauges that gave way.
     pub(super) away: Away,
+    /// When a metric of an appliance was last cleared, seconds since 1970: what is read late brings nothing back.
+    pub(super) cleared: HashMap<(MetricId, ApplianceId), u32>,
     hasher: DefaultHashBuilder,
     /// SeriesKey values, each kept once.
     pub(super) strings: HashSet<Arc<str>>,
@@ -92,6 +94,7 @@ impl Table {
                 .map(|spec| is_low_worse(&spec.family))
                 .collect(),
             away: Away::default(),
+            cleared: HashMap::new(),
             usage: Usage::default(),
             wants_eviction: false,
             specs,
@@ -139,6 +142,7 @@ impl Table {
         self.values.clear();
         self.is_set.clear();
         self.away = Away::default();
+        self.cleared.clear();
         self.touched.clear();
         self.changed.clear();
         self.is_changed.clear();
@@ -184,9 +188,11 @@ impl Table {
         at.ok().map(|at| self.by_name[at])
     }
 
-    /// What a slot stands for: the metric's declaration, the test mark, and the label values, `appliance` first.
+    /// What a slot stands for, also if its series was just removed: the metric's declaration, the test mark, and the label
+    /// values, `appliance` first.
     pub fn describe(&self, slot: Slot) -> Option<(&Spec, bool, &[Arc<str>])> {
-        let label = self.labels.get(slot.0 as usize)?.as_ref()?;
+        let there = self.labels.get(slot.0 as usize)?.as_ref();
+        let label = there.or_else(|| self.away.labels.get(&slot))?;
         Some((
             &self.specs[label.metric.0 as usize],
             label.test,

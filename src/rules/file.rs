@@ -132,6 +132,10 @@ pub(super) struct UpdateFile {
     #[serde(default)]
     pub worst: Option<String>,
     #[serde(default)]
+    pub clear: Option<String>,
+    #[serde(default)]
+    pub and: Option<serde_yaml::Value>,
+    #[serde(default)]
     pub value: Option<Scalar>,
     #[serde(default)]
     pub labels: Option<LabelsFile>,
@@ -177,6 +181,8 @@ pub(super) struct ExampleFile {
     pub lines: Option<Vec<String>>,
     #[serde(default)]
     pub samples: Vec<String>,
+    #[serde(default)]
+    pub absent: Vec<String>,
     #[serde(default)]
     pub not: Option<String>,
 }

@@ -206,6 +206,52 @@ pub enum Verb {
     Time,
     /// The largest weight among other series that are 1.
     Worst(Vec<Worst>),
+    /// A state has ended: series are removed, or get another value. None is made.
+    Clear(Box<Clear>),
+}
+
+/// The series that [`Verb::Clear`] ends.
+#[derive(Clone, Debug)]
+pub struct Clear {
+    /// For each label after `appliance` the values that match; `None` matches all.
+    pub matchers: Vec<Option<Vec<Text>>>,
+    /// What they are set to; without it they are removed.
+    pub value: Option<Text>,
+    /// What else must hold of each of them.
+    pub and: Option<And>,
+}
+
+/// A comparison with another series that each series must pass.
+#[derive(Clone, Debug)]
+pub struct And {
+    /// The other metric, as an index into [`RuleSet::metrics`].
+    pub metric: usize,
+    /// Which of its series, for each label after `appliance`.
+    pub labels: Vec<ConditionLabel>,
+    /// How its value must compare.
+    pub comparison: Comparison,
+    /// With what.
+    pub number: Text,
+}
+
+/// A label of the series that is compared.
+#[derive(Clone, Debug)]
+pub enum ConditionLabel {
+    /// A text.
+    Text(Text),
+    /// As the series that may end has it, by its place after `appliance` there.
+    Same(usize),
+}
+
+impl ConditionLabel {
+    /// Where it takes values of the line from.
+    pub fn sources(&self) -> impl Iterator<Item = From> + '_ {
+        let text = match self {
+            ConditionLabel::Text(text) => Some(text),
+            ConditionLabel::Same(_) => None,
+        };
+        text.into_iter().flat_map(Text::sources)
+    }
 }
 
 /// A group of series that [`Verb::Worst`] looks at.
@@ -230,6 +276,8 @@ pub enum Example {
         lines: Vec<String>,
         /// Samples in the classic text format.
         samples: Vec<String>,
+        /// Series that must not be there.
+        absent: Vec<String>,
         /// Where it stands.
         at: Place,
     },

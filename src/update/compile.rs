@@ -1,7 +1,7 @@
 //! What follows from the updates of a rule alone: what decides which series they lead to.
 
 use super::{Counter, RulePlan, Source, Step};
-use crate::rules::{Field, From, Let, Rule, Text, Update, Verb};
+use crate::rules::{ConditionLabel, Field, From, Let, Rule, Text, Update, Verb};
 
 /// Of each rule what its updates depend on.
 pub(super) fn compile(rule: &Rule) -> RulePlan {
@@ -23,7 +23,7 @@ pub(super) fn compile(rule: &Rule) -> RulePlan {
     let mut len = counters.len() as u32;
     let step = |(number, update, is_cached): (usize, &Update, bool)| {
         let is_planned = match &update.verb {
-            Verb::States { .. } | Verb::Worst(_) => true,
+            Verb::States { .. } | Verb::Worst(_) | Verb::Clear(_) => true,
             // The value comes to the same whenever the series does.
             Verb::Set(value) if is_cached && value.constant().is_none() => {
                 sources_of(rule, value.sources().collect())
@@ -61,6 +61,12 @@ fn sources(rule: &Rule, update: &Update) -> Option<Vec<Source>> {
         Verb::States { active, .. } => visit.extend(active.sources()),
         Verb::Worst(others) => {
             visit.extend(others.iter().flat_map(|other| labels(&other.labels)));
+        }
+        Verb::Clear(clear) => {
+            let texts = clear.matchers.iter().flatten().flatten();
+            visit.extend(texts.chain(&clear.value).flat_map(Text::sources));
+            let labels = clear.and.iter().flat_map(|and| &and.labels);
+            visit.extend(labels.flat_map(ConditionLabel::sources));
         }
         Verb::Inc | Verb::Add(_) | Verb::Set(_) | Verb::Time => {}
     }

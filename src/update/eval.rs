@@ -121,7 +121,7 @@ impl<'a> EvalContext<'a> {
         if let Let::Compare(comparison, left, right) = &self.rule.lets.get(at)?.1
             && let Some((left, right)) = self.borrowed(left).zip(self.borrowed(right))
         {
-            return Some(compare(*comparison, number(left)?, number(right)?));
+            return Some(compared(*comparison, number(left)?, number(right)?));
         }
         self.binding(at)
     }
@@ -184,7 +184,7 @@ impl<'a> EvalContext<'a> {
                         };
                         number(left)
                             .zip(number(right))
-                            .map(|(left, right)| compare(*comparison, left, right).to_owned())
+                            .map(|(left, right)| compared(*comparison, left, right).to_owned())
                     }
                 }
             })
@@ -211,16 +211,24 @@ fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok()
 }
 
-fn compare(comparison: Comparison, left: f64, right: f64) -> &'static str {
-    let holds = match comparison {
+/// The value of a `let` that is a comparison.
+fn compared(comparison: Comparison, left: f64, right: f64) -> &'static str {
+    if compare(comparison, left, right) {
+        "1"
+    } else {
+        "0"
+    }
+}
+
+pub(super) fn compare(comparison: Comparison, left: f64, right: f64) -> bool {
+    match comparison {
         Comparison::Le => left <= right,
         Comparison::Lt => left < right,
         Comparison::Ge => left >= right,
         Comparison::Gt => left > right,
         Comparison::Eq => left == right,
         Comparison::Ne => left != right,
-    };
-    if holds { "1" } else { "0" }
+    }
 }
 
 #[cfg(test)]

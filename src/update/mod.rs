@@ -5,6 +5,7 @@
 //! for each new combination, and after that an update is a look-up. What is added to counters goes into the thread's
 //! [`Tally`]; what depends on the order of lines (gauges, state sets) and series that are new go into the table at once.
 
+mod clear;
 mod compile;
 mod eval;
 mod memo;
@@ -12,16 +13,18 @@ mod params;
 mod state_set;
 
 use std::cell::OnceCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use eval::EvalContext;
 pub use memo::MemoLimits;
 use memo::{SeriesMemo, UNKNOWN};
+use state_set::StateSetPlan;
 
 use crate::matcher::Found;
 use crate::metric::{ApplianceId, MetricId, Slot, Table, Tally, lock, plausible};
 use crate::record::{Programs, Record};
-use crate::rules::{From, RuleId, RuleSet, Update, Verb};
+use crate::rules::{Clear, From, RuleId, RuleSet, Update, Verb};
 
 /// One change to one series, for `explain` and for `last message repeated`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +35,8 @@ pub enum Change {
     Add(f64),
     /// A gauge has this value now.
     Set(f64),
+    /// A gauge's series was removed.
+    Clear,
 }
 
 /// What follows from the updates of all rules, ready to run on one table. What they say stays in the [`RuleSet`].
@@ -45,6 +50,8 @@ pub struct UpdatePlan {
     first: u32,
     /// By metric: the largest amount that one line may add.
     max_amounts: Box<[f64]>,
+    /// By metric that some rule clears: how often it was set.
+    times_set: Box<[Option<AtomicU64>]>,
 }
 
 /// What follows from the updates of one rule.
@@ -132,6 +139,7 @@ impl UpdatePlan {
                 .iter()
                 .map(|metric| *plausible(&metric.spec.family).end())
                 .collect(),
+            times_set: times_set(rules),
         }
     }
 
@@ -183,6 +191,21 @@ impl UpdatePlan {
         MetricId(self.first + metric as u32)
     }
 
+    /// How often a metric that is cleared was set.
+    #[inline]
+    fn times_set(&self, metric: usize) -> u64 {
+        let times = self.times_set.get(metric).and_then(Option::as_ref);
+        times.map_or(0, |times| times.load(Ordering::Acquire))
+    }
+
+    /// To be called with the table locked, after a metric was set.
+    #[inline]
+    fn count_set(&self, metric: usize) {
+        if let Some(Some(times)) = self.times_set.get(metric) {
+            times.fetch_add(1, Ordering::Release);
+        }
+    }
+
     /// How many series were ever created that matter to a plan for this update.
     fn series_created(&self, update: &Update, table: &Table) -> u64 {
         let own = table.births(self.metric(update.metric));
@@ -190,6 +213,9 @@ impl UpdatePlan {
             Verb::Worst(others) => others.iter().fold(own, |sum, other| {
                 sum + table.births(self.metric(other.metric))
             }),
+            Verb::Clear(clear) => {
+                (clear.and.iter()).fold(own, |sum, and| sum + table.births(self.metric(and.metric)))
+            }
             _ => own,
         }
     }
@@ -348,6 +374,10 @@ impl Updater {
         let times = f64::from(line.record.repeat.max(1));
         let cell = row.and_then(|row| Some(row + step.cell? as usize));
         let known = cell.map_or(UNKNOWN, |cell| self.memo.cells[cell]);
+        if let Verb::Clear(clear) = &update.verb {
+            self.clear(plan, clear, update, line, matched, cell, table, observer);
+            return;
+        }
         if step.is_planned {
             let table = table.get();
             match self.memo.plans.get(known as usize) {
@@ -360,6 +390,7 @@ impl Updater {
                     self.memo.keep(cell, known, set);
                 }
             }
+            plan.count_set(update.metric);
             return;
         }
         let change = match &update.verb {
@@ -378,7 +409,7 @@ impl Updater {
             Verb::Set(value) => line.number(value).map(Change::Set),
             Verb::Time => line.timestamp.map(|seconds| Change::Set(seconds as f64)),
             Verb::Inc => Some(Change::Inc(times)),
-            Verb::States { .. } | Verb::Worst(_) => None,
+            Verb::States { .. } | Verb::Worst(_) | Verb::Clear(_) => None,
         };
         // A gauge is created only when there is a value for it.
         let Some(change) = change else { return };
@@ -401,10 +432,67 @@ impl Updater {
                 if !table.get().set_unless_newer(&[(slot, value)], matched.late) {
                     return;
                 }
+                plan.count_set(update.metric);
             }
+            Change::Clear => {}
         }
         observer(slot, change);
     }
+
+    /// Ends states. Without a look at the table if nothing was set that it would end.
+    #[inline]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; a struct for it would be taken apart at once"
+    )]
+    fn clear(
+        &mut self,
+        plan: &UpdatePlan,
+        clear: &Clear,
+        update: &Update,
+        line: &EvalContext<'_>,
+        matched: &Match<'_>,
+        cell: Option<usize>,
+        table: &mut Lazily<'_>,
+        observer: &mut impl FnMut(Slot, Change),
+    ) {
+        let times_set = plan.times_set(update.metric);
+        let known = cell.map_or(UNKNOWN, |cell| self.memo.cells[cell]);
+        if let Some(set) = self.memo.plans.get(known as usize)
+            && set.clear.is_done(times_set)
+        {
+            return;
+        }
+        let table = table.get();
+        let series_created = plan.series_created(update, table);
+        let mut new = None;
+        let set = match self.memo.plans.get_mut(known as usize) {
+            Some(set) if set.series_created == series_created => set,
+            _ => {
+                let ends = clear::plan(plan, update, clear, line, matched.appliance, table);
+                new.insert(StateSetPlan::of_clear(ends, series_created))
+            }
+        };
+        let is_true = clear::condition(clear, line);
+        let late = matched.late;
+        if set.clear.run(table, late, times_set, is_true, observer) {
+            plan.count_set(update.metric);
+        }
+        if let Some(set) = new {
+            self.memo.keep(cell, known, set);
+        }
+    }
+}
+
+/// A count for each metric that some rule clears.
+fn times_set(rules: &RuleSet) -> Box<[Option<AtomicU64>]> {
+    let mut times: Box<[Option<AtomicU64>]> = rules.metrics.iter().map(|_| None).collect();
+    for update in rules.rules.iter().flat_map(|rule| &rule.updates) {
+        if let (Verb::Clear(_), Some(times)) = (&update.verb, times.get_mut(update.metric)) {
+            *times = Some(AtomicU64::new(0));
+        }
+    }
+    times
 }
 
 /// A table that is locked for the rest of a line once something has to be done at once.

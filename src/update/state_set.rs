@@ -1,5 +1,6 @@
 //! Updates that change several series: state sets, and the worst of several states.
 
+use super::clear::ClearPlan;
 use super::eval::EvalContext;
 use super::{Change, UpdatePlan};
 use crate::metric::{ApplianceId, Domain, Slot, Table};
@@ -17,9 +18,20 @@ pub(super) struct StateSetPlan {
     set: Vec<(Slot, f64)>,
     /// Instead of that: a series, and those of which the largest weight among them that are 1 becomes its value.
     worst: Option<(Slot, Vec<(Slot, f64)>)>,
+    /// Instead of that: series that end.
+    pub(super) clear: ClearPlan,
 }
 
 impl StateSetPlan {
+    /// One that ends states.
+    pub(super) fn of_clear(clear: ClearPlan, series_created: u64) -> Self {
+        Self {
+            series_created,
+            clear,
+            ..Self::default()
+        }
+    }
+
     /// All of it, or nothing if one of the series was set since a line that is read late was written.
     pub(super) fn run(
         &self,
@@ -134,7 +146,7 @@ fn fill(
             let slot = table.series(metric, appliance, test, &labels);
             plan.set.push((slot, value));
         }
-        Verb::Inc | Verb::Add(_) | Verb::Time => {}
+        Verb::Inc | Verb::Add(_) | Verb::Time | Verb::Clear(_) => {}
     }
     Some(())
 }

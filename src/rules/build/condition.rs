@@ -170,12 +170,15 @@ pub(super) fn example(
     let positive = |lines: Vec<String>| Example::Lines {
         lines,
         samples: file.samples.clone(),
+        absent: file.absent.clone(),
         at: at.clone(),
     };
     match (file.line.clone(), file.lines.clone(), file.not.clone()) {
         (Some(line), None, None) => Some(positive(vec![line])),
         (None, Some(lines), None) if !lines.is_empty() => Some(positive(lines)),
-        (None, None, Some(line)) if file.samples.is_empty() => Some(Example::Not { line, at }),
+        (None, None, Some(line)) if file.samples.is_empty() && file.absent.is_empty() => {
+            Some(Example::Not { line, at })
+        }
         _ => {
             problems.value(
                 path,

@@ -1,5 +1,6 @@
 //! From packs as written to a checked rule set.
 
+mod clear;
 mod condition;
 mod metric;
 mod parts;

@@ -1,5 +1,7 @@
 //! `metrics` of a rule: what it does to which series.
 
+use std::sync::Arc;
+
 use serde_yaml::Mapping;
 
 use super::scene::Scene;
@@ -10,7 +12,23 @@ use crate::rules::file::{ConditionFile, LabelsFile, Scalar, UpdateFile, WorstFil
 use crate::rules::{From, If, Part, Text, Update, Verb, Worst};
 
 impl Builder<'_> {
-    fn find_metric(&self, name: &str, path: &Path, problems: &mut Problems<'_>) -> Option<usize> {
+    /// A metric's labels after `appliance`.
+    pub(super) fn labels_of(&self, metric: usize) -> &[Arc<str>] {
+        &self.set.metrics[metric].spec.family.labels[1..]
+    }
+
+    /// Whether a setting leaves a label out that the pack declares and rules give.
+    pub(super) fn is_left_out(&self, metric: usize, label: &str) -> bool {
+        let name = self.set.metrics[metric].spec.family.name.to_string();
+        self.left_out.contains(&(name, label.to_owned()))
+    }
+
+    pub(super) fn find_metric(
+        &self,
+        name: &str,
+        path: &Path,
+        problems: &mut Problems<'_>,
+    ) -> Option<usize> {
         let found = self.metrics.get(name).copied();
         if found.is_none() {
             problems.value(
@@ -32,9 +50,14 @@ impl Builder<'_> {
     ) -> Option<Update> {
         let (verb, metric) = self.verb(file, path, &mut report.faults)?;
         let at = path.then("labels");
-        let texts = label_texts(file.labels.as_ref(), &at, scene, &mut report.faults);
-        let left_out = file.label.as_deref();
-        let labels = self.labels(metric, texts, left_out, &at, path, scene, report)?;
+        let labels = if verb == "clear" {
+            // They are matchers.
+            Vec::new()
+        } else {
+            let texts = label_texts(file.labels.as_ref(), &at, scene, &mut report.faults);
+            let left_out = file.label.as_deref();
+            self.labels(metric, texts, left_out, &at, path, scene, report)?
+        };
         let state_label = file.label.as_ref().and_then(|label| {
             let found = self.set.metrics[metric].spec.family.labels[1..]
                 .iter()
@@ -60,6 +83,14 @@ impl Builder<'_> {
                 active: value(&file.active, "active")?,
                 split: file.split.clone(),
             },
+            "clear" => {
+                let value = match &file.value {
+                    Some(_) => Some(value(&file.value, "value")?),
+                    None => None,
+                };
+                let clear = self.clear(file, value, metric, path, scene, &mut report.faults)?;
+                Verb::Clear(Box::new(clear))
+            }
             _ => {
                 let mut groups = Vec::new();
                 for (index, of) in file.of.iter().enumerate() {
@@ -90,6 +121,7 @@ impl Builder<'_> {
             ("states", &file.states),
             ("time", &file.time),
             ("worst", &file.worst),
+            ("clear", &file.clear),
         ]
         .into_iter()
         .filter_map(|(verb, metric)| metric.as_ref().map(|metric| (verb, metric)))
@@ -98,7 +130,7 @@ impl Builder<'_> {
             problems.value(
                 path,
                 "an update needs one verb",
-                Some("one of inc, add, set, states, time, worst".into()),
+                Some("one of inc, add, set, states, time, worst, clear".into()),
             );
             return None;
         };
@@ -110,8 +142,14 @@ impl Builder<'_> {
             problems.value(&path.then(verb), message, None);
             return None;
         }
+        let is_optional = verb == "clear";
         for (key, there, wanted) in [
-            ("value", file.value.is_some(), matches!(verb, "add" | "set")),
+            (
+                "value",
+                file.value.is_some() && !is_optional,
+                matches!(verb, "add" | "set"),
+            ),
+            ("and", file.and.is_some() && !is_optional, false),
             ("label", file.label.is_some(), verb == "states"),
             ("active", file.active.is_some(), verb == "states"),
             ("of", !file.of.is_empty(), verb == "worst"),
