@@ -349,6 +349,10 @@ pub struct Tail {
     left_out: BTreeMap<(usize, PathBuf), Trouble>,
     next_rescan: Option<Instant>,
     next_poll: Option<Instant>,
+    /// When a look at all paths began that is not finished.
+    round: Option<Instant>,
+    /// How long one call looks at paths at most.
+    look_for: Duration,
     /// Paths to be looked at every 10 ms, and until when.
     busy: Vec<(usize, Instant)>,
     next_busy: Option<Instant>,
@@ -408,6 +412,8 @@ impl Tail {
             left_out: BTreeMap::new(),
             next_rescan: None,
             next_poll: None,
+            round: None,
+            look_for: schedule::LOOK_FOR,
             busy: Vec::new(),
             next_busy: None,
             next_drain: None,

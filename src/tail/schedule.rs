@@ -16,7 +16,7 @@ use super::{Progress, Shared, Sink, Tail, Watcher};
 const READ_BYTES: usize = 1024 * 1024;
 
 /// How long one call of [`Tail::read`] looks at paths at most.
-const LOOK_FOR: Duration = Duration::from_millis(200);
+pub(super) const LOOK_FOR: Duration = Duration::from_millis(200);
 
 /// How often rotated files are looked at until they are quiet for long enough.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -39,15 +39,18 @@ impl Tail {
     /// not go back. Never blocks longer than the file system does.
     pub fn read(&mut self, now: Instant, sink: &mut impl Sink) -> Progress {
         self.take_hints();
-        if self.next_rescan.is_none_or(|next| next <= now) {
-            self.next_rescan = Some(now + self.shared.options.rescan);
+        // A round that takes longer than the time between two is finished before the next one.
+        let is_free = self.round.is_none();
+        if is_free && self.next_rescan.is_none_or(|next| next <= now) {
             self.search = true;
-            self.mark_all();
-        } else if self.watch.kind() != Watcher::Inotify
+            self.begin_round(now);
+            self.next_rescan = Some(now + self.shared.options.rescan);
+        } else if is_free
+            && self.watch.kind() != Watcher::Inotify
             && self.next_poll.is_none_or(|next| next <= now)
         {
+            self.begin_round(now);
             self.next_poll = Some(now + self.shared.options.poll);
-            self.mark_all();
         }
         if self.next_busy.is_some_and(|next| next <= now) {
             self.mark_busy(now);
@@ -66,6 +69,11 @@ impl Tail {
                 more: true,
             };
         }
+        if self.round.take().is_some_and(|begun| begun < now) {
+            // It took long: the time until the next one is for reading.
+            self.next_rescan = Some(now + self.shared.options.rescan);
+            self.next_poll = self.next_poll.map(|_| now + self.shared.options.poll);
+        }
         let mut bytes = 0;
         let mut later = VecDeque::new();
         while bytes < READ_BYTES
@@ -81,9 +89,9 @@ impl Tail {
     }
 
     /// Looks at the paths in the queue that have to be looked at, then at what lies beside them. Says whether all of it
-    /// could be done within [`LOOK_FOR`].
+    /// could be done within [`Tail::look_for`].
     fn look_at_queued(&mut self, sink: &mut impl Sink) -> bool {
-        let deadline = Instant::now() + LOOK_FOR;
+        let deadline = Instant::now() + self.look_for;
         for at in 0..self.queue.len() {
             let Some(index) = self.queue.get(at).copied() else {
                 break;
@@ -359,6 +367,11 @@ impl Tail {
             self.search = true;
             self.mark_all();
         }
+    }
+
+    fn begin_round(&mut self, now: Instant) {
+        self.round = Some(now);
+        self.mark_all();
     }
 
     pub(super) fn mark_all(&mut self) {

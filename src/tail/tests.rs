@@ -1167,6 +1167,29 @@ fn quiet_files_cost_no_look_between_two_rescans() {
     assert_eq!((tail.next_drain, tail.next_poll), (None, None));
 }
 
+/// As with so many files, or so slow a file system, that a look at all of them takes longer than the time between two.
+#[test]
+fn a_look_at_all_files_that_takes_long_is_finished_before_the_next() {
+    for watcher in [Watcher::Inotify, Watcher::Poll] {
+        let mut scene = Scene::with(watcher, &["logs/*.log"]);
+        fs::create_dir(scene.path("logs")).unwrap();
+        scene.look();
+        for number in 0..20 {
+            scene.write(&format!("logs/{number}.log"), &format!("{number}\n"));
+        }
+        let tail = scene.tail.as_mut().unwrap();
+        tail.look_for = Duration::ZERO;
+        (tail.shared.options.rescan, tail.shared.options.poll) =
+            (Duration::from_secs(1), Duration::from_secs(1));
+        let mut now = scene.now;
+        for _ in 0..100 {
+            tail.read(now, &mut scene.log);
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(scene.log.lines.len(), 20, "{watcher:?}");
+    }
+}
+
 #[test]
 fn directories_beside_ours_are_nobodys_business() {
     let mut scene = Scene::with(Watcher::Inotify, &["logs/*.log", "a/**/x.log"]);
