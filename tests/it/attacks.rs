@@ -1,10 +1,11 @@
-//! Attacks on a running exporter, each with a bound: by who may write where it keeps its state, and by a machine that
-//! fails. What a sender, a client or an operator can do is in the other modules, too.
+//! Attacks on a running exporter, each with a bound: by who sends lines, by who may write where it keeps its state, and
+//! by a machine that fails. What clients can do is in `server`, and who a line is about in `senders`.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::exporter::{Exporter, LONG, append, binary, scrape};
-use crate::support::{http_get, program};
+use crate::exporter::{Exporter, LONG, Samples, append, binary, scrape};
+use crate::support::{Child, http_get, program};
 
 const CHECKPOINT_AGE: &str = "appliance_log_exporter_checkpoint_age_seconds";
 
@@ -73,4 +74,232 @@ fn a_limit_of_file_sizes_ends_nothing() {
     assert_eq!(healthy.status, 200);
     exporter.child.signal("TERM");
     assert_eq!(exporter.child.wait_for_end(LONG).code(), Some(0));
+}
+
+/// Starts a program, and stops its thread `reader` at SIGUSR1 as a file system that hangs would. It goes on at SIGUSR2.
+const STOP_READER: &str = r#"
+import ctypes, glob, os, signal, subprocess, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+
+def ptrace(request, thread):
+    if libc.ptrace(request, thread, None, None) != 0:
+        sys.exit(f"ptrace: {os.strerror(ctypes.get_errno())}")
+
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGUSR2])
+# It goes with this process.
+program = subprocess.Popen(sys.argv[1:], preexec_fn=lambda: libc.prctl(1, signal.SIGKILL))
+signal.sigwait([signal.SIGUSR1])
+for name in glob.glob(f"/proc/{program.pid}/task/*/comm"):
+    if open(name).read().strip() == "reader":
+        thread = int(name.split("/")[4])
+ptrace(SEIZE, thread)
+ptrace(INTERRUPT, thread)
+os.waitpid(thread, 0x40000000)
+signal.sigwait([signal.SIGUSR2])
+ptrace(DETACH, thread)
+sys.exit(program.wait())
+"#;
+
+#[test]
+fn a_reader_that_hangs_is_judged_by_others() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("messages");
+    append(&log, handshake_failure("hsm1").as_bytes());
+    let mut exporter = Exporter::start_command(
+        Command::new(program("python3"))
+            .args([
+                "-c",
+                STOP_READER,
+                env!("CARGO_BIN_EXE_appliance_log_exporter"),
+            ])
+            .arg(format!("--log.file={}", log.display())),
+    );
+    let port = exporter.port;
+    let lag = |samples: &Samples| samples.sum("appliance_log_exporter_source_lag_bytes", &[]);
+    assert_eq!(lag(&exporter.scrape()), 0.0);
+    exporter.child.signal("USR1");
+    // Lines are written until one is not counted.
+    exporter.wait_for("a reader that stands still", || {
+        append(&log, handshake_failure("hsm1").as_bytes());
+        scrape(port).filter(|samples| lag(samples) > 0.0)
+    });
+    let before = lag(&exporter.scrape());
+    append(&log, &[b'x'; 100_000]);
+    let samples = exporter.scrape();
+    assert_eq!(lag(&samples), before + 100_000.0);
+    let begun = Instant::now();
+    exporter.wait_for("word of it", || {
+        http_get(port, "/-/healthy").filter(|answer| answer.status == 503)
+    });
+    assert!(
+        begun.elapsed() < Duration::from_secs(40),
+        "{:?}",
+        begun.elapsed()
+    );
+    exporter.child.signal("USR2");
+    exporter.wait_for("an end of it", || {
+        let samples = scrape(port)?;
+        (lag(&samples) == 0.0 && http_get(port, "/-/healthy")?.status == 200).then_some(())
+    });
+}
+
+/// `Lower Critical going low`, as an appliance writes it.
+fn stopped_fan(appliance: &str) -> String {
+    format!(
+        "2012 Feb 29 12:05:01 {appliance} local4 notice ipmievd: Fan sensor Fan2A . Lower Critical going low (Reading 0 < Threshold 2000 RPM)\n"
+    )
+}
+
+/// Lines of 65,000 bytes that begin as something known and are hard to take apart.
+fn worst_lines(appliance: &str) -> Vec<String> {
+    let header = format!("2012 Feb 29 12:05:01 {appliance} user info ");
+    let pieces = [
+        ("smartd[1]: Error: continued line 1", " (actual line 1"),
+        (
+            "smartd[1]: Error: continued line 1",
+            ") of file f is more than 1",
+        ),
+        (
+            "sysstatd: Luna System State Server - OOS Errors: 1",
+            ",2000",
+        ),
+        (
+            "ipmievd: Fan sensor F . Lower",
+            " Critical going low (Reading 0 < Threshold",
+        ),
+        (
+            "kmd[1]: KMD_VPN_DOWN_ALARM_USER: VPN v from",
+            " 192.0.2.1 is down. VPN",
+        ),
+        (
+            "NTLS[1]: info : 0 : TLS handshake failed for client",
+            " ( : ",
+        ),
+    ];
+    let mut lines: Vec<String> = pieces
+        .iter()
+        .map(|(start, more)| {
+            let mut line = format!("{header}{start}");
+            while line.len() < 65_000 {
+                line.push_str(more);
+            }
+            line
+        })
+        .collect();
+    // What took 2.8 s of CPU once.
+    let mut line = format!("{header}smartd[1]: Error: continued line 1");
+    for more in [" (actual line 1", ") of file f", " is more than 1"] {
+        line += &more.repeat(100);
+    }
+    line += &"x".repeat(65_000 - line.len());
+    lines.push(line);
+    lines
+}
+
+#[test]
+fn the_worst_lines_of_one_do_not_delay_another() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = |name: &str| directory.path().join(format!("{name}.log"));
+    append(&log("hsm1"), handshake_failure("hsm1").as_bytes());
+    append(&log("hsm2"), handshake_failure("hsm2").as_bytes());
+    let mut exporter = Exporter::start(&[&format!(
+        "--log.file={}/{{appliance}}.log",
+        directory.path().display()
+    )]);
+    // 1.9 MB.
+    let worst = worst_lines("hsm2");
+    let mut text = String::new();
+    while text.len() < 1_900_000 {
+        worst.iter().for_each(|line| {
+            text.push_str(line);
+            text.push('\n');
+        });
+    }
+    append(&log("hsm2"), text.as_bytes());
+    append(&log("hsm1"), stopped_fan("hsm1").as_bytes());
+    let begun = Instant::now();
+    exporter.wait_for_value(
+        r#"ipmi_sensor_state{appliance="hsm1",name="Fan2A",type="Fan"}"#,
+        2.0,
+    );
+    let delay = begun.elapsed();
+    // Without optimisation, on a machine that does something else, too; it was 57 s and more with it.
+    assert!(delay < Duration::from_secs(10), "{delay:?}");
+}
+
+/// User and system time of a process in seconds.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("its state");
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks
+        .map(|field| field.parse::<u64>().expect("ticks"))
+        .sum();
+    // USER_HZ is 100 wherever Linux runs.
+    ticks as f64 / 100.0
+}
+
+/// CPU seconds of a start with so many logs, each with so many rotated files.
+fn cost_of_a_start(logs: usize, rotated: usize) -> f64 {
+    let directory = tempfile::tempdir().expect("a directory");
+    for number in 0..logs {
+        let name = format!("hsm{number}");
+        let log = directory.path().join(format!("{name}.log"));
+        std::fs::write(&log, handshake_failure(&name)).expect("it can be written");
+        for archive in 1..=rotated {
+            let text = handshake_failure(&name).replace("45678", &archive.to_string());
+            let log = directory.path().join(format!("{name}.log.{archive}"));
+            std::fs::write(&log, text).expect("it can be written");
+        }
+    }
+    let exporter = Exporter::start(&[&format!(
+        "--log.file={}/{{appliance}}.log",
+        directory.path().display()
+    )]);
+    let cost = cpu_seconds(exporter.child.pid());
+    println!("{logs} logs with {rotated} rotated ones each: {cost} s");
+    cost
+}
+
+#[test]
+fn a_start_takes_time_in_proportion_to_the_files() {
+    for rotated in [0, 14] {
+        let few = cost_of_a_start(200, rotated);
+        let many = cost_of_a_start(1_600, rotated);
+        // Eight times as many; 64 times as much would be quadratic.
+        assert!(many < 20.0 * few, "{few} and {many} with {rotated} rotated");
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_many_files() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for number in 0..20_000 {
+        let log = directory.path().join(format!("{number}.log"));
+        std::fs::write(log, format!("{number}\n")).expect("it can be written");
+    }
+    for (when, mark) in [
+        ("while files are found", "listening"),
+        ("while they are followed", "following a file"),
+    ] {
+        let mut command = binary();
+        command
+            .arg(format!("--log.file={}/*.log", directory.path().display()))
+            .arg("--web.listen-address=127.0.0.1:0");
+        let mut child = Child::start(&mut command);
+        let output = child.output_path();
+        child.wait_for(mark, LONG, || {
+            std::fs::read_to_string(&output)
+                .ok()?
+                .contains(mark)
+                .then_some(())
+        });
+        let begun = Instant::now();
+        child.signal("TERM");
+        assert_eq!(child.wait_for_end(LONG).code(), Some(0));
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(10), "{took:?} {when}");
+    }
 }

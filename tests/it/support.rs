@@ -148,6 +148,11 @@ impl Child {
         String::from_utf8_lossy(&std::fs::read(self.output.path()).unwrap_or_default()).into_owned()
     }
 
+    /// Where [`Child::output`] is, for a condition that looks at it.
+    pub fn output_path(&self) -> PathBuf {
+        self.output.path().to_owned()
+    }
+
     /// Polls until `condition` gives something.
     ///
     /// # Panics
