@@ -1,9 +1,10 @@
 //! Files that need no more reading: what they are recognised by, and for how long.
 
 use std::collections::HashSet;
+use std::fs::Metadata;
 use std::io;
-use std::path::PathBuf;
 
+use super::content::Content;
 use super::followed_path::FollowedPath;
 use super::identity::{Comparison, FileKey, ReadPosition};
 use super::opened::{Depth, Opened, holds};
@@ -42,15 +43,24 @@ impl FollowedPath {
                 self.displace(archive, shared);
             }
             let archive = match depth {
-                _ if sibling.is_copy => None,
+                _ if sibling.is_copy => Ok(None),
                 Depth::Whole => self.archive_by_content(&sibling, shared, sink),
                 _ => self.archive_by_key(&sibling.opened, shared),
             };
-            let Some(archive) = archive else {
-                left.push(sibling);
-                continue;
+            let archive = match archive {
+                Ok(Some(archive)) => archive,
+                Ok(None) => {
+                    left.push(sibling);
+                    continue;
+                }
+                Err(_) => {
+                    self.postpone(&sibling);
+                    continue;
+                }
             };
             let opened = &sibling.opened;
+            let is_copy_of_open = archive.kind == ArchiveKind::Copy
+                && self.is_copy_of_open(&sibling).unwrap_or_default();
             let is_same =
                 archive.key == opened.key && archive.is_unchanged(opened.size, opened.modified_ns);
             let is_complete = is_same
@@ -59,9 +69,15 @@ impl FollowedPath {
                     true => archive.kind == ArchiveKind::History,
                     false => opened.size <= archive.position.offset(),
                 }
-                || archive.kind == ArchiveKind::Copy && self.is_copy_of_open(&sibling, shared);
+                || is_copy_of_open;
             if is_complete {
                 sibling.is_copy = seeks_copy && archive.kind == ArchiveKind::Copy;
+                if archive.kind == ArchiveKind::Read
+                    && let Ok(Content::Plain(file)) = opened.content()
+                {
+                    // The youngest comes last.
+                    self.keep_open(opened.key, file);
+                }
                 let archive = Archive {
                     key: opened.key,
                     size: opened.size,
@@ -72,29 +88,58 @@ impl FollowedPath {
                 if sibling.is_copy {
                     left.push(sibling);
                 }
-            } else if self.find_appended(opened, &archive, shared, sink) {
-                // It has grown by what was read.
+            } else if opened.has_failed() {
+                // It is known, and how it goes on cannot be told now.
+                self.postpone(&sibling);
+                self.keep(archive, shared);
             } else {
-                let mut generation = self.rotated(opened, shared);
-                generation.position = archive.position;
-                generation.first_time = archive.first_time;
-                if generation.attach(opened).is_ok() {
-                    self.reopen(opened, shared);
-                    self.insert_old(generation, opened.modified_ns);
+                match self.find_appended(opened, &archive, shared, sink) {
+                    // It has grown by what was read.
+                    Ok(true) => {}
+                    Ok(false) => self.read_on(&sibling, archive, shared),
+                    Err(_) => {
+                        self.postpone(&sibling);
+                        self.keep(archive, shared);
+                    }
                 }
             }
         }
         *siblings = left;
     }
 
-    pub(super) fn archive_by_key(&mut self, opened: &Opened, shared: &Shared) -> Option<Archive> {
+    /// Reads what was added to a finished file.
+    fn read_on(&mut self, sibling: &Sibling, archive: Archive, shared: &mut Shared) {
+        let opened = &sibling.opened;
+        let mut generation = self.rotated(opened, shared);
+        generation.position.clone_from(&archive.position);
+        generation.first_time = archive.first_time;
+        match generation.attach(opened) {
+            Ok(()) => {
+                self.reopen(opened, shared);
+                self.insert_old(generation, opened.modified_ns);
+            }
+            Err(_) => {
+                self.postpone(sibling);
+                self.keep(archive, shared);
+            }
+        }
+    }
+
+    /// A finished file that was met and could not be read: it is known as before.
+    pub(super) fn keep(&mut self, archive: Archive, shared: &Shared) {
+        if shared.registry.archive(archive.key, self.index).is_none() {
+            self.unplaced.push(archive);
+        }
+    }
+
+    fn archive_by_key(&mut self, opened: &Opened, shared: &Shared) -> io::Result<Option<Archive>> {
         if let Some(Known::Done(_, archive)) = shared.registry.get(opened.key)
             && !archive.position.is_empty()
             && archive.is_continued_by(opened, Depth::Seam)
         {
-            return Some(archive.clone());
+            return Ok(Some(archive.clone()));
         }
-        let at = self.unplaced.iter().position(|archive| {
+        let Some(at) = self.unplaced.iter().position(|archive| {
             let depth = match archive.is_unchanged(opened.size, opened.modified_ns) {
                 // What format 1 kept of history is no content.
                 true if archive.position.is_empty() => return archive.key == opened.key,
@@ -104,12 +149,16 @@ impl FollowedPath {
             archive.key == opened.key
                 && !archive.position.is_empty()
                 && archive.is_continued_by(opened, depth)
-        })?;
+        }) else {
+            return Ok(None);
+        };
+        let is_content = |archive: &Archive| !archive.position.is_empty();
+        let content = match self.unplaced.get(at).is_some_and(is_content) {
+            true => None,
+            false => Some(self.unread(opened)?),
+        };
         let archive = self.unplaced.remove(at);
-        match archive.position.is_empty() {
-            true => Some(self.unread(opened)),
-            false => Some(archive),
-        }
+        Ok(Some(content.unwrap_or(archive)))
     }
 
     /// A finished file that lies nowhere else.
@@ -118,7 +167,7 @@ impl FollowedPath {
         sibling: &Sibling,
         shared: &mut Shared,
         sink: &mut impl Sink,
-    ) -> Option<Archive> {
+    ) -> io::Result<Option<Archive>> {
         let fits = |archive: &Archive| {
             !archive.position.is_empty()
                 && archive.position.may_agree(&sibling.beginning)
@@ -128,17 +177,20 @@ impl FollowedPath {
             self.unplaced.remove(at)
         } else {
             let known = |key: &FileKey| shared.registry.archive(*key, self.index);
-            let key = *self
+            let Some(key) = self
                 .archives
                 .iter()
-                .find(|key| known(key).is_some_and(fits))?;
-            let archive = shared.registry.archive(key, self.index)?.clone();
-            let lies = |path: &PathBuf| {
-                path.metadata().is_ok_and(|m| FileKey::of(&m) == key)
-                    && holds(path, &archive.position)
+                .copied()
+                .find(|key| known(key).is_some_and(fits))
+            else {
+                return Ok(None);
             };
-            if self.sibling_paths(shared).iter().any(lies) {
-                return None;
+            let Some(archive) = known(&key).cloned() else {
+                return Ok(None);
+            };
+            let is_there = |metadata: &Metadata| FileKey::of(metadata) == key;
+            if self.lies_beside(&archive.position, is_there, shared)? {
+                return Ok(None);
             }
             shared.registry.forget(key, self.index);
             self.archives.retain(|known| *known != key);
@@ -151,7 +203,7 @@ impl FollowedPath {
         {
             self.doubt(opened, archive.position.offset(), sink);
         }
-        Some(archive)
+        Ok(Some(archive))
     }
 
     /// All of the file is in one that was finished and lies there too.
@@ -189,31 +241,58 @@ impl FollowedPath {
                 && archive.position.may_agree(beginning)
                 && archive.is_continued_by(opened, depth)
         };
-        let lies = |paths: HashSet<PathBuf>, archive: &Archive| {
-            paths.iter().any(|path| {
-                path.metadata().is_ok_and(|m| {
-                    let key = FileKey::of(&m);
-                    key != opened.key && key == archive.key
-                }) && holds(path, &archive.position)
-            })
-        };
+        // What lost its inode in this look is among them.
+        for archive in shared.registry.take_displaced_of(self.index) {
+            self.displace(archive, shared);
+        }
         if let Some(at) = self.unplaced.iter().position(fits)
             && let Some(archive) = self.unplaced.get(at)
-            && !lies(self.sibling_paths(shared), archive)
+            && !self.lies_elsewhere(archive, opened, shared)?
         {
             return Ok(Some(self.unplaced.remove(at)));
         }
+        // A short log may well begin like one that was removed.
+        let is_long = |archive: &Archive| archive.position.offset() >= COPY_BYTES;
+        let placed = self.archives.iter().copied().find(|key| {
+            let archive = shared.registry.archive(*key, self.index);
+            archive.is_some_and(|archive| is_long(archive) && fits(archive))
+        });
+        if let Some(key) = placed
+            && let Some(archive) = shared.registry.archive(key, self.index).cloned()
+            && !self.lies_elsewhere(&archive, opened, shared)?
+        {
+            self.archives.retain(|known| *known != key);
+            shared.registry.forget(key, self.index);
+            return Ok(Some(archive));
+        }
         for other in others.iter_mut().filter(|other| other.index != self.index) {
+            for archive in shared.registry.take_displaced_of(other.index) {
+                other.displace(archive, shared);
+            }
             if let Some(at) = other.unplaced.iter().position(fits)
                 && let Some(archive) = other.unplaced.get(at)
                 && archive.kind == ArchiveKind::Read
-                && !holds(&other.info.path, &archive.position)
-                && !lies(other.sibling_paths(shared), archive)
+                && !holds(&other.info.path, &archive.position)?
+                && !other.lies_elsewhere(archive, opened, shared)?
             {
                 return Ok(Some(other.unplaced.remove(at)));
             }
         }
         Ok(None)
+    }
+
+    /// The finished file lies beside the path, and is not the one that was opened.
+    fn lies_elsewhere(
+        &self,
+        archive: &Archive,
+        opened: &Opened,
+        shared: &mut Shared,
+    ) -> io::Result<bool> {
+        let is_there = |metadata: &Metadata| {
+            let key = FileKey::of(metadata);
+            key != opened.key && key == archive.key
+        };
+        self.lies_beside(&archive.position, is_there, shared)
     }
 
     /// A file is read that may have been finished before, or lies in an inode in which another was.
@@ -231,38 +310,43 @@ impl FollowedPath {
     }
 
     /// How a file that is not to be read is recognised.
-    pub(super) fn unread(&self, opened: &Opened) -> Archive {
-        Archive {
+    fn unread(&self, opened: &Opened) -> io::Result<Archive> {
+        Ok(Archive {
             key: opened.key,
-            position: opened.position_unread().unwrap_or_default(),
+            position: opened.position_unread()?,
             size: opened.size,
             modified_ns: opened.modified_ns,
             first_time: None,
             kind: ArchiveKind::History,
-        }
+        })
     }
 
-    pub(super) fn remember_unread(&mut self, opened: &Opened, shared: &mut Shared) {
-        let archive = self.unread(opened);
-        self.remember(archive, shared);
-    }
-
-    pub(super) fn remember_at(
+    pub(super) fn remember_unread(
         &mut self,
         opened: &Opened,
-        position: io::Result<ReadPosition>,
+        shared: &mut Shared,
+    ) -> io::Result<()> {
+        let archive = self.unread(opened)?;
+        self.remember(archive, shared);
+        Ok(())
+    }
+
+    pub(super) fn remember_read(
+        &mut self,
+        opened: &Opened,
         kind: ArchiveKind,
         shared: &mut Shared,
-    ) {
+    ) -> io::Result<()> {
         let archive = Archive {
             key: opened.key,
-            position: position.unwrap_or_default(),
+            position: opened.position_at_end()?,
             size: opened.size,
             modified_ns: opened.modified_ns,
             first_time: None,
             kind,
         };
         self.remember(archive, shared);
+        Ok(())
     }
 
     /// The file needs no more reading.
@@ -302,8 +386,10 @@ impl FollowedPath {
         if self.archives.len() <= GONE_MAX {
             return;
         }
-        let lying: HashSet<FileKey> = self
-            .sibling_paths(shared)
+        let Ok(paths) = self.sibling_paths(shared) else {
+            return;
+        };
+        let lying: HashSet<FileKey> = paths
             .iter()
             .filter_map(|path| path.metadata().ok())
             .map(|metadata| FileKey::of(&metadata))

@@ -1,14 +1,20 @@
 //! Where the bytes of a file come from.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
+use super::identity::ReadPosition;
+
 /// `O_NONBLOCK`, which std has no name for.
 pub(super) const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+
+/// How much of a compressed file is decoded at a time on the way to an offset, in bytes.
+const DECODED_BYTES: u64 = 64 * 1024;
 
 /// Where a generation's bytes come from.
 #[derive(Debug)]
@@ -16,7 +22,7 @@ pub(super) enum Content {
     /// Not open: to be found, or closed to save a descriptor.
     Closed,
     /// A plain file.
-    Plain(File),
+    Plain(Arc<File>),
     /// A compressed file; it is finished when its end is reached.
     Gzip(Box<Gzip>),
     /// A FIFO, and where permitted a writer of our own, so that it never comes to an end.
@@ -28,9 +34,42 @@ pub(super) enum Content {
 /// A compressed file on its way.
 #[derive(Debug)]
 pub(super) struct Gzip {
-    pub decoder: MultiGzDecoder<BufReader<File>>,
+    pub decoder: Decoder,
     /// The seam, since a decoder cannot go back.
     pub seam: Vec<u8>,
+    /// Reading failed: the decoder may have lost its place, and is made anew before it is used again.
+    pub has_failed: bool,
+}
+
+pub(super) type Decoder = MultiGzDecoder<BufReader<Arc<File>>>;
+
+impl Gzip {
+    /// Decodes a compressed file up to `offset`, in bytes of its content.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is damaged, or ends before.
+    pub(super) fn at(file: &Arc<File>, offset: u64) -> io::Result<(Gzip, ReadPosition)> {
+        let mut decoder = decoder(file)?;
+        let mut position = ReadPosition::default();
+        let mut run = Vec::new();
+        while position.offset() < offset {
+            // The seam stays at the front, since a decoder cannot go back.
+            let seam = position.seam_bytes();
+            run.drain(..run.len().saturating_sub(seam));
+            let want = (offset - position.offset()).min(DECODED_BYTES);
+            if decoder.by_ref().take(want).read_to_end(&mut run)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            position.advance(&run);
+        }
+        let gzip = Gzip {
+            decoder,
+            seam: last_bytes(&run, position.seam_bytes()).to_vec(),
+            has_failed: false,
+        };
+        Ok((gzip, position))
+    }
 }
 
 /// The last `len` of some bytes.
@@ -62,9 +101,17 @@ pub(super) fn open_fifo(path: &Path) -> io::Result<Content> {
 }
 
 /// A decoder at the beginning of a compressed file.
-pub(super) fn decoder(file: &File) -> io::Result<MultiGzDecoder<BufReader<File>>> {
-    // The position is shared with every other clone of the descriptor, so it is set each time.
-    let mut file = file.try_clone()?;
+pub(super) fn decoder(file: &Arc<File>) -> io::Result<Decoder> {
+    // The position is shared by all who read the descriptor, so it is set each time.
+    let mut file = file.clone();
     io::Seek::rewind(&mut file)?;
     Ok(MultiGzDecoder::new(BufReader::new(file)))
+}
+
+/// What a decoder says of a file that is no whole compressed file.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+    )
 }

@@ -1,5 +1,6 @@
 //! Copies: of a file that was truncated, of one that is open, and archives made by appending.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::followed_path::FollowedPath;
@@ -72,7 +73,13 @@ impl FollowedPath {
                 at += 1;
                 continue;
             };
-            at += usize::from(!self.take_copy(at, &sibling.opened, len, shared, sink));
+            match self.take_copy(at, &sibling.opened, len, shared, sink) {
+                Ok(is_finished) => at += usize::from(!is_finished),
+                Err(_) => {
+                    self.postpone(&sibling);
+                    at += 1;
+                }
+            }
         }
     }
 
@@ -85,40 +92,40 @@ impl FollowedPath {
         len: u64,
         shared: &mut Shared,
         sink: &mut impl Sink,
-    ) -> bool {
-        let position = opened.position_at_end();
+    ) -> io::Result<bool> {
         let Some(generation) = self.generations.get_mut(at) else {
-            return true;
+            return Ok(true);
         };
-        if let Ok(position) = &position
-            && len > generation.next_offset()
-        {
+        if len > generation.next_offset() {
             // Not all of it was handed on.
-            let was_cut = generation.cut.is_some();
-            let missing = generation.size.saturating_sub(len);
-            generation.resume_at = Some(generation.next_offset());
-            generation.position.clone_from(position);
-            generation.cut = Some(LostReason::Truncated);
-            if generation.attach(opened).is_ok() {
-                shared.registry.open(opened.key, self.index);
-                if !was_cut {
-                    sink.event(&self.info, Event::Truncated);
-                }
-                if missing > 0 {
-                    let reason = LostReason::Truncated;
-                    let bytes = missing;
-                    sink.event(&self.info, Event::Lost { bytes, reason });
-                }
-                return false;
+            let position = opened.position_at_end()?;
+            let resume_at = Some(generation.next_offset());
+            let before = std::mem::replace(&mut generation.position, position);
+            let resume_before = std::mem::replace(&mut generation.resume_at, resume_at);
+            if let Err(error) = generation.attach(opened) {
+                (generation.position, generation.resume_at) = (before, resume_before);
+                return Err(error);
             }
+            let was_cut = generation.cut.replace(LostReason::Truncated).is_some();
+            let missing = generation.size.saturating_sub(len);
+            shared.registry.open(opened.key, self.index);
+            if !was_cut {
+                sink.event(&self.info, Event::Truncated);
+            }
+            if missing > 0 {
+                let reason = LostReason::Truncated;
+                let bytes = missing;
+                sink.event(&self.info, Event::Lost { bytes, reason });
+            }
+            return Ok(false);
         }
+        self.remember_read(opened, ArchiveKind::Read, shared)?;
         if let Some(generation) = self.generations.get_mut(at) {
             // It can only have been truncated, if it is there no more and a copy of it is.
             generation.cut = Some(LostReason::Truncated);
         }
         self.lose(at, shared, sink);
-        self.remember_at(opened, position, ArchiveKind::Read, shared);
-        true
+        Ok(true)
     }
 
     /// An archive has grown by what a truncated generation said (`cat m >> m.old; : > m`). Says whether it has.
@@ -128,18 +135,18 @@ impl FollowedPath {
         archive: &Archive,
         shared: &mut Shared,
         sink: &mut impl Sink,
-    ) -> bool {
+    ) -> io::Result<bool> {
         let from = archive.position.offset();
         let mut is_copy = false;
         let mut at = 0;
         while let Some(generation) = self.generations.get(at) {
             let compared = match generation.position.is_empty() {
-                true => Ok(Comparison::Differs),
-                false => opened.compare_behind(from, &generation.position),
+                true => Comparison::Differs,
+                false => opened.compare_behind(from, &generation.position)?,
             };
             let len = match compared {
-                Ok(Comparison::Continues) => generation.position.offset(),
-                Ok(Comparison::Begins(len)) if len > 0 => len,
+                Comparison::Continues => generation.position.offset(),
+                Comparison::Begins(len) if len > 0 => len,
                 _ => {
                     at += 1;
                     continue;
@@ -152,37 +159,40 @@ impl FollowedPath {
                 at += 1;
                 continue;
             }
-            if from + next.min(len) < opened.size
-                && let Ok(position) = opened.position_at(from + next, CHAIN_BYTES)
-            {
+            if from + next.min(len) < opened.size {
                 // Behind what was read, the archive goes on.
+                let position = opened.position_at(from + next, CHAIN_BYTES)?;
                 let mut rest = self.rotated(opened, shared);
                 rest.position = position;
                 rest.cut = Some(LostReason::Truncated);
-                if rest.attach(opened).is_ok() {
-                    shared.registry.open(opened.key, self.index);
-                    if let Some(generation) = self.generations.get_mut(at) {
-                        generation.size = generation.size.min(next);
-                    }
-                    self.lose(at, shared, sink);
-                    self.insert_old(rest, opened.modified_ns);
-                    return true;
+                rest.attach(opened)?;
+                shared.registry.open(opened.key, self.index);
+                if let Some(generation) = self.generations.get_mut(at) {
+                    generation.size = generation.size.min(next);
                 }
+                self.lose(at, shared, sink);
+                self.insert_old(rest, opened.modified_ns);
+                return Ok(true);
             }
             self.lose(at, shared, sink);
         }
         if is_copy {
-            let position = opened.position_at_end();
-            self.remember_at(opened, position, ArchiveKind::Read, shared);
+            self.remember_read(opened, ArchiveKind::Read, shared)?;
         }
-        is_copy
+        Ok(is_copy)
     }
 
     /// A copy that has grown is a copy still being made if it is in a file that is open.
-    pub(super) fn is_copy_of_open(&self, sibling: &Sibling, _: &Shared) -> bool {
-        self.generations
-            .iter()
-            .any(|g| g.contains(&sibling.opened, &sibling.beginning).is_some())
+    pub(super) fn is_copy_of_open(&self, sibling: &Sibling) -> io::Result<bool> {
+        for generation in &self.generations {
+            if generation
+                .contains(&sibling.opened, &sibling.beginning)?
+                .is_some()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Tells once that a file may or may not be a copy of one that was read.

@@ -5,11 +5,12 @@
 //! content, see [`identity`](super::identity); what lies beside the path is the matter of [`rotation`](super::rotation).
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::content::Content;
+use super::content::{Content, is_damage};
 use super::generation::{Generation, Outcome};
 use super::identity::{FileKey, modified_ns};
 use super::positions::{Position, PositionState};
@@ -17,10 +18,19 @@ use super::registry::{Archive, ArchiveKind};
 use super::{End, Event, FileId, FileInfo, FileState, LostReason, ReadFrom, Shared, Sink, Trouble};
 
 /// Rotated files of one path that are kept open for late writers. Beyond, the oldest are finished early.
-const DRAINING_MAX: usize = 64;
+pub(super) const DRAINING_MAX: usize = 64;
 
 /// The longest that the clock of a file system stands still, in nanoseconds, and more.
 pub(super) const TICK_NS: i64 = 100_000_000;
+
+/// A finished file that is kept open.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub key: FileKey,
+    pub file: Arc<File>,
+    /// Since when it has no name.
+    pub unlinked_since: Option<Instant>,
+}
 
 /// What stands in a position for the file of a generation that has none: it was truncated, and its copy is not found yet.
 const NO_FILE: FileKey = FileKey { dev: 0, ino: 0 };
@@ -68,6 +78,12 @@ pub(super) struct FollowedPath {
     pub doubted: VecDeque<FileKey>,
     /// Rotated files that cannot be read now, and their size in bytes.
     pub unreadable: Vec<(PathBuf, u64)>,
+    /// Why the directory cannot be listed now.
+    pub hidden: Option<Trouble>,
+    /// The file that was finished last, which is read on if a late writer adds to it, even if another takes its name.
+    pub finished: Option<Finished>,
+    /// Whether anything was added to it has to be asked.
+    pub check_finished: bool,
     /// Some finished files were forgotten, or were never known by content: what is unknown and was last changed before
     /// the latest current file was is taken for one of them.
     pub by_time: bool,
@@ -98,6 +114,9 @@ impl FollowedPath {
             searched_ns: None,
             doubted: VecDeque::new(),
             unreadable: Vec::new(),
+            hidden: None,
+            finished: None,
+            check_finished: false,
             by_time: false,
             modified_ns: i64::MIN,
         }
@@ -184,13 +203,18 @@ impl FollowedPath {
         if self.unsaved || self.unresolved {
             return 0;
         }
+        if std::mem::take(&mut self.check_finished) {
+            self.read_on_finished(shared);
+            self.close_finished(now, shared);
+        }
         let mut at = 0;
         while let Some(generation) = self.generations.get_mut(at) {
-            if !generation.ready {
+            if !generation.ready || generation.retry_at.is_some_and(|at| now < at) {
                 at += 1;
                 continue;
             }
             let outcome = generation.read(&mut shared.chunk.buffer);
+            generation.retry_at = None;
             if generation.current && matches!(outcome, Outcome::Bytes { .. } | Outcome::Quiet) {
                 // What was read before is still there, so it was when the path was looked at.
                 generation.modified_ns = generation.modified_ns.max(generation.looked_ns);
@@ -251,19 +275,21 @@ impl FollowedPath {
                     self.unresolved = true;
                     return 0;
                 }
+                Outcome::Failed(error)
+                    if matches!(generation.content, Content::Gzip(_)) && is_damage(&error) =>
+                {
+                    // If the file ends too early, nobody knows what is missing.
+                    let bytes = generation.stored_rest().max(1);
+                    let reason = LostReason::Damaged;
+                    sink.event(&self.info, Event::Lost { bytes, reason });
+                    generation.cut = Some(reason);
+                    self.finish(at, shared, sink);
+                }
                 Outcome::Failed(error) => {
                     generation.ready = false;
-                    if matches!(generation.content, Content::Gzip(_)) {
-                        // If the file ends too early, nobody knows what is missing.
-                        let bytes = generation.stored_rest().max(1);
-                        let reason = LostReason::Damaged;
-                        sink.event(&self.info, Event::Lost { bytes, reason });
-                        generation.cut = Some(reason);
-                        self.finish(at, shared, sink);
-                    } else {
-                        self.report(Trouble::of(&error), sink);
-                        at += 1;
-                    }
+                    generation.retry_at = Some(now + shared.options.rescan / 2);
+                    self.report(Trouble::of(&error), sink);
+                    at += 1;
                 }
             }
         }
@@ -301,6 +327,9 @@ impl FollowedPath {
             sink.ended(generation.id, end);
         }
         if let Some(key) = generation.key {
+            if let Content::Plain(file) = &generation.content {
+                self.keep_open(key, file.clone());
+            }
             let stored = generation.metadata();
             let (size, modified_ns) = stored
                 .map_or((generation.size, generation.modified_ns), |m| {

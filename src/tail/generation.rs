@@ -8,7 +8,7 @@
 //! behind a truncation, in a file that was made larger in advance, over NFS until the data follows the size. At the end of
 //! a file they are not read until something follows them; at the beginning of a line they are skipped.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek as _};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,7 +19,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::LostReason;
-use super::content::{Content, Gzip, last_bytes};
+use super::content::{Content, Gzip, is_damage, last_bytes};
 use super::identity::{Comparison, FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, modified_ns};
 use super::opened::{Depth, Opened, begins_with};
 
@@ -63,6 +63,8 @@ pub(super) struct Generation {
     pub ready: bool,
     /// Since when nothing was read from a file that was rotated away.
     pub quiet_since: Option<Instant>,
+    /// Reading failed: it is tried again then.
+    pub retry_at: Option<Instant>,
     /// The sink has heard of it.
     pub announced: bool,
     /// When its first bytes were handed over, a younger file of the path had been read.
@@ -112,6 +114,7 @@ impl Generation {
             current: true,
             ready: true,
             quiet_since: None,
+            retry_at: None,
             resume_at: None,
             announced: false,
             is_late: false,
@@ -255,8 +258,17 @@ impl Generation {
             return Ok(Outcome::Quiet);
         };
         let room = buffer.len();
-        let len = file.read_at(buffer, self.position.read_from())?;
+        let mut len = file.read_at(buffer, self.position.read_from())?;
         let seam = self.position.seam_bytes();
+        // A read may be short before what cannot be read, which is no end.
+        while len < seam
+            && let Some(rest) = buffer.get_mut(len..)
+        {
+            match file.read_at(rest, self.position.read_from() + len as u64)? {
+                0 => break,
+                more => len += more,
+            }
+        }
         let Some(run) = buffer
             .get(..len)
             .filter(|run| self.position.seam_begins(run))
@@ -375,43 +387,53 @@ impl Generation {
     /// All of `other` (uncompressed) is in this generation's file too, which is open: it is a copy of it (perhaps in the
     /// making), was compressed from it, or happens to say the same. Its length if so. `beginning` is what `other` begins
     /// with: most files differ there.
-    pub(super) fn contains(&self, other: &Opened, beginning: &ReadPosition) -> Option<u64> {
+    pub(super) fn contains(
+        &self,
+        other: &Opened,
+        beginning: &ReadPosition,
+    ) -> io::Result<Option<u64>> {
         let Content::Plain(file) = &self.content else {
-            return None;
+            return Ok(None);
         };
-        let same = || -> io::Result<Option<u64>> {
-            if !self.position.may_agree(beginning) {
+        if !self.position.may_agree(beginning) {
+            return Ok(None);
+        }
+        if !other.is_compressed() {
+            let end = other.position_at(other.size, 0)?;
+            let mut seam = vec![0; end.seam_bytes()];
+            if file.metadata()?.len() < other.size {
                 return Ok(None);
             }
-            if !other.is_compressed() {
-                let end = other.position_at(other.size, 0)?;
-                let mut seam = vec![0; end.seam_bytes()];
-                if file.metadata()?.len() < other.size
-                    || file.read_exact_at(&mut seam, end.read_from()).is_err()
-                    || !end.seam_begins(&seam)
-                {
-                    return Ok(None);
-                }
+            match file.read_exact_at(&mut seam, end.read_from()) {
+                Ok(()) if end.seam_begins(&seam) => {}
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+                _ => return Ok(None),
             }
-            begins_with(file, other)
-        };
-        same().ok().flatten().filter(|len| *len > 0)
+        }
+        match begins_with(file, other) {
+            Err(error) if other.is_compressed() && is_damage(&error) => Ok(None),
+            result => Ok(result?.filter(|len| *len > 0)),
+        }
     }
 
     /// The file is open and has no name any more, and `opened` may have all of it: somebody saved it anew. (What is only
     /// compressed from it is a copy: a late writer may go on in this one.)
-    pub(super) fn is_replaced_by(&self, opened: &Opened, beginning: &ReadPosition) -> bool {
+    pub(super) fn is_replaced_by(
+        &self,
+        opened: &Opened,
+        beginning: &ReadPosition,
+    ) -> io::Result<bool> {
         let Some(metadata) = self.metadata().filter(|m| m.nlink() == 0) else {
-            return false;
+            return Ok(false);
         };
-        match (&self.content, opened.is_compressed()) {
+        Ok(match (&self.content, opened.is_compressed()) {
             (Content::Plain(_), false) => metadata.len() <= opened.size,
             (Content::Plain(_), true) => {
                 metadata.len() <= self.position.offset()
-                    && self.contains(opened, beginning).is_none()
+                    && self.contains(opened, beginning)?.is_none()
             }
             _ => false,
-        }
+        })
     }
 
     /// How many of the bytes that were read from this generation `other` has, if it has nothing else; and whether it
@@ -445,7 +467,7 @@ impl Generation {
             return 0;
         };
         let reader = gzip.decoder.get_ref();
-        let mut file = reader.get_ref();
+        let mut file: &File = reader.get_ref();
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let taken = file.stream_position().unwrap_or(0);
         size.saturating_sub(taken) + reader.buffer().len() as u64
@@ -473,7 +495,18 @@ impl Generation {
 }
 
 fn read_gzip(gzip: &mut Gzip, position: &mut ReadPosition, buffer: &mut [u8]) -> Outcome {
-    let Gzip { decoder, seam } = gzip;
+    if gzip.has_failed {
+        let file = gzip.decoder.get_ref().get_ref();
+        match Gzip::at(file, position.offset()) {
+            Ok((again, _)) => *gzip = again,
+            Err(error) => return Outcome::Failed(error),
+        }
+    }
+    let Gzip {
+        decoder,
+        seam,
+        has_failed,
+    } = gzip;
     let start = seam.len();
     if let Some(room) = buffer.get_mut(..start) {
         room.copy_from_slice(seam);
@@ -486,8 +519,14 @@ fn read_gzip(gzip: &mut Gzip, position: &mut ReadPosition, buffer: &mut [u8]) ->
             Ok(read) => len += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // What was decoded before the damage is good; the next read meets the damage again.
-            Err(_) if len > start => break,
-            Err(error) => return Outcome::Failed(error),
+            Err(error) if len > start => {
+                *has_failed = !is_damage(&error);
+                break;
+            }
+            Err(error) => {
+                *has_failed = !is_damage(&error);
+                return Outcome::Failed(error);
+            }
         }
     }
     let Some(run) = buffer.get(..len).filter(|run| run.len() > start) else {

@@ -26,6 +26,7 @@ impl FollowedPath {
         sink: &mut impl Sink,
     ) {
         self.look = false;
+        self.check_finished = self.finished.is_some();
         if self.info.is_standard_input() {
             if !self.seen {
                 self.seen = true;
@@ -149,11 +150,11 @@ impl FollowedPath {
         let mut found = None;
         for (at, generation) in self.generations.iter().enumerate() {
             if !fits(generation)
-                && (!generation.is_open() || generation.is_replaced_by(opened, beginning))
+                && (!generation.is_open() || generation.is_replaced_by(opened, beginning)?)
                 && !generation.position.is_empty()
                 && generation.position.may_agree(beginning)
                 && opened.compare(&generation.position, Depth::Whole)? == Comparison::Continues
-                && !self.lies_beside(generation, shared)
+                && !self.has_beside(generation, shared)?
             {
                 found = Some(at);
             }
@@ -190,57 +191,21 @@ impl FollowedPath {
             }
             return Ok(());
         }
-        let mut event = Event::Rotated;
-        let fits = |generation: &&mut Generation| generation.key == Some(key);
-        if let Some(generation) = self.generations.iter_mut().find(fits) {
-            // The inode has another content: it was truncated, or given to another file.
-            let is_same = generation.is_in(key, opened.born_ns);
-            generation.lose_file();
-            if is_same {
-                generation.cut = Some(LostReason::Truncated);
-                event = Event::Truncated;
-            }
-        }
         if matches!(shared.registry.get(key), Some(Known::Open(path)) if *path != self.index) {
+            self.lose_overwritten(&opened);
             self.retire_current();
             self.alias = Some(key);
             return Ok(());
         }
+        // Whatever fails is asked before anything is changed.
+        let generation = match self.claim(&opened, &beginning, others, shared)? {
+            Some(generation) => generation,
+            None => self.first_generation(&opened, beginning, others, shared)?,
+        };
+        let event = self.lose_overwritten(&opened);
         let was_seen = std::mem::replace(&mut self.seen, true);
-        if let Some(mut generation) = self.claim(&opened, &beginning, others, shared)? {
-            generation.attach(&opened)?;
-            shared.registry.open(key, self.index);
-            self.make_current(generation, &opened);
-        } else {
-            let archive = match shared.registry.get(key) {
-                Some(Known::Done(_, archive)) => Some(archive.clone())
-                    .filter(|archive| !archive.position.is_empty())
-                    .filter(|archive| archive.is_continued_by(&opened, Depth::Seam)),
-                _ => None,
-            };
-            let archive = match archive {
-                Some(archive) => Some(archive),
-                None => self.claim_archive(&opened, &beginning, others, shared)?,
-            };
-            let is_first = !was_seen && shared.starting && self.read_from == ReadFrom::End;
-            let mut generation = Generation::new(shared.next_id(), Some(key), opened.content()?);
-            if let Some(archive) = archive {
-                generation.position = archive.position;
-                generation.first_time = archive.first_time;
-                generation.attach(&opened)?;
-                self.reopen(&opened, shared);
-            } else {
-                generation.first_time = shared.first_time(self.info.source, &opened);
-                generation.discover(&opened, beginning);
-                if is_first && !opened.is_compressed() {
-                    generation.position =
-                        opened.position_at(opened.end_of_last_line()?, CHAIN_BYTES)?;
-                    generation.resume_at = None;
-                }
-            }
-            shared.registry.open(key, self.index);
-            self.make_current(generation, &opened);
-        }
+        shared.registry.open(key, self.index);
+        self.make_current(generation, &opened);
         if was_seen {
             sink.event(&self.info, event);
         } else {
@@ -251,6 +216,62 @@ impl FollowedPath {
             }
         }
         Ok(())
+    }
+
+    /// A generation of a file that no path has lost: known and finished before, or new.
+    fn first_generation(
+        &mut self,
+        opened: &Opened,
+        beginning: ReadPosition,
+        others: &mut [FollowedPath],
+        shared: &mut Shared,
+    ) -> io::Result<Generation> {
+        let mut generation = Generation::new(shared.next_id(), Some(opened.key), opened.content()?);
+        let archive = match shared.registry.get(opened.key) {
+            Some(Known::Done(_, archive)) => Some(archive.clone())
+                .filter(|archive| !archive.position.is_empty())
+                .filter(|archive| archive.is_continued_by(opened, Depth::Seam)),
+            _ => None,
+        };
+        let archive = match archive {
+            Some(archive) => Some(archive),
+            None => self.claim_archive(opened, &beginning, others, shared)?,
+        };
+        if let Some(archive) = archive {
+            generation.position.clone_from(&archive.position);
+            generation.first_time = archive.first_time;
+            if let Err(error) = generation.attach(opened) {
+                self.keep(archive, shared);
+                return Err(error);
+            }
+            self.reopen(opened, shared);
+            return Ok(generation);
+        }
+        generation.first_time = shared.first_time(self.info.source, opened);
+        generation.discover(opened, beginning);
+        let from_end = !self.seen && shared.starting && self.read_from == ReadFrom::End;
+        if from_end && !opened.is_compressed() {
+            generation.position = opened.position_at(opened.end_of_last_line()?, CHAIN_BYTES)?;
+            generation.resume_at = None;
+        }
+        opened.check()?;
+        Ok(generation)
+    }
+
+    /// The file has another content than a generation that was in its inode: it was truncated, or the inode was given to
+    /// another file.
+    fn lose_overwritten(&mut self, opened: &Opened) -> Event {
+        let fits = |generation: &&mut Generation| generation.key == Some(opened.key);
+        let Some(generation) = self.generations.iter_mut().find(fits) else {
+            return Event::Rotated;
+        };
+        let is_same = generation.is_in(opened.key, opened.born_ns);
+        generation.lose_file();
+        if !is_same {
+            return Event::Rotated;
+        }
+        generation.cut = Some(LostReason::Truncated);
+        Event::Truncated
     }
 
     pub(super) fn make_current(&mut self, mut generation: Generation, opened: &Opened) {

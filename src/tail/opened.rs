@@ -3,19 +3,20 @@
 //! Everything here reads by position or through a decoder of its own, so that several questions may be asked of one
 //! descriptor.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
-use flate2::read::MultiGzDecoder;
-
-use super::content::{Content, Gzip, NONBLOCK, decoder, last_bytes};
+use super::content::{Content, Decoder, Gzip, NONBLOCK, decoder, is_damage};
 use super::identity::{
     CHAIN_BYTES, Comparison, FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, born_ns,
     modified_ns,
 };
+use super::is_absent;
 use super::rotated::COMPRESSED;
 
 /// How much of a file's beginning is known from the moment it is discovered, in bytes.
@@ -47,8 +48,10 @@ pub(super) struct Opened {
     pub modified_ns: i64,
     /// When the inode was made, in nanoseconds since 1970, where the file system keeps that.
     pub born_ns: Option<i64>,
-    pub file: File,
+    file: Arc<File>,
     compressed: bool,
+    /// See [`Opened::has_failed`].
+    failed: Cell<Option<io::ErrorKind>>,
 }
 
 impl Opened {
@@ -76,9 +79,31 @@ impl Opened {
             size: metadata.len(),
             modified_ns: modified_ns(&metadata),
             born_ns: born_ns(&metadata),
-            file,
+            file: Arc::new(file),
+            failed: Cell::new(None),
             compressed: path.as_os_str().as_bytes().ends_with(COMPRESSED),
         })
+    }
+
+    /// Something that was asked of it could not be read, so that its content was not found to differ, nor to be new. (Damage
+    /// is content.)
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.get().is_some()
+    }
+
+    /// An error if it [has failed](Opened::has_failed).
+    pub(super) fn check(&self) -> io::Result<()> {
+        self.failed.get().map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        let is_damaged = |error: &io::Error| self.compressed && is_damage(error);
+        if let Err(error) = &result
+            && !is_damaged(error)
+        {
+            self.failed.set(Some(error.kind()));
+        }
+        result
     }
 
     pub(super) fn is_compressed(&self) -> bool {
@@ -102,10 +127,10 @@ impl Opened {
     /// If it cannot be read now.
     pub(super) fn beginning(&self) -> io::Result<ReadPosition> {
         let mut run = Vec::new();
-        let result = self.reader()?.take(BEGINNING_BYTES).read_to_end(&mut run);
-        match result {
+        let reader = self.note(self.reader())?;
+        match reader.take(BEGINNING_BYTES).read_to_end(&mut run) {
             // What was decoded before the damage is good.
-            Err(error) if !self.compressed || !is_damage(&error) => return Err(error),
+            Err(error) if !self.compressed || !is_damage(&error) => return self.note(Err(error)),
             _ => {}
         }
         run.truncate(memchr::memchr(0, &run).unwrap_or(run.len()));
@@ -121,16 +146,19 @@ impl Opened {
     ///
     /// If the file cannot be read now, which says nothing about its content.
     pub(super) fn compare(&self, position: &ReadPosition, depth: Depth) -> io::Result<Comparison> {
-        if !self.compressed && position.format_1().is_none() && self.size < position.offset {
-            // It can only be a part; no need to find that out at the end.
-            let comparison = compare(self.reader()?, position, depth)?;
-            return Ok(match comparison {
-                Comparison::Continues => Comparison::Begins(self.size),
-                other => other,
-            });
-        }
-        match compare(self.reader()?, position, depth) {
+        let compared = self
+            .reader()
+            .and_then(|reader| compare(reader, position, depth));
+        match self.note(compared) {
             Err(error) if self.compressed && is_damage(&error) => Ok(Comparison::Differs),
+            // It can only be a part, where the whole is not compared to its end.
+            Ok(Comparison::Continues)
+                if !self.compressed
+                    && position.format_1().is_none()
+                    && self.size < position.offset() =>
+            {
+                Ok(Comparison::Begins(self.size))
+            }
             result => result,
         }
     }
@@ -142,7 +170,8 @@ impl Opened {
         from: u64,
         position: &ReadPosition,
     ) -> io::Result<Comparison> {
-        compare(Reader::plain(&self.file, from), position, Depth::Whole)
+        let compared = compare(Reader::plain(&self.file, from), position, Depth::Whole);
+        self.note(compared)
     }
 
     /// The content, to be read from `offset` on (at most `position.offset`). It was compared with `position` and continues
@@ -157,33 +186,17 @@ impl Opened {
                 Some(_) => self.position_at(position.offset, CHAIN_BYTES)?,
                 None => position.clone(),
             };
-            return Ok((Content::Plain(self.file.try_clone()?), position));
+            return Ok((Content::Plain(self.file.clone()), position));
         }
-        let mut decoder = decoder(&self.file)?;
-        let mut position = ReadPosition::default();
-        let mut run = Vec::new();
-        while position.offset < offset {
-            // The seam stays at the front, since a decoder cannot go back.
-            let seam = position.seam_bytes();
-            run.drain(..run.len().saturating_sub(seam));
-            let want = (offset - position.offset).min(COMPARED_BYTES as u64);
-            if decoder.by_ref().take(want).read_to_end(&mut run)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            position.advance(&run);
-        }
-        let seam = last_bytes(&run, position.seam_bytes()).to_vec();
-        Ok((Content::Gzip(Box::new(Gzip { decoder, seam })), position))
+        let (gzip, position) = self.note(Gzip::at(&self.file, offset))?;
+        Ok((Content::Gzip(Box::new(gzip)), position))
     }
 
     /// The content from its first byte.
     pub(super) fn content(&self) -> io::Result<Content> {
         Ok(match self.compressed {
-            true => Content::Gzip(Box::new(Gzip {
-                decoder: decoder(&self.file)?,
-                seam: Vec::new(),
-            })),
-            false => Content::Plain(self.file.try_clone()?),
+            true => Content::Gzip(Box::new(self.note(Gzip::at(&self.file, 0))?.0)),
+            false => Content::Plain(self.file.clone()),
         })
     }
 
@@ -191,7 +204,7 @@ impl Opened {
     pub(super) fn end_of_last_line(&self) -> io::Result<u64> {
         let mut last = vec![0; 256 * 1024];
         let start = self.size.saturating_sub(last.len() as u64);
-        let len = self.file.read_at(&mut last, start)?;
+        let len = self.note(self.file.read_at(&mut last, start))?;
         last.truncate(len);
         Ok(memchr::memrchr(b'\n', &last).map_or(self.size, |at| start + at as u64 + 1))
     }
@@ -204,7 +217,7 @@ impl Opened {
             let start = position.read_from();
             let len = usize::try_from(offset - start).map_or(run.len(), |len| len.min(run.len()));
             let run = run.get_mut(..len).unwrap_or_default();
-            self.file.read_exact_at(run, start)?;
+            self.note(self.file.read_exact_at(run, start))?;
             position.advance_within(run, chain_bytes);
             let last = offset.saturating_sub(SEAM_BYTES as u64);
             if position.offset >= chain_bytes && position.offset < last {
@@ -228,37 +241,41 @@ impl Opened {
         if !self.compressed {
             return self.position_at(self.size, CHAIN_BYTES);
         }
-        let mut reader = self.reader()?;
+        let mut reader = self.note(self.reader())?;
         let mut position = ReadPosition::default();
         let mut run = Vec::new();
         loop {
             let seam = position.seam_bytes();
             run.drain(..run.len().saturating_sub(seam));
             let mut piece = reader.by_ref().take(COMPARED_BYTES as u64);
-            if piece.read_to_end(&mut run)? == 0 {
-                return Ok(position);
+            match self.note(piece.read_to_end(&mut run)) {
+                Ok(0) => return Ok(position),
+                Ok(_) => position.advance(&run),
+                // What is before the damage is good.
+                Err(error) if is_damage(&error) => return Ok(position),
+                Err(error) => return Err(error),
             }
-            position.advance(&run);
         }
     }
 
     /// The first and the last bytes of the (uncompressed) content, at most [`COMPARED_BYTES`] of each.
     pub(super) fn first_bytes(&self) -> io::Result<Vec<u8>> {
         let mut run = Vec::new();
-        self.reader()?.take(GLANCE_BYTES).read_to_end(&mut run)?;
+        let reader = self.note(self.reader())?;
+        self.note(reader.take(GLANCE_BYTES).read_to_end(&mut run))?;
         Ok(run)
     }
 
     /// See [`Opened::first_bytes`]. A compressed file is decoded to its end.
     pub(super) fn last_bytes(&self) -> io::Result<Vec<u8>> {
-        let mut reader = self.reader()?;
+        let mut reader = self.note(self.reader())?;
         if let Reader::Plain { at, .. } = &mut reader {
             *at = self.size.saturating_sub(COMPARED_BYTES as u64);
         }
         let mut run = Vec::new();
         loop {
             let mut piece = reader.by_ref().take(COMPARED_BYTES as u64);
-            if piece.read_to_end(&mut run)? == 0 {
+            if self.note(piece.read_to_end(&mut run))? == 0 {
                 return Ok(run);
             }
             run.drain(..run.len().saturating_sub(COMPARED_BYTES));
@@ -274,7 +291,7 @@ enum Reader<'a> {
         at: u64,
     },
     Gzip {
-        decoder: Box<MultiGzDecoder<BufReader<File>>>,
+        decoder: Box<Decoder>,
         at: u64,
     },
 }
@@ -395,14 +412,6 @@ fn compare(
     })
 }
 
-/// What a decoder says of a file that is no whole compressed file.
-fn is_damage(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
-    )
-}
-
 /// `file` begins with all that `other` has; how much that is.
 pub(super) fn begins_with(file: &File, other: &Opened) -> io::Result<Option<u64>> {
     let mut other = other.reader()?;
@@ -435,11 +444,15 @@ fn fill(reader: &mut impl Read, run: &mut [u8]) -> io::Result<bool> {
 }
 
 /// The file at this path has what was read up to the position.
-pub(super) fn holds(path: &Path, position: &ReadPosition) -> bool {
-    Opened::open(path).is_ok_and(|opened| {
-        matches!(
-            opened.compare(position, Depth::Seam),
-            Ok(Comparison::Continues)
-        )
-    })
+///
+/// # Errors
+///
+/// If there is a file and it cannot be read now.
+pub(super) fn holds(path: &Path, position: &ReadPosition) -> io::Result<bool> {
+    match Opened::open(path).and_then(|opened| opened.compare(position, Depth::Seam)) {
+        Ok(comparison) => Ok(comparison == Comparison::Continues),
+        // A directory, or a pipe.
+        Err(error) if is_absent(&error) || error.raw_os_error().is_none() => Ok(false),
+        Err(error) => Err(error),
+    }
 }

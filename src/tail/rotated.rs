@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use super::is_absent;
 
 /// The ending of files that are read through a decompressor.
 pub(super) const COMPRESSED: &[u8] = b".gz";
@@ -65,8 +68,11 @@ fn without_stamp(name: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// of its files.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
-    directories: HashMap<PathBuf, HashMap<Vec<u8>, Vec<PathBuf>>>,
+    directories: HashMap<PathBuf, io::Result<Forms>>,
 }
+
+/// Files by the name that each may have had.
+type Forms = HashMap<Vec<u8>, Vec<PathBuf>>;
 
 impl Listings {
     /// What is asked next is listed anew.
@@ -75,29 +81,42 @@ impl Listings {
     }
 
     /// The files beside `path` that may be rotated forms of it, in no order.
-    pub(super) fn rotated(&mut self, path: &Path) -> &[PathBuf] {
+    ///
+    /// # Errors
+    ///
+    /// If the directory is there and cannot be listed now.
+    pub(super) fn rotated(&mut self, path: &Path) -> io::Result<&[PathBuf]> {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-            return &[];
+            return Ok(&[]);
         };
         if !self.directories.contains_key(directory) {
             self.directories
                 .insert(directory.to_owned(), list(directory));
         }
-        let forms = self.directories.get(directory);
-        forms
-            .and_then(|forms| forms.get(name.as_bytes()))
-            .map_or(&[], Vec::as_slice)
+        match self.directories.get(directory) {
+            Some(Ok(forms)) => Ok(forms.get(name.as_bytes()).map_or(&[], Vec::as_slice)),
+            Some(Err(error)) => Err(match error.raw_os_error() {
+                Some(errno) => io::Error::from_raw_os_error(errno),
+                None => error.kind().into(),
+            }),
+            None => Ok(&[]),
+        }
     }
 }
 
-fn list(directory: &Path) -> HashMap<Vec<u8>, Vec<PathBuf>> {
-    let mut forms: HashMap<Vec<u8>, Vec<PathBuf>> = HashMap::new();
-    for entry in directory.read_dir().into_iter().flatten().flatten() {
+fn list(directory: &Path) -> io::Result<Forms> {
+    let mut forms = Forms::new();
+    let entries = match directory.read_dir() {
+        Err(error) if is_absent(&error) => return Ok(forms),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
         for earlier in earlier_names(&entry.file_name()) {
             forms.entry(earlier).or_default().push(entry.path());
         }
     }
-    forms
+    Ok(forms)
 }
 
 /// Orders rotated forms of one name by what the name says, oldest first: higher numbers are older, later dates younger.

@@ -24,17 +24,19 @@
 //! Cost: a file is opened once, when its name, inode, size or time is new; the directory is listed once for all of its
 //! paths ([`Listings`](super::rotated::Listings)).
 
+use std::collections::HashSet;
+use std::fs::Metadata;
 use std::io;
 
 use super::content::Content;
 use super::copies::is_copy;
-use super::followed_path::FollowedPath;
+use super::followed_path::{DRAINING_MAX, FollowedPath, now_ns};
 use super::generation::Generation;
-use super::identity::{Comparison, FileKey, ReadPosition};
+use super::identity::{Comparison, FileKey, ReadPosition, born_ns};
 use super::opened::{Depth, Opened, holds};
 use super::registry::{Archive, ArchiveKind, GONE_MAX};
-use super::sibling::Sibling;
-use super::{End, Event, LostReason, ReadFrom, Shared, Sink};
+use super::sibling::{SIBLINGS_MAX, Sibling};
+use super::{End, Event, FileInfo, LostReason, ReadFrom, Shared, Sink, Trouble};
 
 impl FollowedPath {
     /// Accounts for what lies beside the path. See the [module](self).
@@ -45,65 +47,117 @@ impl FollowedPath {
         sink: &mut impl Sink,
     ) {
         self.unresolved = false;
+        self.unreadable.clear();
+        // Before a compressed form of it is met.
+        self.read_on_finished(shared);
+        let hidden = self.hidden.take();
+        let mut before = HashSet::new();
         if let Some(since_ns) = self.first_sight.take() {
-            self.first_sight(since_ns, others, shared);
+            self.first_sight(since_ns, &mut before, others, shared);
+            if !self.unreadable.is_empty() {
+                // It is history as well, once it can be read.
+                self.unreadable.iter_mut().for_each(|(_, size)| *size = 0);
+                self.first_sight = Some(Some(since_ns.unwrap_or_else(now_ns)));
+            }
             if since_ns.is_none() {
-                return;
+                return self.report_hidden(hidden, sink);
             }
         }
         self.split_truncated(shared, sink);
-        let mut siblings = self.siblings(shared);
-        for depth in [Depth::Seam, Depth::Whole] {
-            self.find_files(depth, &mut siblings, shared, sink);
-            self.find_archives(depth, &mut siblings, shared, sink);
-        }
-        // Last, since nothing but the inode speaks for what was never read.
-        self.find_files(Depth::Glance, &mut siblings, shared, sink);
-        self.find_copies(&mut siblings, shared, sink);
-        self.lose_what_is_gone(shared, sink);
-        for sibling in siblings {
-            if !sibling.is_copy && !self.account_for(sibling, others, shared, sink) {
-                return;
+        loop {
+            let mut siblings = self.siblings(&mut before, shared);
+            let is_last = siblings.len() < SIBLINGS_MAX;
+            for depth in [Depth::Seam, Depth::Whole] {
+                self.find_files(depth, &mut siblings, shared, sink);
+                self.find_archives(depth, &mut siblings, shared, sink);
+            }
+            // Last, since nothing but the inode speaks for what was never read.
+            self.find_files(Depth::Glance, &mut siblings, shared, sink);
+            self.find_copies(&mut siblings, shared, sink);
+            // What could not be compared may be any of those.
+            let failed = siblings.extract_if(.., |sibling| sibling.opened.has_failed());
+            failed.for_each(|sibling| self.postpone(&sibling));
+            if is_last {
+                self.lose_what_is_gone(shared, sink);
+            }
+            for sibling in siblings.iter().filter(|sibling| !sibling.is_copy) {
+                match self.account_for(sibling, others, shared, sink) {
+                    Ok(true) => {}
+                    Ok(false) => return self.report_hidden(hidden, sink),
+                    Err(_) => self.postpone(sibling),
+                }
+            }
+            if is_last {
+                break;
             }
         }
         self.by_time &= self.archives.len() + self.unplaced.len() >= GONE_MAX;
         self.forget_gone(shared);
+        self.report_hidden(hidden, sink);
+    }
+
+    /// Reports once that the directory hides what lies beside the path.
+    fn report_hidden(&self, before: Option<Trouble>, sink: &mut impl Sink) {
+        if let Some(trouble) = self.hidden.filter(|hidden| before != Some(*hidden)) {
+            let directory = self.info.path.parent().unwrap_or(&self.info.path);
+            let info = FileInfo::left_out(self.info.source, directory);
+            sink.event(&info, Event::Unreadable(trouble));
+        }
     }
 
     /// What lies beside a path that was never seen: generations that the source means too are read first, the others are
-    /// history, unless they came after `since_ns`.
-    pub(super) fn first_sight(
+    /// history, unless they came after `since_ns`. What was decided about, or cannot be read now, is added to `before`.
+    fn first_sight(
         &mut self,
         since_ns: Option<i64>,
+        before: &mut HashSet<FileKey>,
         others: &mut [FollowedPath],
         shared: &mut Shared,
     ) {
-        for sibling in self.siblings(shared) {
-            let Sibling {
-                path,
-                opened,
-                beginning,
-                ..
-            } = sibling;
-            if let Ok(Some(mut generation)) = self.claim(&opened, &beginning, others, shared) {
-                if generation.attach(&opened).is_ok() {
-                    shared.registry.open(opened.key, self.index);
-                    generation.current = false;
-                    self.insert_old(generation, opened.modified_ns);
+        let mut left = HashSet::new();
+        loop {
+            let siblings = self.siblings(before, shared);
+            let is_last = siblings.len() < SIBLINGS_MAX;
+            for sibling in siblings {
+                match self.first_sight_of(&sibling, since_ns, others, shared) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        left.insert(sibling.opened.key);
+                    }
+                    Err(_) => self.postpone(&sibling),
                 }
-                continue;
             }
-            let is_meant =
-                self.read_from == ReadFrom::Beginning && shared.means(self.info.source, &path);
-            if is_meant {
-                self.read_news(&opened, beginning, shared);
-            } else if since_ns
-                .is_none_or(|since_ns| opened.born_ns.unwrap_or(opened.modified_ns) <= since_ns)
-            {
-                self.modified_ns = self.modified_ns.max(opened.modified_ns.saturating_add(1));
-                self.remember_unread(&opened, shared);
+            if is_last {
+                before.retain(|key| !left.contains(key));
+                return;
             }
         }
+    }
+
+    /// Says whether this decides about the file.
+    fn first_sight_of(
+        &mut self,
+        sibling: &Sibling,
+        since_ns: Option<i64>,
+        others: &mut [FollowedPath],
+        shared: &mut Shared,
+    ) -> io::Result<bool> {
+        let opened = &sibling.opened;
+        let is_meant =
+            self.read_from == ReadFrom::Beginning && shared.means(self.info.source, &sibling.path);
+        let is_before = |since_ns| opened.born_ns.unwrap_or(opened.modified_ns) <= since_ns;
+        if let Some(generation) = self.claim(opened, &sibling.beginning, others, shared)? {
+            shared.registry.open(opened.key, self.index);
+            self.insert_old(generation, opened.modified_ns);
+        } else if is_meant {
+            self.read_news(opened, &sibling.beginning, shared)?;
+        } else if since_ns.is_none_or(is_before) {
+            self.modified_ns = self.modified_ns.max(opened.modified_ns.saturating_add(1));
+            self.remember_unread(opened, shared)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Generations that lost their file find it: by inode ([`Depth::Seam`]) or by content alone.
@@ -132,8 +186,9 @@ impl FollowedPath {
                     Depth::Seam | Depth::Glance => fits(&sibling.opened),
                     Depth::Whole => generation.position.may_agree(&sibling.beginning),
                 };
+                let replaces = || generation.is_replaced_by(&sibling.opened, &sibling.beginning);
                 is_candidate
-                    && (!is_open || generation.is_replaced_by(&sibling.opened, &sibling.beginning))
+                    && (!is_open || replaces().unwrap_or_default())
                     && matches!(
                         sibling.opened.compare(&generation.position, depth),
                         Ok(Comparison::Continues)
@@ -141,17 +196,24 @@ impl FollowedPath {
             });
             if let Some(found) = found {
                 let sibling = siblings.remove(found);
-                let opened = sibling.opened;
+                let opened = &sibling.opened;
                 let old = generation.key.filter(|key| *key != opened.key);
-                if generation.attach(&opened).is_ok() {
-                    generation.size = generation.size.max(opened.size);
-                    self.reopen(&opened, shared);
-                    shared.opened += 1;
-                    if let Some(old) = old {
-                        self.close(old, shared);
+                match generation.attach(opened) {
+                    Ok(()) => {
+                        generation.size = generation.size.max(opened.size);
+                        self.reopen(opened, shared);
+                        shared.opened += 1;
+                        if let Some(old) = old {
+                            self.close(old, shared);
+                        }
                     }
+                    Err(_) => self.postpone(&sibling),
                 }
-            } else if depth == Depth::Seam && siblings.iter().any(|sibling| fits(&sibling.opened)) {
+            } else if depth == Depth::Seam
+                && siblings
+                    .iter()
+                    .any(|s| fits(&s.opened) && !s.opened.has_failed())
+            {
                 // The file is there and has another content.
                 generation.lose_file();
                 generation.cut = Some(LostReason::Truncated);
@@ -162,7 +224,8 @@ impl FollowedPath {
 
     /// Gives up what is nowhere to be found, unless it may be in what cannot be read, or the whole directory is away.
     pub(super) fn lose_what_is_gone(&mut self, shared: &mut Shared, sink: &mut impl Sink) {
-        if shared.starting || !self.unreadable.is_empty() {
+        let is_full = self.generations.len() > DRAINING_MAX;
+        if shared.starting || !self.unreadable.is_empty() && !is_full {
             // Another path may yet find it.
             self.unresolved |=
                 shared.starting && self.generations.iter().any(|g| !g.is_open() && !g.current);
@@ -209,61 +272,57 @@ impl FollowedPath {
 
     /// Decides about a file beside the path that no generation and no archive of the path is found in. Says whether to go
     /// on with the next.
-    pub(super) fn account_for(
+    fn account_for(
         &mut self,
-        sibling: Sibling,
+        sibling: &Sibling,
         others: &mut [FollowedPath],
         shared: &mut Shared,
         sink: &mut impl Sink,
-    ) -> bool {
+    ) -> io::Result<bool> {
+        let opened = &sibling.opened;
         let mut doubtful = None;
         for generation in &self.generations {
-            let Some(len) = generation.contains(&sibling.opened, &sibling.beginning) else {
+            let Some(len) = generation.contains(opened, &sibling.beginning)? else {
                 continue;
             };
-            match is_copy(generation, &sibling.opened, len) {
+            match is_copy(generation, opened, len) {
                 Some(true) => {
                     // What it says is read from the original.
-                    let position = sibling.opened.position_at_end();
-                    self.remember_at(&sibling.opened, position, ArchiveKind::Copy, shared);
-                    return true;
+                    self.remember_read(opened, ArchiveKind::Copy, shared)?;
+                    return Ok(true);
                 }
                 Some(false) => {}
                 None => doubtful = Some(len),
             }
         }
-        let opened = &sibling.opened;
         if let Some(len) = doubtful {
             self.doubt(opened, len, sink);
-            return true;
+            return Ok(true);
         }
         let truncated = self.generations.iter_mut().find(|g| g.is_truncated());
         if let Some(generation) = truncated {
             // Only now: this may be the copy that was made for it. Its next read leads here again.
             generation.ready = true;
-            return false;
+            return Ok(false);
         }
-        if self.is_copy_of_archive(&sibling, shared) {
-            let position = opened.position_at_end();
-            self.remember_at(opened, position, ArchiveKind::Read, shared);
-        } else if let Ok(Some(mut generation)) =
-            self.claim(opened, &sibling.beginning, others, shared)
-        {
-            if generation.attach(opened).is_ok() {
-                generation.current = false;
-                shared.registry.open(opened.key, self.index);
-                self.insert_old(generation, opened.modified_ns);
-            }
+        let is_copy = self.is_copy_of_archive(sibling, shared);
+        let is_history = !is_copy && self.is_history(opened, shared);
+        opened.check()?;
+        if is_copy {
+            self.remember_read(opened, ArchiveKind::Read, shared)?;
+        } else if let Some(generation) = self.claim(opened, &sibling.beginning, others, shared)? {
+            shared.registry.open(opened.key, self.index);
+            self.insert_old(generation, opened.modified_ns);
         } else if self.by_time && opened.modified_ns < self.modified_ns {
-            self.remember_unread(opened, shared);
-        } else if self.is_history(opened, shared) {
+            self.remember_unread(opened, shared)?;
+        } else if is_history {
+            self.remember_unread(opened, shared)?;
             sink.event(&self.info, Event::History { bytes: opened.size });
-            self.remember_unread(opened, shared);
         } else {
+            self.read_news(opened, &sibling.beginning, shared)?;
             sink.event(&self.info, Event::Rotated);
-            self.read_news(opened, sibling.beginning, shared);
         }
-        true
+        Ok(true)
     }
 
     /// Its lines are older than all that was read of this path, by the dates that the collector wrote.
@@ -303,24 +362,41 @@ impl FollowedPath {
                 {
                     continue;
                 }
-                let depth = match generation.key == Some(opened.key) {
+                let is_in = generation.key == Some(opened.key);
+                let depth = match is_in {
                     true => Depth::Seam,
                     false => Depth::Whole,
                 };
-                if opened.compare(&generation.position, depth)? == Comparison::Continues
-                    && !(generation.key != Some(opened.key)
-                        && (holds(&other.info.path, &generation.position)
-                            || other.lies_beside(generation, shared)))
+                if opened.compare(&generation.position, depth)? != Comparison::Continues
+                    || !is_in
+                        && (holds(&other.info.path, &generation.position)?
+                            || other.has_beside(generation, shared)?)
                 {
-                    let generation = other.generations.remove(at);
-                    if let Some(key) = generation.key {
-                        other.close(key, shared);
-                    }
-                    return Ok(Some(generation));
+                    continue;
                 }
+                let Some(generation) = other.generations.get_mut(at) else {
+                    continue;
+                };
+                let key = generation.key;
+                generation.attach(opened)?;
+                let generation = other.generations.remove(at);
+                if let Some(key) = key {
+                    other.close(key, shared);
+                }
+                return Ok(Some(generation));
             }
         }
         Ok(None)
+    }
+
+    /// The file of this generation is there under another name, so that what says the same is another.
+    pub(super) fn has_beside(
+        &self,
+        generation: &Generation,
+        shared: &mut Shared,
+    ) -> io::Result<bool> {
+        let is_in = |m: &Metadata| generation.is_in(FileKey::of(m), born_ns(m));
+        self.lies_beside(&generation.position, is_in, shared)
     }
 
     /// A generation of a file that was rotated away.
@@ -332,20 +408,19 @@ impl FollowedPath {
     }
 
     /// Reads a file that was rotated away from its first byte.
-    pub(super) fn read_news(
+    fn read_news(
         &mut self,
         opened: &Opened,
-        beginning: ReadPosition,
+        beginning: &ReadPosition,
         shared: &mut Shared,
-    ) {
+    ) -> io::Result<()> {
         let mut generation = self.rotated(opened, shared);
+        generation.content = opened.content()?;
         generation.first_time = shared.first_time(self.info.source, opened);
-        if let Ok(content) = opened.content() {
-            generation.discover(opened, beginning);
-            generation.content = content;
-            shared.registry.open(opened.key, self.index);
-            self.insert_old(generation, opened.modified_ns);
-        }
+        generation.discover(opened, beginning.clone());
+        shared.registry.open(opened.key, self.index);
+        self.insert_old(generation, opened.modified_ns);
+        Ok(())
     }
 
     /// A generation is in this inode no more. (Another may be.)

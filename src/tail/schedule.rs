@@ -426,13 +426,22 @@ impl Tail {
     /// (roughly: a clock hand goes round), then those that wait to be read, which are opened again for that. If that is
     /// not enough, files that were rotated away and are quiet are finished early.
     fn close_quiet(&mut self, sink: &mut impl Sink) {
+        let finished = self.followed.iter().filter(|path| path.finished.is_some());
         let open = self
             .followed
             .iter()
             .flat_map(|path| &path.generations)
             .filter(|generation| generation.is_open())
-            .count();
+            .count()
+            + finished.count();
         let mut excess = open.saturating_sub(self.shared.options.open_files_max);
+        let mut finished = self.followed.iter_mut().map(|path| &mut path.finished);
+        while excess > 0
+            && let Some(finished) = finished.find(|finished| finished.is_some())
+        {
+            *finished = None;
+            excess -= 1;
+        }
         for spare_ready in [true, false] {
             for _ in 0..self.followed.len() {
                 if excess == 0 {

@@ -1,14 +1,17 @@
 //! The files beside a followed path that rotation may have made of it.
 
 use std::collections::HashSet;
+use std::fs::Metadata;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::followed_path::FollowedPath;
-use super::generation::Generation;
-use super::identity::{FileKey, ReadPosition, SEAM_BYTES, born_ns, modified_ns};
+use super::identity::{FileKey, ReadPosition, SEAM_BYTES, modified_ns};
 use super::opened::{Opened, holds};
 use super::registry::{ArchiveKind, Known};
-use super::{Shared, is_absent, rotated};
+use super::{Shared, Trouble, is_absent, rotated};
 
 /// The length from which on two files that say the same are a file and its copy, in bytes: no two logs say the same for so
 /// long.
@@ -24,36 +27,62 @@ pub(super) struct Sibling {
     pub is_copy: bool,
 }
 
+/// How many are open at a time: there may be more than descriptors.
+pub(super) const SIBLINGS_MAX: usize = 128;
+
+/// A file beside the path that was not opened yet.
+struct Candidate {
+    path: PathBuf,
+    key: FileKey,
+    size: u64,
+    modified_ns: i64,
+    is_copy: bool,
+}
+
 impl FollowedPath {
-    /// The files beside the path that may be rotated forms of it, that nobody reads, and that are not known to need no
-    /// reading; oldest first.
-    pub(super) fn siblings(&mut self, shared: &mut Shared) -> Vec<Sibling> {
-        let seeks_copy = |generation: &Generation| !generation.is_open();
-        let seeks_copy = self.generations.iter().any(seeks_copy);
-        let mut found: Vec<Sibling> = Vec::new();
-        self.unreadable.clear();
-        for path in self.sibling_paths(shared) {
-            let Ok(metadata) = path.metadata() else {
-                continue;
-            };
-            if !metadata.is_file() {
-                continue;
+    /// The next files beside the path that may be rotated forms of it, that nobody reads, and that are not known to need no
+    /// reading; oldest first, at most [`SIBLINGS_MAX`], and none that is in `before`. What cannot be read now waits in
+    /// `unreadable`.
+    pub(super) fn siblings(
+        &mut self,
+        before: &mut HashSet<FileKey>,
+        shared: &mut Shared,
+    ) -> Vec<Sibling> {
+        let paths = match self.sibling_paths(shared) {
+            Ok(paths) => paths,
+            Err(error) => {
+                self.hidden = Some(Trouble::of(&error));
+                self.unreadable.push((self.info.path.clone(), 0));
+                return Vec::new();
             }
-            let key = FileKey::of(&metadata);
-            let mut is_copy = false;
-            let skip = match shared.registry.get(key) {
-                Some(Known::Open(owner)) if *owner != self.index => true,
-                Some(Known::Open(_)) => self.generations.iter().any(|generation| {
-                    generation.key == Some(key) && (generation.is_open() || generation.current)
-                }),
-                Some(Known::Done(_, archive)) => {
-                    let unchanged = archive.is_unchanged(metadata.len(), modified_ns(&metadata));
-                    is_copy = unchanged && seeks_copy && archive.kind == ArchiveKind::Copy;
-                    unchanged && !is_copy
+        };
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for path in paths {
+            match self.candidate(path, shared) {
+                Ok(Some(candidate)) if !before.contains(&candidate.key) => {
+                    candidates.push(candidate)
                 }
-                None => false,
-            };
-            if skip || found.iter().any(|sibling| sibling.opened.key == key) {
+                Ok(_) => {}
+                Err(path) => self.unreadable.push((path, 0)),
+            }
+        }
+        candidates.sort_by_cached_key(|candidate| {
+            let age = rotated::age_by_name(&candidate.path);
+            (candidate.modified_ns, age)
+        });
+        let mut found: Vec<Sibling> = Vec::new();
+        for Candidate {
+            path,
+            key,
+            size,
+            is_copy,
+            ..
+        } in candidates
+        {
+            if found.len() == SIBLINGS_MAX {
+                break;
+            }
+            if !before.insert(key) {
                 continue;
             }
             let opened = Opened::open(&path).and_then(|opened| {
@@ -69,19 +98,64 @@ impl FollowedPath {
                     is_copy,
                 }),
                 Err(error) if is_absent(&error) => {}
-                // It is tried again at the next look, and waits until then.
-                Err(_) => self.unreadable.push((path, metadata.len())),
+                Err(_) => self.unreadable.push((path, size)),
             }
         }
-        found.sort_by_cached_key(|sibling| {
-            let age = rotated::age_by_name(&sibling.path);
-            (sibling.opened.modified_ns, age)
-        });
         found
     }
 
+    /// A file beside the path, if it has to be looked into; the path, if nobody can tell now.
+    fn candidate(&self, path: PathBuf, shared: &Shared) -> Result<Option<Candidate>, PathBuf> {
+        let metadata = match path.metadata() {
+            Ok(metadata) if metadata.is_file() => metadata,
+            // A link that leads nowhere is none of ours.
+            Err(error)
+                if !is_absent(&error) && Errno::from_io_error(&error) != Some(Errno::LOOP) =>
+            {
+                return Err(path);
+            }
+            _ => return Ok(None),
+        };
+        let (key, size, modified_ns) = (
+            FileKey::of(&metadata),
+            metadata.len(),
+            modified_ns(&metadata),
+        );
+        let mut is_copy = false;
+        let skip = match shared.registry.get(key) {
+            Some(Known::Open(owner)) if *owner != self.index => true,
+            Some(Known::Open(_)) => self.generations.iter().any(|generation| {
+                generation.key == Some(key) && (generation.is_open() || generation.current)
+            }),
+            Some(Known::Done(_, archive)) => {
+                let unchanged = archive.is_unchanged(size, modified_ns);
+                let seeks_copy = self.generations.iter().any(|g| !g.is_open());
+                is_copy = unchanged && seeks_copy && archive.kind == ArchiveKind::Copy;
+                unchanged && !is_copy
+            }
+            None => false,
+        };
+        Ok((!skip).then_some(Candidate {
+            path,
+            key,
+            size,
+            modified_ns,
+            is_copy,
+        }))
+    }
+
+    /// This file cannot be read now. It is tried again at the next look, and waits until then.
+    pub(super) fn postpone(&mut self, sibling: &Sibling) {
+        self.unreadable
+            .push((sibling.path.clone(), sibling.opened.size));
+    }
+
     /// Where rotated files of the path may lie: beside it, and beside what it leads or led to.
-    pub(super) fn sibling_paths(&self, shared: &mut Shared) -> HashSet<PathBuf> {
+    ///
+    /// # Errors
+    ///
+    /// If a directory cannot be listed now.
+    pub(super) fn sibling_paths(&self, shared: &mut Shared) -> io::Result<HashSet<PathBuf>> {
         let led = self
             .generations
             .iter()
@@ -89,20 +163,32 @@ impl FollowedPath {
         let targets: HashSet<&PathBuf> = led.chain(&self.target).collect();
         let mut paths: HashSet<PathBuf> = HashSet::new();
         for target in targets {
-            paths.extend(shared.listings.rotated(target).iter().cloned());
+            paths.extend(shared.listings.rotated(target)?.iter().cloned());
             paths.insert(target.clone());
         }
-        paths.extend(shared.listings.rotated(&self.info.path).iter().cloned());
-        paths
+        paths.extend(shared.listings.rotated(&self.info.path)?.iter().cloned());
+        Ok(paths)
     }
 
-    /// The file of this generation is there under another name, so that what says the same is another.
-    pub(super) fn lies_beside(&self, generation: &Generation, shared: &mut Shared) -> bool {
-        self.sibling_paths(shared).iter().any(|path| {
-            path.metadata()
-                .is_ok_and(|m| generation.is_in(FileKey::of(&m), born_ns(&m)))
-                && holds(path, &generation.position)
-        })
+    /// A file beside the path that `fits` has what was read up to the position.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be told now.
+    pub(super) fn lies_beside(
+        &self,
+        position: &ReadPosition,
+        fits: impl Fn(&Metadata) -> bool,
+        shared: &mut Shared,
+    ) -> io::Result<bool> {
+        for path in self.sibling_paths(shared)? {
+            match path.metadata() {
+                Ok(metadata) if fits(&metadata) && holds(&path, position)? => return Ok(true),
+                Err(error) if !is_absent(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(false)
     }
 }
 

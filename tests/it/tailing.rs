@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::exporter::{Exporter, LONG, Samples, append, binary};
-use crate::support::http_get;
+use crate::support::{http_get, root};
 
 /// A directory with a log, a configuration with a state directory, and an exporter on it.
 struct Scene {
@@ -328,4 +328,64 @@ fn without_a_state_directory_there_is_no_age() {
     let exporter = Exporter::start(&[&format!("--log.file={}", log.display())]);
     let samples = exporter.scrape();
     assert_eq!(samples.value(AGE), None);
+}
+
+/// A snapshot as version 0.1 wrote it, which knew a file by its first and its last KiB. Since then the files have got other
+/// inodes, and the log goes on.
+#[test]
+fn a_snapshot_with_positions_of_format_1_is_read_whole() {
+    use xxhash_rust::xxh3::Xxh3;
+
+    let mut scene = Scene::new();
+    let line = |time: &str| {
+        format!("2024 Feb 29 12:{time} hsm1  local5 info  NTLS [77]: info : 0 : a line\n")
+    };
+    append(
+        &scene.path("messages.1"),
+        ["05:01", "05:02", "05:03"].map(line).concat().as_bytes(),
+    );
+    let unfinished = "2024 Feb 29 12:06:03 hsm1  local5 info  NTLS [77]: info : 0 :";
+    let current = ["06:01", "06:02"].map(line).concat() + unfinished;
+    append(&scene.path("messages"), current.as_bytes());
+
+    // Its files lay elsewhere.
+    let stored = fs::read(root().join("tests/fixtures/state/positions-1")).expect("a fixture");
+    let (head, body) = stored.split_at(36);
+    let len = u64::from_le_bytes(head[12..20].try_into().expect("eight bytes"));
+    let (positions, table) = body.split_at(usize::try_from(len).expect("a length"));
+    let path = scene.path("messages");
+    let positions = String::from_utf8(positions.to_vec())
+        .expect("JSON")
+        .replace("/tmp/f1/messages", path.to_str().expect("a path"));
+    assert!(!positions.contains("\"format\""), "{positions}");
+    let mut head = head[..28].to_vec();
+    head[12..20].copy_from_slice(&(positions.len() as u64).to_le_bytes());
+    let mut hasher = Xxh3::new();
+    for part in [&head, positions.as_bytes(), table] {
+        hasher.update(part);
+    }
+    head.extend(hasher.digest().to_le_bytes());
+    fs::create_dir(scene.path("state")).expect("a directory");
+    fs::write(
+        scene.path("state/snapshot"),
+        [&head, positions.as_bytes(), table].concat(),
+    )
+    .expect("it can be written");
+
+    append(&path, b" the rest\n");
+    scene.rename("messages", "messages.2");
+    append(&path, line("07:01").as_bytes());
+    let messages = r#"log_messages_total{appliance="hsm1",program="NTLS",severity="info"}"#;
+    scene.start();
+    scene.exporter().wait_for_value(messages, 7.0);
+    // And what it writes itself is read by the next.
+    scene.stop();
+    append(&path, line("07:02").as_bytes());
+    scene.start();
+    scene.exporter().wait_for_value(messages, 8.0);
+    let lost = scene
+        .exporter()
+        .scrape()
+        .sum("appliance_log_exporter_lost_bytes_total", &[]);
+    assert_eq!(lost, 0.0);
 }

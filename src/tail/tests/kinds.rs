@@ -4,7 +4,7 @@ use super::*;
 
 /// One thing that is done to the files while nobody reads them.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+pub(super) enum Act {
     /// Appends lines, numbered on.
     Write(&'static str, u32),
     Rename(&'static str, &'static str),
@@ -25,14 +25,14 @@ enum Act {
 use Act::*;
 
 /// What it is called, what is followed, what happens before the first look, and what after it.
-type Case = (
+pub(super) type Case = (
     &'static str,
     &'static [&'static str],
     &'static [Act],
     &'static [Act],
 );
 
-fn act(scene: &Scene, next: &mut u32, act: Act) {
+pub(super) fn act(scene: &Scene, next: &mut u32, act: Act) {
     match act {
         Write(name, lines) => {
             for _ in 0..lines {
@@ -86,149 +86,151 @@ fn check(name: &str, patterns: &[&str], before: &[Act], stopped: &[Act]) {
             scene.restart(positions);
         }
         scene.look().later(40);
-        let mut lines: Vec<String> = scene.log.lines.values().flatten().cloned().collect();
-        lines.sort_by_key(|line| line.split(' ').nth(1).unwrap().parse::<u32>().unwrap());
-        let want: Vec<String> = (0..next).map(|n| format!("line {n} of a log")).collect();
-        assert_eq!(
-            lines, want,
-            "{name}, restarts {restarts}, {:?}",
-            scene.log.events
-        );
-        let lost = |event: &Event| matches!(event, Lost { .. });
-        assert!(
-            !scene.events().iter().any(lost),
-            "{name}: {:?}",
-            scene.log.events
-        );
-        let lag: u64 = scene
-            .tail
-            .as_ref()
-            .unwrap()
-            .status()
-            .map(|f| f.lag_bytes)
-            .sum();
-        assert_eq!(lag, 0, "{name}");
+        check_lines(&scene, next, &format!("{name}, restarts {restarts}"));
     }
 }
 
+/// Each line was counted once, nothing is said to be lost, and nothing waits to be read.
+pub(super) fn check_lines(scene: &Scene, next: u32, name: &str) {
+    let mut lines: Vec<String> = scene.log.lines.values().flatten().cloned().collect();
+    lines.sort_by_key(|line| line.split(' ').nth(1).unwrap().parse::<u32>().unwrap());
+    let want: Vec<String> = (0..next).map(|n| format!("line {n} of a log")).collect();
+    assert_eq!(lines, want, "{name}, {:?}", scene.log.events);
+    let lost = |event: &Event| matches!(event, Lost { .. });
+    assert!(
+        !scene.events().iter().any(lost),
+        "{name}: {:?}",
+        scene.log.events
+    );
+    let lag: u64 = scene
+        .tail
+        .as_ref()
+        .unwrap()
+        .status()
+        .map(|f| f.lag_bytes)
+        .sum();
+    assert_eq!(lag, 0, "{name}");
+}
+
+const TWO: &[Act] = &[Write("a.log", 5), Write("b.log", 7)];
+const ONE: &[Act] = &[Write("m", 50)];
+pub(super) const CASES: &[Case] = &[
+    (
+        "two logs change names",
+        &["*.log"],
+        TWO,
+        &[
+            Rename("a.log", "x"),
+            Rename("b.log", "a.log"),
+            Rename("x", "b.log"),
+            Write("a.log", 2),
+            Write("b.log", 2),
+        ],
+    ),
+    (
+        "two logs are made anew and get each other's inode",
+        &["*.log"],
+        TWO,
+        &[
+            Remove("a.log"),
+            Remove("b.log"),
+            Write("b.log", 9),
+            Write("a.log", 9),
+        ],
+    ),
+    ("a new inode", &["m"], ONE, &[Renumber("m"), Write("m", 3)]),
+    (
+        "new inodes again and again",
+        &["m"],
+        ONE,
+        &[
+            Renumber("m"),
+            Write("m", 1),
+            Renumber("m"),
+            Write("m", 1),
+            Renumber("m"),
+        ],
+    ),
+    (
+        "a new name that the glob means and rotation does not give",
+        &["*.log"],
+        &[Write("app.log", 20)],
+        &[
+            Write("app.log", 4),
+            Rename("app.log", "app-prev.log"),
+            Write("app.log", 10),
+        ],
+    ),
+    (
+        "a chain of such names",
+        &["app-*"],
+        &[Write("app-0", 20), Write("app-1", 9)],
+        &[
+            Rename("app-1", "app-2"),
+            Rename("app-0", "app-1"),
+            Write("app-0", 3),
+        ],
+    ),
+    (
+        "a link that is switched",
+        &["m"],
+        &[Write("1.txt", 19), Link("1.txt", "m")],
+        &[Write("1.txt", 3), Write("2.txt", 2), Link("2.txt", "m")],
+    ),
+    (
+        "a clock that was set back",
+        &["m"],
+        ONE,
+        &[
+            Rename("m", "m.2"),
+            Write("m.1", 5),
+            Touch("m.2", -2),
+            Touch("m.1", -1),
+            Write("m", 2),
+        ],
+    ),
+    (
+        "a time in the future",
+        &["m"],
+        &[Write("m", 50), Touch("m", 5)],
+        &[Rename("m", "m.2"), Write("m.1", 5), Write("m", 2)],
+    ),
+    (
+        "an archive made by appending",
+        &["m"],
+        ONE,
+        &[AppendTruncate("m", "m.old"), Write("m", 3)],
+    ),
+    (
+        "lines between the copy and the truncation are in neither",
+        &["m"],
+        ONE,
+        &[Write("m", 9), CopyTruncate("m", "m.1"), Write("m", 3)],
+    ),
+    (
+        "copied and truncated, and compressed",
+        &["m"],
+        ONE,
+        &[CopyTruncate("m", "m.1"), Compress("m.1"), Write("m", 3)],
+    ),
+    (
+        "copied and truncated three times",
+        &["m"],
+        ONE,
+        &[
+            CopyTruncate("m", "m.3"),
+            Write("m", 30),
+            CopyTruncate("m", "m.2"),
+            Write("m", 40),
+            CopyTruncate("m", "m.1"),
+            Write("m", 1),
+        ],
+    ),
+];
+
 #[test]
 fn each_line_once() {
-    const TWO: &[Act] = &[Write("a.log", 5), Write("b.log", 7)];
-    const ONE: &[Act] = &[Write("m", 50)];
-    let cases: &[Case] = &[
-        (
-            "two logs change names",
-            &["*.log"],
-            TWO,
-            &[
-                Rename("a.log", "x"),
-                Rename("b.log", "a.log"),
-                Rename("x", "b.log"),
-                Write("a.log", 2),
-                Write("b.log", 2),
-            ],
-        ),
-        (
-            "two logs are made anew and get each other's inode",
-            &["*.log"],
-            TWO,
-            &[
-                Remove("a.log"),
-                Remove("b.log"),
-                Write("b.log", 9),
-                Write("a.log", 9),
-            ],
-        ),
-        ("a new inode", &["m"], ONE, &[Renumber("m"), Write("m", 3)]),
-        (
-            "new inodes again and again",
-            &["m"],
-            ONE,
-            &[
-                Renumber("m"),
-                Write("m", 1),
-                Renumber("m"),
-                Write("m", 1),
-                Renumber("m"),
-            ],
-        ),
-        (
-            "a new name that the glob means and rotation does not give",
-            &["*.log"],
-            &[Write("app.log", 20)],
-            &[
-                Write("app.log", 4),
-                Rename("app.log", "app-prev.log"),
-                Write("app.log", 10),
-            ],
-        ),
-        (
-            "a chain of such names",
-            &["app-*"],
-            &[Write("app-0", 20), Write("app-1", 9)],
-            &[
-                Rename("app-1", "app-2"),
-                Rename("app-0", "app-1"),
-                Write("app-0", 3),
-            ],
-        ),
-        (
-            "a link that is switched",
-            &["m"],
-            &[Write("1.txt", 19), Link("1.txt", "m")],
-            &[Write("1.txt", 3), Write("2.txt", 2), Link("2.txt", "m")],
-        ),
-        (
-            "a clock that was set back",
-            &["m"],
-            ONE,
-            &[
-                Rename("m", "m.2"),
-                Write("m.1", 5),
-                Touch("m.2", -2),
-                Touch("m.1", -1),
-                Write("m", 2),
-            ],
-        ),
-        (
-            "a time in the future",
-            &["m"],
-            &[Write("m", 50), Touch("m", 5)],
-            &[Rename("m", "m.2"), Write("m.1", 5), Write("m", 2)],
-        ),
-        (
-            "an archive made by appending",
-            &["m"],
-            ONE,
-            &[AppendTruncate("m", "m.old"), Write("m", 3)],
-        ),
-        (
-            "lines between the copy and the truncation are in neither",
-            &["m"],
-            ONE,
-            &[Write("m", 9), CopyTruncate("m", "m.1"), Write("m", 3)],
-        ),
-        (
-            "copied and truncated, and compressed",
-            &["m"],
-            ONE,
-            &[CopyTruncate("m", "m.1"), Compress("m.1"), Write("m", 3)],
-        ),
-        (
-            "copied and truncated three times",
-            &["m"],
-            ONE,
-            &[
-                CopyTruncate("m", "m.3"),
-                Write("m", 30),
-                CopyTruncate("m", "m.2"),
-                Write("m", 40),
-                CopyTruncate("m", "m.1"),
-                Write("m", 1),
-            ],
-        ),
-    ];
-    for (name, patterns, before, stopped) in cases {
+    for (name, patterns, before, stopped) in CASES {
         check(name, patterns, before, stopped);
     }
 }
@@ -289,6 +291,30 @@ fn copies_that_begin_with_the_same_kib_are_not_mixed_up() {
     let own: Vec<&&str> = lines.iter().filter(|line| line.len() == 1).collect();
     assert_eq!(own, [&"1", &"2", &"3"]);
     assert_eq!(lines.len(), 3 * 51);
+}
+
+/// What was finished comes back to its path, while its former place is given to another file or to none.
+#[test]
+fn a_rotated_file_that_is_restored_to_its_path_is_read_on() {
+    for reuse in [true, false] {
+        let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
+        let mut next = 0;
+        act(&scene, &mut next, Write("m", 90));
+        scene.look();
+        act(&scene, &mut next, Rename("m", "m.1"));
+        act(&scene, &mut next, Write("m", 2));
+        scene.look().later(5);
+        fs::copy(scene.path("m.1"), scene.path("restored")).unwrap();
+        act(&scene, &mut next, Rename("m", "m.2"));
+        scene.remove("m.1");
+        if reuse {
+            act(&scene, &mut next, Write("m.1", 7));
+        }
+        act(&scene, &mut next, Rename("restored", "m"));
+        act(&scene, &mut next, Write("m", 3));
+        scene.look().later(40);
+        check_lines(&scene, next, &format!("reuse {reuse}"));
+    }
 }
 
 #[test]
