@@ -35,13 +35,12 @@ const panelTypes = {
     options: validator('statetimeline', 'Options'),
     custom: validator('statetimeline', 'FieldConfig'),
   },
-  'status-history': {
-    options: validator('statushistory', 'Options'),
-    custom: validator('statushistory', 'FieldConfig'),
-  },
   table: { options: validator('table', 'Options'), custom: validator('table', 'FieldConfig') },
   timeseries: { options: validator('timeseries', 'Options'), custom: validator('timeseries', 'FieldConfig') },
 };
+
+// Panels of closed rows are inside of them.
+const flat = (panels) => panels.flatMap((panel) => [panel, ...(panel.panels ?? [])]);
 
 let faults = 0;
 const check = (where, type, value) => {
@@ -62,10 +61,10 @@ for (const file of files) {
   const dashboard = JSON.parse(readFileSync(join(directory, file), 'utf8'));
   // Queries are plug-in data: the dashboard type knows nothing about them.
   const bare = structuredClone(dashboard);
-  for (const panel of bare.panels) delete panel.targets;
+  for (const panel of flat(bare.panels)) delete panel.targets;
   check(file, dashboardType, bare);
 
-  for (const panel of dashboard.panels.filter(({ type }) => type !== 'row')) {
+  for (const panel of flat(dashboard.panels).filter(({ type }) => type !== 'row')) {
     const where = `${file}: ${panel.title}: `;
     const type = panelTypes[panel.type];
     if (!type) {

@@ -64,13 +64,19 @@ local durations = ['1m', '2m', '5m', '10m', '15m', '30m', '1h', '2h', '6h', '1d'
 
   prometheusAlerts+:: { groups+: part('alert', '', alert) },
   prometheusRules+:: { groups+: part('record', '.rules', record) },
+  // Alerts in the dashboards lead to the same runbooks.
+  local shipped = 'https://github.com/appliance-log-exporter/appliance_log_exporter/blob/main/docs/runbooks/%s.md',
+  local dashboard(json) = std.parseJson(
+    std.strReplace(std.manifestJson(json), shipped % '${__value.raw}', config.runbookURLPattern % '${__value.raw}')
+  ),
+
   grafanaDashboards+:: {
-    'access.json': import '../../grafana/dashboards/access.json',
-    'exporter.json': import '../../grafana/dashboards/exporter.json',
-    'fleet.json': import '../../grafana/dashboards/fleet.json',
-    'hardware.json': import '../../grafana/dashboards/hardware.json',
-    'hsm.json': import '../../grafana/dashboards/hsm.json',
-    'ipsec.json': import '../../grafana/dashboards/ipsec.json',
-    'ktls.json': import '../../grafana/dashboards/ktls.json',
+    'access.json': dashboard(import '../../grafana/dashboards/access.json'),
+    'exporter.json': dashboard(import '../../grafana/dashboards/exporter.json'),
+    'fleet.json': dashboard(import '../../grafana/dashboards/fleet.json'),
+    'hardware.json': dashboard(import '../../grafana/dashboards/hardware.json'),
+    'hsm.json': dashboard(import '../../grafana/dashboards/hsm.json'),
+    'ipsec.json': dashboard(import '../../grafana/dashboards/ipsec.json'),
+    'ktls.json': dashboard(import '../../grafana/dashboards/ktls.json'),
   },
 }

@@ -1,6 +1,6 @@
 // Draws one dashboard from query results, with Grafana's own components where its packages have them: PanelChrome,
-// BigValue, TimeSeries, TableNG, the theme, units, value mappings and transformations. State timelines and status
-// histories are not published as components; those two are drawn here, with the same colours and words.
+// BigValue, TimeSeries, TableNG, the theme, units, value mappings and transformations. State timelines
+// are not published as a component; they are drawn here, with the same colours and words.
 //
 // `window.page` holds the dashboard, the results of each panel and the time range: see take.mjs.
 
@@ -15,8 +15,8 @@ const COLUMN = 60;
 const ROW = 38;
 const GAP = 8;
 
-const { dashboard, results, from, to, note } = window.page;
-const theme = createTheme({ colors: { mode: 'dark' } });
+const { dashboard, results, from, to, mode } = window.page;
+const theme = createTheme({ colors: { mode } });
 const timeRange = { from: dateTime(from), to: dateTime(to), raw: { from: dateTime(from), to: dateTime(to) } };
 const timeZone = 'utc';
 
@@ -136,7 +136,7 @@ const configured = (frames, { defaults, overrides }) => {
 
 // -------------------------------------------------------------------------------------------------------------- panels
 
-const NoData = ({ width, height }) => (
+const NoData = ({ width, height, text }) => (
   <div
     style={{
       width,
@@ -147,7 +147,7 @@ const NoData = ({ width, height }) => (
       color: theme.colors.text.secondary,
     }}
   >
-    no data
+    {text}
   </div>
 );
 
@@ -193,7 +193,6 @@ const Series = ({ frames, panel, width, height, step }) => (
 );
 
 const States = ({ frames, panel, width, height, step }) => {
-  const history = panel.type === 'status-history';
   const labelWidth = Math.min(320, 14 + 7.3 * Math.max(...frames.map((it) => it.fields[1].state.displayName.length)));
   const axis = 34;
   const shown = frames.slice(0, Math.max(1, Math.floor((height - axis) / 13)));
@@ -205,7 +204,7 @@ const States = ({ frames, panel, width, height, step }) => {
     times.values.forEach((at, index) => {
       const value = field.values[index];
       const last = runs.at(-1);
-      if (!history && last && last.value === value && at - last.end < 1.5 * step * 1000) last.end = at + step * 1000;
+      if (last && last.value === value && at - last.end < 1.5 * step * 1000) last.end = at + step * 1000;
       else runs.push({ value, start: at, end: at + step * 1000 });
     });
     const top = row * rowHeight;
@@ -217,11 +216,11 @@ const States = ({ frames, panel, width, height, step }) => {
         {runs.map((run, index) => {
           const display = field.display(run.value);
           const left = x(run.start);
-          const wide = Math.max(1, x(Math.min(run.end, to)) - left - (history ? 1 : 0));
+          const wide = Math.max(1, x(Math.min(run.end, to)) - left);
           return (
             <g key={index}>
               <rect x={left} y={top + 2} width={wide} height={rowHeight - 4} fill={display.color} fillOpacity={0.8} />
-              {!history && wide > 9 * display.text.length && rowHeight > 12 && (
+              {wide > 9 * display.text.length && rowHeight > 12 && (
                 <text x={left + 5} y={top + rowHeight / 2 + 4} fill={theme.colors.getContrastText(display.color)}>
                   {display.text}
                 </text>
@@ -274,7 +273,7 @@ const Rows = ({ frames, panel, width, height }) => (
   />
 );
 
-const KINDS = { stat: Stat, timeseries: Series, 'state-timeline': States, 'status-history': States, table: Rows };
+const KINDS = { stat: Stat, timeseries: Series, 'state-timeline': States, table: Rows };
 
 const prepared = async (panel) => {
   const { answers, step } = results[panel.id];
@@ -298,7 +297,7 @@ const Panel = ({ panel, frames, step }) => {
       <PanelChrome title={panel.title} width={w * COLUMN - GAP} height={h * ROW - GAP}>
         {(width, height) =>
           frames.length === 0 ? (
-            <NoData width={width} height={height} />
+            <NoData width={width} height={height} text={panel.fieldConfig.defaults.noValue} />
           ) : (
             <Kind frames={frames} panel={panel} width={width} height={height} step={step} />
           )
@@ -318,7 +317,7 @@ const Heading = ({ panel }) => (
       color: theme.colors.text.primary,
     }}
   >
-    {panel.title}
+    {panel.panels?.length ? `› ${panel.title} (${panel.panels.length} panels)` : panel.title}
   </div>
 );
 
@@ -341,7 +340,7 @@ const start = async () => {
       <PanelContextProvider value={{ eventsScope: 'page', eventBus: { getStream: () => of(), publish: () => {} } }}>
         <div id="page" style={{ width: 24 * COLUMN + 2 * GAP, height, background: theme.colors.background.canvas }}>
           <div style={{ padding: 12, fontSize: 18, color: theme.colors.text.primary }}>
-            {dashboard.title} <span style={{ color: theme.colors.text.secondary, fontSize: 13 }}>{note}</span>
+            {dashboard.title}
           </div>
           <div style={{ position: 'relative' }}>{panels}</div>
         </div>

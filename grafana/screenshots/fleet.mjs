@@ -1,6 +1,8 @@
 // Plays a small fleet for the pictures: writes the log files that rsyslog would, quicker than life.
 //
-//   node fleet.mjs DIRECTORY healthy|broken
+//   node fleet.mjs DIRECTORY healthy|broken [MORE]
+//
+// MORE is a number of further HSM appliances; in a broken fleet, every tenth of them has a fault.
 //
 // Healthy appliances have a past (a fan that recovered, a sector that was replaced) and a present without faults. In
 // the broken fleet, faults begin a little later and most of them stay.
@@ -8,7 +10,7 @@
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-const [directory, mode] = process.argv.slice(2);
+const [directory, mode, more = '0'] = process.argv.slice(2);
 const broken = mode === 'broken';
 mkdirSync(directory, { recursive: true });
 
@@ -103,6 +105,7 @@ const srx1 = srx('srx-north', 1);
 const srx2 = srx('srx-south', 2);
 const cos1 = cos('cos-gw');
 const node1 = ontap('ontap-01');
+const others = Array.from({ length: Number(more) }, (_, index) => luna(`hsm-${String(index + 100)}`, (index % 3) + 1));
 const fleet = [hsm1, hsm2, hsm3, srx1, srx2, cos1, node1];
 
 // By the number of the round, two a second.
@@ -146,6 +149,11 @@ const faults = {
 };
 const trouble = (round) => {
   faults[round]?.();
+  const tenth = others[round - 60];
+  if (tenth && round % 10 === 0) {
+    write(tenth.name, 'local4.notice', `ipmievd: Fan sensor Fan${1 + (round % 3)}A          . Lower Critical going low  Asserted (Reading 820 < Threshold 2000 RPM)`);
+    if (round % 30 === 0) write(tenth.name, 'local5.info', 'NTLS[1234]: info : 0 : NTLS terminated');
+  }
   if (round < 100) return;
   if (round % 5 === 0) write('hsm1', 'local5.info', `NTLS[1234]: info : 0xc0000711 : Fail to establish a secure channel with client : ${peer(66)} : RC_SSL_FAILED_HANDSHAKE`);
   if (round % 21 === 0) write('hsm1', 'local5.info', `NTLS[1234]: info : 0xc0000004 : Connection attempt from non-Luna client : ${peer(66)} : RC_UNEXPECTED`);
@@ -160,7 +168,7 @@ const trouble = (round) => {
   if (round % 50 === 0) write('ontap-01', 'user.notice', "[ontap-01:ktls.failed:notice]: The TLS connections have failed several times with remote host '203.0.113.9' in IPspace 'Default', for which the latest reason given is: certificate verify failed.");
 };
 
-for (const appliance of fleet) appliance.past();
+for (const appliance of [...fleet, ...others]) appliance.past();
 let round = 0;
 setInterval(() => {
   for (const appliance of fleet) {
@@ -168,6 +176,8 @@ setInterval(() => {
     if (broken && appliance.name === 'hsm2' && round > 200) continue;
     appliance.often(round);
   }
+  // One tenth of the others in each round.
+  for (let index = round % 10; index < others.length; index += 10) others[index].often(Math.floor(round / 10));
   if (broken) trouble(round);
   round += 1;
 }, 500);

@@ -1,9 +1,10 @@
 // Takes pictures of the dashboards: asks a Prometheus every query of every panel and draws the answers in Chromium.
 //
 //   npm ci --ignore-scripts
-//   node take.mjs http://localhost:9090 OUT.png-prefix [minutes]
+//   node take.mjs http://localhost:9090 OUT.png-prefix [minutes [dashboard...]]
 //
-// Writes PREFIX-fleet.png and so on. Fails on a query that Prometheus refuses.
+// Writes PREFIX-fleet.png and so on. Fails on a query that Prometheus refuses. With THEME=light it draws them in light
+// colours, with ROWS=open it opens the rows that are closed, and APPLIANCE chooses appliances by a regular expression.
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -16,6 +17,8 @@ const [prometheus, prefix, minutes = '10', ...only] = process.argv.slice(2);
 const here = fileURLToPath(new URL('.', import.meta.url));
 const to = Math.floor(Date.now() / 1000);
 const from = to - 60 * Number(minutes);
+
+const { THEME: mode = 'dark', ROWS: rows = 'closed', APPLIANCE: appliance = '.+' } = process.env;
 
 const api = async (path, parameters) => {
   const answer = await fetch(`${prometheus}/api/v1/${path}?${new URLSearchParams(parameters)}`);
@@ -34,8 +37,11 @@ const ask = async (panel, target) => {
   const step = Math.max(least, Math.ceil((to - from) / points));
   const query = target.expr
     .replaceAll('$__rate_interval', `${Math.ceil(Math.max(step + scrapeInterval, 4 * scrapeInterval))}s`)
+    .replaceAll('$__interval_ms', `${1000 * step}`)
+    .replaceAll('$__range_s', `${to - from}`)
     .replaceAll('$__range', `${to - from}s`)
-    .replaceAll(/\$(job|appliance|instance)\b/g, '.+');
+    .replaceAll('$appliance', appliance)
+    .replaceAll(/\$(job|instance)\b/g, '.+');
   const data = target.instant
     ? await api('query', { query, time: to })
     : await api('query_range', { query, start: from, end: to, step });
@@ -60,10 +66,26 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox', '--disable-gpu'],
 });
+// As Grafana lays the page out: what is in a closed row is not there, and what is below moves up.
+const lay = (dashboard) => {
+  if (rows === 'open') {
+    dashboard.panels = dashboard.panels.flatMap((panel) => [panel, ...(panel.panels ?? [])]);
+    return;
+  }
+  let saved = 0;
+  for (const panel of dashboard.panels) {
+    panel.gridPos.y -= saved;
+    if (!panel.panels?.length) continue;
+    const bottom = Math.max(...panel.panels.map(({ gridPos: { y, h } }) => y + h));
+    saved += bottom - saved - panel.gridPos.y - 1;
+  }
+};
+
 for (const file of readdirSync(`${here}../dashboards`)) {
   const name = basename(file, '.json');
   if (only.length && !only.includes(name)) continue;
   const dashboard = JSON.parse(readFileSync(`${here}../dashboards/${file}`, 'utf8'));
+  lay(dashboard);
   const results = {};
   for (const panel of dashboard.panels.filter(({ type }) => type !== 'row')) {
     const answers = [];
@@ -74,7 +96,9 @@ for (const file of readdirSync(`${here}../dashboards`)) {
       step = got.step;
     }
     results[panel.id] = { answers, step };
-    if (answers.every((answer) => answer.length === 0)) console.log(`${name}: ${panel.title}: no data`);
+    if (answers.every((answer) => answer.length === 0)) {
+      console.log(`${name}: ${panel.title}: ${panel.fieldConfig.defaults.noValue}`);
+    }
   }
   // As high as the page, since tables out of sight stay empty.
   const height = 38 * Math.max(...dashboard.panels.map(({ gridPos: { y, h } }) => y + h)) + 100;
@@ -91,7 +115,7 @@ for (const file of readdirSync(`${here}../dashboards`)) {
     route.request().isNavigationRequest() ? route.fulfill({ contentType: 'text/html', body }) : route.abort(),
   );
   await page.goto('http://dashboards.invalid/');
-  const state = JSON.stringify({ dashboard, results, from: from * 1000, to: to * 1000, note: '' });
+  const state = JSON.stringify({ dashboard, results, from: from * 1000, to: to * 1000, mode });
   await page.evaluate(`window.page = ${state}`);
   await page.addStyleTag({ content: style });
   await page.addScriptTag({ content: script });

@@ -1,14 +1,15 @@
 // Who came in, who tried to, and what was changed.
 
 import * as kit from './kit.mjs';
-import { DASHBOARDS, alerts, events, of, total } from './kit.mjs';
+import { DASHBOARDS, alerts, applianceLink, events, happened, of, total } from './kit.mjs';
 
 const count = (title, about, metric, extra) =>
   kit.stat({
     title,
     about,
-    queries: [kit.instant(`sum(${total('appliance', metric)})`)],
+    queries: [kit.instant(total('', metric))],
     unit: 'short',
+    empty: 'none ever counted',
     ...extra,
   });
 
@@ -20,6 +21,12 @@ export default kit.dashboard(
   kit.APPLIANCE_VARIABLES,
   alerts('severity=~"critical|warning"'),
   [
+    kit.wrong({
+      title: 'Access that is wrong, and since when',
+      about: 'Alerts that fire about logins, accounts and deleted logs.',
+      matchers: 'component="access"',
+      height: 6,
+    }),
     count('ssh logins', 'Accepted ssh logins in the time range, from sshd.', of('sshd_logins_accepted_total')),
     count(
       'ssh failures',
@@ -51,12 +58,12 @@ export default kit.dashboard(
       of('account_changes_total'),
       FAILURES,
     ),
-    kit.row('ssh'),
     kit.bars({
       title: 'ssh logins by method',
       about: 'Accepted lines of sshd.',
+      color: kit.NEUTRAL,
       queries: [
-        kit.range(kit.happened(events('appliance, method', of('sshd_logins_accepted_total'))), '{{appliance}} {{method}}'),
+        kit.range(events('method', of('sshd_logins_accepted_total')), '{{method}}'),
       ],
     }),
     kit.bars({
@@ -64,19 +71,37 @@ export default kit.dashboard(
       about: 'Failed lines of sshd, one per attempt; “invalid user” where the account does not exist.',
       queries: [
         kit.range(
-          kit.happened(events('appliance, method', of('sshd_login_failures_total', 'invalid_user!="true"'))),
-          '{{appliance}} {{method}}',
+          events('method', of('sshd_login_failures_total', 'invalid_user!="true"')),
+          '{{method}}',
         ),
         kit.range(
-          kit.happened(events('appliance, method', of('sshd_login_failures_total', 'invalid_user="true"'))),
-          '{{appliance}} {{method}} invalid user',
+          events('method', of('sshd_login_failures_total', 'invalid_user="true"')),
+          '{{method}} invalid user',
         ),
       ],
     }),
     kit.table({
+      title: 'Failed logins by appliance',
+      about: 'Failed lines of sshd, login, AdminAPI and PAM in the time range, the 100 appliances with the most.',
+      queries: [
+        kit.rows(happened('appliance', of('sshd_login_failures_total'))),
+        kit.rows(happened('appliance', of('login_failures_total'))),
+        kit.rows(happened('appliance', of('adminapi_logins_total', 'result="failed"'))),
+        kit.rows(happened('appliance', of('pam_authentication_failures_total'))),
+      ],
+      columns: [
+        { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.access)] },
+        { from: 'Value #A', as: 'ssh', unit: 'short', decimals: 0, mappings: kit.NO_DATA, plain: true },
+        { from: 'Value #B', as: 'Console', unit: 'short', decimals: 0, mappings: kit.NO_DATA, plain: true },
+        { from: 'Value #C', as: 'Admin API', unit: 'short', decimals: 0, mappings: kit.NO_DATA, plain: true },
+        { from: 'Value #D', as: 'PAM', unit: 'short', decimals: 0, mappings: kit.NO_DATA, plain: true },
+      ],
+      sort: ['ssh', 'Console'],
+    }),
+    kit.table({
       title: 'sshd events',
       about: 'What else sshd has logged in the time range: scans, protocol errors, throttling, refused users.',
-      queries: [kit.rows(kit.happened(total('appliance, event', of('sshd_events_total'))))],
+      queries: [kit.rows(happened('appliance, event', of('sshd_events_total')))],
       columns: [
         { from: 'appliance', as: 'Appliance' },
         { from: 'event', as: 'Event' },
@@ -84,66 +109,11 @@ export default kit.dashboard(
       ],
       sort: ['Times'],
     }),
-    kit.bars({
-      title: 'PAM and console failures',
-      about: 'Authentication failures by PAM service, and failed logins at the console.',
-      height: 9,
-      queries: [
-        kit.range(
-          kit.happened(events('appliance, service', of('pam_authentication_failures_total'))),
-          '{{appliance}} PAM {{service}}',
-        ),
-        kit.range(kit.happened(events('appliance', of('login_failures_total'))), '{{appliance}} console'),
-      ],
-    }),
-    kit.row('The appliance’s own shell and API'),
-    kit.table({
-      title: 'lunash commands by account',
-      about: 'Commands in the time range, by their first two words, from lunash.',
-      queries: [kit.rows(kit.happened(total('appliance, account, command', of('lunash_commands_total'))))],
-      columns: [
-        { from: 'appliance', as: 'Appliance' },
-        { from: 'account', as: 'Account' },
-        { from: 'command', as: 'Command' },
-        { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
-      ],
-      sort: ['Times'],
-    }),
-    kit.bars({
-      title: 'lunash and HSM logins',
-      about: 'Logins to the shell by account, and failed HSM logins by role, from lunash.',
-      height: 9,
-      queries: [
-        kit.range(
-          kit.happened(events('appliance, account', of('lunash_logins_total'))),
-          '{{appliance}} {{account}}',
-        ),
-        kit.range(
-          kit.happened(events('appliance, role', of('hsm_login_failures_total'))),
-          '{{appliance}} {{role}} failed',
-        ),
-      ],
-    }),
-    kit.bars({
-      title: 'Admin API logins',
-      about: 'Logins at the Admin API, by result, from AdminAPI.',
-      queries: [
-        kit.range(kit.happened(events('appliance, result', of('adminapi_logins_total'))), '{{appliance}} {{result}}'),
-      ],
-    }),
-    kit.bars({
-      title: 'Admin API events',
-      about: 'All messages of AdminAPI, by event.',
-      queries: [
-        kit.range(kit.happened(events('appliance, event', of('adminapi_events_total'))), '{{appliance}} {{event}}'),
-      ],
-    }),
-    kit.row('Accounts'),
     kit.table({
       title: 'Account changes by program',
       about: 'What useradd, usermod, passwd and others have done in the time range.',
       width: 24,
-      queries: [kit.rows(kit.happened(total('appliance, program, event', of('account_changes_total'))))],
+      queries: [kit.rows(happened('appliance, program, event', of('account_changes_total')))],
       columns: [
         { from: 'appliance', as: 'Appliance' },
         { from: 'program', as: 'Program' },
@@ -152,5 +122,63 @@ export default kit.dashboard(
       ],
       sort: ['Times'],
     }),
+    kit.closed('PAM, shell and Admin API', [
+    kit.bars({
+      title: 'PAM and console failures',
+      about: 'Authentication failures by PAM service, and failed logins at the console.',
+      height: 9,
+      queries: [
+        kit.range(
+          events('service', of('pam_authentication_failures_total')),
+          'PAM {{service}}',
+        ),
+        kit.range(events('', of('login_failures_total')), 'console'),
+      ],
+    }),
+    kit.table({
+      title: 'lunash commands by account',
+      about: 'Commands in the time range, by their first two words, from lunash.',
+      queries: [kit.rows(happened('appliance, account, command', of('lunash_commands_total')))],
+      columns: [
+        { from: 'appliance', as: 'Appliance' },
+        { from: 'account', as: 'Account' },
+        { from: 'command', as: 'Command' },
+        { from: 'Value', as: 'Times', unit: 'short', decimals: 0 },
+      ],
+      sort: ['Times'],
+    }),
+    kit.coloured(kit.bars({
+      title: 'lunash and HSM logins',
+      about: 'Logins to the shell by account, and failed HSM logins by role, from lunash.',
+      height: 9,
+      color: kit.NEUTRAL,
+      queries: [
+        kit.range(
+          events('account', of('lunash_logins_total')),
+          '{{account}}',
+        ),
+        kit.range(
+          events('role', of('hsm_login_failures_total')),
+          '{{role}} failed',
+        ),
+      ],
+    }), '.* failed', kit.BAD),
+    kit.coloured(kit.bars({
+      title: 'Admin API logins',
+      about: 'Logins at the Admin API, by result, from AdminAPI.',
+      color: kit.NEUTRAL,
+      queries: [
+        kit.range(events('result', of('adminapi_logins_total')), '{{result}}'),
+      ],
+    }), 'failed', kit.BAD),
+    kit.bars({
+      title: 'Admin API events',
+      about: 'All messages of AdminAPI, by event.',
+      color: kit.NEUTRAL,
+      queries: [
+        kit.range(events('event', of('adminapi_events_total')), '{{event}}'),
+      ],
+    }),
+    ]),
   ],
 );

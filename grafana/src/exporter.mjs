@@ -5,8 +5,9 @@ import { DASHBOARDS, own } from './kit.mjs';
 
 const process = (metric) => `process_${metric}{job=~"$job", instance=~"$instance"}`;
 const rate = (by, series) => `sum by (${by}) (rate(${series}[$__rate_interval]))`;
-const lost = (by, series) =>
-  kit.happened(`sum by (${by}) (increase(${series}[$__rate_interval]))`, by.split(',')[0]);
+const lost = (by, series) => `sum by (${by}) (rate(${series}[$__rate_interval])) * $__interval_ms / 1000 > 0`;
+const largest = (expr, by) => kit.extreme(expr, by, 20);
+const each = (expr) => kit.rows(`${expr}`);
 // The lines themselves: they carry the exporter's job, but their instance may have been relabelled to the appliance.
 const linesOf = (metric) => `${metric}{job=~"$job"}`;
 
@@ -14,87 +15,89 @@ export default kit.dashboard(
   DASHBOARDS.exporter,
   'Whether the exporter keeps up with its files, loses nothing, and understands what it reads.',
   kit.EXPORTER_VARIABLES,
-  'ALERTS{alertstate="firing", job=~"$job", severity=~"critical|warning"}',
+  'ALERTS{alertname=~"Appliance.+", alertstate="firing", component="exporter", severity=~"critical|warning"}',
   [
-    kit.stat({
-      title: 'Exporters up',
-      about: 'Whether Prometheus could scrape the exporter, by target.',
-      queries: [kit.instant('min by (instance) (up{job=~"$job", instance=~"$instance"})', '{{instance}}')],
-      mappings: kit.UP,
+    kit.wrong({
+      title: 'Exporters that are wrong, and since when',
+      about: 'Alerts that fire about the exporters themselves, and about log messages that they do not know.',
+      matchers: 'component=~"exporter|logs"',
+      exporters: true,
+      height: 6,
     }),
-    kit.stat({
-      title: 'Largest lag',
-      about: 'Bytes that are in a file and have not been read yet, for the file that is furthest behind.',
-      queries: [kit.instant(`max(${own('source_lag_bytes')})`)],
-      unit: 'bytes',
-    }),
-    kit.stat({
-      title: 'Unreadable files',
-      about: 'Files that are there and cannot be read: most often the service is not in their group.',
-      queries: [kit.instant(`sum(${own('unreadable_files')})`)],
-      unit: 'short',
-      thresholds: kit.ANY_IS_CRIT,
-    }),
-    kit.stat({
-      title: 'Last reload',
-      width: 3,
-      about: 'Whether the last reload of settings and rules was good. After a bad one, the old rules stay in force.',
-      queries: [kit.instant(`min by (instance) (${own('config_last_reload_successful')})`, '{{instance}}')],
-      mappings: kit.HEALTHY,
-    }),
-    kit.stat({
-      title: 'Rules',
-      width: 3,
-      about: 'Rules that are loaded.',
-      queries: [kit.instant(`max by (instance) (${own('rules_loaded')})`, '{{instance}}')],
-      unit: 'short',
-    }),
-    kit.stat({
-      title: 'Checkpoint age',
-      width: 3,
-      about: 'Time since offsets and counters were last saved. No data without --state.dir.',
-      queries: [kit.instant(`max by (instance) (${own('checkpoint_age_seconds')})`, '{{instance}}')],
-      unit: 's',
-    }),
-    kit.stat({
-      title: 'Lost bytes',
-      width: 3,
-      about: 'Bytes that were in a file and could not be read before they went, in the time range.',
-      queries: [kit.instant(`sum(increase(${own('lost_bytes_total')}[$__range]))`)],
-      unit: 'bytes',
-      thresholds: kit.ANY_IS_CRIT,
+    kit.table({
+      title: 'Each exporter',
+      about:
+        'One row per target of Prometheus that is the exporter. Ready: the backlog of its start is read. Checkpoint: when offsets and ' +
+        'counters were last saved; a dash without --state.dir. Lost: bytes that went before they could be read, in the time range.',
+      width: 24,
+      height: 7,
+      queries: [
+        each('min by (instance) (appliance:exporter:up{job=~"$job", instance=~"$instance"})'),
+        each(`min by (instance) (${own('ready')})`),
+        each(`max by (instance) (${own('source_lag_bytes')})`),
+        each(`sum by (instance) (${own('followed_files')})`),
+        each(`sum by (instance) (${own('unreadable_files')})`),
+        each(`sum by (instance) (increase(${own('lost_bytes_total')}[$__range]))`),
+        each(`min by (instance) (${own('config_last_reload_successful')})`),
+        each(`max by (instance) (${own('checkpoint_age_seconds')})`),
+        each(`(min by (instance) (${own('certificate_expiry_timestamp_seconds')}) - time()) / 86400`),
+        each(`max by (instance) (${own('rules_loaded')})`),
+        each(`max by (instance, version) (${own('build_info')})`),
+      ],
+      columns: [
+        { from: 'instance', as: 'Exporter' },
+        { from: 'Value #A', as: 'Up', mappings: kit.UP, width: 80 },
+        { from: 'Value #B', as: 'Ready', mappings: kit.READY, width: 90 },
+        { from: 'Value #C', as: 'Lag', unit: 'bytes', decimals: 0, mappings: kit.NO_DATA, plain: true },
+        { from: 'Value #D', as: 'Files', decimals: 0, mappings: kit.NO_DATA, plain: true, width: 70 },
+        { from: 'Value #E', as: 'Unreadable', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT, decimals: 0 },
+        { from: 'Value #F', as: 'Lost', unit: 'bytes', decimals: 0, mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT },
+        { from: 'Value #G', as: 'Last reload', mappings: kit.HEALTHY },
+        { from: 'Value #H', as: 'Checkpoint', unit: 's', decimals: 0, mappings: kit.NO_DATA, plain: true },
+        { from: 'Value #I', as: 'Certificate, days', unit: 'short', decimals: 0, mappings: kit.NO_DATA, plain: true },
+        { from: 'Value #J', as: 'Rules', decimals: 0, mappings: kit.NO_DATA, plain: true, width: 70 },
+        { from: 'version', as: 'Version', width: 90 },
+      ],
+      sortAscending: ['Up', 'Ready'],
+      empty: 'Prometheus scrapes no exporter',
     }),
     kit.row('Reading'),
     kit.lines({
       title: 'Lines read',
-      about: 'Lines per second, by source.',
-      queries: [kit.range(rate('instance, source', own('lines_read_total')), '{{instance}} {{source}}')],
-      unit: 'cps',
+      about: 'Lines per second, by source; the 20 largest.',
+      queries: [kit.range(largest(rate('instance, source', own('lines_read_total')), 'instance, source'), '{{instance}} {{source}}')],
+      unit: 'short',
     }),
     kit.lines({
       title: 'Bytes read',
-      about: 'Bytes per second, by source.',
-      queries: [kit.range(rate('instance, source', own('bytes_read_total')), '{{instance}} {{source}}')],
+      about: 'Bytes per second, by source; the 20 largest.',
+      queries: [kit.range(largest(rate('instance, source', own('bytes_read_total')), 'instance, source'), '{{instance}} {{source}}')],
       unit: 'Bps',
     }),
     kit.lines({
       title: 'Lag',
-      about: 'Bytes that are in the files and have not been read yet, by source.',
+      about: 'Bytes that are in the files and have not been read yet, by source; the 20 largest.',
       queries: [
-        kit.range(`max by (instance, source) (${own('source_lag_bytes')})`, '{{instance}} {{source}}'),
+        kit.range(
+          largest(`max by (instance, source) (max_over_time(${own('source_lag_bytes')}[$__rate_interval]))`, 'instance, source'),
+          '{{instance}} {{source}}',
+        ),
       ],
       unit: 'bytes',
     }),
-    kit.bars({
+    kit.coloured(kit.bars({
       title: 'Rotations and truncations',
+      empty: 'none in this time range',
+      color: kit.NEUTRAL,
       about: 'How often a file was replaced or cut, by source. A truncation can lose lines: rotate by renaming.',
       queries: [
         kit.range(lost('instance, source', own('rotations_total')), '{{instance}} {{source}} rotated'),
         kit.range(lost('instance, source', own('truncations_total')), '{{instance}} {{source}} truncated'),
       ],
-    }),
+    }), '.* truncated', kit.BAD),
     kit.bars({
       title: 'Losses',
+      empty: 'none in this time range',
       about: 'Lines that were dropped, and bytes that went before they could be read, by reason.',
       queries: [
         kit.range(
@@ -116,12 +119,16 @@ export default kit.dashboard(
     kit.row('Understanding'),
     kit.lines({
       title: 'Lines that no rule knows',
+      empty: 'no such line in this time range',
       about:
         'Share of the log lines of known programs that no rule matches. A step up after a firmware update: the vendor ' +
         'changed a wording. Run explain on the file to see the lines.',
       queries: [
         kit.range(
-          `sum by (program) (rate(${linesOf('log_unmatched_messages_total')}[$__rate_interval]))\n/ (sum by (program) (rate(${linesOf('log_messages_total')}[$__rate_interval])) > 0)`,
+          kit.extreme(
+            `sum by (program) (rate(${linesOf('log_unmatched_messages_total')}[$__rate_interval])) / (sum by (program) (rate(${linesOf('log_messages_total')}[$__rate_interval])) > 0)`,
+            'program',
+          ),
           '{{program}}',
         ),
       ],
@@ -141,7 +148,7 @@ export default kit.dashboard(
       ],
       sort: ['Lines'],
     }),
-    kit.row('Bounds'),
+    kit.closed('Bounds and resources', [
     kit.table({
       title: 'Series by metric',
       about: 'Series that the exporter holds, by metric. Each metric has a limit.',
@@ -153,10 +160,14 @@ export default kit.dashboard(
       sort: ['Series'],
     }),
     kit.bars({
-      title: 'Series refused',
-      about: 'Samples for which a limit allowed no new series, by metric. Raise the limit or find who floods the log.',
+      title: 'Series refused or given up',
+      empty: 'none in this time range',
+      about: 'Samples for which a limit allowed no new series, and series that were given up for want of memory, by metric. Raise the limit or find who floods the log.',
       height: 9,
-      queries: [kit.range(lost('metric', own('series_dropped_total')), '{{metric}}')],
+      queries: [
+        kit.range(lost('metric', own('series_dropped_total')), '{{metric}} refused'),
+        kit.range(lost('metric', own('series_evicted_total')), '{{metric}} given up'),
+      ],
     }),
     kit.lines({
       title: 'Memory',
@@ -179,5 +190,6 @@ export default kit.dashboard(
       queries: [kit.range(`max by (instance) (${process('open_fds')})`, '{{instance}}')],
       unit: 'short',
     }),
+    ]),
   ],
 );

@@ -1,234 +1,198 @@
-// All appliances on one page, problems first.
+// All appliances on one page, problems first. What it asks of hours is recorded (rules/alerts/overview.yaml), so that it
+// costs Prometheus as little for hundreds of appliances as for a few.
 
 import * as kit from './kit.mjs';
-import { DASHBOARDS, alerts, applianceLink, conditions, events, gauge, of, serviceState } from './kit.mjs';
+import { DASHBOARDS, WATCHDOG, alerts, applianceLink, events, happened, of, recorded, serviceState } from './kit.mjs';
 
-// What can be open, and which programs' messages open and close it.
-const FED =
-  'sensors and SEL (ipmievd), disks (smartd), NTLS and its certificate (NTLS, certmonitord), service state and error ' +
-  'codes (sysstatd), log disk (crontab), tunnels (kmd)';
-const heard = gauge('appliance', of('log_last_message_timestamp_seconds'));
-// One row per appliance that was ever heard: NaN, shown as "no data", where a query has nothing to say about it.
-const everyAppliance = (expr) => `(${expr})\nor on (appliance)\n(0 / 0) * ${heard}`;
-const WATCHDOG = 'ALERTS{alertname=~".*Watchdog", alertstate="firing"}';
-// The worst of what is open and of what fires: an appliance whose faults are events (kTLS, drops) has only the latter.
-const worst = `max by (appliance) (
-${conditions}
-or label_replace(2 * (count by (appliance) (${alerts('severity="critical"')}) > bool 0), "condition", "critical alert", "", "")
-or label_replace(count by (appliance) (${alerts('severity="warning"')}) > bool 0, "condition", "warning alert", "", "")
-)`;
-// No alert firing is 0 only if rules are evaluated at all, which the watchdog alert, always firing, proves.
-const firing = (matchers, by) =>
-  `count ${by} (${alerts(matchers)})\nor ${by && 'on (appliance) '}(0 * ${by ? heard : `count(${heard})`} and on () ${WATCHDOG})`;
+const WORST = recorded('appliance:worst:max');
+// What was watched at some time of the range, and is not now: its collector is away, or forgot it.
+const LOST = `last_over_time(${WORST}[$__range]) unless ${WORST}`;
+const count = (of, all = WORST) => `count(${of}) or 0 * count(${all})`;
 
 const stats = [
   kit.stat({
-    title: 'Longest silence',
-    about:
-      'Time since the last line of the appliance that has been quiet longest. Everything below is as old as its last ' +
-      'line. Fed by every log message.',
-    queries: [kit.instant(`max(time() - ${heard})`)],
-    unit: 's',
-    thresholds: kit.SILENCE,
-  }),
-  kit.stat({
-    title: 'Appliances',
-    about: 'Appliances that have sent at least one line. Fed by every log message.',
-    queries: [kit.instant(`count(${heard})`)],
-    unit: 'short',
-  }),
-  kit.stat({
     title: 'Critical',
-    about: `Appliances whose worst open condition or firing alert is critical. Conditions: ${FED}.`,
-    queries: [kit.instant(`sum(${worst} == bool 2)`)],
+    about: 'Appliances with a critical alert that fires, about what their log messages told.',
+    queries: [kit.instant(count(`${WORST} == 2`))],
     unit: 'short',
     thresholds: kit.ANY_IS_CRIT,
+    empty: 'no rules loaded',
   }),
   kit.stat({
     title: 'Warning',
-    about: `Appliances whose worst open condition or firing alert is a warning. Conditions: ${FED}.`,
-    queries: [kit.instant(`sum(${worst} == bool 1)`)],
+    about: 'Appliances whose worst firing alert is a warning, about what their log messages told.',
+    queries: [kit.instant(count(`${WORST} == 1`))],
     unit: 'short',
     thresholds: kit.ANY_IS_WARN,
+    empty: 'no rules loaded',
   }),
   kit.stat({
-    title: 'Critical alerts',
-    about: 'Firing alerts of severity critical, from the shipped rules, which look at what log messages told. No data if no rule is evaluated.',
-    queries: [kit.instant(firing('severity="critical"', ''))],
+    title: 'Well',
+    about: 'Appliances that have sent a log message, and that no alert fires for.',
+    queries: [kit.instant(count(`${WORST} == 0`))],
+    unit: 'short',
+    empty: 'no rules loaded',
+  }),
+  kit.stat({
+    title: 'Not watched',
+    about:
+      'Appliances whose log messages were counted within the time range, and that no collector tells of now; and those that the ' +
+      'configuration lists and nobody ever heard.',
+    queries: [
+      kit.instant(
+        `count((${LOST}) or (max by (site, appliance) (${of('appliance_expected')}) unless ${WORST})) or 0 * count(${WATCHDOG})`,
+      ),
+    ],
     unit: 'short',
     thresholds: kit.ANY_IS_CRIT,
+    empty: 'no rules loaded',
   }),
   kit.stat({
-    title: 'Warning alerts',
-    about: 'Firing alerts of severity warning, from the shipped rules, which look at what log messages told. No data if no rule is evaluated.',
-    queries: [kit.instant(firing('severity="warning"', ''))],
+    title: 'Silent',
+    about: 'Appliances that should have sent a log message by now, by the thresholds of site.yaml.',
+    queries: [kit.instant(count(alerts('', 'ApplianceSilent')))],
     unit: 'short',
-    thresholds: kit.ANY_IS_WARN,
+    thresholds: kit.ANY_IS_CRIT,
+    empty: 'no rules loaded',
+  }),
+  kit.stat({
+    title: 'Collectors down',
+    about: 'Exporters that Prometheus cannot scrape. What they alone knew is missing on every page.',
+    queries: [kit.instant('count(appliance:exporter:up == 0) or 0 * count(appliance:exporter:up)')],
+    unit: 'short',
+    thresholds: kit.ANY_IS_CRIT,
+    empty: 'none known',
   }),
 ];
 
+const firing = (severity) =>
+  `count by (site, appliance) (${recorded('appliance:alert:since_timestamp_seconds', `severity="${severity}"`)})`;
 const appliances = kit.table({
   title: 'Appliances, problems first',
   about:
-    `One row per appliance. Open counts what a log message has opened and none has closed: ${FED}. ` +
-    'Worst is the worst of these and of the alerts that fire. "no data" means that no line has ever told. Click a name for more.',
+    'One row per appliance. Worst is the worst alert that fires; NOT WATCHED means that no collector tells of it any more. ' +
+    'Fed by all log messages: service state (sysstatd), NTLS (NTLS), certificate (certmonitord), VPNs (kmd). A dash means that ' +
+    'no line has ever told. Click a name for more.',
   width: 24,
   height: 10,
   queries: [
-    kit.rows(everyAppliance(worst)),
-    kit.rows(everyAppliance(`sum by (appliance) ((${conditions}) > bool 0)`)),
-    kit.rows(everyAppliance(serviceState)),
-    kit.rows(everyAppliance(gauge('appliance', of('ntls_up')))),
-    kit.rows(
-      everyAppliance(
-        `(min by (appliance) (${of('ntls_certificate_expiry_timestamp_seconds')}) - time()) / 86400`,
-      ),
-    ),
-    kit.rows(
-      everyAppliance(
-        `sum by (appliance) (${gauge('appliance, vpn, remote_address', of('ipsec_vpn_up'))} == bool 0)`,
-      ),
-    ),
-    kit.rows(`time() - ${heard}`),
-    kit.rows(everyAppliance(firing('', 'by (appliance)'))),
+    kit.rows(`${WORST} or 3 + 0 * (${LOST})`),
+    kit.rows(firing('critical')),
+    kit.rows(firing('warning')),
+    kit.rows(serviceState),
+    kit.rows(`max by (site, appliance) (${recorded('appliance:ntls_down:latest')})`),
+    kit.rows(`(min by (site, appliance) (${of('ntls_certificate_expiry_timestamp_seconds')}) - time()) / 86400`),
+    kit.rows(`sum by (site, appliance) (${recorded('appliance:ipsec_vpn_down:latest')})`),
+    kit.rows(`time() - last_over_time(${recorded('appliance:last_message_timestamp_seconds:max')}[$__range])`),
   ],
   columns: [
+    { from: 'site', as: 'Site' },
     {
       from: 'appliance',
       as: 'Appliance',
-      links: [
-        applianceLink(DASHBOARDS.hardware),
-        applianceLink(DASHBOARDS.hsm),
-        applianceLink(DASHBOARDS.ipsec),
-        applianceLink(DASHBOARDS.ktls),
-        applianceLink(DASHBOARDS.access),
-      ],
+      links: ['hardware', 'hsm', 'ipsec', 'ktls', 'access'].map((name) => applianceLink(DASHBOARDS[name])),
     },
-    { from: 'Value #A', as: 'Worst', mappings: kit.STATE },
-    { from: 'Value #B', as: 'Open', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN, decimals: 0 },
-    { from: 'Value #C', as: 'Service', mappings: kit.SERVICE },
-    { from: 'Value #D', as: 'NTLS', mappings: kit.UP },
-    {
-      from: 'Value #E',
-      as: 'Certificate',
-      unit: 'd',
-      decimals: 0,
-      mappings: kit.NO_DATA,
-      thresholds: kit.DAYS_LEFT,
-    },
-    { from: 'Value #F', as: 'Tunnels down', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT, decimals: 0 },
-    { from: 'Value #G', as: 'Last line', unit: 's', decimals: 0, thresholds: kit.SILENCE },
-    { from: 'Value #H', as: 'Alerts', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN, decimals: 0 },
+    { from: 'Value #A', as: 'Worst', mappings: kit.WORST, width: 130 },
+    { from: 'Value #B', as: 'Critical', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT, decimals: 0, width: 90 },
+    { from: 'Value #C', as: 'Warnings', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN, decimals: 0, width: 100 },
+    { from: 'Value #D', as: 'Service', mappings: kit.SERVICE },
+    { from: 'Value #E', as: 'NTLS', mappings: kit.DOWN, width: 90 },
+    { from: 'Value #F', as: 'Certificate, days', unit: 'short', decimals: 0, mappings: kit.NO_DATA, plain: true },
+    { from: 'Value #G', as: 'VPNs down', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT, decimals: 0, width: 110 },
+    { from: 'Value #H', as: 'Last line', unit: 'dtdurations', decimals: 0, mappings: kit.NO_DATA, plain: true },
   ],
-  sort: ['Worst', 'Open', 'Alerts'],
+  sort: ['Worst', 'Critical', 'Warnings'],
+  empty: 'no appliance was heard, or the shipped rules are not loaded',
 });
 
-const open = kit.table({
-  title: 'Open conditions',
+const history = kit.stateTimeline({
+  title: 'Worst alert over time',
   about:
-    `What a log message has opened and none has closed: ${FED}.`,
-  width: 12,
-  queries: [kit.rows(kit.happened(conditions, 'condition', 'nothing is open'))],
-  columns: [
-    { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] },
-    { from: 'condition', as: 'Condition' },
-    { from: 'item', as: 'Item' },
-    { from: 'Value', as: 'State', mappings: kit.STATE },
+    'The worst alert of each appliance, of those 20 that had the worst, from what their log messages told. Nothing is lost between ' +
+    'two points: a box is as bad as its worst moment.',
+  queries: [
+    kit.range(kit.troubled(kit.worstSince(WORST), 'site, appliance', WORST), '{{site}} {{appliance}}'),
   ],
-  sort: ['State'],
-});
-
-const firingTable = kit.table({
-  title: 'Firing alerts',
-  about: 'Alerts of the shipped rules that fire now, for the chosen appliances. No data if no rule is evaluated.',
-  width: 12,
-  queries: [kit.rows(
-      `count by (alertname, appliance, severity) (${alerts()})\nor on ()\n` +
-        `label_replace(0 * count(${WATCHDOG}), "alertname", "no alert fires", "", "")`,
-    )],
-  columns: [
-    { from: 'severity', as: 'Severity', width: 80 },
-    { from: 'alertname', as: 'Alert' },
-    { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)], width: 120 },
-    { from: 'Value', as: 'Instances', decimals: 0, unit: 'short' },
-  ],
-  sortAscending: 'Severity',
+  mappings: kit.WORST,
 });
 
 const notable = kit.table({
   title: 'Latest notable events',
   about:
-    'How long ago each event that an alert looks at last became known, newest first. There is no row before the first. Fed by ' +
-    'every log message that a rule marks as notable.',
+    'How long ago each event that an alert looks at last became known, newest first: the last 50. There is no row before the ' +
+    'first. Fed by every log message that a rule marks as notable.',
   width: 24,
   queries: [
     kit.rows(
-      `bottomk(100, time() - max by (appliance, program, event) (${of('log_event_last_timestamp_seconds')}))`,
+      `bottomk(50, time() - max by (site, appliance, program, event) (${of('log_event_last_timestamp_seconds')}))`,
     ),
   ],
   columns: [
-    { from: 'Value', as: 'Ago', unit: 's', decimals: 0, width: 120 },
+    { from: 'Value', as: 'Ago', unit: 'dtdurations', decimals: 0 },
+    { from: 'site', as: 'Site' },
     { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] },
     { from: 'program', as: 'Program' },
     { from: 'event', as: 'Event' },
   ],
-  sortAscending: 'Ago',
+  sortAscending: ['Ago'],
+  empty: 'no notable event has ever become known',
 });
 
-const history = [
-  kit.stateTimeline({
-    title: 'Worst state over time',
-    about: `The worst open condition or firing alert of each appliance. Conditions: ${FED}.`,
-    queries: [kit.range(worst, '{{appliance}}')],
-    mappings: kit.STATE,
-  }),
-  kit.bars({
-    title: 'Attention notices',
-    about:
-      'Conditions under which the appliance’s own trap agent would send a notification: ipmievd, smartd, NTLS, ' +
-      'sysstatd and kernel messages.',
-    queries: [
-      kit.range(
-        kit.happened(events('appliance, subsystem, state', of('appliance_attention_total'))),
-        '{{appliance}} {{subsystem}} {{state}}',
-      ),
-    ],
-  }),
-  kit.bars({
-    title: 'Crashes',
-    about: 'Programs on an appliance that logged CRASH AND BURN.',
-    queries: [
-      kit.range(kit.happened(events('appliance, program', of('log_crashes_total'))), '{{appliance}} {{program}}'),
-    ],
-  }),
-  kit.lines({
-    title: 'Lines by appliance',
-    about: 'Log lines per second. A line that goes flat at zero is an appliance that has gone quiet.',
-    queries: [
-      kit.range(
-        `max by (appliance) (sum by (appliance, instance) (rate(${of('log_messages_total')}[$__rate_interval])))`,
-        '{{appliance}}',
-      ),
-    ],
-    unit: 'cps',
-  }),
+// What the sender calls it, worst first, with one colour each.
+const SEVERITIES = { emerg: 'dark-red', alert: 'red', crit: 'semi-dark-red', err: 'orange', warning: 'yellow' };
+const bySeverity = Object.entries(SEVERITIES).reduce(
+  (panel, [severity, fixedColor]) =>
+    panel.overrideByName(severity, [{ id: 'color', value: { mode: 'fixed', fixedColor } }]),
   kit.bars({
     title: 'Lines by severity',
-    about: 'Log lines of severity warning and worse. Severity is the sender’s opinion; Luna logs failures as info.',
+    about: 'Log messages of severity warning and worse. Severity is the sender’s opinion; Luna logs failures as info.',
     queries: [
       kit.range(
-        kit.happened(events('severity', of('log_messages_total', 'severity=~"warning|err|crit|alert|emerg"')), 'severity'),
+        events('severity', of('log_messages_total', 'severity=~"warning|err|crit|alert|emerg"')),
         '{{severity}}',
       ),
     ],
   }),
+);
+
+const volume = [
+  kit.coloured(
+    kit.bars({
+      title: 'Attention notices',
+      about:
+        'Conditions under which an appliance’s own trap agent would send a notification, as they begin (assert) and end ' +
+        '(deassert): ipmievd, smartd, NTLS, sysstatd and kernel messages.',
+      queries: [
+        kit.range(events('subsystem, state', of('appliance_attention_total')), '{{subsystem}} {{state}}'),
+      ],
+    }),
+    '.* deassert',
+    kit.GOOD,
+  ),
+  kit.bars({
+    title: 'Crashes',
+    about: 'Programs of an appliance that logged CRASH AND BURN.',
+    queries: [kit.range(events('program', of('log_crashes_total')), '{{program}}')],
+  }),
+  kit.lines({
+    title: 'Lines by appliance',
+    about: 'Log messages per second of the 20 appliances that log most. A line that goes flat at zero is one that has gone quiet.',
+    queries: [
+      kit.range(
+        kit.extreme(recorded('appliance:log_messages:rate5m'), 'site, appliance'),
+        '{{site}} {{appliance}}',
+      ),
+    ],
+    unit: 'short',
+  }),
+  bySeverity,
   kit.table({
     title: 'Events',
     about:
-      'What rules have recognised in the time range, most frequent first. Every message that a vendor documents is an ' +
+      'What rules have recognised in the time range, most frequent first. Every log message that a vendor documents is an ' +
       'event with a name of its own.',
     width: 24,
-    queries: [kit.rows(`topk(200, ${kit.total('appliance, program, event', of('log_events_total'))} > 0)`)],
+    queries: [kit.rows(happened('appliance, program, event', of('log_events_total'), 200))],
     columns: [
       { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] },
       { from: 'program', as: 'Program' },
@@ -241,8 +205,19 @@ const history = [
 
 export default kit.dashboard(
   DASHBOARDS.fleet,
-  'All appliances, problems first. Everything comes from their log lines; what no line has told reads as no data.',
+  'All appliances, problems first: what is wrong, since when, and what to do. Everything comes from their log lines.',
   kit.APPLIANCE_VARIABLES,
   alerts('severity=~"critical|warning"'),
-  [...stats, appliances, open, firingTable, notable, kit.row('Over time'), ...history],
+  [
+    ...stats,
+    kit.wrong({
+      title: 'What is wrong, and since when',
+      about: 'Alerts that fire about appliances, from what their log messages told, and about the exporters.',
+      exporters: true,
+    }),
+    appliances,
+    history,
+    notable,
+    kit.closed('What is logged', volume),
+  ],
 );

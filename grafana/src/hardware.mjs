@@ -1,9 +1,10 @@
 // Sensors, power supplies, event log, service state and disks of the chosen appliances.
 
 import * as kit from './kit.mjs';
-import { DASHBOARDS, alerts, events, gauge, of, serviceState } from './kit.mjs';
+import { DASHBOARDS, alerts, applianceLink, events, gauge, happened, of, recorded, serviceState } from './kit.mjs';
 
 const EVENTS_ONLY = 'ipmievd reports a sensor only when a limit is crossed: this is the last report, not a live value.';
+const APPLIANCE = { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.hardware)] };
 
 const LIMITS = [
   ['lower_non_recoverable', 'Lower non-rec.'],
@@ -14,223 +15,232 @@ const LIMITS = [
   ['upper_non_recoverable', 'Upper non-rec.'],
 ];
 
-const readings = (title, units, unit) =>
-  kit.linesWithLimits({
+const readings = (title, units, unit, operator) => {
+  const reading = gauge('appliance, name', of('ipmi_sensor_reading', `unit=~"${units}"`));
+  const which = operator === 'topk' ? 'highest' : 'lowest';
+  return kit.linesWithLimits({
     title,
-    about: `Reading that came with the last threshold message of each sensor, and the threshold in it, dashed. ${EVENTS_ONLY}`,
+    about:
+      `Reading that came with the last threshold message of each sensor, and the threshold in it, dashed. The 20 ${which}. ` +
+      EVENTS_ONLY,
     width: 8,
     queries: [
-      kit.range(gauge('appliance, name', of('ipmi_sensor_reading', `unit=~"${units}"`)), '{{appliance}} {{name}}'),
+      kit.range(kit.extreme(reading, 'appliance, name', 20, operator), '{{appliance}} {{name}}'),
       kit.range(
-        gauge('appliance, name, threshold', of('ipmi_sensor_threshold', `unit=~"${units}"`)),
+        `${gauge('appliance, name, threshold', of('ipmi_sensor_threshold', `unit=~"${units}"`))}\n` +
+          `and on (appliance, name) ${operator}(20, ${reading})`,
         '{{appliance}} {{name}} {{threshold}} limit',
       ),
     ],
     unit,
+    empty: 'no message has told of one',
   });
+};
 
-const overview = [
+const STATE = recorded('appliance:ipmi_sensor_state:latest');
+const disk = (metric) => gauge('appliance, device', of(metric));
+const latest = (metric, by = 'appliance') => gauge(by, recorded(`appliance:${metric}:latest`));
+
+const now = [
   kit.stateTimeline({
-    title: 'Service state',
-    about: 'State in the status lines of sysstatd: in service, in service with trouble, out of service, off line.',
-    width: 8,
-    height: 6,
-    queries: [kit.range(serviceState, '{{appliance}}')],
-    mappings: kit.SERVICE,
-  }),
-  kit.stat({
-    title: 'Worst sensor',
-    about: 'Worst state of any IPMI sensor, from ipmievd messages.',
-    width: 4,
-    height: 6,
-    queries: [kit.instant(gauge('appliance', of('ipmi_sensor_state')), '{{appliance}}')],
+    title: 'Sensors that were not well',
+    about:
+      'Worst state of each IPMI sensor that was bad in the time range, the 20 worst, from ipmievd messages. A state holds until ' +
+      'the message that takes it back. Nothing is lost between two points.',
+    queries: [kit.range(kit.troubled(kit.worstSince(STATE), 'site, appliance, name', STATE), '{{site}} {{appliance}} {{name}}')],
     mappings: kit.STATE,
   }),
-  kit.stat({
-    title: 'Service errors',
-    about: 'Error codes in the latest status line of sysstatd.',
-    width: 4,
-    height: 6,
+  kit.table({
+    title: 'Each appliance',
+    about:
+      'State and error codes of sysstatd, fill level of the event log that ipmievd warned about, of the log disk (crontab), load and ' +
+      'uptime (logger, lush). A dash means that no line has ever told.',
+    width: 24,
+    height: 8,
     queries: [
-      kit.instant(
-        `sum by (appliance) (${gauge('appliance, code', of('appliance_service_error'))})`,
-        '{{appliance}}',
-      ),
+      kit.rows(serviceState),
+      kit.rows(`sum by (site, appliance) (${recorded('appliance:service_error:latest')})`),
+      kit.rows(latest('ipmi_sel_used_ratio', 'site, appliance')),
+      kit.rows(latest('ipmi_sel_overflowed', 'site, appliance')),
+      kit.rows(latest('log_disk_used_ratio', 'site, appliance')),
+      kit.rows(gauge('site, appliance', of('appliance_load_average', 'period="15m"'))),
+      kit.rows(gauge('site, appliance', of('appliance_uptime_seconds'))),
     ],
-    unit: 'short',
-    thresholds: kit.ANY_IS_WARN,
+    columns: [
+      { from: 'site', as: 'Site' },
+      APPLIANCE,
+      { from: 'Value #A', as: 'Service', mappings: kit.SERVICE },
+      { from: 'Value #B', as: 'Error codes', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN, decimals: 0 },
+      { from: 'Value #C', as: 'Event log', unit: 'percentunit', decimals: 0, mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #D', as: 'Log full', mappings: kit.FULL },
+      { from: 'Value #E', as: 'Log disk', unit: 'percentunit', decimals: 0, mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #F', as: 'Load', unit: 'short', decimals: 2, mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #G', as: 'Uptime', unit: 's', decimals: 0, mappings: kit.NO_DATA, plain: true },
+    ],
+    sort: ['Service', 'Error codes'],
+    empty: 'no message has told of one',
   }),
-  kit.stat({
-    title: 'Log disk used',
-    about: 'Fill level in the DISK FULL lines of crontab, which appear at 75, 90 and 95 %.',
-    width: 4,
-    height: 6,
-    queries: [kit.instant(gauge('appliance', of('appliance_log_disk_used_ratio')), '{{appliance}}')],
-    unit: 'percentunit',
-    thresholds: kit.FILLING,
-  }),
-  kit.stat({
-    title: 'Uptime',
-    about: 'Uptime in the lines of logger and lush.',
-    width: 4,
-    height: 6,
-    queries: [kit.instant(gauge('appliance', of('appliance_uptime_seconds')), '{{appliance}}')],
-    unit: 's',
+  kit.table({
+    title: 'Disks, unreadable sectors first',
+    about:
+      'What smartd has reported for each disk: its own verdict, temperature with lowest and highest ever, sectors, the drive’s own ' +
+      'error counts. The 100 worst.',
+    width: 24,
+    height: 8,
+    queries: [
+      kit.rows(latest('smart_health_failed', 'appliance, device')),
+      kit.rows(latest('smart_temperature_celsius', 'appliance, device')),
+      kit.rows(disk('smart_temperature_min_celsius')),
+      kit.rows(disk('smart_temperature_max_celsius')),
+      kit.rows(latest('smart_pending_sectors', 'appliance, device')),
+      kit.rows(latest('smart_offline_uncorrectable_sectors', 'appliance, device')),
+      kit.rows(disk('smart_ata_errors')),
+      kit.rows(disk('smart_self_test_log_errors')),
+    ],
+    columns: [
+      APPLIANCE,
+      { from: 'device', as: 'Disk' },
+      { from: 'Value #A', as: 'Health', mappings: kit.FAILED },
+      { from: 'Value #B', as: 'Temperature', unit: 'celsius', decimals: 0, mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #C', as: 'Lowest', unit: 'celsius', decimals: 0, mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #D', as: 'Highest', unit: 'celsius', decimals: 0, mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #E', as: 'Pending', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN, decimals: 0 },
+      { from: 'Value #F', as: 'Uncorrectable', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN, decimals: 0 },
+      { from: 'Value #G', as: 'ATA errors', mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #H', as: 'Test errors', mappings: kit.NO_DATA, plain: true },
+    ],
+    sort: ['Health', 'Pending', 'Uncorrectable'],
+    empty: 'no message has told of a disk',
   }),
 ];
 
 const sensors = [
-  kit.stateTimeline({
-    title: 'Sensor states',
-    about:
-      'State of each IPMI sensor: worst limit that is exceeded, or a failure. From ipmievd messages; a state holds ' +
-      'until the message that takes it back.',
-    height: 12,
-    queries: [kit.range(gauge('appliance, name', of('ipmi_sensor_state')), '{{appliance}} {{name}}')],
-    mappings: kit.STATE,
-  }),
+  readings('Fans', '(?i)rpm', 'rotrpm', 'bottomk'),
+  readings('Temperatures', '(?i)degrees.*|celsius', 'celsius', 'topk'),
+  readings('Voltages', '(?i)volts?', 'volt', 'bottomk'),
   kit.table({
     title: 'Sensors, worst first',
-    about: `State, last reading and the limits that the appliance has named so far, from ipmievd messages. ${EVENTS_ONLY}`,
+    about:
+      'State, last reading and the limits that the appliance has named so far, from ipmievd messages. Choose an appliance: of many ' +
+      `only the 500 worst are shown. ${EVENTS_ONLY}`,
     width: 24,
     queries: [
-      kit.rows(gauge('appliance, name', of('ipmi_sensor_state'))),
-      kit.rows(gauge('appliance, name, unit', of('ipmi_sensor_reading'))),
-      ...LIMITS.map(([threshold]) =>
-        kit.rows(gauge('appliance, name, unit', of('ipmi_sensor_threshold', `threshold="${threshold}"`))),
-      ),
+      kit.rows(`topk(500, ${latest('ipmi_sensor_state', 'appliance, name')})`),
+      ...[
+        gauge('appliance, name, unit', of('ipmi_sensor_reading')),
+        ...LIMITS.map(([threshold]) => gauge('appliance, name, unit', of('ipmi_sensor_threshold', `threshold="${threshold}"`))),
+      ].map((expr) => kit.rows(`${expr} and on (appliance, name) topk(500, ${latest('ipmi_sensor_state', 'appliance, name')})`)),
     ],
     columns: [
       { from: 'appliance', as: 'Appliance' },
       { from: 'name', as: 'Sensor' },
       { from: 'Value #A', as: 'State', mappings: kit.STATE },
-      { from: 'Value #B', as: 'Reading' },
+      { from: 'Value #B', as: 'Reading', mappings: kit.NO_DATA, plain: true },
       { from: 'unit', as: 'Unit' },
-      ...LIMITS.map(([, as], index) => ({ from: `Value #${'CDEFGH'[index]}`, as })),
+      ...LIMITS.map(([, as], index) => ({ from: `Value #${'CDEFGH'[index]}`, as, mappings: kit.NO_DATA, plain: true })),
     ],
     sort: ['State'],
+    empty: 'no message has told of a sensor',
   }),
   kit.stateTimeline({
-    title: 'Limits',
-    about: 'Each limit that a sensor has crossed: exceeded, or kept again. From ipmievd threshold messages.',
+    title: 'Limits that were exceeded',
+    about: 'Each limit that a sensor has crossed in the time range, the 20 worst: exceeded, or kept again. From ipmievd threshold messages.',
     queries: [
       kit.range(
-        gauge('appliance, name, threshold', of('ipmi_sensor_threshold_asserted')),
+        kit.troubled(
+          gauge('appliance, name, threshold', kit.worstSince(of('ipmi_sensor_threshold_asserted'))),
+          'appliance, name, threshold',
+          of('ipmi_sensor_threshold_asserted'),
+        ),
         '{{appliance}} {{name}} {{threshold}}',
       ),
     ],
     mappings: kit.EXCEEDED,
   }),
-  readings('Fans', '(?i)rpm', 'rotrpm'),
-  readings('Temperatures', '(?i)degrees.*|celsius', 'celsius'),
-  readings('Voltages', '(?i)volts?', 'volt'),
-  kit.stateTimeline({
-    title: 'Power supplies and other discrete sensors',
-    about: 'Conditions of sensors without a reading: presence, failure, lost input. From ipmievd messages.',
-    width: 12,
-    queries: [
-      kit.range(
-        gauge('appliance, name, condition', of('ipmi_sensor_condition_asserted')),
-        '{{appliance}} {{name}} {{condition}}',
-      ),
-    ],
-    mappings: kit.CONDITION,
-  }),
-  kit.bars({
-    title: 'Sensor messages',
-    about: 'Assert and deassert messages of ipmievd, by sensor. Many of both: a reading that hovers at its limit.',
-    height: 9,
-    queries: [
-      kit.range(
-        kit.happened(events('appliance, name, state', of('ipmi_sensor_events_total'))),
-        '{{appliance}} {{name}} {{state}}',
-      ),
-    ],
-  }),
-  kit.stat({
-    title: 'SEL used',
-    about: 'Fill level of the system event log that ipmievd has warned about. It says nothing below its limit.',
-    width: 6,
-    height: 5,
-    queries: [kit.instant(gauge('appliance', of('ipmi_sel_used_ratio')), '{{appliance}}')],
-    unit: 'percentunit',
-    thresholds: kit.FILLING,
-  }),
-  kit.stat({
-    title: 'SEL overflow',
-    about: 'The system event log is full and takes no more entries, from ipmievd messages.',
-    width: 6,
-    height: 5,
-    queries: [kit.instant(gauge('appliance', of('ipmi_sel_overflowed')), '{{appliance}}')],
-    mappings: kit.ASSERTED,
-  }),
+  kit
+    .stateTimeline({
+      title: 'Power supplies and other discrete sensors',
+      about: 'Conditions of sensors without a reading: presence, failure, lost input; 20 at most. From ipmievd messages.',
+      width: 12,
+      queries: [
+        kit.range(
+          kit.extreme(
+            gauge('appliance, name, condition', kit.worstSince(of('ipmi_sensor_condition_asserted', 'condition!="presence_detected"'))),
+            'appliance, name, condition',
+            30,
+          ),
+          '{{appliance}} {{name}} {{condition}}',
+        ),
+        kit.range(
+          `1 - ${kit.extreme(gauge('appliance, name', kit.worstSince(recorded('appliance:ipmi_power_supply_absent:latest'))), 'appliance, name', 30)}`,
+          '{{appliance}} {{name}} presence',
+        ),
+      ],
+      mappings: kit.CONDITION,
+    })
+    .overrideByRegexp('.* presence', [{ id: 'mappings', value: kit.PRESENT }]),
+  kit.coloured(
+    kit.bars({
+      title: 'Sensor messages',
+      about: 'Messages of ipmievd by kind of sensor, as something begins (assert) and ends (deassert). Many of both: a reading that hovers at its limit.',
+      queries: [
+        kit.range(events('type, state', of('ipmi_sensor_events_total')), '{{type}} {{state}}'),
+      ],
+    }),
+    '.* deassert',
+    kit.GOOD,
+  ),
   kit.lines({
     title: 'Load average',
-    about: 'Load over one, five and fifteen minutes, from the uptime lines of logger and lush.',
-    height: 5,
+    about: 'Load over fifteen minutes, from the uptime lines of logger and lush; the 20 highest.',
     queries: [
       kit.range(
-        gauge('appliance, period', of('appliance_load_average')),
-        '{{appliance}} {{period}}',
+        kit.extreme(gauge('appliance', of('appliance_load_average', 'period="15m"')), 'appliance'),
+        '{{appliance}}',
       ),
     ],
     unit: 'short',
+    empty: 'no message has told of one',
+  }),
+  kit.bars({
+    title: 'Faults that the kernel reports',
+    about: 'Disks, file systems, memory and programs, as the kernel names their faults.',
+    queries: [kit.range(events('fault', of('kernel_faults_total')), '{{fault}}')],
   }),
 ];
 
-const disk = (metric) => gauge('appliance, device', of(metric));
+const ATTRIBUTE = 'appliance, device, attribute_id, attribute_name';
 const disks = [
-  kit.stat({
-    title: 'Disk health',
-    about: 'The disk’s own verdict: FAILED SMART self-check or a SCSI SMART Failure, from smartd messages.',
-    width: 6,
-    height: 8,
-    queries: [kit.instant(disk('smart_health_ok'), '{{appliance}} {{device}}')],
-    mappings: kit.HEALTHY,
-  }),
   kit.linesWithLimits({
     title: 'Disk temperatures',
     about:
-      'Temperature in smartd messages, which appear when it changes, and the limits that smartd named, dashed. ' +
+      'Temperature in smartd messages, which appear when it changes, and the limits that smartd named, dashed. The 20 highest. ' +
       'Attribute 194 is not used: its normalised value is no temperature.',
-    width: 18,
+    width: 16,
     queries: [
-      kit.range(disk('smart_temperature_celsius'), '{{appliance}} {{device}}'),
       kit.range(
-        gauge('appliance, device, limit', of('smart_temperature_limit_celsius')),
+        kit.extreme(latest('smart_temperature_celsius', 'appliance, device'), 'appliance, device'),
+        '{{appliance}} {{device}}',
+      ),
+      kit.range(
+        `${gauge('appliance, device, limit', of('smart_temperature_limit_celsius'))}\n` +
+          `and on (appliance, device) topk(20, ${disk('smart_temperature_celsius')})`,
         '{{appliance}} {{device}} {{limit}} limit',
       ),
     ],
     unit: 'celsius',
+    empty: 'no message has told of one',
   }),
-  kit.table({
-    title: 'Disks, pending sectors first',
-    about:
-      'What smartd has reported for each disk: temperature with lowest and highest ever, sectors, the drive’s own ' +
-      'error counts.',
-    width: 24,
-    queries: [
-      'smart_temperature_celsius',
-      'smart_temperature_min_celsius',
-      'smart_temperature_max_celsius',
-      'smart_pending_sectors',
-      'smart_offline_uncorrectable_sectors',
-      'smart_ata_errors',
-      'smart_self_test_log_errors',
-    ].map((metric) => kit.rows(disk(metric))),
-    columns: [
-      { from: 'appliance', as: 'Appliance' },
-      { from: 'device', as: 'Disk' },
-      { from: 'Value #A', as: 'Temperature', unit: 'celsius' },
-      { from: 'Value #B', as: 'Lowest', unit: 'celsius' },
-      { from: 'Value #C', as: 'Highest', unit: 'celsius' },
-      { from: 'Value #D', as: 'Pending', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN },
-      { from: 'Value #E', as: 'Uncorrectable', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN },
-      { from: 'Value #F', as: 'ATA errors' },
-      { from: 'Value #G', as: 'Test errors' },
-    ],
-    sort: ['Pending'],
-  }),
+  kit.coloured(
+    kit.bars({
+      title: 'Disk self-tests',
+      about: 'Self-tests that ended, by result, from smartd messages.',
+      width: 8,
+      queries: [kit.range(events('result', of('smart_self_tests_total')), '{{result}}')],
+    }),
+    'passed|completed.*',
+    kit.GOOD,
+  ),
   kit.table({
     title: 'NVMe disks',
     about:
@@ -239,68 +249,48 @@ const disks = [
     width: 24,
     height: 7,
     queries: [
-      ...[
-        'nvme_critical_warning',
-        'nvme_error_log_entries',
-        'nvme_available_spare_ratio',
-        'nvme_percentage_used_ratio',
-        'nvme_media_errors',
-      ].map((metric) => kit.rows(disk(metric))),
+      kit.rows(latest('nvme_critical_warning', 'appliance, device')),
+      ...['nvme_error_log_entries', 'nvme_available_spare_ratio', 'nvme_percentage_used_ratio', 'nvme_media_errors'].map(
+        (metric) => kit.rows(disk(metric)),
+      ),
       kit.rows(kit.total('appliance, device', of('nvme_new_errors_total'))),
     ],
     columns: [
       { from: 'appliance', as: 'Appliance' },
       { from: 'device', as: 'Disk' },
-      { from: 'Value #A', as: 'Warning bits', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT },
-      { from: 'Value #B', as: 'Log entries' },
-      { from: 'Value #C', as: 'Spare left', unit: 'percentunit' },
-      { from: 'Value #D', as: 'Worn', unit: 'percentunit' },
-      { from: 'Value #E', as: 'Media errors' },
-      { from: 'Value #F', as: 'New errors', unit: 'short', decimals: 0 },
+      { from: 'Value #A', as: 'Warning bits', mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT, decimals: 0 },
+      { from: 'Value #B', as: 'Log entries', mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #C', as: 'Spare left', unit: 'percentunit', mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #D', as: 'Worn', unit: 'percentunit', mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #E', as: 'Media errors', mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #F', as: 'New errors', unit: 'short', decimals: 0, mappings: kit.NO_DATA, plain: true },
     ],
     sort: ['Warning bits'],
+    empty: 'no message has told of an NVMe disk',
   }),
   kit.table({
     title: 'Disk attributes',
     about:
       'SMART attributes that smartd has seen change: normalised value (higher is better), raw value, and whether the ' +
-      'attribute has failed.',
-    width: 16,
+      'attribute has failed. Choose an appliance: of many only 500 are shown, the failed ones first.',
+    width: 24,
     queries: [
-      kit.rows(gauge('appliance, device, attribute_id, attribute_name', of('smart_attribute_value'))),
-      kit.rows(gauge('appliance, device, attribute_id, attribute_name', of('smart_attribute_raw_value'))),
-      kit.rows(gauge('appliance, device, attribute_id, attribute_name', of('smart_attribute_failed'))),
+      kit.rows(`topk(500, ${latest('smart_attribute_failed', ATTRIBUTE)})`),
+      ...['smart_attribute_value', 'smart_attribute_raw_value'].map((metric) =>
+        kit.rows(`topk(500, ${gauge(ATTRIBUTE, of(metric))})`),
+      ),
     ],
     columns: [
       { from: 'appliance', as: 'Appliance' },
       { from: 'device', as: 'Disk' },
       { from: 'attribute_id', as: 'Id' },
       { from: 'attribute_name', as: 'Attribute' },
-      { from: 'Value #A', as: 'Value' },
-      { from: 'Value #B', as: 'Raw' },
-      { from: 'Value #C', as: 'Failed', mappings: kit.FAILED },
+      { from: 'Value #B', as: 'Value', mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #C', as: 'Raw', mappings: kit.NO_DATA, plain: true },
+      { from: 'Value #A', as: 'Failed', mappings: kit.FAILED },
     ],
     sort: ['Failed'],
-  }),
-  kit.bars({
-    title: 'Disk self-tests',
-    about: 'Self-tests that ended, by result, from smartd messages.',
-    width: 8,
-    height: 9,
-    queries: [
-      kit.range(
-        kit.happened(events('appliance, device, result', of('smart_self_tests_total'))),
-        '{{appliance}} {{device}} {{result}}',
-      ),
-    ],
-  }),
-  kit.bars({
-    title: 'Faults that the kernel reports',
-    about: 'Disks, file systems, memory and programs, as the kernel names their faults.',
-    width: 24,
-    queries: [
-      kit.range(kit.happened(events('appliance, fault', of('kernel_faults_total'))), '{{appliance}} {{fault}}'),
-    ],
+    empty: 'no message has told of one',
   }),
 ];
 
@@ -309,5 +299,15 @@ export default kit.dashboard(
   'Sensors, power supplies, event log and disks of an appliance, from the messages of ipmievd, smartd and sysstatd.',
   kit.APPLIANCE_VARIABLES,
   alerts('severity=~"critical|warning"'),
-  [...overview, kit.row('Sensors'), ...sensors, kit.row('Disks'), ...disks],
+  [
+    kit.wrong({
+      title: 'Hardware that is wrong, and since when',
+      about: 'Alerts that fire about sensors, power supplies, event log, disks and the appliance itself.',
+      matchers: 'component=~"fan|power_supply|motherboard|sel|disk_drive|appliance"',
+      height: 7,
+    }),
+    ...now,
+    kit.closed('Readings and sensors', sensors),
+    kit.closed('Disks in detail', disks),
+  ],
 );

@@ -1,7 +1,7 @@
 // Tunnels, negotiations and dropped packets of Juniper and Clavister gateways.
 
 import * as kit from './kit.mjs';
-import { DASHBOARDS, alerts, events, gauge, of, total } from './kit.mjs';
+import { DASHBOARDS, alerts, applianceLink, events, gauge, happened, of, recorded, total } from './kit.mjs';
 
 // cOS Stream message ids whose gateway action is Drop, in our words.
 const DROPS = {
@@ -24,95 +24,113 @@ const DROPS = {
   1057: 'no IV',
 };
 
-const up = gauge('appliance, vpn, remote_address', of('ipsec_vpn_up'));
-const LEGEND = '{{appliance}} {{vpn}} {{remote_address}}';
+const TUNNEL = 'site, appliance, vpn, remote_address';
+const DOWN = recorded('appliance:ipsec_vpn_down:latest');
+// Those that may be down are shown too.
+const down = `(${gauge(TUNNEL, DOWN)} or 1 - min by (${TUNNEL}) (${of('ipsec_vpn_up')}))`;
+const LEGEND = '{{site}} {{appliance}} {{vpn}} {{remote_address}}';
+const changes = (range) => `max by (${TUNNEL}) (changes(${of('ipsec_vpn_up')}[${range}]))`;
 
 const tunnels = [
   kit.stat({
     title: 'Tunnels up',
-    about: 'Tunnels whose last alarm was up, from VPN_UP_ALARM_USER messages of kmd.',
-    queries: [kit.instant(`sum(${up})`)],
+    about: 'Tunnels whose last alarm was up, from VPN_UP_ALARM_USER messages of kmd and iked.',
+    queries: [kit.instant(`count(${down} == 0) or 0 * count(${down})`)],
     unit: 'short',
+    empty: 'none',
   }),
   kit.stat({
     title: 'Tunnels down',
-    about: 'Tunnels whose last alarm was down, from VPN_DOWN_ALARM_USER messages of kmd.',
-    queries: [kit.instant(`sum(${up} == bool 0)`)],
+    about: 'Tunnels whose last alarm was down, from VPN_DOWN_ALARM_USER messages of kmd and iked, without those that site.yaml lets be down.',
+    queries: [kit.instant(`count(${DOWN} == 1) or 0 * count(${DOWN})`)],
     unit: 'short',
     thresholds: kit.ANY_IS_CRIT,
+    empty: 'none',
   }),
   kit.stat({
     title: 'Tunnel changes',
-    about: 'Times that a tunnel went up or down in the time range, from the alarms of kmd, as far as two scrapes could tell.',
-    queries: [kit.instant(`sum(max by (appliance, vpn, remote_address) (changes(${of('ipsec_vpn_up')}[$__range])))`)],
+    about: 'Times that a tunnel went up or down in the time range, from the alarms of kmd and iked, as far as two scrapes could tell.',
+    queries: [kit.instant(`sum(${changes('$__range')})`)],
     unit: 'short',
     thresholds: kit.ANY_IS_WARN,
+    empty: 'none',
   }),
   kit.stat({
     title: 'Failed negotiations',
     about: 'IKE negotiations that failed in the time range, from kmd messages.',
-    queries: [kit.instant(`sum(${total('appliance', of('ike_negotiation_failures_total'))})`)],
+    queries: [kit.instant(total('', of('ike_negotiation_failures_total')))],
     unit: 'short',
     thresholds: kit.ANY_IS_WARN,
+    empty: 'none',
   }),
   kit.stat({
     title: 'Dropped packets logged',
     about: 'Clavister messages whose action is Drop, in the time range. Firewalls may sample what they log.',
-    queries: [kit.instant(`sum(${total('appliance', of('ipsec_drops_total'))})`)],
+    queries: [kit.instant(total('', of('ipsec_drops_total')))],
     unit: 'short',
     thresholds: kit.ANY_IS_WARN,
+    empty: 'none',
   }),
   kit.stat({
     title: 'KMD messages',
     about: 'Messages of kmd, the Juniper key management daemon, in the time range.',
-    queries: [kit.instant(`sum(${total('appliance', of('kmd_messages_total'))})`)],
+    queries: [kit.instant(total('', of('kmd_messages_total')))],
     unit: 'short',
+    empty: 'none',
   }),
-  kit.statusHistory({
-    title: 'Tunnels',
-    about: 'Each tunnel: up or down after its last alarm, from KMD_ and IKE_VPN_UP/DOWN_ALARM_USER messages.',
-    height: 10,
-    queries: [kit.range(up, LEGEND)],
-    mappings: kit.UP,
+  kit.stateTimeline({
+    title: 'Tunnels that were down',
+    about:
+      'Each tunnel that was down in the time range, 20 at most, from KMD_ and IKE_VPN_UP/DOWN_ALARM_USER messages of kmd and iked. An ' +
+      'outage is never lost between two points.',
+    height: 9,
+    queries: [kit.range(kit.troubled(kit.worstSince(DOWN), TUNNEL, DOWN), LEGEND)],
+    mappings: kit.DOWN,
   }),
-  kit.bars({
-    title: 'Flaps',
-    about: 'Changes of each tunnel, from the alarms of kmd. A tunnel that changes again and again is worse than one that is down.',
-    queries: [
-      kit.range(
-        kit.happened(
-          `max by (appliance, vpn, remote_address) (changes(${of('ipsec_vpn_up')}[$__rate_interval]))`,
-        ),
-        LEGEND,
-      ),
+  kit.table({
+    title: 'Tunnels, those that change most first',
+    about:
+      'State of each tunnel after its last alarm, and how often it changed in the time range, from the messages of kmd and iked; 200 at most. A ' +
+      'tunnel that changes again and again is worse than one that is down.',
+    width: 12,
+    queries: [kit.rows(`topk(200, ${changes('$__range')})`), kit.rows(`${down} and on (${TUNNEL}) topk(200, ${changes('$__range')})`)],
+    columns: [
+      { from: 'site', as: 'Site' },
+      { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.ipsec)] },
+      { from: 'vpn', as: 'VPN' },
+      { from: 'remote_address', as: 'Peer' },
+      { from: 'Value #B', as: 'State', mappings: kit.DOWN },
+      { from: 'Value #A', as: 'Changes', unit: 'short', decimals: 0, width: 100 },
     ],
+    sort: ['Changes', 'State'],
+    empty: 'no message has told of a tunnel',
   }),
   kit.bars({
     title: 'Negotiation failures by reason',
     about: 'IKE negotiations that failed, by reason and phase (1 or 2), from kmd messages.',
+    height: 9,
     queries: [
-      kit.range(
-        kit.happened(events('appliance, phase, reason', of('ike_negotiation_failures_total'))),
-        '{{appliance}} {{reason}} {{phase}}',
-      ),
+      kit.range(events('phase, reason', of('ike_negotiation_failures_total')), '{{reason}}, phase {{phase}}'),
     ],
   }),
 ];
 
 const drops = [
-  kit.bars({
-    title: 'Drops by message',
-    about: 'Clavister messages whose action is Drop, by id. The table beside says what an id means.',
-    height: 9,
-    queries: [kit.range(kit.happened(events('appliance, id', of('ipsec_drops_total'))), '{{appliance}} {{id}}')],
-  }),
+  // A number and its meaning: the name of a series is the id.
+  Object.entries(DROPS).reduce(
+    (panel, [id, meaning]) => panel.overrideByName(id, [{ id: 'displayName', value: `${id} ${meaning}` }]),
+    kit.bars({
+      title: 'Drops by message',
+      about: 'Clavister messages whose action is Drop, by id and meaning. Eight-digit ids are from cOS Core.',
+      height: 9,
+      queries: [kit.range(events('id', of('ipsec_drops_total')), '{{id}}')],
+    }),
+  ),
   kit.table({
-    title: 'Drops by meaning',
-    about: 'The same Clavister messages in the time range, with the meaning of cOS Stream ids. Eight-digit ids are from cOS Core.',
+    title: 'Drops by appliance',
+    about: 'The same Clavister messages in the time range, with the meaning of cOS Stream ids; the 100 most frequent.',
     queries: [
-      kit.rows(
-        `label_replace(${kit.happened(total('appliance, id', of('ipsec_drops_total')))}, "meaning", "$1", "id", "(.*)")`,
-      ),
+      kit.rows(`label_replace(${happened('appliance, id', of('ipsec_drops_total'))}, "meaning", "$1", "id", "(.*)")`),
     ],
     columns: [
       { from: 'appliance', as: 'Appliance' },
@@ -127,8 +145,8 @@ const drops = [
 const messages = [
   kit.table({
     title: 'KMD messages by id',
-    about: 'Messages of kmd, the key management daemon, in the time range, by message id.',
-    queries: [kit.rows(kit.happened(total('appliance, id', of('kmd_messages_total'))))],
+    about: 'Messages of kmd, the key management daemon, in the time range, by message id; the 100 most frequent.',
+    queries: [kit.rows(happened('appliance, id', of('kmd_messages_total')))],
     columns: [
       { from: 'appliance', as: 'Appliance' },
       { from: 'id', as: 'Message' },
@@ -138,8 +156,8 @@ const messages = [
   }),
   kit.table({
     title: 'Clavister messages by id and action',
-    about: 'IPsec messages in the time range, drops included. Action none means that only a log line was written.',
-    queries: [kit.rows(kit.happened(total('appliance, id, action', of('ipsec_messages_total'))))],
+    about: 'IPsec messages in the time range, drops included; the 100 most frequent. Action none means that only a log line was written.',
+    queries: [kit.rows(happened('appliance, id, action', of('ipsec_messages_total')))],
     columns: [
       { from: 'appliance', as: 'Appliance' },
       { from: 'id', as: 'Id' },
@@ -155,5 +173,16 @@ export default kit.dashboard(
   'Tunnels, negotiations and drops, from the messages of Juniper’s kmd and of Clavister gateways.',
   kit.APPLIANCE_VARIABLES,
   alerts('severity=~"critical|warning"'),
-  [...tunnels, kit.row('Drops'), ...drops, kit.row('Messages'), ...messages],
+  [
+    kit.wrong({
+      title: 'IPsec that is wrong, and since when',
+      about: 'Alerts that fire about tunnels, negotiations and dropped packets.',
+      matchers: 'component="ipsec"',
+      height: 6,
+    }),
+    ...tunnels,
+    kit.row('Drops'),
+    ...drops,
+    kit.closed('Messages', messages),
+  ],
 );

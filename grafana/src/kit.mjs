@@ -44,7 +44,6 @@ import {
 import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus';
 import { PanelBuilder as StatBuilder } from '@grafana/grafana-foundation-sdk/stat';
 import { PanelBuilder as StateTimelineBuilder } from '@grafana/grafana-foundation-sdk/statetimeline';
-import { PanelBuilder as StatusHistoryBuilder } from '@grafana/grafana-foundation-sdk/statushistory';
 import { PanelBuilder as TableBuilder } from '@grafana/grafana-foundation-sdk/table';
 import { PanelBuilder as TimeSeriesBuilder } from '@grafana/grafana-foundation-sdk/timeseries';
 
@@ -76,65 +75,51 @@ export const of = (metric, matchers = '') =>
 export const own = (metric, matchers = '') =>
   `appliance_log_exporter_${metric}{job=~"$job", instance=~"$instance"${matchers && ', ' + matchers}}`;
 
-/**
- * One gauge per label set, though two exporters may read the same lines (a mirrored pair): the worse one counts.
- */
+/** A recorded series about appliances (rules/alerts): of several collectors it has what the latest one says. */
+export const recorded = (metric, matchers = '') =>
+  `${metric}{appliance=~"$appliance"${matchers && ', ' + matchers}}`;
+
+/** One gauge per label set, though two exporters may read the same lines: the larger one. */
 export const gauge = (by, series) => `max by (${by}) (${series})`;
 
-/** Events per step, for bars. A mirrored pair would count double, hence `max` over the instances. */
-export const events = (by, series) =>
-  `max by (${by}) (sum by (${by}, instance) (increase(${series}[$__rate_interval])))`;
-
-/** Events in the time range shown, for numbers and tables. */
-export const total = (by, series) => `max by (${by}) (sum by (${by}, instance) (increase(${series}[$__range])))`;
+// Two collectors that count the same lines are not added up: the larger count is the truth. Whatever the scrape job makes
+// of `instance`, one of these labels tells them apart.
+const COLLECTOR = 'collector, instance, job';
+const counted = (by, counts) => {
+  const labels = [...new Set(['site', 'appliance', ...by.split(', ').filter(Boolean)])].join(', ');
+  return `sum${by && ` by (${by})`} (max by (${labels}) (sum by (${labels}, ${COLLECTOR}) (${counts})))`;
+};
 
 /**
- * Series above zero; where all are zero, a single one that says so. A reader can then tell "nothing happened" (somebody
- * counts, and counted nothing) from "no data" (nobody has told). `label` is one that the legend or a column shows.
+ * Events per step, for bars. The window of `rate()` reaches one scrape further than the step, so that windows share no
+ * pair of samples and leave none out: the bars of an hour add up to what happened in that hour.
  */
-export const happened = (expr, label = 'appliance', word = 'nothing') =>
-  `(${expr}) > 0\nor on ()\nlabel_replace(0 * count(${expr}), "${label}", "${word}", "", "")`;
+export const events = (by, series) =>
+  `${counted(by, `rate(${series}[$__rate_interval])`)} * $__interval_ms / 1000 > 0`;
+
+/** Events per second of all chosen appliances, for lines. */
+export const rate = (series) => counted('', `rate(${series}[$__rate_interval])`);
+
+/** Events in the time range shown, for numbers; `happened` leaves out what was never counted. */
+export const total = (by, series) => counted(by, `increase(${series}[$__range])`);
+/** The same for tables: the `most` label sets with the most events, those without any left out. */
+export const happened = (by, series, most = 100) => `topk(${most}, ${total(by, series)} > 0.5)`;
+
+/** A state over time that loses nothing between two points: the worst since the point before. */
+export const worstSince = (series) => `max_over_time(${series}[$__rate_interval])`;
+
+/** Of `expr`, the series with these labels that were worst in the time range, as far as they were bad at all. */
+export const troubled = (expr, by, series, most = 20) =>
+  `${expr}\nand on (${by}) topk(${most}, max by (${by}) (max_over_time(${series}[$__range] @ end())) > 0)`;
+/** Of `expr`, the `most` series with the highest value (or lowest, with `bottomk`) in the time range. */
+export const extreme = (expr, by, most = 20, operator = 'topk') =>
+  `${expr}\nand on (${by}) ${operator}(${most}, ${operator === 'topk' ? 'max' : 'min'}_over_time((${expr})[$__range:] @ end()))`;
 
 /** Firing alerts. Alerts about the exporter have no appliance and are shown where that is what one looks at. */
-export const alerts = (matchers = '') =>
-  `ALERTS{alertstate="firing", appliance=~"$appliance"${matchers && ', ' + matchers}}`;
-
-// ------------------------------------------------------------------------------------- what open conditions there are
-
-// Each is a fault that a log line opened and no log line has closed since: 0 fine, 1 warning, 2 critical, one series
-// per appliance and item. `item` names the label that says which one.
-const CONDITIONS = [
-  ['sensor', 'name', of('ipmi_sensor_state')],
-  ['SEL overflow', '', of('ipmi_sel_overflowed')],
-  ['disk health', 'device', `2 * (${of('smart_health_ok')} == bool 0)`],
-  ['disk attribute', 'device', `2 * ${of('smart_attribute_failed')}`],
-  ['disk sectors', 'device', `${of('smart_pending_sectors')} > bool 0`],
-  ['disk uncorrectable', 'device', `${of('smart_offline_uncorrectable_sectors')} > bool 0`],
-  ['NVMe warning', 'device', `2 * (${of('nvme_critical_warning')} > bool 0)`],
-  ['NTLS', '', `2 * (${of('ntls_up')} == bool 0)`],
-  ['certificate missing', '', `2 * ${of('ntls_certificate_missing')}`],
-  [
-    'certificate expiry',
-    '',
-    `(${of('ntls_certificate_expiry_timestamp_seconds')} - time() < bool 30 * 86400) + ` +
-      `(${of('ntls_certificate_expiry_timestamp_seconds')} - time() < bool 7 * 86400)`,
-  ],
-  ['service in trouble', '', of('appliance_service_state', 'state="in_service_trouble"')],
-  ['out of service', 'state', `2 * ${of('appliance_service_state', 'state=~"out_of_service|off_line"')}`],
-  ['service error', 'code', of('appliance_service_error', 'code!="30"')],
-  ['HSM error', 'code', `2 * ${of('appliance_service_error', 'code="30"')}`],
-  ['log disk full', '', `${of('appliance_log_disk_used_ratio')} >= bool 0.9`],
-  ['tunnel down', 'vpn', `2 * (${of('ipsec_vpn_up')} == bool 0)`],
-];
-
-/** Every condition with its weight (0, 1 or 2), as series with the labels appliance, condition and item. */
-export const conditions = CONDITIONS.map(([name, item, expr]) => {
-  const by = item ? `appliance, ${item}` : 'appliance';
-  const named = item
-    ? `label_replace(${gauge(by, expr)}, "item", "$1", "${item}", "(.*)")`
-    : gauge(by, expr);
-  return `label_replace(max by (appliance${item && ', item'}) (${named}), "condition", "${name}", "", "")`;
-}).join('\nor ');
+export const alerts = (matchers = '', name = 'Appliance.+') =>
+  `ALERTS{alertname=~"${name}", alertstate="firing", appliance=~"$appliance"${matchers && ', ' + matchers}}`;
+/** An alert that always fires: whether rules are evaluated at all. */
+export const WATCHDOG = 'ALERTS{alertname="ApplianceWatchdog", alertstate="firing"}';
 
 // ------------------------------------------------------------------------------------------------ colours and mappings
 
@@ -144,9 +129,10 @@ const CRIT = 'red';
 const UNKNOWN = 'text';
 
 const value = (options) => ({ type: MappingType.ValueToText, options });
+// No line has told: a dash, in the colour of text.
 const noData = {
   type: MappingType.SpecialValue,
-  options: { match: SpecialValueMatch.NullAndNan, result: { text: 'no data', color: UNKNOWN, index: 99 } },
+  options: { match: SpecialValueMatch.NullAndNan, result: { text: '–', color: UNKNOWN, index: 99 } },
 };
 
 /** 0, 1, 2 as ipmi_exporter encodes a state. The word comes with the colour, so that nobody needs to see colours. */
@@ -161,6 +147,10 @@ export const STATE = [
 /** 1 is good. */
 export const UP = [
   value({ 0: { text: 'DOWN', color: CRIT, index: 1 }, 1: { text: 'UP', color: OK, index: 0 } }),
+  noData,
+];
+export const READY = [
+  value({ 0: { text: 'BEHIND', color: CRIT, index: 1 }, 1: { text: 'yes', color: OK, index: 0 } }),
   noData,
 ];
 export const HEALTHY = [
@@ -180,9 +170,44 @@ export const EXCEEDED = [
   value({ 0: { text: 'kept', color: OK, index: 0 }, 1: { text: 'EXCEEDED', color: CRIT, index: 1 } }),
   noData,
 ];
-/** Neither is bad in itself: presence is good, failure is not. */
+/** A condition that is worth a look. */
 export const CONDITION = [
-  value({ 0: { text: 'not asserted', color: 'blue', index: 0 }, 1: { text: 'ASSERTED', color: 'purple', index: 1 } }),
+  value({ 0: { text: 'no', color: UNKNOWN, index: 0 }, 1: { text: 'ASSERTED', color: WARN, index: 1 } }),
+  noData,
+];
+export const PRESENT = [
+  value({ 0: { text: 'ABSENT', color: CRIT, index: 1 }, 1: { text: 'present', color: OK, index: 0 } }),
+  noData,
+];
+/** The worst alert of an appliance, or that nobody watches it. */
+export const WORST = [
+  value({
+    0: { text: 'OK', color: OK, index: 0 },
+    1: { text: 'WARN', color: WARN, index: 1 },
+    2: { text: 'CRIT', color: CRIT, index: 2 },
+    3: { text: 'NOT WATCHED', color: CRIT, index: 3 },
+  }),
+  noData,
+];
+/** 1 is bad, as the recorded states have it. */
+export const DOWN = [
+  value({ 0: { text: 'UP', color: OK, index: 0 }, 1: { text: 'DOWN', color: CRIT, index: 1 } }),
+  noData,
+];
+/** The severity of an alert, as its label has it. */
+export const SEVERITY = [
+  value({ critical: { text: 'CRITICAL', color: CRIT, index: 0 }, warning: { text: 'WARNING', color: WARN, index: 1 } }),
+];
+export const TRUE = [
+  value({ 0: { text: 'no', color: OK, index: 0 }, 1: { text: 'YES', color: CRIT, index: 1 } }),
+  noData,
+];
+export const TROUBLE = [
+  value({ 0: { text: 'no', color: OK, index: 0 }, 1: { text: 'YES', color: WARN, index: 1 } }),
+  noData,
+];
+export const FULL = [
+  value({ 0: { text: 'no', color: OK, index: 0 }, 1: { text: 'FULL', color: CRIT, index: 1 } }),
   noData,
 ];
 export const MISSING = [
@@ -206,12 +231,12 @@ export const words = (map) => [
 ];
 
 /** The service state as a number: see SERVICE. */
-export const serviceState = gauge(
-  'appliance',
-  ['in_service', 'in_service_trouble', 'out_of_service', 'off_line']
-    .map((state, rank) => `${rank} * (${of('appliance_service_state', `state="${state}"`)} == 1)`)
-    .join(' or '),
-);
+export const serviceState = ['in_service', 'in_service_trouble', 'out_of_service', 'off_line']
+  .map(
+    (state, rank) =>
+      `max by (site, appliance) (${rank} * (${recorded('appliance:service_state:latest', `state="${state}"`)} == 1))`,
+  )
+  .join('\nor ');
 
 const steps = (list) =>
   new ThresholdsConfigBuilder()
@@ -226,22 +251,6 @@ export const ANY_IS_WARN = [
   [null, OK],
   [1, WARN],
 ];
-export const DAYS_LEFT = [
-  [null, CRIT],
-  [7, WARN],
-  [30, OK],
-];
-export const SILENCE = [
-  [null, OK],
-  [3600, WARN],
-  [7200, CRIT],
-];
-export const FILLING = [
-  [null, OK],
-  [0.75, WARN],
-  [0.9, CRIT],
-];
-
 // ------------------------------------------------------------------------------------------------------------- queries
 
 /** A query over the time range shown. */
@@ -256,14 +265,22 @@ export const rows = (expr) =>
 
 // -------------------------------------------------------------------------------------------------------------- panels
 
-const dress = (panel, { title, about, queries, width, height, unit, mappings, thresholds, decimals, min, max }) => {
+// What a panel says that has nothing to show.
+const NOTHING = 'no such message in this time range';
+const NO_STATE = 'no message has told of one';
+const ALL_WELL = 'all well in this time range';
+
+const dress = (
+  panel,
+  { title, about, queries, width, height, unit, mappings, thresholds, decimals, min, max, empty = 'no data' },
+) => {
   panel
     .title(title)
     .description(about)
     .datasource(PROMETHEUS)
     .span(width)
     .height(height)
-    .noValue('no data')
+    .noValue(empty)
     .thresholds(steps(thresholds ?? PLAIN));
   queries.forEach((query, index) => panel.withTarget(query.refId(String.fromCharCode(65 + index))));
   if (unit) panel.unit(unit);
@@ -284,9 +301,23 @@ export const stat = ({ width = 4, height = 4, graph = false, ...rest }) =>
     .orientation(VizOrientation.Auto)
     .reduceOptions(new ReduceDataOptionsBuilder().calcs(['lastNotNull']).fields('').values(false));
 
+// Bars have the colours of what they mean: warm ones for failures, cold ones for what is neither good nor bad. Which of them
+// a series has depends on the first letter of its name, so that it stays the same whatever else is there.
+const shades = (color) => new FieldColorBuilder().mode(FieldColorModeId.Shades).fixedColor(color);
+export const FAILURES = ['red', 'orange', 'dark-red', 'yellow', 'dark-orange'];
+export const NEUTRAL = ['blue', 'light-purple', 'dark-blue', 'super-light-blue', 'purple'];
+const INITIALS = ['[a-cA-C0-1].*', '[d-hD-H2-3].*', '[i-nI-N4-5].*', '[o-rO-R6-7].*', '[s-zS-Z8-9].*'];
+/** Series with these names, as a regular expression, have another colour than the rest of their panel. */
+export const coloured = (panel, names, color) =>
+  panel.overrideByRegexp(names, [{ id: 'color', value: shades(color).build() }]);
+export const BAD = 'red';
+export const GOOD = 'green';
+export const PLAIN_COLOR = 'blue';
+export const SUSPECT = 'orange';
+
 const series = ({ width = 12, height = 8, ...rest }) =>
   dress(new TimeSeriesBuilder(), { width, height, ...rest })
-    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassic))
+    .axisSoftMax(1)
     .legend(
       new VizLegendOptionsBuilder()
         .showLegend(true)
@@ -296,33 +327,44 @@ const series = ({ width = 12, height = 8, ...rest }) =>
     )
     .tooltip(new VizTooltipOptionsBuilder().mode(TooltipDisplayMode.Multi).sort(SortOrder.Descending));
 
-/** Lines over time. A gap stays a gap. */
+/** Lines over time. A gap stays a gap. Colours tell one series from another, and mean nothing else. */
 export const lines = (options) =>
   series({ min: 0, ...options })
+    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassic))
     .drawStyle(GraphDrawStyle.Line)
     .lineWidth(1)
     .fillOpacity(0)
     .showPoints(VisibilityMode.Never)
     .spanNulls(false);
 
-/** Lines with the limits that the appliance itself reported, dashed: legends that end in ` limit`. May be negative. */
+/**
+ * Lines with the limits that the appliance itself reported, dashed and orange: names that end in ` limit`, which are in the
+ * tooltip and not in the legend. May be negative.
+ */
 export const linesWithLimits = (options) =>
-  lines({ ...options, min: undefined }).overrideByRegexp('.* limit$', [
-    { id: 'custom.lineStyle', value: new LineStyleBuilder().fill('dash').dash([8, 8]).build() },
-  ]);
+  lines({ ...options, min: undefined })
+    .overrideByRegexp('.* limit$', [
+      { id: 'custom.lineStyle', value: new LineStyleBuilder().fill('dash').dash([8, 8]).build() },
+      { id: 'color', value: { mode: FieldColorModeId.Fixed, fixedColor: SUSPECT } },
+      { id: 'custom.hideFrom', value: { legend: true, tooltip: false, viz: false } },
+    ]);
 
 /** Events over time, stacked. */
-export const bars = (options) =>
-  series({ min: 0, decimals: 0, unit: 'short', ...options })
+export const bars = ({ color = FAILURES, ...options }) =>
+  INITIALS.reduce(
+    (panel, names, index) => coloured(panel, names, color[index]),
+    series({ min: 0, decimals: 0, unit: 'short', empty: NOTHING, ...options }),
+  )
+    .colorScheme(shades(color[0]))
     .interval('1m')
     .drawStyle(GraphDrawStyle.Bars)
     .lineWidth(1)
     .fillOpacity(60)
     .stacking(new StackingConfigBuilder().mode(StackingMode.Normal).group('A'));
 
-/** States over time, one line per thing, that keep their value until the next message. */
-export const stateTimeline = ({ width = 24, height = 9, ...rest }) =>
-  dress(new StateTimelineBuilder(), { width, height, ...rest })
+/** States over time, one line per thing that was in trouble, with the word in each box that has room for it. */
+export const stateTimeline = ({ width = 24, height = 8, ...rest }) =>
+  dress(new StateTimelineBuilder(), { width, height, empty: ALL_WELL, ...rest })
     .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.Thresholds))
     .mergeValues(true)
     .showValue(VisibilityMode.Auto)
@@ -337,35 +379,21 @@ export const stateTimeline = ({ width = 24, height = 9, ...rest }) =>
         .calcs([]),
     );
 
-/** States sampled in equal steps, one box per step. */
-export const statusHistory = ({ width = 24, height = 9, ...rest }) =>
-  dress(new StatusHistoryBuilder(), { width, height, ...rest })
-    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.Thresholds))
-    .maxDataPoints(100)
-    .showValue(VisibilityMode.Never)
-    .rowHeight(0.85)
-    .fillOpacity(80)
-    .lineWidth(1)
-    .legend(
-      new VizLegendOptionsBuilder()
-        .showLegend(true)
-        .displayMode(LegendDisplayMode.List)
-        .placement(LegendPlacement.Bottom)
-        .calcs([]),
-    );
-
 const colouredText = { id: 'custom.cellOptions', value: { type: TableCellDisplayMode.ColorText } };
 
 // Columns that need little room and leave it to the others.
-const WIDTHS = { Times: 80, Lines: 100, Series: 100, Instances: 90, Id: 90, Code: 110, Alarm: 100, Action: 90, State: 80 };
+const WIDTHS = {
+  Times: 80, Lines: 100, Series: 100, Id: 90, Code: 110, Alarm: 100, Action: 90, State: 90, Site: 90, Severity: 100,
+  Since: 110, Ago: 110,
+};
 
 /**
  * A table. `columns` lists what is shown, in that order: `{from, as, …}`, where `from` is a label, or `Value` with the
- * query's letter (`Value` alone if there is one query), and `as` the heading. `sort` lists headings, biggest first;
- * `sortAscending` is one, smallest first.
+ * query's letter (`Value` alone if there is one query), and `as` the heading. It is sorted by the headings in
+ * `sortAscending`, smallest first, then by those in `sort`, biggest first.
  */
-export const table = ({ width = 12, height = 9, columns, sort = [], sortAscending, ...rest }) => {
-  const panel = dress(new TableBuilder(), { width, height, ...rest }).showHeader(true).minWidth(70).filterable(true);
+export const table = ({ width = 12, height = 9, columns, sort = [], sortAscending = [], ...rest }) => {
+  const panel = dress(new TableBuilder(), { width, height, empty: NOTHING, ...rest }).showHeader(true).minWidth(70).filterable(true);
   if (rest.queries.length > 1) panel.withTransformation({ id: 'merge', options: {} });
   const shown = columns.map(({ from }) => from);
   panel.withTransformation({
@@ -381,7 +409,7 @@ export const table = ({ width = 12, height = 9, columns, sort = [], sortAscendin
     },
   });
   const by = (heading, desc) => new TableSortByFieldStateBuilder().displayName(heading).desc(desc);
-  panel.sortBy(sortAscending ? [by(sortAscending, false)] : sort.map((heading) => by(heading, true)));
+  panel.sortBy([...sortAscending.map((heading) => by(heading, false)), ...sort.map((heading) => by(heading, true))]);
   for (const { from, as, unit, decimals, mappings, thresholds, links, plain, width = WIDTHS[as] } of columns) {
     // A label that a series does not have is blank: it is a value that may be missing.
     const properties = from.startsWith('Value') ? [] : [{ id: 'noValue', value: '' }];
@@ -404,7 +432,60 @@ export const applianceLink = (to) => ({
   targetBlank: false,
 });
 
+const RUNBOOKS = 'https://github.com/appliance-log-exporter/appliance_log_exporter/blob/main/docs/runbooks';
+
+/**
+ * What is wrong, and since when: the alerts that fire, with their runbooks. `matchers` choose some of them; `own` takes
+ * those about the exporters too.
+ */
+export const wrong = ({ title, matchers, about, exporters = false, height = 8 }) =>
+  table({
+    title,
+    about:
+      `${about} Since is when the alert began to fire, over a restart of Prometheus too. It ends up to 15 minutes after ` +
+      'its cause. Click an alert for its runbook, an appliance for its dashboards.',
+    width: 24,
+    height,
+    empty: 'nothing is wrong, or the shipped rules are not loaded',
+    queries: [
+      rows(
+        `label_join(${numbered(`time() - appliance:alert:since_timestamp_seconds{appliance=~"$appliance${exporters ? '|' : ''}"` +
+          `${matchers ? ', ' + matchers : ''}}`)}, "what", " ", ${WHAT.map((label) => `"${label}"`).join(', ')})`,
+      ),
+    ],
+    columns: [
+      { from: 'severity', as: 'Severity', mappings: SEVERITY },
+      { from: 'Value', as: 'Since', unit: 'dtdurations', decimals: 0, mappings: NO_DATA, plain: true },
+      { from: 'site', as: 'Site' },
+      {
+        from: 'appliance',
+        as: 'Appliance',
+        width: 160,
+        links: ['hardware', 'hsm', 'ipsec', 'ktls', 'access'].map((name) => applianceLink(DASHBOARDS[name])),
+      },
+      {
+        from: 'alertname',
+        as: 'Alert',
+        width: 280,
+        links: [{ title: 'Runbook', url: `${RUNBOOKS}/\${__value.raw}.md`, targetBlank: true }],
+      },
+      { from: 'what', as: 'What' },
+    ],
+    sortAscending: ['Severity', 'Since'],
+  });
+// Bare numbers say what they are.
+const numbered = (expr) =>
+  ['phase', 'code'].reduce((sum, label) => `label_replace(${sum}, "${label}", "${label} $1", "${label}", "(.+)")`, expr);
+// Labels that name what an alert is about; each alert has a few of them.
+const WHAT = [
+  'name', 'device', 'vpn', 'remote_address', 'program', 'event', 'state', 'code', 'phase', 'role', 'id', 'peer',
+  'threshold', 'subsystem', 'source', 'metric', 'reason', 'collector',
+];
+
 export const row = (title) => new RowBuilder(title);
+/** A row that is closed until somebody opens it: its panels take no room and ask nothing. */
+export const closed = (title, panels) =>
+  panels.reduce((closing, panel) => closing.withPanel(panel), row(title).collapsed(true));
 
 // ---------------------------------------------------------------------------------------------------------- dashboards
 
@@ -482,8 +563,9 @@ export const dashboard = ({ uid, title }, about, variables, annotationExpr, pane
   // newest number; of what came after 39, nothing is used here.
   built.schemaVersion = 39;
   built.id = null;
-  built.panels.forEach((panel, index) => {
-    panel.id = index + 1;
-  });
+  let id = 0;
+  for (const panel of built.panels) {
+    for (const it of [panel, ...(panel.panels ?? [])]) it.id = ++id;
+  }
   return built;
 };

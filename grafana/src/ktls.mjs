@@ -1,24 +1,31 @@
-// Kernel TLS on ONTAP nodes.
+// TLS in the kernel of ONTAP: what clients and replication partners fail at.
 
 import * as kit from './kit.mjs';
-import { DASHBOARDS, alerts, events, gauge, of, total } from './kit.mjs';
+import { DASHBOARDS, alerts, applianceLink, events, gauge, of, total } from './kit.mjs';
 
 const count = (title, about, metric) =>
   kit.stat({
     title,
     about,
-    width: 6,
-    queries: [kit.instant(total('appliance', of(metric)), '{{appliance}}')],
+    width: 8,
+    queries: [kit.instant(total('', of(metric)))],
     unit: 'short',
     thresholds: kit.ANY_IS_WARN,
+    empty: 'no ONTAP node was heard',
   });
 
 export default kit.dashboard(
   DASHBOARDS.ktls,
-  'TLS connections of ONTAP nodes, from their ktls.* events. ONTAP logs them all as notice.',
+  'TLS connections of ONTAP nodes, from their ktls.* events. ONTAP logs them all as notice, and nothing about those that work.',
   kit.APPLIANCE_VARIABLES,
   alerts('severity=~"critical|warning"'),
   [
+    kit.wrong({
+      title: 'TLS that is wrong, and since when',
+      about: 'Alerts that fire about TLS in the kernel of ONTAP nodes.',
+      matchers: 'component="ktls"',
+      height: 5,
+    }),
     count(
       'Bad authentications',
       'TLS messages whose authentication was wrong, in the time range, from ktls.badAuth. Many may mean an attack.',
@@ -34,35 +41,33 @@ export default kit.dashboard(
       'Times that no more handshakes could run at once, in the time range, from ktls.cnxnHandshakeLimit.',
       'ktls_handshake_limit_reached_total',
     ),
-    kit.stat({
-      title: 'Handshake limit',
-      about: 'How many handshakes may run at once, as named in the last ktls.cnxnHandshakeLimit event.',
-      width: 6,
-      queries: [kit.instant(gauge('appliance', of('ktls_handshake_limit')), '{{appliance}}')],
-      unit: 'short',
-    }),
     kit.bars({
-      title: 'Bad authentications by IPspace',
-      about: 'ktls.badAuth events: TLS messages whose authentication was wrong.',
+      title: 'Failures over time',
+      about: 'ktls.badAuth, ktls.failed and ktls.cnxnHandshakeLimit events of all chosen nodes, by IPspace.',
       queries: [
-        kit.range(kit.happened(events('appliance, ipspace', of('ktls_bad_auth_total'))), '{{appliance}} {{ipspace}}'),
+        kit.range(events('ipspace', of('ktls_bad_auth_total')), 'bad authentication, {{ipspace}}'),
+        kit.range(events('ipspace', of('ktls_connection_failures_total')), 'connection failed, {{ipspace}}'),
+        kit.range(events('', of('ktls_handshake_limit_reached_total')), 'handshake limit'),
       ],
+      height: 9,
     }),
-    kit.bars({
-      title: 'Connection failures by IPspace',
-      about: 'ktls.failed events: TLS with a remote host failed several times.',
+    kit.table({
+      title: 'Each node',
+      about: 'The same ktls events by node in the time range, and the handshake limit that it named last.',
       queries: [
-        kit.range(
-          kit.happened(events('appliance, ipspace', of('ktls_connection_failures_total'))),
-          '{{appliance}} {{ipspace}}',
-        ),
+        kit.rows(`${total('appliance', of('ktls_bad_auth_total'))} > 0.5`),
+        kit.rows(`${total('appliance', of('ktls_connection_failures_total'))} > 0.5`),
+        kit.rows(`${total('appliance', of('ktls_handshake_limit_reached_total'))} > 0.5`),
+        kit.rows(gauge('appliance', of('ktls_handshake_limit'))),
       ],
-    }),
-    kit.bars({
-      title: 'Handshake limit reached over time',
-      about: 'ktls.cnxnHandshakeLimit events: further connections failed.',
-      width: 24,
-      queries: [kit.range(kit.happened(events('appliance', of('ktls_handshake_limit_reached_total'))), '{{appliance}}')],
+      columns: [
+        { from: 'appliance', as: 'Appliance', links: [applianceLink(DASHBOARDS.ktls)] },
+        { from: 'Value #A', as: 'Bad auth.', unit: 'short', decimals: 0, mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN },
+        { from: 'Value #B', as: 'Failed', unit: 'short', decimals: 0, mappings: kit.NO_DATA, thresholds: kit.ANY_IS_WARN },
+        { from: 'Value #C', as: 'Limit reached', unit: 'short', decimals: 0, mappings: kit.NO_DATA, thresholds: kit.ANY_IS_CRIT },
+        { from: 'Value #D', as: 'Limit', unit: 'short', decimals: 0, mappings: kit.NO_DATA, plain: true },
+      ],
+      sort: ['Bad auth.', 'Failed'],
     }),
   ],
 );
