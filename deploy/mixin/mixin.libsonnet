@@ -64,11 +64,20 @@ local durations = ['1m', '2m', '5m', '10m', '15m', '30m', '1h', '2h', '6h', '1d'
 
   prometheusAlerts+:: { groups+: part('alert', '', alert) },
   prometheusRules+:: { groups+: part('record', '.rules', record) },
-  // Alerts in the dashboards lead to the same runbooks.
-  local shipped = 'https://github.com/appliance-log-exporter/appliance_log_exporter/blob/main/docs/runbooks/%s.md',
-  local dashboard(json) = std.parseJson(
-    std.strReplace(std.manifestJson(json), shipped % '${__value.raw}', config.runbookURLPattern % '${__value.raw}')
-  ),
+  // Alerts in tables lead to the same runbooks.
+  local linked(property) = property {
+    [if property.id == 'links' then 'value']: [
+      link { url: if link.title == 'Runbook' then config.runbookURLPattern % '${__value.raw}' else link.url }
+      for link in property.value
+    ],
+  },
+  local override(rule) = rule { properties: [linked(property) for property in rule.properties] },
+  local panel(it) = it {
+    [if 'fieldConfig' in it then 'fieldConfig']: it.fieldConfig {
+      overrides: [override(rule) for rule in it.fieldConfig.overrides],
+    },
+  },
+  local dashboard(json) = json { panels: [panel(it) for it in json.panels] },
 
   grafanaDashboards+:: {
     'access.json': dashboard(import '../../grafana/dashboards/access.json'),
