@@ -38,6 +38,7 @@ install:
 	install -D -m 644 -t $(DESTDIR)/usr/share/zsh/vendor-completions deploy/completions/_appliance_log_exporter
 	install -D -m 644 -t $(DESTDIR)/usr/share/fish/vendor_completions.d deploy/completions/appliance_log_exporter.fish
 	install -D -m 644 -t $(DESTDIR)/usr/share/appliance-log-exporter deploy/schemas/*.json
+	install -D -m 644 -t $(DESTDIR)/usr/share/doc/appliance-log-exporter/runbooks docs/runbooks/*.md
 	install -d -m 755 $(DESTDIR)/etc/appliance_log_exporter/rules
 	for examples in rsyslog logrotate prometheus alertmanager; do \
 		install -D -m 644 -t $(DESTDIR)/usr/share/doc/appliance-log-exporter/examples/$$examples deploy/$$examples/*; \

@@ -1,6 +1,7 @@
 //! Puts the rule packs in `rules/packs` into the program, so that a new pack needs no line of Rust: as they are written,
 //! for `check` and the tests, and in a compact form that a start reads fast. The compact form is the same values as JSON,
-//! what stands before the rules and each rule apart, without the examples, which only `check` and the tests run.
+//! what stands before the rules and each rule apart, without the examples, which only `check` and the tests run. The
+//! runbooks are put there too.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,30 @@ fn main() {
     list.push_str("];\n");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("built_in_packs.rs");
     fs::write(out, list).expect("OUT_DIR is writable");
+    runbooks();
+}
+
+/// Puts the runbooks of `docs/runbooks` into the program, which serves them, sorted by name.
+fn runbooks() {
+    let folder =
+        PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("docs/runbooks");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut list: Vec<String> = fs::read_dir(&folder)
+        .expect("docs/runbooks is part of the source")
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter_map(|path| {
+            let name = path.file_stem()?.to_str()?;
+            name.starts_with("Appliance")
+                .then(|| format!("({name:?}, include_str!({path:?})),\n"))
+        })
+        .collect();
+    list.sort();
+    let text = format!(
+        "static RUNBOOKS: &[(&str, &str)] = &[\n{}];\n",
+        list.concat()
+    );
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("runbooks.rs");
+    fs::write(out, text).expect("OUT_DIR is writable");
 }
 
 /// What `--version` and `build_info` say of the build: the commit, the target and the compiler.

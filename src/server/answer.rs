@@ -10,6 +10,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use super::Shared;
 use super::connection::{Connection, Payload};
 use super::page::{self, page};
+use super::runbooks::runbook;
 use super::scrape::{Failure, Variant};
 use super::scrapers::Identity;
 use super::web_config::Loaded;
@@ -93,7 +94,9 @@ async fn route(
     let path = request.uri().path();
     let method = request.method();
     let is_order = matches!(path, "/-/reload" | "/-/forget");
-    let known = path == shared.options.telemetry_path
+    let runbook = runbook(path);
+    let known = runbook.is_some()
+        || path == shared.options.telemetry_path
         || matches!(
             path,
             "/" | "/-/healthy" | "/-/ready" | "/-/reload" | "/-/forget" | "/sd"
@@ -116,6 +119,9 @@ async fn route(
     }
     if path == shared.options.telemetry_path {
         return scrape(connection, shared, &request).await;
+    }
+    if let Some(page) = runbook {
+        return html(StatusCode::OK, page);
     }
     if is_order && let Some(refused) = refuse_order(&shared, request.headers(), has_password) {
         return refused;

@@ -11,6 +11,7 @@ mod certificate;
 mod connection;
 mod listen;
 mod page;
+mod runbooks;
 mod scrape;
 mod scrapers;
 mod tls;

@@ -130,6 +130,7 @@ code,pre{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}\
 td code{overflow-wrap:break-word}td.m{min-width:20rem}td.m code{overflow-wrap:anywhere}\
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good)}.soft{color:var(--soft)}\
 .notice{background:var(--bad-bg);color:var(--bad);border-radius:8px;padding:12px 16px;margin:20px 0 0}\
+pre.text{white-space:pre-wrap;overflow-wrap:anywhere}\
 .notice pre{margin:6px 0 0;white-space:pre-wrap;overflow-wrap:anywhere}\
 details{margin-top:10px}summary{cursor:pointer;color:var(--soft)}\
 details ul{columns:3 260px;margin:8px 0 0;padding-left:20px}\
@@ -157,7 +158,7 @@ pub(super) fn not_found() -> String {
     out
 }
 
-fn write_head(out: &mut String, title: &str) -> fmt::Result {
+pub(super) fn write_head(out: &mut String, title: &str) -> fmt::Result {
     write!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -171,6 +172,7 @@ fn write_page(out: &mut String, status: &Status, telemetry_path: &str) -> fmt::R
     write!(
         out,
         "<header><div><h1>appliance_log_exporter</h1><span>{}</span><nav><a href=\"{}\">Metrics</a>\
+         <a href=\"/runbooks/\">Runbooks</a>\
          <a href=\"/sd\">Service discovery</a><a href=\"/-/ready\">Ready</a>\
          <a href=\"/-/healthy\">Healthy</a></nav></div></header>\n<main>\n",
         Escaped(&status.version),
@@ -465,7 +467,7 @@ fn write_more(out: &mut String, rows: usize) -> fmt::Result {
 }
 
 /// Text for element content and quoted attributes.
-struct Escaped<'t>(&'t str);
+pub(super) struct Escaped<'t>(pub(super) &'t str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
