@@ -30,6 +30,7 @@ pub(super) struct Writer {
     thread: std::thread::JoinHandle<()>,
     checkpoint: Arc<Mutex<Option<Instant>>>,
     failing: Arc<AtomicBool>,
+    scrapers: Arc<Scrapers>,
 }
 
 impl Writer {
@@ -42,6 +43,7 @@ impl Writer {
         let failing = Arc::new(AtomicBool::new(false));
         let thread = {
             let (checkpoint, failing) = (checkpoint.clone(), failing.clone());
+            let scrapers = scrapers.clone();
             std::thread::spawn(move || write(state, &queue, &checkpoint, &failing, &scrapers))
         };
         Self {
@@ -49,6 +51,7 @@ impl Writer {
             thread,
             checkpoint,
             failing,
+            scrapers,
         }
     }
 
@@ -59,7 +62,10 @@ impl Writer {
         }
         match self.jobs.try_send((positions, saved, None)) {
             Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.scrapers.not_saved();
+                false
+            }
         }
     }
 
@@ -121,6 +127,7 @@ fn write(
             Ok(table) => table,
             Err(error) => {
                 error!(err = %error, "values cannot be written");
+                scrapers.save_failed();
                 continue;
             }
         };

@@ -12,9 +12,10 @@
 //! scrape, but nothing falls.
 //!
 //! With a state directory, the numbers outlive the process. A birth counts as shown once a checkpoint with it is on disk,
-//! so that a process that is killed and goes on from there shows nobody a value that falls.
+//! and none without it is on its way there, so that a process that is killed and goes on from either shows nobody a value
+//! that falls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -76,6 +77,8 @@ struct State {
     highest: Number,
     /// What the last checkpoint says; nothing where there are none, or they cannot be written.
     on_disk: Option<Vec<Shown>>,
+    /// Checkpoints that were taken and may take its place at any moment, in their order: one is being written, one waits.
+    on_their_way: VecDeque<Vec<Shown>>,
     /// A number has changed since it was last asked.
     is_changed: bool,
 }
@@ -225,42 +228,31 @@ impl Scrapers {
 
     /// What a checkpoint must know. Taken before the series are, so that each birth in it is among them.
     pub fn save(&self) -> Vec<Shown> {
-        let state = lock(&self.0);
-        let shown = |identity: &Identity, birth| Shown {
-            address: identity.address,
-            user_agent: identity.user_agent.clone(),
-            is_proxied: identity.is_proxied,
-            birth,
-        };
-        let closed = state.closed.iter().flat_map(|closed| {
-            // As many entries as there are connections, so that each finds its own.
-            std::iter::repeat_n(
-                shown(&closed.identity, closed.number.shown),
-                closed.connections.min(CLOSED_MAX),
-            )
-        });
-        // An answer that is on its way is shown with its values as soon as its scraper asks again.
-        let open = state.open.values().map(|open| {
-            let closed = state.closed.iter();
-            let former = closed.filter(|closed| closed.identity == open.identity);
-            let former = former.map(|closed| closed.number.shown).max().unwrap_or(0);
-            let own = open.number.shown.max(open.answered);
-            shown(&open.identity, own.max(former))
-        });
-        let mut all: Vec<Shown> = closed.chain(open).collect();
-        let nobody = Identity::new(Ipv4Addr::UNSPECIFIED.into(), "", false);
-        all.push(shown(&nobody, state.highest.shown));
+        let mut state = lock(&self.0);
+        let all = state.all();
+        state.on_their_way.push_back(all.clone());
         all
     }
 
     /// A checkpoint with this is on disk.
     pub fn saved(&self, saved: &[Shown]) {
-        lock(&self.0).on_disk = Some(saved.to_vec());
+        let mut state = lock(&self.0);
+        if let Some(at) = state.on_their_way.iter().position(|taken| taken == saved) {
+            state.on_their_way.drain(..=at);
+        }
+        state.on_disk = Some(saved.to_vec());
+    }
+
+    /// The checkpoint that was taken last will not be written.
+    pub(crate) fn not_saved(&self) {
+        lock(&self.0).on_their_way.pop_back();
     }
 
     /// Checkpoints cannot be written: what counts is in memory alone, until one is.
     pub fn save_failed(&self) {
-        lock(&self.0).on_disk = None;
+        let mut state = lock(&self.0);
+        state.on_their_way.pop_front();
+        state.on_disk = None;
     }
 
     /// Whether there is something for a checkpoint since it was last asked.
@@ -270,20 +262,53 @@ impl Scrapers {
 }
 
 impl State {
+    /// All that a checkpoint must know.
+    fn all(&self) -> Vec<Shown> {
+        let shown = |identity: &Identity, birth| Shown {
+            address: identity.address,
+            user_agent: identity.user_agent.clone(),
+            is_proxied: identity.is_proxied,
+            birth,
+        };
+        let closed = self.closed.iter().flat_map(|closed| {
+            // As many entries as there are connections, so that each finds its own.
+            std::iter::repeat_n(
+                shown(&closed.identity, closed.number.shown),
+                closed.connections.min(CLOSED_MAX),
+            )
+        });
+        // An answer that is on its way is shown with its values as soon as its scraper asks again.
+        let open = self.open.values().map(|open| {
+            let closed = self.closed.iter();
+            let former = closed.filter(|closed| closed.identity == open.identity);
+            let former = former.map(|closed| closed.number.shown).max().unwrap_or(0);
+            let own = open.number.shown.max(open.answered);
+            shown(&open.identity, own.max(former))
+        });
+        let mut all: Vec<Shown> = closed.chain(open).collect();
+        let nobody = Identity::new(Ipv4Addr::UNSPECIFIED.into(), "", false);
+        all.push(shown(&nobody, self.highest.shown));
+        all
+    }
+
     /// Up to which birth the next process would show this scraper values, were this one killed now.
     fn on_disk(&self, identity: &Identity) -> u64 {
         let Some(on_disk) = &self.on_disk else {
             return u64::MAX;
         };
-        let all = on_disk.iter().map(|shown| shown.birth);
-        self.listed(identity).or_else(|| all.max()).unwrap_or(0)
+        let of = |checkpoint: &Vec<Shown>| {
+            let all = checkpoint.iter().map(|shown| shown.birth);
+            listed(checkpoint, identity)
+                .or_else(|| all.max())
+                .unwrap_or(0)
+        };
+        let on_their_way = self.on_their_way.iter().map(of);
+        on_their_way.fold(of(on_disk), u64::min)
     }
 
     /// What the last checkpoint says of those that look so.
     fn listed(&self, identity: &Identity) -> Option<u64> {
-        let alike = self.on_disk.iter().flatten();
-        let alike = alike.filter(|shown| identity.is_of(shown));
-        alike.map(|shown| shown.birth).max()
+        listed(self.on_disk.as_ref()?, identity)
     }
 
     /// Where a scraper begins that takes no closed one's place: at the highest that any was shown, as it may have been this
@@ -319,6 +344,12 @@ impl State {
             self.closed.remove(0);
         }
     }
+}
+
+/// What a checkpoint says of those that look so.
+fn listed(checkpoint: &[Shown], identity: &Identity) -> Option<u64> {
+    let alike = checkpoint.iter().filter(|shown| identity.is_of(shown));
+    alike.map(|shown| shown.birth).max()
 }
 
 #[cfg(test)]
@@ -403,6 +434,35 @@ mod tests {
         let scrapers = Scrapers::new(&saved, true);
         let [a, b] = [1, 2].map(|number| scrapers.connect(identity(number)));
         assert_eq!([a, b].map(|id| scrape(&scrapers, id, 9)), [5, 5]);
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_taken_before_and_is_written_later_takes_nothing_back() {
+        let scrapers = Scrapers::new(&[], true);
+        let a = scrapers.connect(identity(1));
+        assert_eq!(scrape(&scrapers, a, 1), 0);
+        // It lists nobody but the first, so others would begin at the highest number.
+        let first = scrapers.save();
+        let b = scrapers.connect(identity(2));
+        scrapers.ask(b);
+        scrapers.disconnect(b, false);
+        scrapers.saved(&first);
+        let second = scrapers.save();
+        let b = scrapers.connect(identity(2));
+        assert_eq!([b, b].map(|id| scrape(&scrapers, id, 1)), [0, 0]);
+        scrapers.saved(&second);
+        let third = scrapers.save();
+        assert_eq!(scrape(&scrapers, b, 1), 0);
+        scrapers.saved(&third);
+        assert_eq!(scrape(&scrapers, b, 1), 1);
+        // One that will never be written holds up nobody.
+        let c = scrapers.connect(identity(1));
+        scrape(&scrapers, c, 2);
+        let fourth = scrapers.save();
+        scrapers.save();
+        scrapers.not_saved();
+        scrapers.saved(&fourth);
+        assert_eq!(scrape(&scrapers, c, 2), 2);
     }
 
     #[test]
