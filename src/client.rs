@@ -16,7 +16,7 @@ const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// Why nothing came of a request.
 #[derive(Debug)]
 pub(crate) enum RequestError {
-    /// It is no `http://[USER:PASSWORD@]HOST[:PORT]`.
+    /// It is no `http://[USER:PASSWORD@]HOST[:PORT][/PREFIX]`.
     Url,
     /// It is `https://`, which curl speaks.
     Tls,
@@ -59,11 +59,12 @@ pub(crate) fn forget(url: &str, appliance: &str) -> Result<String, RequestError>
         None => url,
     };
     let rest = rest.trim_end_matches('/');
-    let (user, host) = match rest.rsplit_once('@') {
-        Some((user, host)) => (Some(user), host),
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((user, rest)) => (Some(user), rest),
         None => (None, rest),
     };
-    if host.is_empty() || host.contains(['/', '?', '\r', '\n', ' ']) {
+    let (host, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if host.is_empty() || rest.contains(['?', '#', '\r', '\n', ' ']) {
         return Err(RequestError::Url);
     }
     let has_port = host
@@ -81,7 +82,7 @@ pub(crate) fn forget(url: &str, appliance: &str) -> Result<String, RequestError>
         format!("Authorization: Basic {}\r\n", BASE64_STANDARD.encode(user))
     });
     let request = format!(
-        "POST /-/forget?appliance={} HTTP/1.1\r\nHost: {host}\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n",
+        "POST {prefix}/-/forget?appliance={} HTTP/1.1\r\nHost: {host}\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n",
         percent_encode(appliance)
     );
     stream.write_all(request.as_bytes())?;
@@ -115,7 +116,14 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused() {
-        for url in ["", "http://", "ftp://x", "http://x/y", "http://a b"] {
+        for url in [
+            "",
+            "http://",
+            "ftp://x",
+            "http:///y",
+            "http://x?y",
+            "http://a b",
+        ] {
             assert!(
                 matches!(forget(url, "hsm1"), Err(RequestError::Url)),
                 "{url}"

@@ -1,6 +1,7 @@
 //! Builds the modules and runs them: the thread that reads, the thread that writes checkpoints, the server, reload and
 //! shutdown.
 
+mod auto_reload;
 mod checkpoint;
 mod reader;
 mod reload;
@@ -26,6 +27,7 @@ use crate::record;
 use crate::server::{self, App, Scrapers, WebConfig};
 use crate::state::{Loaded, State};
 use crate::tail::{self, Pattern, Positions, SourceSpec, Tail, Waker};
+pub use auto_reload::AutoReload;
 use checkpoint::{Writer, unpack};
 use reader::{FirstRead, read};
 use watchdog::feed_watchdog;
@@ -44,6 +46,8 @@ pub struct Serving {
     pub listeners: Vec<TcpListener>,
     /// The server's settings.
     pub options: server::Options,
+    /// Reload without being asked.
+    pub auto_reload: Option<AutoReload>,
 }
 
 /// Why a run did not begin, or ended.
@@ -199,6 +203,9 @@ fn serve(
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        if let Some(auto_reload) = serving.auto_reload {
+            tokio::spawn(auto_reload.run(hangups.clone()));
+        }
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
                 let shared = hangups.clone();

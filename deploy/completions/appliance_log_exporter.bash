@@ -71,7 +71,7 @@ _appliance_log_exporter() {
 
     case "${cmd}" in
         appliance_log_exporter)
-            opts="-h -V --config.file --rules.dir --log.file --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --log.level --log.format --help --version check replay explain suggest demo forget completions help"
+            opts="-h -V --config.file --rules.dir --log.file --config.enable-auto-reload --config.auto-reload-interval --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --tail.watcher --log.level --log.format --help --version check replay explain suggest demo forget completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -89,6 +89,10 @@ _appliance_log_exporter() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --config.auto-reload-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --state.dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -98,6 +102,14 @@ _appliance_log_exporter() {
                     return 0
                     ;;
                 --web.config.file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.external-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.route-prefix)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -125,7 +137,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__check)
-            opts="-h --config.file --rules.dir --log.file --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --tail.watcher --coverage --fail-under --format --log.level --log.format --help"
+            opts="-h --config.file --rules.dir --log.file --config.enable-auto-reload --config.auto-reload-interval --state.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --tail.watcher --coverage --fail-under --format --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -143,6 +155,10 @@ _appliance_log_exporter() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --config.auto-reload-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --state.dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -152,6 +168,14 @@ _appliance_log_exporter() {
                     return 0
                     ;;
                 --web.config.file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.external-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.route-prefix)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -205,7 +229,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__demo)
-            opts="-h --config.file --rules.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.telemetry-path --log.level --log.format --help"
+            opts="-h --config.file --rules.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -224,6 +248,14 @@ _appliance_log_exporter() {
                     return 0
                     ;;
                 --web.config.file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.external-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --web.route-prefix)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

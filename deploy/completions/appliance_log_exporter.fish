@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_appliance_log_exporter_global_optspecs
-    string join \n config.file= rules.dir= log.file= state.dir= web.listen-address= web.systemd-socket web.config.file= web.enable-lifecycle web.telemetry-path= tail.watcher= log.level= log.format= h/help V/version
+    string join \n config.file= rules.dir= log.file= config.enable-auto-reload config.auto-reload-interval= state.dir= web.listen-address= web.systemd-socket web.config.file= web.enable-lifecycle web.external-url= web.route-prefix= web.telemetry-path= tail.watcher= log.level= log.format= h/help V/version
 end
 
 function __fish_appliance_log_exporter_needs_command
@@ -27,9 +27,12 @@ end
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l config.file -d 'Configuration file (YAML). Every setting has a default' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l rules.dir -d 'Directory of rule packs, used before the built-in ones (repeatable) [default: /etc/appliance_log_exporter/rules if it exists]' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l log.file -d 'File to follow, or a quoted glob (repeatable)' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l config.auto-reload-interval -d 'How often --config.enable-auto-reload looks for changes' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l state.dir -d 'Directory for file positions and counter values, so that they survive a restart [default: none]' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.listen-address -d 'Address to listen on: HOST:PORT, or :PORT for all interfaces (repeatable) [default: :10067, of demo 127.0.0.1:10067]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.config.file -d 'Web configuration file (exporter-toolkit format): TLS, basic auth, headers' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.external-url -d 'URL under which clients reach the exporter, if a reverse proxy is between; its path is what redirects begin with' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.route-prefix -d 'What all paths begin with [default: the path of --web.external-url]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.telemetry-path -d 'Path of the metrics' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l tail.watcher -d 'How changes to files are noticed; files are checked regularly either way [default: inotify]' -r -f -a "inotify\t''
 linemux\t''
@@ -40,6 +43,7 @@ warn\t''
 error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l log.format -d 'Format of log messages' -r -f -a "logfmt\t''
 json\t''"
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l config.enable-auto-reload -d 'Reload when the configuration file or a rule pack has changed. (The web configuration is read anew in any case.)'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.systemd-socket -d 'Use the sockets that systemd passes instead of opening any'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.enable-lifecycle -d 'Answer POST /-/reload and POST /-/forget. They are answered without this flag if the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -55,9 +59,12 @@ complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_comma
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l config.file -d 'Configuration file (YAML). Every setting has a default' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l rules.dir -d 'Directory of rule packs, used before the built-in ones (repeatable) [default: /etc/appliance_log_exporter/rules if it exists]' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l log.file -d 'File to follow, or a quoted glob (repeatable)' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l config.auto-reload-interval -d 'How often --config.enable-auto-reload looks for changes' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l state.dir -d 'Directory for file positions and counter values, so that they survive a restart [default: none]' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.listen-address -d 'Address to listen on: HOST:PORT, or :PORT for all interfaces (repeatable) [default: :10067, of demo 127.0.0.1:10067]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.config.file -d 'Web configuration file (exporter-toolkit format): TLS, basic auth, headers' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.external-url -d 'URL under which clients reach the exporter, if a reverse proxy is between; its path is what redirects begin with' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.route-prefix -d 'What all paths begin with [default: the path of --web.external-url]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.telemetry-path -d 'Path of the metrics' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l tail.watcher -d 'How changes to files are noticed; files are checked regularly either way [default: inotify]' -r -f -a "inotify\t''
 linemux\t''
@@ -72,6 +79,7 @@ warn\t''
 error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l log.format -d 'Format of log messages' -r -f -a "logfmt\t''
 json\t''"
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l config.enable-auto-reload -d 'Reload when the configuration file or a rule pack has changed. (The web configuration is read anew in any case.)'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.systemd-socket -d 'Use the sockets that systemd passes instead of opening any'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.enable-lifecycle -d 'Answer POST /-/reload and POST /-/forget. They are answered without this flag if the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -92,6 +100,8 @@ complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subco
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l rules.dir -d 'Directory of rule packs, used before the built-in ones (repeatable) [default: /etc/appliance_log_exporter/rules if it exists]' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.listen-address -d 'Address to listen on: HOST:PORT, or :PORT for all interfaces (repeatable) [default: :10067, of demo 127.0.0.1:10067]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.config.file -d 'Web configuration file (exporter-toolkit format): TLS, basic auth, headers' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.external-url -d 'URL under which clients reach the exporter, if a reverse proxy is between; its path is what redirects begin with' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.route-prefix -d 'What all paths begin with [default: the path of --web.external-url]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.telemetry-path -d 'Path of the metrics' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l log.level -d 'Log only messages of this level or above' -r -f -a "debug\t''
 info\t''

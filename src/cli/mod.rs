@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -82,6 +83,17 @@ struct StartFlags {
     /// File to follow, or a quoted glob (repeatable).
     #[arg(long = "log.file", value_name = "GLOB")]
     log_file: Vec<String>,
+    /// Reload when the configuration file or a rule pack has changed. (The web configuration is read anew in any case.)
+    #[arg(long = "config.enable-auto-reload")]
+    auto_reload: bool,
+    /// How often --config.enable-auto-reload looks for changes.
+    #[arg(
+        long = "config.auto-reload-interval",
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = interval
+    )]
+    auto_reload_interval: Duration,
     /// Directory for file positions and counter values, so that they survive a restart [default: none].
     #[arg(long = "state.dir", value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -109,6 +121,12 @@ struct WebFlags {
     /// password.
     #[arg(long = "web.enable-lifecycle")]
     enable_lifecycle: bool,
+    /// URL under which clients reach the exporter, if a reverse proxy is between; its path is what redirects begin with.
+    #[arg(long = "web.external-url", value_name = "URL")]
+    external_url: Option<String>,
+    /// What all paths begin with [default: the path of --web.external-url].
+    #[arg(long = "web.route-prefix", value_name = "PATH")]
+    route_prefix: Option<String>,
     /// Path of the metrics.
     #[arg(
         long = "web.telemetry-path",
@@ -281,6 +299,14 @@ Examples:
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+fn interval(text: &str) -> Result<Duration, &'static str> {
+    let interval = text.parse::<jiff::SignedDuration>().ok();
+    interval
+        .and_then(|interval| Duration::try_from(interval).ok())
+        .filter(|interval| (1..=86_400).contains(&interval.as_secs()))
+        .ok_or("must be a duration from 1s to 24h, for instance 30s")
 }
 
 fn percent(text: &str) -> Result<f64, &'static str> {

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::{Failure, LOG_FLUSH_MAX, LogFlags, RuleFlags, StartFlags, WebFlags};
 use crate::config::{ApplianceFrom, Config, Source};
@@ -166,10 +167,51 @@ impl WebFlags {
                 faults.push(fault);
             }
         }
+        faults.extend(self.prefixes().err());
         let file = self.web_config_file.as_ref()?;
         WebConfig::load(file)
             .map_err(|more| faults.extend(more))
             .ok()
+    }
+
+    /// What paths begin with, for the exporter and for clients: empty, or `/PATH` without a slash at its end.
+    fn prefixes(&self) -> Result<(String, String), Diagnostic> {
+        let fault = |flag, text: &str, message, hint: &str| {
+            let mut fault = Diagnostic::of_flag(flag, message, Some(hint.to_owned()));
+            fault.text = text.to_owned();
+            fault
+        };
+        let is_path = |path: &str| {
+            let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"?#%\"<>\\".contains(&byte);
+            path.starts_with('/') && !path.contains("//") && path.bytes().all(is_fit)
+        };
+        let path_of = |url: &str| {
+            let rest = url
+                .strip_prefix("http://")
+                .or_else(|| url.strip_prefix("https://"))?;
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let path = if path.is_empty() { "/" } else { path };
+            (!host.is_empty() && is_path(path)).then(|| path.to_owned())
+        };
+        let external = match &self.external_url {
+            None => "/".to_owned(),
+            Some(url) => path_of(url).ok_or_else(|| {
+                let hint = "for instance https://example.org/exporter";
+                fault(
+                    "--web.external-url",
+                    url,
+                    "must be a URL of http or https",
+                    hint,
+                )
+            })?,
+        };
+        let prefix = self.route_prefix.as_deref().unwrap_or(&external);
+        if !is_path(prefix) {
+            let hint = "for instance /exporter";
+            return Err(fault("--web.route-prefix", prefix, "must be a path", hint));
+        }
+        let trimmed = |path: &str| path.trim_end_matches('/').to_owned();
+        Ok((trimmed(prefix), trimmed(&external)))
     }
 
     fn listeners(&self, default: &str) -> Result<Vec<std::net::TcpListener>, Failure> {
@@ -340,8 +382,11 @@ pub(super) fn demo(rules: RuleFlags, web: WebFlags, log: &LogFlags) -> Result<Ex
         log_file: Vec::new(),
         state_dir: None,
         watcher: None,
+        auto_reload: false,
+        auto_reload_interval: Duration::MAX,
         web,
     };
+    let (prefix, _) = (flags.web.prefixes()).map_err(|fault| Failure::Settings(vec![fault]))?;
     let scheme = if flags.web.web_config_file.is_some() {
         "https"
     } else {
@@ -351,8 +396,14 @@ pub(super) fn demo(rules: RuleFlags, web: WebFlags, log: &LogFlags) -> Result<Ex
     serve(flags, demo.sources(), DEMO_ADDRESS, |port| {
         let mut out = std::io::stdout();
         writeln!(out, "demo: logs in {}", demo.directory().display())?;
-        writeln!(out, "demo: status page {scheme}://localhost:{port}/")?;
-        writeln!(out, "demo: metrics     {scheme}://localhost:{port}{path}")?;
+        writeln!(
+            out,
+            "demo: status page {scheme}://localhost:{port}{prefix}/"
+        )?;
+        writeln!(
+            out,
+            "demo: metrics     {scheme}://localhost:{port}{prefix}{path}"
+        )?;
         writeln!(
             out,
             "demo: watch ipmi_sensor_state: a fan stops every four minutes and recovers"
@@ -383,7 +434,15 @@ fn serve(
             listening(address.port())?;
         }
     }
+    let (route_prefix, external_path) =
+        (flags.web.prefixes()).map_err(|fault| Failure::Settings(vec![fault]))?;
+    let auto_reload = flags.auto_reload.then(|| run::AutoReload {
+        file: flags.rules.config_file.clone(),
+        interval: flags.auto_reload_interval,
+    });
     let options = server::Options {
+        route_prefix,
+        external_path,
         telemetry_path: flags.web.telemetry_path.clone(),
         enable_lifecycle: flags.web.enable_lifecycle,
         ..server::Options::default()
@@ -394,7 +453,12 @@ fn serve(
         Some(planned) => Ok(planned),
         None => plan(&flags).map(|plan| (plan.config, plan.core)),
     };
-    match run::run(Box::new(load), run::Serving { listeners, options }, web) {
+    let serving = run::Serving {
+        listeners,
+        options,
+        auto_reload,
+    };
+    match run::run(Box::new(load), serving, web) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(run::Failure::Settings(faults)) => Err(Failure::Settings(faults)),
         Err(run::Failure::Other(message)) => Err(Failure::System(message)),

@@ -247,6 +247,11 @@ impl Config {
         config
     }
 
+    /// The configuration file as it was read; empty without one.
+    pub(crate) fn written(&self) -> &str {
+        self.written.0.as_ref().map_or("", |(_, text)| text)
+    }
+
     /// A fault in a key of the source with this index; `item` is the item of the key's list.
     pub(crate) fn source_fault(
         &self,

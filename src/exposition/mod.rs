@@ -294,6 +294,38 @@ bare 1
     }
 
     #[test]
+    fn a_unit_is_said_where_a_name_ends_with_one() {
+        let units = [
+            ("start_time_seconds", Kind::Gauge, Some("seconds")),
+            ("read_bytes_total", Kind::Counter, Some("bytes")),
+            ("fill_ratio", Kind::Gauge, Some("ratio")),
+            ("cpu_celsius", Kind::Gauge, Some("celsius")),
+            ("drops_total", Kind::Counter, None),
+            ("seconds", Kind::Gauge, None),
+        ];
+        for (name, kind, unit) in units {
+            let families = vec![(
+                family(name, "Help", kind, &[]),
+                vec![series(&[], false, 1.0)],
+            )];
+            let stem = name.trim_end_matches("_total");
+            let shown = text(
+                Snapshot {
+                    families: families.clone(),
+                },
+                Format::OpenMetrics,
+            );
+            let said = shown.lines().find_map(|line| line.strip_prefix("# UNIT "));
+            let expected = unit.map(|unit| format!("{stem} {unit}"));
+            assert_eq!(said, expected.as_deref(), "{shown}");
+            assert!(shown.contains(&format!("\n{name} 1\n")), "{shown}");
+            // The classic format has no units.
+            let classic = text(Snapshot { families }, Format::Classic);
+            assert!(!classic.contains("UNIT") && classic.ends_with(&format!("\n{name} 1\n")));
+        }
+    }
+
+    #[test]
     fn classic_is_told_by_its_own_names() {
         assert_eq!(
             text(sample(), Format::Classic),

@@ -14,7 +14,7 @@ use prometheus_client::encoding::{
     text,
 };
 use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::metric::{Family, Kind, Series, Snapshot};
 
@@ -63,7 +63,8 @@ impl Collector for Exposed {
             ),
             Kind::Gauge => (&*family.name, MetricType::Gauge),
         };
-        let mut metric = encoder.encode_descriptor(name, &help, None, kind)?;
+        let (name, unit) = split_unit(name);
+        let mut metric = encoder.encode_descriptor(name, &help, unit.as_ref(), kind)?;
         for one in series {
             let labels = Labels {
                 names: &family.labels,
@@ -77,6 +78,23 @@ impl Collector for Exposed {
         }
         Ok(())
     }
+}
+
+/// A name without the unit that it ends with, and the unit: the encoder puts them together again.
+fn split_unit(name: &str) -> (&str, Option<Unit>) {
+    let units = [
+        ("_seconds", Unit::Seconds),
+        ("_bytes", Unit::Bytes),
+        ("_celsius", Unit::Celsius),
+        ("_ratio", Unit::Other("ratio".to_owned())),
+        ("_volts", Unit::Volts),
+        ("_amperes", Unit::Amperes),
+    ];
+    let with_unit = units.into_iter().find_map(|(suffix, unit)| {
+        let stem = name.strip_suffix(suffix).filter(|stem| !stem.is_empty())?;
+        Some((stem, Some(unit)))
+    });
+    with_unit.unwrap_or((name, None))
 }
 
 /// The greatest integer up to which every integer has its own `f64`.

@@ -25,6 +25,22 @@ impl ScrapeView {
         collect(&self.families, &self.labels, &self.values, shown)
     }
 
+    /// The label values and the value of each series of a metric, but for test lines.
+    pub(crate) fn series_of(&self, metric: &str) -> impl Iterator<Item = (&[Arc<str>], f64)> {
+        let family = self
+            .families
+            .iter()
+            .find(|(_, family)| *family.name == *metric);
+        let id = family.map(|(id, _)| *id);
+        let all = self.labels.iter().zip(&self.values);
+        all.filter_map(move |(key, value)| {
+            let key = key
+                .as_ref()
+                .filter(|key| Some(key.metric) == id && !key.test)?;
+            Some((&*key.values, *value))
+        })
+    }
+
     /// The number of the last birth in this view; who takes its snapshot has been shown all births up to it.
     pub fn last_birth(&self) -> u64 {
         self.last_birth

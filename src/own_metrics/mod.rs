@@ -43,6 +43,10 @@ pub struct OwnMetrics {
     pub lines_dropped: Counters<2>,
     /// Scrapes answered, by HTTP status `code`.
     pub scrapes: Counters<1>,
+    /// Scrapes that are being answered.
+    pub scrapes_in_flight: Gauge,
+    /// Seconds that answering scrapes took.
+    pub scrape_seconds: Counter<f64, AtomicU64>,
     /// 1 if the last reload took effect, 0 if it failed and the former settings stay.
     pub config_last_reload_successful: Gauge,
     /// Unix time of the last reload that took effect, in seconds.
@@ -75,6 +79,18 @@ impl OwnMetrics {
         for code in ["200", "500", "503"] {
             scrapes.get([code]);
         }
+        let scrapes_in_flight = Gauge::default();
+        own.register_bare(
+            "promhttp_metric_handler_requests_in_flight",
+            "Scrapes that are being answered.",
+            scrapes_in_flight.clone(),
+        );
+        let scrape_seconds = Counter::<f64, AtomicU64>::default();
+        own.register(
+            "scrape_seconds",
+            "Time that answering scrapes took, in seconds",
+            scrape_seconds.clone(),
+        );
         own.register(
             "build_info",
             "Version and revision that the binary was built from",
@@ -135,6 +151,8 @@ impl OwnMetrics {
             lost_bytes,
             lines_dropped,
             scrapes,
+            scrapes_in_flight,
+            scrape_seconds,
             config_last_reload_successful,
             config_last_reload_success_timestamp_seconds,
         }
@@ -273,13 +291,13 @@ impl<const N: usize> Metric for Counters<N> {
     }
 }
 
-impl Metric for Counter {
+impl Metric for Counter<f64, AtomicU64> {
     fn kind(&self) -> Kind {
         Kind::Counter
     }
 
     fn series(&self) -> Vec<Series> {
-        vec![series(Arc::from([]), self.get() as f64)]
+        vec![series(Arc::from([]), self.get())]
     }
 }
 
@@ -542,6 +560,8 @@ mod tests {
                 r#"promhttp_metric_handler_requests_total{code="200"} 0"#,
                 r#"promhttp_metric_handler_requests_total{code="500"} 0"#,
                 r#"promhttp_metric_handler_requests_total{code="503"} 0"#,
+                r#"promhttp_metric_handler_requests_in_flight 0"#,
+                r#"appliance_log_exporter_scrape_seconds_total 0"#,
                 r#"appliance_log_exporter_build_info{version="1.2.3",revision="abc"} 1"#,
                 r#"appliance_log_exporter_lines_read_total{source="gateway"} 0"#,
                 r#"appliance_log_exporter_lines_read_total{source="luna"} 3"#,

@@ -1,5 +1,7 @@
 //! What the server shows: scrapes, the status page, health.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
@@ -13,7 +15,7 @@ use crate::exposition::{self, Body, Format};
 use crate::logfmt;
 use crate::metric::{Snapshot, lock};
 use crate::own_metrics::{Process, ScrapeGauges};
-use crate::server::{self, App};
+use crate::server::{self, App, ApplianceStatus};
 
 /// How long a scrape waits for fresh figures of the reading thread.
 const FIGURES_WAIT: Duration = Duration::from_millis(50);
@@ -56,6 +58,35 @@ impl Shared {
         // Those who read may go on between two steps.
         while !core.table().sync_view(&mut view, LABELS_AT_ONCE) {}
         (view.snapshot(shown), view.last_birth())
+    }
+
+    /// The appliances, the one that was silent for longest first; those that were never heard before all.
+    fn appliance_list(&self, core: &Core) -> Vec<ApplianceStatus> {
+        let (now, mut view) = (unix_seconds(SystemTime::now()), lock(&self.view));
+        while !core.table().sync_view(&mut view, LABELS_AT_ONCE) {}
+        let mut found: BTreeMap<&str, ApplianceStatus> = BTreeMap::new();
+        let expected = self.config().expected_appliances();
+        for name in &expected {
+            found.entry(name).or_default();
+        }
+        for (labels, count) in view.series_of("log_messages_total") {
+            found.entry(&labels[0]).or_default().messages += count as u64;
+        }
+        for (labels, count) in view.series_of("log_unmatched_messages_total") {
+            found.entry(&labels[0]).or_default().unmatched += count as u64;
+        }
+        for (labels, at) in view.series_of("log_last_message_timestamp_seconds") {
+            let age = Duration::from_secs_f64((now - at).max(0.0));
+            let last = &mut found.entry(&labels[0]).or_default().last_message;
+            *last = Some(last.map_or(age, |last| last.min(age)));
+        }
+        let named = found.into_iter().map(|(name, appliance)| ApplianceStatus {
+            name: name.to_owned(),
+            ..appliance
+        });
+        let mut list: Vec<_> = named.collect();
+        list.sort_by_key(|appliance| Reverse(appliance.last_message.unwrap_or(Duration::MAX)));
+        list
     }
 
     fn checkpoint_age(&self) -> Option<Duration> {
@@ -143,6 +174,7 @@ impl App for Shared {
         let files = self.figures().files.clone();
         let core = self.core();
         let config = self.config();
+        let appliances = self.appliance_list(&core);
         let (table, rule_counts) = (core.table(), core.rule_counts());
         let status = server::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -170,7 +202,7 @@ impl App for Shared {
                     dropped,
                 })
                 .collect(),
-            appliances: table.appliances().len(),
+            appliances,
             appliances_max: config.limits.table.appliances,
             reload: {
                 let reload = lock(&self.reload);
@@ -243,7 +275,16 @@ impl App for Shared {
         names
     }
 
-    fn scraped(&self, code: u16) {
+    fn configuration(&self) -> String {
+        self.config().written().to_owned()
+    }
+
+    fn scrapes_in_flight(&self, change: i64) {
+        self.own.scrapes_in_flight.inc_by(change);
+    }
+
+    fn scraped(&self, code: u16, took: Duration) {
         self.own.scrapes.get([&code.to_string()]).inc();
+        self.own.scrape_seconds.inc_by(took.as_secs_f64());
     }
 }

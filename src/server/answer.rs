@@ -7,13 +7,13 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::Shared;
 use super::connection::{Connection, Payload};
 use super::page::{self, page};
 use super::runbooks::runbook;
 use super::scrape::{Failure, Variant};
 use super::scrapers::Identity;
 use super::web_config::Loaded;
+use super::{App, Shared};
 use crate::exposition::{self, Format};
 use crate::metric::lock;
 
@@ -91,7 +91,17 @@ async fn route(
     request: Request<Incoming>,
     has_password: bool,
 ) -> Answer {
-    let path = request.uri().path();
+    let Some(path) = below_prefix(request.uri().path(), &shared.options.route_prefix) else {
+        return match request.uri().path() {
+            path if path == "/" || path == shared.options.route_prefix => {
+                redirect(format!("{}/", shared.options.external_path))
+            }
+            _ => html(
+                StatusCode::NOT_FOUND,
+                page::not_found(&shared.options.external_path),
+            ),
+        };
+    };
     let method = request.method();
     let is_order = matches!(path, "/-/reload" | "/-/forget");
     let runbook = runbook(path);
@@ -99,10 +109,13 @@ async fn route(
         || path == shared.options.telemetry_path
         || matches!(
             path,
-            "/" | "/-/healthy" | "/-/ready" | "/-/reload" | "/-/forget" | "/sd"
+            "/" | "/-/healthy" | "/-/ready" | "/-/reload" | "/-/forget" | "/-/config" | "/sd"
         );
     if !known {
-        return html(StatusCode::NOT_FOUND, page::not_found());
+        return html(
+            StatusCode::NOT_FOUND,
+            page::not_found(&shared.options.external_path),
+        );
     }
     let allowed = match *method {
         Method::GET | Method::HEAD => !is_order,
@@ -163,12 +176,19 @@ async fn route(
             }
             None => text(StatusCode::BAD_REQUEST, "which? /-/forget?appliance=NAME\n"),
         },
+        "/-/config" => text(StatusCode::OK, app.configuration()),
         "/sd" => blocking(move || service_discovery(app.appliances())).await,
         _ => {
             let telemetry_path = shared.options.telemetry_path.clone();
             blocking(move || html(StatusCode::OK, page(&app.status(), &telemetry_path))).await
         }
     }
+}
+
+/// The path behind the prefix that all paths have.
+fn below_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(prefix)?;
+    (prefix.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
 /// The value of `appliance` in a query, percent-decoded.
@@ -237,6 +257,8 @@ async fn scrape(
     shared: Arc<Shared>,
     request: &Request<Incoming>,
 ) -> Answer {
+    let begun = Instant::now();
+    let _in_flight = InFlight::new(shared.app.clone());
     let headers = request.headers();
     // A HEAD shows nothing.
     let timeout = scrape_timeout(headers).filter(|_| request.method() == Method::GET);
@@ -273,8 +295,25 @@ async fn scrape(
         ),
         Err(Failure::Panic(error)) => failed(&error),
     };
-    shared.app.scraped(answer.status().as_u16());
+    let code = answer.status().as_u16();
+    shared.app.scraped(code, begun.elapsed());
     answer
+}
+
+/// A scrape that is being answered, also if its client goes away.
+struct InFlight(Arc<dyn App>);
+
+impl InFlight {
+    fn new(app: Arc<dyn App>) -> Self {
+        app.scrapes_in_flight(1);
+        Self(app)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.scrapes_in_flight(-1);
+    }
 }
 
 /// How long a scraper waits for its answer; nothing if the client is none.
@@ -333,6 +372,15 @@ fn not_ready() -> Answer {
         StatusCode::SERVICE_UNAVAILABLE,
         "not ready: the backlog is being read\n",
     )
+}
+
+fn redirect(location: String) -> Answer {
+    let mut answer = text(StatusCode::FOUND, "");
+    // A prefix is checked when it is set.
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        answer.headers_mut().insert(header::LOCATION, location);
+    }
+    answer
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {

@@ -39,7 +39,9 @@ use auth::Passwords;
 use connection::{Connection, Connections, Watched};
 pub(crate) use listen::check_address;
 pub use listen::{BindError, bind, systemd_listeners};
-pub use page::{Checkpoint, FileStatus, Reload, RuleStatus, SeriesStatus, Status, page};
+pub use page::{
+    ApplianceStatus, Checkpoint, FileStatus, Reload, RuleStatus, SeriesStatus, Status, page,
+};
 use scrape::Scrapes;
 pub use scrapers::{Identity, ScraperId, Scrapers};
 use web_config::Loaded;
@@ -69,8 +71,12 @@ pub trait App: Send + Sync + 'static {
     /// The appliances for service discovery, in a stable order: those that the settings or a path name. A name that only a
     /// header has may be anybody's, and whoever discovers it would send it credentials.
     fn appliances(&self) -> Vec<String>;
-    /// A scrape was answered with this HTTP status.
-    fn scraped(&self, code: u16);
+    /// The configuration file as it was last loaded; empty without one.
+    fn configuration(&self) -> String;
+    /// As many scrapes more are being answered; fewer, if negative.
+    fn scrapes_in_flight(&self, change: i64);
+    /// A scrape was answered with this HTTP status, after so long.
+    fn scraped(&self, code: u16, took: Duration);
 }
 
 /// How the server behaves.
@@ -78,6 +84,10 @@ pub trait App: Send + Sync + 'static {
 pub struct Options {
     /// Where the metrics are, beginning with a slash.
     pub telemetry_path: String,
+    /// What all paths begin with, without a slash at its end; empty for none.
+    pub route_prefix: String,
+    /// The same as clients see it, who may talk to a reverse proxy.
+    pub external_path: String,
     /// Connections served at the same time.
     pub connections_max: usize,
     /// For the first request to begin, for a request's head to arrive, and for a TLS handshake.
@@ -103,6 +113,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             telemetry_path: "/metrics".into(),
+            route_prefix: String::new(),
+            external_path: String::new(),
             connections_max: 64,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),

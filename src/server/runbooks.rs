@@ -1,4 +1,5 @@
-//! The runbooks of the shipped alerts at `/runbooks/`, for networks that reach nothing else. They are in the program.
+//! The runbooks of the shipped alerts at `/runbooks/`, for networks that reach nothing else. They are in the program. Links
+//! are relative, as on the status page.
 
 use std::fmt::Write as _;
 
@@ -17,7 +18,7 @@ pub(super) fn runbook(path: &str) -> Option<String> {
     let _ = write_head(&mut out, title);
     let _ = write!(
         out,
-        "<header><div><h1>{title}</h1><nav><a href=\"/\">Status</a><a href=\"/runbooks/\">Runbooks</a></nav></div></header>\n<main>",
+        "<header><div><h1>{title}</h1><nav><a href=\"../\">Status</a><a href=\"./\">Runbooks</a></nav></div></header>\n<main>",
         title = Escaped(title)
     );
     if name.is_empty() {
@@ -28,7 +29,7 @@ pub(super) fn runbook(path: &str) -> Option<String> {
             let about = about.split(" Rule: ").next().unwrap_or_default();
             let _ = writeln!(
                 out,
-                "<li><a href=\"/runbooks/{name}\">{name}</a> {}</li>",
+                "<li><a href=\"{name}\">{name}</a> {}</li>",
                 Escaped(about)
             );
         }
@@ -53,7 +54,7 @@ mod tests {
         let list = runbook("/runbooks/").expect("the list");
         assert!(RUNBOOKS.len() > 100);
         for (name, text) in RUNBOOKS {
-            assert!(list.contains(&format!("href=\"/runbooks/{name}\"")));
+            assert!(list.contains(&format!("href=\"{name}\"")));
             for path in [format!("/runbooks/{name}"), format!("/runbooks/{name}.md")] {
                 let page = runbook(&path).expect("a page");
                 assert!(page.contains("<pre class=\"text\"># Appliance"), "{path}");

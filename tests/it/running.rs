@@ -533,6 +533,67 @@ fn listed_appliances_are_expected() {
 }
 
 #[test]
+fn a_change_of_settings_or_rules_is_loaded_by_itself_if_that_is_asked_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    std::fs::create_dir(path("rules")).expect("a directory");
+    let config = |more: &str| {
+        let text = format!(
+            "sources: [{{name: site, paths: ['{}']}}]\nrules: {{directories: [rules]}}\n{more}",
+            path("*.log").display()
+        );
+        std::fs::write(path("config.yaml"), text).expect("it can be written");
+    };
+    config("");
+    append(&path("a.log"), b"");
+    let mut exporter = Exporter::start(&[
+        &format!("--config.file={}", path("config.yaml").display()),
+        "--config.enable-auto-reload",
+        "--config.auto-reload-interval=1s",
+    ]);
+    let doors = |event: &str| {
+        format!(r#"log_events_total{{appliance="hsm1",program="sited",event="{event}"}}"#)
+    };
+    let door = || append(&path("a.log"), b"Feb 29 12:05:01 hsm1 sited: door open\n");
+    let successful = "appliance_log_exporter_config_last_reload_successful";
+
+    // A new pack.
+    let loaded = |samples: &Samples| samples.value("appliance_log_exporter_rules_loaded");
+    let before = loaded(&exporter.scrape());
+    std::fs::write(path("rules/site.yaml"), site_pack("door_before")).expect("it can be written");
+    exporter.wait_for_value(
+        "appliance_log_exporter_rules_loaded",
+        before.map_or(0.0, |n| n + 1.0),
+    );
+    door();
+    exporter.wait_for_value(&doors("door_before"), 1.0);
+
+    // A wrong one changes nothing and is reported; its cure is found as well.
+    std::fs::write(path("rules/site.yaml"), "pack: site\nrules: nonsense\n")
+        .expect("it can be written");
+    exporter.wait_for_value(successful, 0.0);
+    door();
+    exporter.wait_for_value(&doors("door_before"), 2.0);
+    std::fs::write(path("rules/site.yaml"), site_pack("door_after")).expect("it can be written");
+    exporter.wait_for_value(successful, 1.0);
+    door();
+    exporter.wait_for_value(&doors("door_after"), 1.0);
+
+    // The configuration, which the exporter shows as it is in force.
+    config("appliances: [hsm1, hsm2]\n");
+    exporter.wait_for_value(r#"appliance_expected{appliance="hsm2"}"#, 1.0);
+    let shown = http_get(exporter.port, "/-/config")
+        .expect("an answer")
+        .text();
+    assert!(shown.contains("appliances: [hsm1, hsm2]"), "{shown}");
+    let page = http_get(exporter.port, "/").expect("an answer").text();
+    assert!(
+        page.contains("<td>hsm2</td><td class=\"n\">never</td>"),
+        "{page}"
+    );
+}
+
+#[test]
 fn a_reload_keeps_values_and_a_failed_one_the_rules() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = directory.path().join("messages");

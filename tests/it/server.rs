@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,6 +37,7 @@ struct TestApp {
     /// The last birth that a scrape shows.
     birth: AtomicU64,
     gate: Gate,
+    in_flight: AtomicI64,
 }
 
 /// Holds up scrapes while it is shut.
@@ -114,7 +115,15 @@ impl App for TestApp {
         self.appliances.lock().unwrap().clone()
     }
 
-    fn scraped(&self, code: u16) {
+    fn configuration(&self) -> String {
+        "sources: []\n".to_owned()
+    }
+
+    fn scrapes_in_flight(&self, change: i64) {
+        self.in_flight.fetch_add(change, Ordering::SeqCst);
+    }
+
+    fn scraped(&self, code: u16, _: Duration) {
         self.scraped.lock().unwrap().push(code);
     }
 }
@@ -142,6 +151,7 @@ impl TestServer {
             shown: Mutex::default(),
             birth: AtomicU64::new(0),
             gate: Gate::default(),
+            in_flight: AtomicI64::new(0),
         });
         let listeners = bind(&["127.0.0.1:0"]).unwrap();
         let port = listeners[0].local_addr().unwrap().port();
@@ -320,8 +330,66 @@ fn the_metrics_can_live_elsewhere() {
         http_get(server.port, "/")
             .unwrap()
             .text()
-            .contains("href=\"/luna/metrics\"")
+            .contains("href=\"luna/metrics\"")
     );
+}
+
+#[test]
+fn a_proxy_can_serve_it_below_a_path() {
+    let server = TestServer::start(Options {
+        route_prefix: "/luna".into(),
+        external_path: "/of/site1".into(),
+        ..Options::default()
+    });
+    for (path, status) in [
+        ("/luna/", 200),
+        ("/luna/metrics", 200),
+        ("/luna/-/healthy", 200),
+        ("/luna/-/config", 200),
+        ("/luna/runbooks/", 200),
+        ("/metrics", 404),
+        ("/lunametrics", 404),
+        ("/luna/nothing", 404),
+    ] {
+        assert_eq!(
+            http_get(server.port, path).unwrap().status,
+            status,
+            "{path}"
+        );
+    }
+    for path in ["/", "/luna"] {
+        let answer = http_get(server.port, path).unwrap();
+        assert_eq!(answer.status, 302, "{path}");
+        assert!(
+            answer
+                .headers
+                .to_lowercase()
+                .contains("location: /of/site1/")
+        );
+    }
+    // No link begins with a slash: the proxy's path is not the exporter's.
+    let page = http_get(server.port, "/luna/").unwrap().text();
+    assert!(page.contains("href=\"metrics\"") && !page.contains("href=\"/"));
+    let lost = http_get(server.port, "/luna/nothing").unwrap().text();
+    assert!(lost.contains("href=\"/of/site1/\""));
+}
+
+#[test]
+fn a_scrape_is_in_flight_until_it_is_answered_or_given_up() {
+    let server = TestServer::start(Options::default());
+    let in_flight = || server.app.in_flight.load(Ordering::SeqCst);
+    server.app.gate.set_shut(true);
+    let client = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).unwrap();
+    (&client)
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    server.app.gate.wait_until_someone_came();
+    assert_eq!(in_flight(), 1);
+    drop(client);
+    server.app.gate.set_shut(false);
+    wait_for("the scrape to be over", LONG, || {
+        (in_flight() == 0).then_some(())
+    });
 }
 
 #[test]

@@ -2,9 +2,13 @@
 //!
 //! Everything that comes from outside is escaped, and every table ends after [`ROWS_MAX`] rows: the page is for people.
 
+mod format;
+
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+pub(super) use self::format::Escaped;
+use self::format::{Age, Bytes, Grouped, Rate};
 use crate::unrecognised::Folded;
 
 /// What the page shows; plain data, made by the application.
@@ -24,8 +28,8 @@ pub struct Status {
     pub unrecognised: Vec<Folded>,
     /// Every metric that has series.
     pub series: Vec<SeriesStatus>,
-    /// Appliances seen.
-    pub appliances: usize,
+    /// Every appliance seen.
+    pub appliances: Vec<ApplianceStatus>,
     /// Appliances that get labels of their own.
     pub appliances_max: usize,
     /// How the last reload went; the start counts as one.
@@ -55,6 +59,19 @@ pub struct FileStatus {
     pub lost_bytes: u64,
     /// Why it cannot be read at the moment.
     pub error: Option<String>,
+}
+
+/// An appliance.
+#[derive(Clone, Debug, Default)]
+pub struct ApplianceStatus {
+    /// Its name.
+    pub name: String,
+    /// Since its last message was read; nothing before the first.
+    pub last_message: Option<Duration>,
+    /// Messages read.
+    pub messages: u64,
+    /// Messages of known programs that no rule recognised.
+    pub unmatched: u64,
 }
 
 /// A rule in force.
@@ -137,7 +154,7 @@ details ul{columns:3 260px;margin:8px 0 0;padding-left:20px}\
 details li{break-inside:avoid}\
 footer{color:var(--soft);font-size:.85rem;padding-top:30px;padding-bottom:30px}";
 
-/// The page, with the metrics' path for its links.
+/// The page, with the metrics' path for its links, which are relative: a proxy may serve them below a path of its own.
 pub fn page(status: &Status, telemetry_path: &str) -> String {
     let mut out = String::with_capacity(16 * 1024);
     // Writing to a String does not fail.
@@ -146,13 +163,15 @@ pub fn page(status: &Status, telemetry_path: &str) -> String {
 }
 
 /// The page for a path that is not there.
-pub(super) fn not_found() -> String {
+pub(super) fn not_found(external_path: &str) -> String {
     let mut out = String::new();
     let _ = write_head(&mut out, "Not found").and_then(|()| {
-        out.write_str(
+        writeln!(
+            out,
             "<header><div><h1>appliance_log_exporter</h1></div></header>\
-             <main><h2>Not found</h2><p>There is nothing at this path. The <a href=\"/\">status page</a> \
-             links to what there is.</p></main></body></html>\n",
+             <main><h2>Not found</h2><p>There is nothing at this path. The <a href=\"{}/\">status page</a> \
+             links to what there is.</p></main></body></html>",
+            Escaped(external_path)
         )
     });
     out
@@ -172,14 +191,15 @@ fn write_page(out: &mut String, status: &Status, telemetry_path: &str) -> fmt::R
     write!(
         out,
         "<header><div><h1>appliance_log_exporter</h1><span>{}</span><nav><a href=\"{}\">Metrics</a>\
-         <a href=\"/runbooks/\">Runbooks</a>\
-         <a href=\"/sd\">Service discovery</a><a href=\"/-/ready\">Ready</a>\
-         <a href=\"/-/healthy\">Healthy</a></nav></div></header>\n<main>\n",
+         <a href=\"runbooks/\">Runbooks</a>\
+         <a href=\"sd\">Service discovery</a><a href=\"-/config\">Configuration</a>\
+         <a href=\"-/ready\">Ready</a><a href=\"-/healthy\">Healthy</a></nav></div></header>\n<main>\n",
         Escaped(&status.version),
-        Escaped(telemetry_path)
+        Escaped(telemetry_path.trim_start_matches('/'))
     )?;
     write_notices(out, status)?;
     write_figures(out, status)?;
+    write_appliances(out, status)?;
     write_files(out, status)?;
     write_unrecognised(out, status)?;
     write_rules(out, status)?;
@@ -195,8 +215,8 @@ fn write_page(out: &mut String, status: &Status, telemetry_path: &str) -> fmt::R
 fn write_notices(out: &mut String, status: &Status) -> fmt::Result {
     if !status.ready {
         out.write_str(
-            "<p class=\"notice\">Not ready: the backlog is being read. Scrapes are refused until it has been \
-             applied.</p>\n",
+            "<p class=\"notice\">Not ready: the backlog is being read. Until it is, scrapes show the exporter's own metrics \
+             only.</p>\n",
         )?;
     }
     if let Some(error) = &status.reload.error {
@@ -241,7 +261,7 @@ fn write_figures(out: &mut String, status: &Status) -> fmt::Result {
     figure(
         out,
         "Appliances",
-        Grouped(status.appliances as u64),
+        Grouped(status.appliances.len() as u64),
         &format!("of at most {}", Grouped(status.appliances_max as u64)),
     )?;
     figure(
@@ -286,6 +306,36 @@ fn figure(out: &mut String, name: &str, value: impl Display, note: &str) -> fmt:
         out,
         "<div><dt>{name}</dt><dd>{value}<small>{}</small></dd></div>",
         Escaped(note)
+    )
+}
+
+fn write_appliances(out: &mut String, status: &Status) -> fmt::Result {
+    out.write_str("<h2>Appliances<small>who was silent for longest first</small></h2>\n")?;
+    if status.appliances.is_empty() {
+        return out.write_str("<p class=\"soft\">No line has named an appliance yet.</p>\n");
+    }
+    table(
+        out,
+        &[
+            ("Appliance", ""),
+            ("Last message", "n"),
+            ("Messages", "n"),
+            ("Not recognised", "n"),
+        ],
+        &status.appliances,
+        |out, appliance| {
+            write!(out, "<td>{}</td><td class=\"n\">", Escaped(&appliance.name))?;
+            match appliance.last_message {
+                Some(age) => write!(out, "{} ago", Age(age))?,
+                None => out.write_str("never")?,
+            }
+            write!(
+                out,
+                "</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
+                Grouped(appliance.messages),
+                Grouped(appliance.unmatched)
+            )
+        },
     )
 }
 
@@ -466,128 +516,9 @@ fn write_more(out: &mut String, rows: usize) -> fmt::Result {
     Ok(())
 }
 
-/// Text for element content and quoted attributes.
-pub(super) struct Escaped<'t>(pub(super) &'t str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                // HTML knows no NUL and no other control characters; a log does.
-                c if c.is_control() && c != '\n' => f.write_char('\u{fffd}')?,
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// `12 345`, with blanks that do not break.
-struct Grouped(u64);
-
-impl Display for Grouped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        for (index, digit) in digits.chars().enumerate() {
-            if index > 0 && (digits.len() - index).is_multiple_of(3) {
-                f.write_char('\u{202f}')?;
-            }
-            f.write_char(digit)?;
-        }
-        Ok(())
-    }
-}
-
-struct Bytes(u64);
-
-impl Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        if self.0 < 1024 {
-            return write!(f, "{} B", self.0);
-        }
-        let mut value = self.0 as f64 / 1024.0;
-        let mut unit = UNITS[0];
-        for next in &UNITS[1..] {
-            // What would be shown as 1024.0 belongs to the next unit.
-            if value < 1023.95 {
-                break;
-            }
-            value /= 1024.0;
-            unit = next;
-        }
-        write!(f, "{value:.1} {unit}")
-    }
-}
-
-struct Rate(f64);
-
-impl Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 >= 99.95 {
-            Grouped(self.0.round() as u64).fmt(f)
-        } else {
-            write!(f, "{:.1}", self.0)
-        }
-    }
-}
-
-/// The two largest units of a time.
-struct Age(Duration);
-
-impl Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-        match (days, hours, minutes) {
-            (0, 0, 0) => write!(f, "{seconds} s"),
-            (0, 0, _) => write!(f, "{minutes} min {} s", seconds % 60),
-            (0, ..) => write!(f, "{hours} h {} min", minutes % 60),
-            _ => write!(f, "{days} d {} h", hours % 24),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_for_people() {
-        for (shown, expected) in [
-            (Grouped(0).to_string(), "0"),
-            (Grouped(999).to_string(), "999"),
-            (Grouped(1000).to_string(), "1\u{202f}000"),
-            (
-                Grouped(u64::MAX).to_string(),
-                "18\u{202f}446\u{202f}744\u{202f}073\u{202f}709\u{202f}551\u{202f}615",
-            ),
-            (Bytes(1023).to_string(), "1023 B"),
-            (Bytes(1024).to_string(), "1.0 KiB"),
-            (Bytes(1024 * 1024 - 1).to_string(), "1.0 MiB"),
-            (Bytes(u64::MAX).to_string(), "16.0 EiB"),
-            (Rate(0.04).to_string(), "0.0"),
-            (Rate(99.96).to_string(), "100"),
-            (
-                Rate(f64::INFINITY).to_string(),
-                &Grouped(u64::MAX).to_string(),
-            ),
-            (Age(Duration::from_secs(59)).to_string(), "59 s"),
-            (Age(Duration::from_secs(61)).to_string(), "1 min 1 s"),
-            (
-                Age(Duration::from_secs(3 * 3600 + 120)).to_string(),
-                "3 h 2 min",
-            ),
-            (Age(Duration::from_secs(50 * 3600)).to_string(), "2 d 2 h"),
-        ] {
-            assert_eq!(shown, expected);
-        }
-    }
 
     #[test]
     fn what_a_log_says_is_shown_and_not_run() {
@@ -610,6 +541,10 @@ mod tests {
                     hits: 0,
                 },
             ],
+            appliances: vec![ApplianceStatus {
+                name: nasty.into(),
+                ..ApplianceStatus::default()
+            }],
             unrecognised: vec![Folded {
                 appliance: nasty.into(),
                 program: nasty.into(),
@@ -635,7 +570,7 @@ mod tests {
         assert!(!page.contains("<script"));
         assert!(!page.contains('\0'));
         let shown = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;\u{fffd}";
-        assert_eq!(page.matches(shown).count(), 14);
+        assert_eq!(page.matches(shown).count(), 15);
     }
 
     #[test]
