@@ -236,13 +236,13 @@ fn section(out: &mut String, rules: &RuleSet, index: usize, always: &BTreeSet<(S
             true => "",
             false => " (only with `labels.remote_address: true`)",
         };
-        _ = writeln!(out, "- Label `{label}`{only}: {values}.");
+        item(out, &format!("Label `{label}`{only}: {values}."));
     }
     if let Some(seconds) = metric.spec.expire_seconds {
-        _ = writeln!(
+        let days = seconds / 86_400;
+        item(
             out,
-            "- A series goes after {} days without a line about it.",
-            seconds / 86_400
+            &format!("A series goes after {days} days without a line about it."),
         );
     }
     let feeding: Vec<_> = rules
@@ -250,11 +250,17 @@ fn section(out: &mut String, rules: &RuleSet, index: usize, always: &BTreeSet<(S
         .iter()
         .filter(|rule| rule.updates.iter().any(|update| update.metric == index))
         .collect();
-    _ = writeln!(
-        out,
-        "- Fed by: {}.",
-        list(feeding.iter().map(|rule| &rule.id))
-    );
+    let mut by_pack: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (pack, event) in feeding.iter().filter_map(|rule| rule.id.split_once('/')) {
+        match by_pack.last_mut() {
+            Some((last, events)) if *last == pack => events.push(event),
+            _ => by_pack.push((pack, vec![event])),
+        }
+    }
+    let packs = by_pack.iter();
+    let packs = packs.map(|(pack, events)| format!("`{pack}` ({})", list(events.iter())));
+    let packs = packs.collect::<Vec<_>>().join(", ");
+    item(out, &format!("Fed by the rules of the packs {packs}."));
     let start = format!("{}{{", family.name);
     let bare = format!("{} ", family.name);
     let example =
@@ -273,6 +279,20 @@ fn section(out: &mut String, rules: &RuleSet, index: usize, always: &BTreeSet<(S
     if let Some((lines, sample)) = example {
         _ = writeln!(out, "\n```\n{}\n{sample}\n```", lines.join("\n"));
     }
+}
+
+/// An item of a list, folded at 120 characters.
+fn item(out: &mut String, text: &str) {
+    let mut line = "-".to_owned();
+    for word in text.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > 120 {
+            _ = writeln!(out, "{line}");
+            line = " ".to_owned();
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    _ = writeln!(out, "{line}");
 }
 
 fn list<T: AsRef<str>>(items: impl Iterator<Item = T>) -> String {
