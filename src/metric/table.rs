@@ -1,4 +1,32 @@
-//! Series by slot: a dense array of values, and an index from labels to slots that only the cold path asks.
+//! The series table.
+//!
+//! ```text
+//!   (metric, appliance, test, label values)      what a rule's update says
+//!            │ index: a hash table of slots        once for each new combination
+//!            ▼
+//!          Slot ── cached by whoever updates it    from then on
+//!            │
+//!   ┌────────┴──┬────────┬─────────┬─────────┐
+//!   │ labels    │ values │ is_set  │ touched │     arrays by slot
+//!   └───────────┴────────┴─────────┴─────────┘
+//! ```
+//!
+//! A slot is an index into dense arrays, so an update by somebody who has the slot is an addition at an index, without a
+//! hash. Label values are interned: a name that a thousand series carry is in memory once. A removed series leaves its
+//! slot free for another; [`Table::epoch`] changes then, and cached slots of before are no longer good.
+//!
+//! **Costs.** A lookup by labels hashes all label values. It happens once for each combination and thread, since `update`
+//! caches slots. A series takes some 480 bytes at the peak of a process, its share of a scrape and of a checkpoint
+//! included (`budget.rs`). Expiry and eviction go over all series, at most once a minute and once a second.
+//!
+//! **Limits.** Four bounds hold at the same time: series of a metric for one appliance, of a metric, of the whole table,
+//! and its bytes. What has no series of its own counts in one whose labels are `other`, so sums stay right; what happens to
+//! a gauge then is in `gauges.rs`, and who is evicted for whom in `budget.rs`.
+//!
+//! **Births.** A counter that comes into being gets the next number, which `view.rs` compares with what a scraper has
+//! been shown.
+//!
+//! **When it is not used.** The exporter's own metrics are few and known beforehand: `own_metrics` has them.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -36,7 +64,7 @@ pub struct Table {
     /// When a metric of an appliance was last cleared, seconds since 1970: what is read late brings nothing back.
     pub(super) cleared: HashMap<(MetricId, ApplianceId), u32>,
     hasher: DefaultHashBuilder,
-    /// SeriesKey values, each kept once.
+    /// Label values, each kept once.
     pub(super) strings: HashSet<Arc<str>>,
     pub(super) appliances: Vec<Appliance>,
     pub(super) free_appliances: Vec<ApplianceId>,
