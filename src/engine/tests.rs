@@ -210,6 +210,82 @@ fn over_the_budget_the_least_deserving_go_and_a_known_appliance_keeps_its_series
     assert!(table.counts().map(|(_, _, refused)| refused).sum::<u64>() > 0);
 }
 
+/// Who makes up names can also wait until they have earned their zeros.
+#[test]
+fn what_forged_names_have_earned_gives_way_to_a_known_appliance() {
+    let limits = Limits {
+        series: 4_000,
+        ..Limits::default()
+    };
+    let core = core(limits, &[]);
+    let mut engine = Engine::new(core.clone());
+    let mut forged = origin();
+    for round in 0..20 {
+        let mut batch = engine.batch(NOW + round, None);
+        for host in 0..100 {
+            batch.line(&mut forged, format!("a{host} NTLS:").as_bytes());
+        }
+    }
+    core.maintain(NOW + 700);
+    assert!(core.table().save().series.len() > 2_500);
+    let mut known = origin();
+    known.appliance = Some("hsm1".into());
+    for round in 0..3 {
+        let mut batch = engine.batch(NOW + 700 + round, None);
+        for host in 0..1_000 {
+            batch.line(&mut forged, format!("b{round}x{host} NTLS:").as_bytes());
+        }
+        batch.line(
+            &mut known,
+            b"Feb 29 12:05:01 x NTLS[1]: info : 0 : Terminating.",
+        );
+        batch.line(
+            &mut known,
+            b"Feb 29 12:05:01 x kernel: k7pf0: [HSM] ALM2007: HSM zeroized",
+        );
+        drop(batch);
+        core.maintain(NOW + 700 + round);
+    }
+    let zeroized = ["hsm1", "hsm_zeroized"];
+    assert_eq!(sum(&core, "log_events_total", &zeroized), 3.0);
+    assert!(series(&core, "hsm1") > 250, "{}", series(&core, "hsm1"));
+}
+
+/// One metric is used up, and the budget is not.
+#[test]
+fn forged_names_do_not_use_up_a_metric() {
+    let limits = Limits {
+        series_per_metric: 1_000,
+        ..Limits::default()
+    };
+    let core = core(limits, &[]);
+    let mut engine = Engine::new(core.clone());
+    let mut forged = origin();
+    let mut known = origin();
+    known.appliance = Some("hsm1".into());
+    let mut batch = engine.batch(NOW, None);
+    let forge = |batch: &mut Batch<'_>, forged: &mut Origin, round: u32| {
+        for host in 0..100 {
+            for name in 0..20 {
+                let line = fan(&format!("F{round}x{name}"), "going low");
+                let line = line.replace("hsm1", &format!("a{host}"));
+                batch.line(forged, line.as_bytes());
+            }
+        }
+    };
+    forge(&mut batch, &mut forged, 0);
+    batch.line(&mut known, fan("Fan2A", "going low").as_bytes());
+    drop(batch);
+    assert_eq!(sum(&core, "ipmi_sensor_state", &["hsm1", "Fan2A"]), 2.0);
+    // Another appliance that a header names has its share once those that say least have gone.
+    core.maintain(NOW);
+    let mut batch = engine.batch(NOW, None);
+    let line = fan("Fan2A", "going low").replace("hsm1", "honest");
+    batch.line(&mut forged, line.as_bytes());
+    drop(batch);
+    assert_eq!(sum(&core, "ipmi_sensor_state", &["honest", "Fan2A"]), 2.0);
+}
+
 /// Whatever a former process had, the table stays within its budget while it is read.
 #[test]
 fn a_state_over_the_budget_is_restored_within_it() {

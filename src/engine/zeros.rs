@@ -93,7 +93,8 @@ impl Core {
             .map(|(at, _)| at)
     }
 
-    /// Trusts the appliances that have earned it, and starts what waited for that.
+    /// Trusts the appliances that have earned it, and starts what waited for that. While the
+    /// budget is nearly used up, they wait on.
     pub(super) fn trust_earned(&self, table: &mut Table) {
         let mut zeros = lock(&self.zeros);
         zeros.appliances.retain(|id, _| table.is_known(*id));
@@ -101,6 +102,7 @@ impl Core {
             if table.known_for_seconds(*appliance) >= EARNED_AFTER_SECONDS
                 && !table.is_trusted(*appliance)
                 && table.sum(MESSAGES, *appliance) >= EARNED_BY_LINES
+                && table.has_space_for_zeros()
             {
                 table.trust(*appliance);
             }

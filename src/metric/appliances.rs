@@ -81,7 +81,7 @@ impl Table {
         self.appliances[id.0 as usize].listed = true;
     }
 
-    /// From now on the whole budget is open to the appliance.
+    /// From now on the appliance's counters start at 0.
     pub fn trust(&mut self, id: ApplianceId) {
         if let Some(appliance) = self.appliances.get_mut(id.0 as usize) {
             appliance.trusted = id != OTHER;
@@ -92,6 +92,12 @@ impl Table {
     pub fn is_trusted(&self, id: ApplianceId) -> bool {
         let appliance = self.appliances.get(id.0 as usize);
         appliance.is_some_and(|appliance| appliance.trusted)
+    }
+
+    /// Whether its name is from the settings or a path.
+    pub(super) fn is_named(&self, id: ApplianceId) -> bool {
+        let appliance = self.appliances.get(id.0 as usize);
+        appliance.is_some_and(|appliance| appliance.named)
     }
 
     /// Whether it was not removed.

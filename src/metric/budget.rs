@@ -1,8 +1,9 @@
 //! The budget of a table: how many series there may be in all, and what is removed when it is used up.
 //!
-//! An appliance that only headers name can use seven eighths of it: whoever makes up names does not keep a known
-//! appliance from having its series. What finds no space is counted, by metric; when [`Table::evict`] is called, those
-//! that are not trusted go, the ones with the fewest lines first, until a quarter is free.
+//! Appliances that only headers name can use seven eighths of it, and of each metric's limit: whoever makes up names does
+//! not keep an appliance that a path or the settings name from having its series. What finds no space is counted, by
+//! metric; when [`Table::evict`] is called, appliances that only headers name go, those that have earned nothing and have
+//! the fewest lines first, until a quarter is free.
 
 use hashbrown::HashSet;
 use hashbrown::hash_map::Entry;
@@ -81,13 +82,31 @@ impl Usage {
 }
 
 impl Table {
-    /// Whether there is space for another series of the appliance.
-    pub(super) fn has_space(&self, appliance: ApplianceId) -> bool {
-        let of = |limit: usize| match self.is_trusted(appliance) {
+    /// What the appliance can use of a limit.
+    fn share(&self, appliance: ApplianceId, limit: usize) -> usize {
+        match self.is_named(appliance) {
             true => limit,
             false => limit - limit / 8,
-        };
+        }
+    }
+
+    /// Whether there is space for counters of which none has counted yet: a quarter of the budget is left to what has
+    /// happened.
+    pub(crate) fn has_space_for_zeros(&self) -> bool {
+        let of = |limit: usize| limit - limit / 4;
         self.usage.series < of(self.limits.series) && self.usage.bytes() < of(self.limits.bytes)
+    }
+
+    /// Whether there is space for another series of the appliance.
+    pub(super) fn has_space(&self, appliance: ApplianceId) -> bool {
+        self.usage.series < self.share(appliance, self.limits.series)
+            && self.usage.bytes() < self.share(appliance, self.limits.bytes)
+    }
+
+    /// Whether a metric has no space for another series of the appliance.
+    pub(super) fn is_full(&self, metric: MetricId, appliance: ApplianceId) -> bool {
+        let limit = self.limits.series_per_metric;
+        self.counts[metric.0 as usize].0 >= self.share(appliance, limit)
     }
 
     /// Series that all metrics may have together.
@@ -109,38 +128,48 @@ impl Table {
         self.by_name.iter().map(of)
     }
 
-    /// If something found no space, removes appliances that are not trusted, those with the fewest lines first and among
-    /// them the ones that were heard of longest ago, until a quarter of the budget is free. `lines` is the metric that
-    /// counts an appliance's lines. Returns how many appliances went.
+    /// If something found no space, removes appliances that only headers name until a quarter is free of the budget and of
+    /// what full metrics hold: first those that have earned nothing, and among them those with the fewest lines, then
+    /// those that were heard of longest ago. `lines` is the metric that counts an appliance's lines. Returns how many
+    /// appliances went.
     pub fn evict(&mut self, lines: MetricId) -> usize {
         if !std::mem::take(&mut self.wants_eviction) {
             return 0;
         }
         let mut series = vec![0; self.appliances.len()];
+        // Those of metrics that are full.
+        let mut crowding = vec![0; self.appliances.len()];
         let mut last = vec![0; self.appliances.len()];
         for (label, touched) in self.labels.iter().zip(&self.touched) {
             let Some(label) = label else { continue };
             let at = label.appliance.0 as usize;
             series[at] += 1;
+            crowding[at] += usize::from(self.is_full(label.metric, OTHER));
             last[at] = touched.max(&last[at]).to_owned();
         }
         let ids = (0..self.appliances.len() as u32).map(ApplianceId);
         let mut candidates: Vec<_> = ids
-            .filter(|id| *id != OTHER && self.is_known(*id) && !self.is_trusted(*id))
-            .map(|id| (self.sum(lines, id) as u64, last[id.0 as usize], id))
+            .filter(|id| *id != OTHER && self.is_known(*id) && !self.is_named(*id))
+            .map(|id| {
+                let lines = self.sum(lines, id) as u64;
+                (self.is_trusted(id), lines, last[id.0 as usize], id)
+            })
             .collect();
-        candidates.sort_unstable_by_key(|(lines, last, id)| (*lines, *last, id.0));
+        candidates.sort_unstable_by_key(|(earned, lines, last, id)| (*earned, *lines, *last, id.0));
         let per_series = self.usage.bytes() / self.usage.series.max(1);
         let keep = (self.limits.series - self.limits.series / 4)
             .min((self.limits.bytes - self.limits.bytes / 4) / per_series.max(1));
         let keep_appliances = self.limits.appliances - self.limits.appliances.div_ceil(4);
+        let mut crowd: usize = crowding.iter().sum();
+        let keep_crowd = crowd - crowd / 4;
         let (mut left, mut appliances) = (self.usage.series, self.appliance_ids.len() - 1);
         let mut gone = HashSet::new();
-        for (_, _, id) in candidates {
-            if left <= keep && appliances <= keep_appliances {
+        for (.., id) in candidates {
+            if left <= keep && appliances <= keep_appliances && crowd <= keep_crowd {
                 break;
             }
             left -= series[id.0 as usize];
+            crowd -= crowding[id.0 as usize];
             appliances -= 1;
             gone.insert(id);
         }

@@ -260,18 +260,17 @@ impl Table {
         if let Some(slot) = self.find_away(metric, appliance, test, &folded) {
             return slot;
         }
-        let count = self.counts[metric.0 as usize].0;
         let own = self
             .groups
             .get(&(metric, appliance, test))
             .map_or(0, Vec::len);
-        let is_metric_full = count >= self.limits.series_per_metric;
+        let is_metric_full = self.is_full(metric, appliance);
         let is_share_full = own >= self.limits.series_per_metric_and_appliance;
         let is_budget_full = !self.has_space(appliance);
         if !is_metric_full && !is_share_full && !is_budget_full {
             return self.insert(metric, appliance, test, &folded);
         }
-        self.wants_eviction |= is_budget_full;
+        self.wants_eviction |= is_budget_full || is_metric_full;
         if kind == Kind::Gauge && !is_metric_full && self.make_space(metric, appliance, test) {
             return self.insert(metric, appliance, test, &folded);
         }
