@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod syslog;
 pub mod tail;
 
 mod heartbeat;
@@ -41,6 +42,7 @@ pub mod cli;
 mod client;
 pub mod coverage;
 pub mod demo;
+mod der;
 pub mod engine;
 pub mod explain;
 mod followed;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Core;
 use crate::heartbeat::Heartbeat;
@@ -26,6 +26,7 @@ use crate::own_metrics::OwnMetrics;
 use crate::record;
 use crate::server::{self, App, Scrapers, WebConfig};
 use crate::state::{Loaded, State};
+use crate::syslog::{self, Intake, Receivers};
 use crate::tail::{self, Pattern, Positions, SourceSpec, Tail, Waker};
 pub use auto_reload::AutoReload;
 use checkpoint::{Writer, unpack};
@@ -79,8 +80,11 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         started,
     ));
     core.table().set_now(unix_seconds(started) as u32);
+    let bound = syslog::bind(&config.sources).map_err(Failure::Other)?;
+    let settings = syslog::Settings::load(&config).map_err(Failure::Settings)?;
     let (state, former) = open_state(&config, &core)?;
     let (positions, restored) = former.unzip();
+    let (positions, spools) = positions.unzip();
     let Restored { repeats, shown, .. } = restored.unwrap_or_default();
     let is_first_start = positions.is_none();
     let scrapers = Arc::new(Scrapers::new(&shown, state.is_some()));
@@ -95,8 +99,10 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         "starting"
     );
     for source in &config.sources {
-        own.touch_source(&source.name);
+        touch(&own, source);
     }
+    let waker = Arc::new(Mutex::new(tail.waker()));
+    let (receivers, intake) = receive(bound, settings, &config, &own, spools, &waker)?;
     let shared = Arc::new(Shared {
         core: Mutex::new(Arc::new(core)),
         own,
@@ -119,7 +125,8 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         }),
         reloading: Mutex::new(()),
         checkpoint: Arc::new(Mutex::new(None)),
-        waker: tail.waker(),
+        waker,
+        receivers: receivers.clone(),
         heartbeat: Arc::default(),
     });
     shared.own.config_last_reload_successful.set(1);
@@ -128,7 +135,8 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         .config_last_reload_success_timestamp_seconds
         .set(unix_seconds(SystemTime::now()));
 
-    let writer = state.map(|state| Writer::start(state, shared.checkpoint.clone(), scrapers));
+    let writer =
+        state.map(|state| Writer::start(state, shared.checkpoint.clone(), scrapers, receivers));
     let reader = {
         let shared = shared.clone();
         std::thread::Builder::new()
@@ -139,7 +147,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
                     is_first_start,
                     repeats,
                 };
-                read(&shared, tail, config, writer, first)
+                read(&shared, tail, intake, config, writer, first)
             })
             .map_err(|error| Failure::Other(error.to_string()))?
     };
@@ -152,11 +160,42 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
     }
     let served = serve(runtime, &shared, serving, web);
     shared.stop.store(true, Ordering::SeqCst);
-    shared.waker.wake();
+    shared.wake();
     if reader.join().is_err() {
         error!("the reading thread has panicked");
     }
     served.map_err(|error| Failure::Other(error.to_string()))
+}
+
+/// Exposes what is counted of a source, at 0.
+fn touch(own: &OwnMetrics, source: &Source) {
+    match source.syslog {
+        Some(_) => own.touch_received(&source.name),
+        None => own.touch_source(&source.name),
+    }
+}
+
+/// Begins to receive what comes over the network.
+fn receive(
+    bound: Vec<syslog::Bound>,
+    settings: syslog::Settings,
+    config: &Config,
+    own: &Arc<OwnMetrics>,
+    spools: Option<syslog::Positions>,
+    waker: &Arc<Mutex<Waker>>,
+) -> Result<(Arc<Receivers>, Intake), Failure> {
+    let waker = waker.clone();
+    let directory = config.state.directory.as_ref();
+    let options = syslog::Options {
+        line_bytes: config.limits.line_bytes,
+        directory: directory.map(|directory| directory.join("spool")),
+        positions: spools.unwrap_or_default(),
+        own: own.clone(),
+        wake: Arc::new(move || lock(&waker).wake()),
+    };
+    let started = syslog::start(bound, &config.sources, settings, options);
+    let (receivers, intake) = started.map_err(|error| Failure::Other(error.to_string()))?;
+    Ok((Arc::new(receivers), intake))
 }
 
 /// What reads lines needs no more threads than there are cores.
@@ -228,7 +267,7 @@ fn serve(
 }
 
 /// What a former process left: how far it had read, and what else than the table has of its values.
-type Former = (Positions, Restored);
+type Former = ((Positions, syslog::Positions), Restored);
 
 fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<Former>), Failure> {
     let Some(directory) = &config.state.directory else {
@@ -263,7 +302,10 @@ fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<For
                 dropped = restored.dropped,
                 "values restored"
             );
-            Ok((Some(state), Some((snapshot.positions, restored))))
+            Ok((
+                Some(state),
+                Some(((snapshot.positions, snapshot.spools), restored)),
+            ))
         }
         Err(error) => {
             // Positions without values would lose what the values stood for.
@@ -350,7 +392,9 @@ struct Shared {
     reloading: Mutex<()>,
     /// When what is on disk was last known to be all there is.
     checkpoint: Arc<Mutex<Option<Instant>>>,
-    waker: Waker,
+    /// That of the present tail.
+    waker: Arc<Mutex<Waker>>,
+    receivers: Arc<Receivers>,
     /// That of the reading thread.
     heartbeat: Arc<Heartbeat>,
 }
@@ -383,6 +427,11 @@ struct Next {
 }
 
 impl Shared {
+    /// Wakes the reading thread.
+    fn wake(&self) {
+        lock(&self.waker).wake();
+    }
+
     fn core(&self) -> Arc<Core> {
         lock(&self.core).clone()
     }

@@ -14,13 +14,16 @@
 
 mod directory;
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 pub(crate) use directory::check;
 pub use directory::{Loaded, OpenError, Place, State, Step};
 
+use crate::syslog;
 use crate::tail::Positions;
 
 /// The first bytes of a snapshot file.
@@ -37,15 +40,34 @@ const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8;
 pub struct Snapshot {
     /// How far every file was read.
     pub positions: Positions,
+    /// How far the spool of every source that listens was read.
+    pub spools: syslog::Positions,
     /// The series table, as `metric` writes it.
     pub table: Vec<u8>,
+}
+
+/// How far everything was read, as it is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredPositions<'s> {
+    #[serde(flatten)]
+    files: Cow<'s, Positions>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    spools: Cow<'s, syslog::Positions>,
+}
+
+fn is_empty(spools: &syslog::Positions) -> bool {
+    spools.is_empty()
 }
 
 impl Snapshot {
     /// The snapshot as it is stored. Takes time in proportion to its size; best not done while lines wait.
     pub fn encode(&self) -> Vec<u8> {
         // Positions are structs, numbers and strings; there is nothing in them that JSON could refuse.
-        let positions = serde_json::to_vec(&self.positions).unwrap_or_default();
+        let stored = StoredPositions {
+            files: Cow::Borrowed(&self.positions),
+            spools: Cow::Borrowed(&self.spools),
+        };
+        let positions = serde_json::to_vec(&stored).unwrap_or_default();
         let mut file = Vec::with_capacity(HEADER_BYTES + positions.len() + self.table.len());
         file.extend_from_slice(&MAGIC);
         file.extend_from_slice(&VERSION.to_le_bytes());
@@ -90,10 +112,11 @@ impl Snapshot {
         {
             return Err(Unusable::Damaged);
         }
-        let positions = serde_json::from_slice(positions)
+        let stored: StoredPositions<'_> = serde_json::from_slice(positions)
             .map_err(|error| Unusable::Positions(error.to_string()))?;
         Ok(Snapshot {
-            positions,
+            positions: stored.files.into_owned(),
+            spools: stored.spools.into_owned(),
             table: table.to_vec(),
         })
     }
@@ -166,6 +189,14 @@ mod tests {
                 files: paths.iter().map(position).collect(),
                 ..Positions::default()
             },
+            spools: [(
+                "wire".to_owned(),
+                syslog::Position {
+                    segment: 3,
+                    offset: 5,
+                },
+            )]
+            .into(),
             table: table.to_vec(),
         }
     }

@@ -128,7 +128,16 @@ impl Findings {
                 warning.to_string().trim_start_matches("error: ")
             )?;
         }
-        for Matched { source, patterns } in &self.sources {
+        for matched in &self.sources {
+            let Matched {
+                source,
+                listen,
+                patterns,
+            } = matched;
+            if !listen.is_empty() {
+                writeln!(out, "source {source}: listens on {}", listen.join(", "))?;
+                continue;
+            }
             let files: usize = patterns.iter().map(|(_, files)| files.len()).sum();
             writeln!(out, "source {source}: {}", counted(files, "file"))?;
             for (_, files) in patterns {

@@ -47,6 +47,7 @@ const LONG_VERSION: &str = concat!(
     after_help = "\
 Examples:
   appliance_log_exporter --log.file '/var/log/appliances/{appliance}.log' --state.dir /var/lib/exporter
+  appliance_log_exporter --syslog.listen udp://:5514 --syslog.listen tcp://:5514 --state.dir /var/lib/exporter
   appliance_log_exporter --config.file /etc/appliance_log_exporter/config.yaml
 
 Exit status:
@@ -94,14 +95,42 @@ struct StartFlags {
         value_parser = interval
     )]
     auto_reload_interval: Duration,
-    /// Directory for file positions and counter values, so that they survive a restart [default: none].
+    /// Directory for file positions, counter values and what was received, so that they survive a restart [default: none].
     #[arg(long = "state.dir", value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    syslog: SyslogFlags,
     #[command(flatten)]
     web: WebFlags,
     /// How changes to files are noticed; files are checked regularly either way [default: inotify].
     #[arg(long = "tail.watcher", value_name = "WATCHER", value_parser = watcher())]
     watcher: Option<Watcher>,
+}
+
+/// Settings of what is received over the network.
+#[derive(Clone, Debug, Default, Args)]
+struct SyslogFlags {
+    /// Address to receive syslog on: udp://, tcp:// or tls:// with HOST:PORT, or :PORT for all interfaces (repeatable).
+    /// A sender is known by its certificate, if it needs one, else by its address.
+    #[arg(long = "syslog.listen", value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// Certificate for tls://, PEM.
+    #[arg(long = "syslog.tls-cert-file", value_name = "FILE", requires_all = ["listen", "tls_key_file"])]
+    tls_cert_file: Option<PathBuf>,
+    /// Key of the certificate, PEM.
+    #[arg(
+        long = "syslog.tls-key-file",
+        value_name = "FILE",
+        requires = "tls_cert_file"
+    )]
+    tls_key_file: Option<PathBuf>,
+    /// Who signs the certificates of senders, PEM. With it, a sender needs one.
+    #[arg(
+        long = "syslog.tls-client-ca-file",
+        value_name = "FILE",
+        requires = "tls_cert_file"
+    )]
+    tls_client_ca_file: Option<PathBuf>,
 }
 
 /// Settings of the server.

@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Failure, LOG_FLUSH_MAX, LogFlags, RuleFlags, StartFlags, WebFlags};
-use crate::config::{ApplianceFrom, Config, Source};
+use super::{Failure, LOG_FLUSH_MAX, LogFlags, RuleFlags, StartFlags, SyslogFlags, WebFlags};
+use crate::config::{ApplianceFrom, Config, ListenAddress, Source, Syslog, Tls, Transport};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::engine::Core;
 use crate::metric::lock;
 use crate::rules::{self, RuleSet, Settings};
 use crate::server::{self, WebConfig};
-use crate::{demo, logfmt, run, state};
+use crate::{demo, logfmt, run, state, syslog};
 
 /// Rule packs of this machine, used where no directory is named.
 const RULES_DIRECTORY: &str = "/etc/appliance_log_exporter/rules";
@@ -85,6 +85,9 @@ impl StartFlags {
             });
             config.sources.push(Source::of_flag(paths.collect()));
         }
+        if let Some(syslog) = self.syslog.settings(faults) {
+            config.sources.push(Source::of_syslog_flags(syslog));
+        }
         config.sources.extend_from_slice(more);
         if let Some(directory) = &self.state_dir {
             config.state.directory = Some(directory.clone());
@@ -103,13 +106,16 @@ impl StartFlags {
         if config.sources.is_empty() && self.rules.config_file.is_some() && faults.len() == before {
             faults.push(Diagnostic::bare(
                 "there is nothing to follow",
-                "name `sources` in the configuration file, or give --log.file GLOB",
+                "name `sources` in the configuration file, or give --log.file GLOB or --syslog.listen ADDRESS",
             ));
         }
         if let Some(directory) = &config.state.directory
             && let Err(error) = state::check(directory)
         {
             faults.push(Diagnostic::bare(&error.to_string(), &error.hint()));
+        }
+        if let Err(more) = syslog::Settings::load(&config) {
+            faults.extend(more);
         }
         let web = self.web.check(faults);
         let core = match rule_set(&config) {
@@ -137,6 +143,48 @@ impl StartFlags {
             core: core?,
             web,
         })
+    }
+}
+
+impl SyslogFlags {
+    /// What the flags ask to listen on; nothing if they do not.
+    fn settings(&self, faults: &mut Vec<Diagnostic>) -> Option<Syslog> {
+        let before = faults.len();
+        let mut listen = Vec::new();
+        let mut fault = |text: &str, message: &str, hint: Option<&str>| {
+            let hint = hint.map(str::to_owned);
+            let mut fault = Diagnostic::of_flag("--syslog.listen", message, hint);
+            fault.text = text.to_owned();
+            faults.push(fault);
+        };
+        for text in &self.listen {
+            match text.parse::<ListenAddress>() {
+                Ok(address) => listen.push(address),
+                Err(message) => fault(text, message, None),
+            }
+        }
+        let tls = self.tls_cert_file.clone().zip(self.tls_key_file.clone());
+        let tls = tls.map(|(cert_file, key_file)| Tls {
+            cert_file,
+            key_file,
+            client_ca_file: self.tls_client_ca_file.clone(),
+            client_crl_file: None,
+        });
+        let encrypted = (listen.iter()).find(|address| address.transport == Transport::Tls);
+        match (encrypted, &tls) {
+            (Some(address), None) => fault(
+                &address.to_string(),
+                "tls:// needs a certificate",
+                Some("give --syslog.tls-cert-file FILE and --syslog.tls-key-file FILE"),
+            ),
+            (None, Some(_)) => fault(
+                "",
+                "a certificate is given, but nothing listens by tls://",
+                None,
+            ),
+            _ => {}
+        }
+        (faults.len() == before && !listen.is_empty()).then(|| Syslog::of_flags(listen, tls))
     }
 }
 
@@ -280,6 +328,8 @@ fn profiles(config: &Config, rules: &RuleSet, faults: &mut Vec<Diagnostic>) {
 #[derive(serde::Serialize)]
 pub(super) struct Matched {
     pub(super) source: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) listen: Vec<String>,
     pub(super) patterns: Vec<(String, Vec<PathBuf>)>,
 }
 
@@ -324,6 +374,10 @@ pub(super) fn matched(config: &Config, warnings: &mut Vec<Diagnostic>) -> Vec<Ma
         }
         all.push(Matched {
             source: source.name.clone(),
+            listen: (source.syslog.iter())
+                .flat_map(|syslog| &syslog.listen)
+                .map(ToString::to_string)
+                .collect(),
             patterns,
         });
     }
@@ -363,10 +417,11 @@ fn listed(
 /// Follows files and serves, until a signal.
 pub(super) fn run(flags: StartFlags, log: &LogFlags) -> Result<ExitCode, Failure> {
     log.begin();
-    if flags.log_file.is_empty() && flags.rules.config_file.is_none() {
+    let listens = !flags.syslog.listen.is_empty();
+    if flags.log_file.is_empty() && !listens && flags.rules.config_file.is_none() {
         return Err(Failure::Settings(vec![Diagnostic::bare(
             "there is nothing to follow",
-            "give --log.file GLOB or --config.file FILE",
+            "give --log.file GLOB, --syslog.listen ADDRESS or --config.file FILE",
         )]));
     }
     serve(flags, Vec::new(), ":10067", |_| Ok(()))
@@ -381,6 +436,7 @@ pub(super) fn demo(rules: RuleFlags, web: WebFlags, log: &LogFlags) -> Result<Ex
         rules,
         log_file: Vec::new(),
         state_dir: None,
+        syslog: SyslogFlags::default(),
         watcher: None,
         auto_reload: false,
         auto_reload_interval: Duration::MAX,

@@ -6,6 +6,7 @@
 
 mod parse;
 mod source;
+mod syslog;
 mod value;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use jiff::tz::TimeZone;
 use crate::diagnostic::{self, Diagnostic, Document, Path, Problems};
 use crate::metric;
 pub use crate::tail::{ReadFrom, Watcher};
+pub use syslog::{Identify, ListenAddress, Network, Syslog, Tls, Transport};
 
 /// Settings as meant.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,13 +54,15 @@ impl PartialEq for Written {
     }
 }
 
-/// Files that are followed under one name.
+/// Files that are followed, or addresses that are listened on, under one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Its name, the label `source` of the exporter's own metrics. No two have the same.
     pub name: String,
     /// Paths and globs; `{appliance}` stands for a part that names the appliance, `-` for standard input.
     pub paths: Vec<String>,
+    /// What is listened on instead; there are no paths then.
+    pub syslog: Option<Syslog>,
     /// Paths and globs of files that are left out.
     pub exclude: Vec<String>,
     /// Where the appliance's name comes from.
@@ -76,9 +80,26 @@ pub struct Source {
 /// The name of the source that `--log.file` makes.
 pub(crate) const FLAG_SOURCE: &str = "log.file";
 
+/// The name of the source that `--syslog.listen` makes.
+pub(crate) const SYSLOG_FLAG_SOURCE: &str = "syslog.listen";
+
 impl Source {
+    /// What `--syslog.listen` asks for, with every setting at its default.
+    pub fn of_syslog_flags(syslog: Syslog) -> Self {
+        Self {
+            name: SYSLOG_FLAG_SOURCE.to_owned(),
+            appliance: ApplianceFrom::Header,
+            syslog: Some(syslog),
+            ..Self::of_flag(Vec::new())
+        }
+    }
+
     fn flag_fault(&self, item: Option<usize>, message: String, hint: Option<String>) -> Diagnostic {
-        let mut fault = Diagnostic::of_flag("--log.file", &message, hint);
+        let flag = match self.syslog {
+            Some(_) => "--syslog.listen",
+            None => "--log.file",
+        };
+        let mut fault = Diagnostic::of_flag(flag, &message, hint);
         if let Some(path) = item.and_then(|item| self.paths.get(item)) {
             fault.text.clone_from(path);
         }
@@ -98,6 +119,7 @@ impl Source {
                 false => ApplianceFrom::Header,
             },
             paths,
+            syslog: None,
             exclude: Vec::new(),
             relays: Vec::new(),
             profile: None,
@@ -222,7 +244,15 @@ impl Config {
                 ApplianceFrom::Fixed(name) => Some(name),
                 ApplianceFrom::Header | ApplianceFrom::Path => None,
             });
-        let names: BTreeSet<&String> = self.appliances.iter().chain(fixed).collect();
+        let by_address = self
+            .sources
+            .iter()
+            .filter_map(|source| source.syslog.as_ref());
+        let by_address = by_address.flat_map(Syslog::appliances);
+        let names: BTreeSet<&String> = (self.appliances.iter())
+            .chain(fixed)
+            .chain(by_address)
+            .collect();
         names.into_iter().map(|name| name.as_str().into()).collect()
     }
 
@@ -265,7 +295,7 @@ impl Config {
         let Written(Some((file, text))) = &self.written else {
             return source.flag_fault(item, message, hint);
         };
-        if source.name == FLAG_SOURCE {
+        if source.name == FLAG_SOURCE || source.name == SYSLOG_FLAG_SOURCE {
             return source.flag_fault(item, message, hint);
         }
         let mut path = Path::root().then("sources").then(index).then(key);
@@ -273,6 +303,24 @@ impl Config {
             path = path.then(item);
         }
         diagnostic::at(file, text, &path, message, hint)
+    }
+
+    /// A fault in a key below the source with this index.
+    pub(crate) fn source_fault_at(
+        &self,
+        index: usize,
+        keys: &[&str],
+        message: String,
+    ) -> Diagnostic {
+        let source = &self.sources[index];
+        match &self.written {
+            Written(Some((file, text))) if source.name != SYSLOG_FLAG_SOURCE => {
+                let root = Path::root().then("sources").then(index);
+                let path = keys.iter().fold(root, |path, key| path.then(*key));
+                diagnostic::at(file, text, &path, message, None)
+            }
+            _ => source.flag_fault(None, message, None),
+        }
     }
 
     /// A fault in an item of the list `appliances`.

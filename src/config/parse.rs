@@ -92,7 +92,12 @@ pub(super) fn read(value: &Value, directory: &FilePath, problems: &mut Problems<
             problems.value(&at, "this appliance is listed twice", None);
         }
     }
-    let sources = read_sources(typed.sources.unwrap_or_default(), &appliances, problems);
+    let sources = read_sources(
+        typed.sources.unwrap_or_default(),
+        &appliances,
+        directory,
+        problems,
+    );
 
     let mut section = Sections { root, problems };
     let rules: TypedRules = section.read("rules", typed.rules);

@@ -1,21 +1,25 @@
 //! `sources:`, as written and as meant.
 
+use std::path::Path as FilePath;
+
 use globset::GlobBuilder;
 use jiff::tz::{self, TimeZone};
 use serde::Deserialize;
 use serde_yaml::Value;
 
+use super::syslog::{Identify, TypedAppliance, read_identify, read_syslog};
 use super::value::{choice, unless_empty};
-use super::{ApplianceFrom, FLAG_SOURCE, ReadFrom, Source};
+use super::{ApplianceFrom, FLAG_SOURCE, ReadFrom, SYSLOG_FLAG_SOURCE, Source};
 use crate::diagnostic::{Path, Problems, nearest};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TypedSource {
     name: String,
-    paths: Vec<String>,
+    paths: Option<Vec<String>>,
+    syslog: Option<Value>,
     exclude: Option<Vec<String>>,
-    appliance: Option<String>,
+    appliance: Option<TypedAppliance>,
     relays: Option<Relays>,
     profile: Option<String>,
     time_zone: Option<String>,
@@ -33,6 +37,7 @@ enum Relays {
 pub(super) fn read_sources(
     values: Vec<Value>,
     appliances: &[String],
+    directory: &FilePath,
     problems: &mut Problems<'_>,
 ) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
@@ -42,18 +47,20 @@ pub(super) fn read_sources(
             continue;
         };
         unless_empty(&typed.name, &at.then("name"), problems);
-        if typed.name == FLAG_SOURCE {
-            problems.value(
-                &at.then("name"),
-                "this is the name of the source that the flag --log.file makes",
-                None,
-            );
+        for (name, flag) in [
+            (FLAG_SOURCE, "--log.file"),
+            (SYSLOG_FLAG_SOURCE, "--syslog.listen"),
+        ] {
+            if typed.name == name {
+                let message = format!("this is the name of the source that the flag {flag} makes");
+                problems.value(&at.then("name"), message, None);
+            }
         }
         for other in &sources {
             if other.name == typed.name {
                 problems.value(&at.then("name"), "another source has this name", None);
             }
-            for (number, path) in typed.paths.iter().enumerate() {
+            for (number, path) in typed.paths.iter().flatten().enumerate() {
                 if other.paths.contains(path) {
                     problems.value(
                         &at.then("paths").then(number),
@@ -66,7 +73,7 @@ pub(super) fn read_sources(
                 }
             }
         }
-        sources.push(read_source(typed, &at, appliances, problems));
+        sources.push(read_source(typed, &at, appliances, directory, problems));
     }
     sources
 }
@@ -75,21 +82,72 @@ fn read_source(
     typed: TypedSource,
     at: &Path,
     appliances: &[String],
+    directory: &FilePath,
     problems: &mut Problems<'_>,
 ) -> Source {
-    if typed.paths.is_empty() {
-        problems.key(&at.then("paths"), "there is no path to follow", None);
+    match (&typed.paths, &typed.syslog) {
+        (None, None) => problems.key(at, "one of `paths` and `syslog` is missing", None),
+        (Some(_), Some(_)) => problems.key(
+            &at.then("syslog"),
+            "a source has either `paths` or `syslog`",
+            Some("make two sources of it".into()),
+        ),
+        (Some(paths), None) if paths.is_empty() => {
+            problems.key(&at.then("paths"), "there is no path to follow", None);
+        }
+        _ => {}
     }
+    let is_file = typed.syslog.is_none();
+    if !is_file {
+        for (key, is_there) in [
+            ("exclude", typed.exclude.is_some()),
+            ("read_from", typed.read_from.is_some()),
+        ] {
+            if is_there {
+                problems.key(&at.then(key), "has no effect without `paths`", None);
+            }
+        }
+    }
+    let identify = match is_file {
+        true => None,
+        false => read_identify(typed.appliance.as_ref(), &at.then("appliance"), problems),
+    };
+    let by_header = identify
+        .as_ref()
+        .map(|ways| ways.contains(&Identify::Header));
+    let is_named = identify.is_some();
+    let syslog = typed
+        .syslog
+        .as_ref()
+        .and_then(|value| read_syslog(value, identify, directory, &at.then("syslog"), problems));
+    let paths = typed.paths.unwrap_or_default();
     let exclude = typed.exclude.unwrap_or_default();
-    for (key, paths) in [("paths", &typed.paths), ("exclude", &exclude)] {
+    for (key, paths) in [("paths", &paths), ("exclude", &exclude)] {
         for (number, path) in paths.iter().enumerate() {
             check_path(path, &at.then(key).then(number), problems);
         }
     }
-    let appliance = match typed.appliance.as_deref() {
-        None | Some("header") => ApplianceFrom::Header,
-        Some("path") => {
-            for (number, path) in typed.paths.iter().enumerate() {
+    let appliance = match &typed.appliance {
+        None => ApplianceFrom::Header,
+        Some(_) if is_named => ApplianceFrom::Header,
+        Some(TypedAppliance::Several(_)) => {
+            problems.value(
+                &at.then("appliance"),
+                "a list is for sources with `syslog`",
+                None,
+            );
+            ApplianceFrom::Header
+        }
+        Some(TypedAppliance::One(word)) if word == "header" => ApplianceFrom::Header,
+        Some(TypedAppliance::One(word)) if word == "path" => {
+            if !is_file {
+                problems.value(
+                    &at.then("appliance"),
+                    "messages from the network have no path",
+                    Some("certificate, address, header, or the name of the appliance".into()),
+                );
+            }
+            for (number, path) in paths.iter().enumerate() {
                 if !path.contains(APPLIANCE) {
                     problems.value(
                         &at.then("paths").then(number),
@@ -100,7 +158,7 @@ fn read_source(
             }
             ApplianceFrom::Path
         }
-        Some(name) => {
+        Some(TypedAppliance::One(name)) => {
             unless_empty(name, &at.then("appliance"), problems);
             if !appliances.is_empty() && !appliances.iter().any(|listed| listed == name) {
                 problems.value(
@@ -135,7 +193,8 @@ fn read_source(
             hosts
         }
     };
-    if !relays.is_empty() && appliance != ApplianceFrom::Header {
+    let by_header = by_header.unwrap_or(is_file && appliance == ApplianceFrom::Header);
+    if !relays.is_empty() && !by_header {
         problems.key(
             &at.then("relays"),
             "has no effect, since `appliance` says whom the lines are about",
@@ -170,7 +229,8 @@ fn read_source(
     });
     Source {
         name: typed.name,
-        paths: typed.paths,
+        paths,
+        syslog,
         exclude,
         appliance,
         relays,

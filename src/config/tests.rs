@@ -69,6 +69,7 @@ fn settings_as_meant() {
                         "/var/log/{appliance}/*.log".into(),
                         "/x/{appliance}/**/{a,b}".into()
                     ],
+                    syslog: None,
                     exclude: vec!["/x/y".into()],
                     appliance: ApplianceFrom::Path,
                     relays: vec![],
@@ -79,6 +80,7 @@ fn settings_as_meant() {
                 Source {
                     name: "gw".into(),
                     paths: vec!["-".into()],
+                    syslog: None,
                     exclude: vec![],
                     appliance: ApplianceFrom::Fixed("gw1".into()),
                     relays: vec![],
@@ -205,6 +207,21 @@ fn what_is_wrong_is_told_where_it_stands() {
              c:2:9: unknown key: `directries`\n  hint: did you mean `directories`?",
         ),
         (
+            "sources: [{name: a}, {name: b, paths: [/x], syslog: {listen: ['udp://:514']}}]",
+            "c:1:11: one of `paths` and `syslog` is missing: `{name: a}`\n\
+             c:1:45: a source has either `paths` or `syslog`: `syslog`\n  hint: make two sources of it",
+        ),
+        (
+            "sources:\n- name: a\n  syslog: {listen: ['udp:514', 'tls://:6514'], addresses: {192.0.2.1/24: x}, receive_buffer: 8Mb}\n  \
+             appliance: [adress]\n  read_from: end\n",
+            "",
+        ),
+        (
+            "sources:\n- name: a\n  syslog: {listen: ['udp://:514'], addresses: {192.0.2.1: x}, max_connections: 0}\n  \
+             appliance: header\n- name: b\n  syslog: {listen: ['udp://:515']}\n  appliance: certificate\n",
+            "",
+        ),
+        (
             "sources: [{name: log.file, paths: [/x]}]",
             "c:1:18: this is the name of the source that the flag --log.file makes: `log.file`",
         ),
@@ -261,6 +278,7 @@ fn every_key_is_in_the_document() {
     for section in [
         "x_y_z: 1",
         "sources: [{x_y_z: 1}]",
+        "sources: [{name: a, syslog: {listen: [], x_y_z: 1}}]",
         "rules: {x_y_z: 1}",
         "limits: {x_y_z: 1}",
         "state: {x_y_z: 1}",

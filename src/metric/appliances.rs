@@ -112,6 +112,11 @@ impl Table {
         appliance.map_or(0, |appliance| self.now.saturating_sub(appliance.since))
     }
 
+    /// Whether something was heard of an appliance of this name, or the settings list it.
+    pub fn knows_appliance(&self, name: &str) -> bool {
+        self.appliance_ids.get(name).is_some_and(|id| *id != OTHER)
+    }
+
     /// The appliance's name.
     pub fn appliance_name(&self, id: ApplianceId) -> &str {
         let appliance = self.appliances.get(id.0 as usize);

@@ -5,6 +5,7 @@
 //! families like those of the series table, so that every format shows them alike.
 
 mod process;
+mod syslog;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -18,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use crate::metric::{Family, Kind, Series};
 
 pub use process::Process;
+pub use syslog::SyslogMetrics;
 
 /// Prefix of every metric here but `process_…` and `promhttp_…`, whose names are common to all exporters.
 const PREFIX: &str = "appliance_log_exporter";
@@ -41,6 +43,8 @@ pub struct OwnMetrics {
     pub lost_bytes: Counters<2>,
     /// Lines read and not used, by `source` and `reason`.
     pub lines_dropped: Counters<2>,
+    /// What comes over the network.
+    pub syslog: SyslogMetrics,
     /// Scrapes answered, by HTTP status `code`.
     pub scrapes: Counters<1>,
     /// Scrapes that are being answered.
@@ -128,6 +132,7 @@ impl OwnMetrics {
             "lines_dropped",
             "Lines that were read and could not be used",
         );
+        let syslog = SyslogMetrics::new(&mut own);
 
         let config_last_reload_successful = Gauge::default();
         own.register(
@@ -150,6 +155,7 @@ impl OwnMetrics {
             old_archives,
             lost_bytes,
             lines_dropped,
+            syslog,
             scrapes,
             scrapes_in_flight,
             scrape_seconds,
@@ -163,7 +169,15 @@ impl OwnMetrics {
         let metrics = self.registry.0.iter();
         metrics
             .map(|(family, metric)| (family.clone(), metric.series()))
+            .filter(|(_, series)| !series.is_empty())
             .collect()
+    }
+
+    /// Exposes what is counted of a source that listens like of one that is followed, at 0.
+    pub fn touch_received(&self, source: &str) {
+        for counters in [&self.lines_read, &self.bytes_read] {
+            counters.get([source]);
+        }
     }
 
     /// Exposes everything that is counted by source, at 0.
@@ -187,17 +201,20 @@ impl OwnMetrics {
     }
 }
 
-/// Counters that differ in the values of `N` labels, exposed in the order of these values.
+/// Counters that differ in the values of `N` labels.
+pub type Counters<const N: usize> = Labelled<N, Counter>;
+
+/// Handles that differ in the values of `N` labels, exposed in the order of these values.
 ///
 /// prometheus-client's own family is a hash map, whose order differs from one process to the next.
 #[derive(Clone, Debug)]
-pub struct Counters<const N: usize> {
+pub struct Labelled<const N: usize, M> {
     names: [&'static str; N],
     // Locked at scrape and when a handle is fetched; whoever counts keeps its handle.
-    series: Arc<Mutex<BTreeMap<[String; N], Counter>>>,
+    series: Arc<Mutex<BTreeMap<[String; N], M>>>,
 }
 
-impl<const N: usize> Counters<N> {
+impl<const N: usize, M: Clone + Default> Labelled<N, M> {
     fn new(names: [&'static str; N]) -> Self {
         Self {
             names,
@@ -205,17 +222,27 @@ impl<const N: usize> Counters<N> {
         }
     }
 
-    /// The counter for these label values; from now on it is exposed. Fetch it before there is anything to count, so
+    /// The handle for these label values; from now on it is exposed. Fetch it before there is anything to count, so
     /// that it is exposed at 0 first, and keep it.
-    pub fn get(&self, values: [&str; N]) -> Counter {
+    pub fn get(&self, values: [&str; N]) -> M {
         self.lock()
             .entry(values.map(str::to_owned))
             .or_default()
             .clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<[String; N], Counter>> {
-        // A map of counters is sound whatever happened to the thread that held it.
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is none yet.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<[String; N], M>> {
+        // A map of handles is sound whatever happened to the thread that held it.
         self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -271,9 +298,9 @@ fn series(values: Arc<[Arc<str>]>, value: f64) -> Series {
     }
 }
 
-impl<const N: usize> Metric for Counters<N> {
+impl<const N: usize, M: Metric + Clone + Default> Metric for Labelled<N, M> {
     fn kind(&self) -> Kind {
-        Kind::Counter
+        M::default().kind()
     }
 
     fn labels(&self) -> Arc<[Arc<str>]> {
@@ -281,13 +308,25 @@ impl<const N: usize> Metric for Counters<N> {
     }
 
     fn series(&self) -> Vec<Series> {
-        let counters = self.lock();
-        let all = counters.iter();
-        all.map(|(values, counter)| {
-            let values = values.iter().map(|value| value.as_str().into()).collect();
-            series(values, counter.get() as f64)
-        })
-        .collect()
+        let handles = self.lock();
+        let mut all = Vec::new();
+        for (values, handle) in handles.iter() {
+            let values: Arc<[Arc<str>]> =
+                values.iter().map(|value| value.as_str().into()).collect();
+            let one = handle.series().into_iter();
+            all.extend(one.map(|of| series(values.clone(), of.value)));
+        }
+        all
+    }
+}
+
+impl Metric for Counter {
+    fn kind(&self) -> Kind {
+        Kind::Counter
+    }
+
+    fn series(&self) -> Vec<Series> {
+        vec![series(Arc::from([]), self.get() as f64)]
     }
 }
 

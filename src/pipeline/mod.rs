@@ -4,6 +4,7 @@
 //! reads itself, as long as one file at a time has much to read; if several have, [`workers`] help. What they have taken
 //! on is done when [`Pipeline::drain`] returns.
 
+mod received;
 #[cfg(test)]
 mod tests;
 mod workers;
@@ -24,6 +25,7 @@ use crate::metric::{SavedRepeat, lock};
 use crate::own_metrics::OwnMetrics;
 use crate::record::Clock;
 use crate::tail::{Chunk, End, Event, FileId, FileInfo, Sink};
+use received::Received;
 pub(crate) use workers::EndOnPanic;
 use workers::Workers;
 
@@ -68,6 +70,8 @@ pub struct Pipeline {
     /// What the last lines of each path counted, over its rotations.
     repeats: HashMap<PathBuf, Arc<Mutex<Repeats>>>,
     now: Timestamp,
+    /// Sources that listen, by name.
+    received: HashMap<String, Received>,
     /// The last file that had much to read.
     busy: Option<FileId>,
     /// Something was counted since the last checkpoint.
@@ -181,6 +185,7 @@ impl Pipeline {
             files: HashMap::new(),
             paths: HashMap::new(),
             repeats: HashMap::new(),
+            received: HashMap::new(),
             now: Timestamp::UNIX_EPOCH,
             busy: None,
             dirty: false,
@@ -218,6 +223,7 @@ impl Pipeline {
         for repeats in self.repeats.values() {
             *lock(repeats) = Repeats::default();
         }
+        self.received.values_mut().for_each(Received::reset);
         self.restore_repeats(&core, &repeats);
         self.workers = Workers::new(core.clone(), self.limits.threads);
         self.engine = Engine::new(core);
@@ -248,6 +254,33 @@ impl Pipeline {
         self.now = now;
     }
 
+    /// Counts whole entries of a source that listens.
+    pub fn received(&mut self, name: &str, entries: &[u8]) {
+        let Some(source) = self.sources.iter().find(|source| source.name == name) else {
+            return;
+        };
+        self.dirty = true;
+        self.heartbeat.beat();
+        let clock = Clock {
+            zone: source.time_zone.clone(),
+            now: self.now,
+        };
+        if let Some(received) = self.received.get_mut(name) {
+            return received.count(&mut self.engine, source, &clock, entries);
+        }
+        let source = source.clone();
+        let path = received::path(name);
+        let (counts, repeats) = (self.counts(&path), self.repeats_of(&path));
+        let mut received = Received::new(&source, self.own.clone(), counts, repeats);
+        received.count(&mut self.engine, &source, &clock, entries);
+        self.received.insert(name.to_owned(), received);
+    }
+
+    /// What is known of a source that listens.
+    pub fn listening(&self, name: &str) -> PathCounts {
+        self.path(&received::path(name))
+    }
+
     /// Waits until all that was read is counted: from then on until the next bytes, positions and numbers belong
     /// together.
     pub fn drain(&mut self) {
@@ -276,6 +309,15 @@ impl Pipeline {
 
     fn source_name(&self, index: usize) -> &str {
         self.sources.get(index).map_or("", |source| &source.name)
+    }
+
+    fn repeats_of(&mut self, path: &Path) -> Arc<Mutex<Repeats>> {
+        if self.repeats.len() >= PATHS_MAX {
+            // Those of files that are being read stay.
+            self.repeats
+                .retain(|_, repeats| Arc::strong_count(repeats) > 1);
+        }
+        self.repeats.entry(path.to_owned()).or_default().clone()
     }
 
     fn counts(&mut self, path: &Path) -> Arc<Mutex<PathCounts>> {
@@ -315,16 +357,12 @@ impl Sink for Pipeline {
             ApplianceFrom::Path => origin.appliance = captured,
             ApplianceFrom::Fixed(name) => origin.appliance = Some(name.clone()),
         }
-        let name = source.name.as_str();
-        if self.repeats.len() >= PATHS_MAX {
-            // Those of files that are being read stay.
-            self.repeats
-                .retain(|_, repeats| Arc::strong_count(repeats) > 1);
-        }
+        let (source, name) = (source.name.clone(), source.name.as_str().to_owned());
+        let name = name.as_str();
         let open = Open {
-            repeats: self.repeats.entry(info.path.clone()).or_default().clone(),
+            repeats: self.repeats_of(&info.path),
             path: info.path.clone(),
-            source: source.name.clone(),
+            source,
             lines_read: self.own.lines_read.get([name]),
             bytes_read: self.own.bytes_read.get([name]),
             too_long: self.own.lines_dropped.get([name, "too_long"]),

@@ -15,10 +15,11 @@ use crate::metric::{Saved, lock};
 use crate::pipeline::EndOnPanic;
 use crate::server::Scrapers;
 use crate::state::{self, Place, State};
+use crate::syslog::{self, Receivers};
 use crate::tail::Positions;
 
 /// A checkpoint to be written, and who waits for it.
-type Job = (Positions, Saved, Option<SyncSender<()>>);
+type Job = (Positions, syslog::Positions, Saved, Option<SyncSender<()>>);
 
 /// How long reading waits for a checkpoint at most. With a disk that takes longer, what is rotated meanwhile may be lost at
 /// a kill.
@@ -38,13 +39,16 @@ impl Writer {
         state: State,
         checkpoint: Arc<Mutex<Option<Instant>>>,
         scrapers: Arc<Scrapers>,
+        receivers: Arc<Receivers>,
     ) -> Self {
         let (jobs, queue) = sync_channel(1);
         let failing = Arc::new(AtomicBool::new(false));
         let thread = {
             let (checkpoint, failing) = (checkpoint.clone(), failing.clone());
             let scrapers = scrapers.clone();
-            std::thread::spawn(move || write(state, &queue, &checkpoint, &failing, &scrapers))
+            std::thread::spawn(move || {
+                write(state, &queue, &checkpoint, &failing, &scrapers, &receivers)
+            })
         };
         Self {
             jobs,
@@ -56,11 +60,17 @@ impl Writer {
     }
 
     /// Has a checkpoint written. Returns false if the last one is not on disk yet; `wait` waits for it.
-    pub(super) fn write(&self, positions: Positions, saved: Saved, wait: bool) -> bool {
+    pub(super) fn write(
+        &self,
+        positions: Positions,
+        spools: syslog::Positions,
+        saved: Saved,
+        wait: bool,
+    ) -> bool {
         if wait {
-            return self.jobs.send((positions, saved, None)).is_ok();
+            return self.jobs.send((positions, spools, saved, None)).is_ok();
         }
-        match self.jobs.try_send((positions, saved, None)) {
+        match self.jobs.try_send((positions, spools, saved, None)) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.scrapers.not_saved();
@@ -70,9 +80,13 @@ impl Writer {
     }
 
     /// Has a checkpoint written, and waits until it is on disk or cannot be, or [`WRITE_WAIT`] is over.
-    pub(super) fn write_now(&self, positions: Positions, saved: Saved) {
+    pub(super) fn write_now(&self, positions: Positions, spools: syslog::Positions, saved: Saved) {
         let (done, written) = sync_channel(1);
-        if self.jobs.send((positions, saved, Some(done))).is_ok() {
+        if self
+            .jobs
+            .send((positions, spools, saved, Some(done)))
+            .is_ok()
+        {
             let _ = written.recv_timeout(WRITE_WAIT);
         }
     }
@@ -118,10 +132,11 @@ fn write(
     checkpoint: &Mutex<Option<Instant>>,
     failing: &AtomicBool,
     scrapers: &Scrapers,
+    receivers: &Receivers,
 ) {
     let _end = EndOnPanic;
     // Whoever waits is told when `_done` goes.
-    while let Ok((positions, saved, _done)) = queue.recv() {
+    while let Ok((positions, spools, saved, _done)) = queue.recv() {
         let taken = Instant::now();
         let table = match pack(&saved) {
             Ok(table) => table,
@@ -131,11 +146,17 @@ fn write(
                 continue;
             }
         };
-        match state.save(&state::Snapshot { positions, table }.encode()) {
+        let snapshot = state::Snapshot {
+            positions,
+            spools,
+            table,
+        };
+        match state.save(&snapshot.encode()) {
             Ok(place) => {
                 if place == Place::MadeAnew {
                     warn!(path = %state.path().display(), "the state directory had been removed or replaced; it was made anew");
                 }
+                receivers.committed(&snapshot.spools);
                 if failing.swap(false, Ordering::SeqCst) {
                     info!("checkpoints are written again");
                 }

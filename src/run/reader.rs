@@ -18,6 +18,7 @@ use crate::followed::{Backlog, Unmatched};
 use crate::metric::{SavedRepeat, lock};
 use crate::pipeline::{EndOnPanic, Pipeline};
 use crate::server;
+use crate::syslog::Intake;
 use crate::tail::{self, Tail};
 
 /// How often series are evicted at most.
@@ -37,6 +38,7 @@ pub(super) struct FirstRead {
 pub(super) fn read(
     shared: &Arc<Shared>,
     mut tail: Tail,
+    mut intake: Intake,
     mut config: Config,
     writer: Option<Writer>,
     first: FirstRead,
@@ -85,18 +87,22 @@ pub(super) fn read(
         }
         pipeline.set_now(Timestamp::now());
         let progress = tail.read(now, &mut pipeline);
-        read_bytes += progress.bytes;
-        if !progress.more {
+        let (received, more_received) =
+            intake.read(|source, entries| pipeline.received(source, entries));
+        read_bytes += progress.bytes + received;
+        let more = progress.more || more_received;
+        if !more {
             pipeline.drain();
         }
         let backlog_end = *backlog.get_or_insert_with(|| {
             let waiting: u64 = tail.status().map(|file| file.lag_bytes).sum();
-            read_bytes + waiting
+            let received: u64 = intake.lag_bytes().map(|(_, bytes)| bytes).sum();
+            read_bytes + waiting + received
         });
         // What was found for the first time is on disk before its first line counts: if it is rotated and we are killed, the
         // next process knows that it is no history.
         let found = tail.has_unsaved();
-        if !caught_up && !found && (!progress.more || read_bytes > backlog_end) {
+        if !caught_up && !found && (!more || read_bytes > backlog_end) {
             caught_up = true;
             pipeline.finish_backfill();
             if !shared.ready.load(Ordering::Relaxed) {
@@ -135,6 +141,15 @@ pub(super) fn read(
             (unmatched, catching_up) = (no_file(&config), Backlog::default());
         }
         let stopping = shared.stop.load(Ordering::SeqCst);
+        if stopping {
+            shared.receivers.stop();
+            // What waits in a spool waits for the next process.
+            while writer.is_none()
+                && intake
+                    .read(|source, entries| pipeline.received(source, entries))
+                    .1
+            {}
+        }
         dirty |= pipeline.take_dirty() | shared.scrapers.take_changed();
         if let Some(writer) = &writer
             && (found || stopping || now >= checkpoint_at)
@@ -147,10 +162,11 @@ pub(super) fn read(
                 let mut saved = shared.core().table().save();
                 saved.repeats = pipeline.save_repeats();
                 saved.shown = shown;
+                let spools = intake.positions();
                 if found {
-                    writer.write_now(positions, saved);
+                    writer.write_now(positions, spools, saved);
                     dirty = false;
-                } else if writer.write(positions, saved, stopping) {
+                } else if writer.write(positions, spools, saved, stopping) {
                     dirty = false;
                 }
             } else {
@@ -164,9 +180,9 @@ pub(super) fn read(
             break;
         }
         if shared.asked.swap(false, Ordering::SeqCst) {
-            publish(shared, &tail, &pipeline, &config, &mut rates);
+            publish(shared, &tail, &intake, &pipeline, &config, &mut rates);
         }
-        if !progress.more {
+        if !more {
             tail.wait(WAIT_MAX);
         }
     }
@@ -203,7 +219,14 @@ struct Rates {
     lines: HashMap<PathBuf, u64>,
 }
 
-fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, rates: &mut Rates) {
+fn publish(
+    shared: &Shared,
+    tail: &Tail,
+    intake: &Intake,
+    pipeline: &Pipeline,
+    config: &Config,
+    rates: &mut Rates,
+) {
     let now = Instant::now();
     let seconds = rates
         .at
@@ -267,14 +290,49 @@ fn publish(shared: &Shared, tail: &Tail, pipeline: &Pipeline, config: &Config, r
             },
         });
     }
+    for (name, lag_bytes) in intake.lag_bytes() {
+        let mut sources = config.sources.iter().zip(&mut lag);
+        let Some((source, (_, lag))) = sources.find(|(source, _)| source.name == name) else {
+            continue;
+        };
+        *lag = lag_bytes;
+        let path = PathBuf::from(format!("syslog:{name}"));
+        let counts = pipeline.listening(name);
+        let before = rates.lines.get(&path).copied().unwrap_or(0);
+        lines.insert(path, counts.lines);
+        let listen = source.syslog.iter().flat_map(|syslog| &syslog.listen);
+        files.push(server::FileStatus {
+            path: listen
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+            source: name.to_owned(),
+            appliances: counts.appliances.into_iter().collect(),
+            lag_bytes,
+            lines_per_second: match seconds > 0.0 {
+                true => counts.lines.saturating_sub(before) as f64 / seconds,
+                false => 0.0,
+            },
+            lines: counts.lines,
+            rotations: 0,
+            lost_bytes: counts.lost_bytes,
+            error: None,
+        });
+    }
+    // A source that listens has no files.
+    let of_files = |all: Vec<(Arc<str>, u64)>| {
+        let sources = config.sources.iter().zip(all);
+        let of_files = sources.filter(|(source, _)| source.syslog.is_none());
+        of_files.map(|(_, of)| of).collect()
+    };
     rates.at = Some(now);
     rates.lines = lines;
     let mut figures = lock(&shared.figures);
     figures.number += 1;
     figures.files = files;
     figures.lag = lag;
-    figures.unreadable = unreadable;
-    figures.followed = followed;
+    figures.unreadable = of_files(unreadable);
+    figures.followed = of_files(followed);
     figures.sizes = sizes;
     shared.fresh.notify_all();
 }

@@ -6,11 +6,13 @@ use std::sync::mpsc::sync_channel;
 
 use tracing::{error, info};
 
-use super::{Next, RELOAD_WAIT, Shared, WAIT_MAX, pipeline_limits, tail_settings};
+use super::{Next, RELOAD_WAIT, Shared, WAIT_MAX, pipeline_limits, tail_settings, touch};
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
+use crate::engine::Core;
 use crate::metric::lock;
 use crate::pipeline::Pipeline;
+use crate::syslog;
 use crate::tail::{Positions, Tail};
 
 impl Shared {
@@ -21,6 +23,23 @@ impl Shared {
             lines.join("\n")
         };
         let (config, core) = (self.load)().map_err(describe)?;
+        let syslog = syslog::Settings::load(&config).map_err(describe)?;
+        if syslog::fixed(&config.sources) != syslog::fixed(&self.config().sources) {
+            return Err("sources with `syslog`, what they listen on and their buffers cannot change while the exporter runs; restart it".into());
+        }
+        let outcome = self.exchange(config, core);
+        if outcome.is_ok() {
+            self.receivers.replace(syslog);
+        }
+        outcome
+    }
+
+    /// Has the reading thread take over settings and rules.
+    fn exchange(&self, config: Config, core: Core) -> Result<(), String> {
+        let describe = |faults: Vec<Diagnostic>| {
+            let lines: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
+            lines.join("\n")
+        };
         let (specs, options) = tail_settings(&config).map_err(describe)?;
         if config.state.directory != self.config().state.directory {
             return Err("state.directory cannot change while the exporter runs; restart it".into());
@@ -33,7 +52,7 @@ impl Shared {
             core,
             done,
         });
-        self.waker.wake();
+        self.wake();
         if let Ok(outcome) = finished.recv_timeout(RELOAD_WAIT) {
             return outcome;
         }
@@ -72,7 +91,7 @@ pub(super) fn apply_reload(
         let positions = tail.positions(|file| pipeline.held_bytes(file));
         drop(tail);
         for source in &new.sources {
-            shared.own.touch_source(&source.name);
+            touch(&shared.own, source);
         }
         match Tail::new(specs, options, Some(positions.clone())) {
             Ok(tail) => tail,
@@ -82,6 +101,7 @@ pub(super) fn apply_reload(
             }
         }
     };
+    *lock(&shared.waker) = tail.waker();
     let dropped = core.migrate_from(&shared.core());
     core.table().finish_backfill();
     let core = Arc::new(core);
@@ -121,7 +141,10 @@ fn former_tail(shared: &Shared, config: &Config, positions: &Positions) -> Optio
             Tail::new(specs, options, Some(positions.clone())).map_err(|error| error.to_string())
         });
         match tail {
-            Ok(tail) => return Some(tail),
+            Ok(tail) => {
+                *lock(&shared.waker) = tail.waker();
+                return Some(tail);
+            }
             Err(error) => error!(err = %error, "files cannot be followed; trying again"),
         }
         shared.heartbeat.beat();

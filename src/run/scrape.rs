@@ -35,7 +35,7 @@ impl Shared {
         let figures = lock(&self.figures);
         let number = figures.number;
         self.asked.store(true, Ordering::SeqCst);
-        self.waker.wake();
+        self.wake();
         let waited = self
             .fresh
             .wait_timeout_while(figures, FIGURES_WAIT, |figures| figures.number == number);
@@ -97,6 +97,7 @@ impl Shared {
 impl App for Shared {
     fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64 {
         let ready = self.ready.load(Ordering::SeqCst);
+        self.receivers.refresh();
         let (source_lag_bytes, unreadable_files, followed_files) = {
             let figures = self.figures();
             (
@@ -236,7 +237,7 @@ impl App for Shared {
         }
         wanted.push((appliance.to_owned(), done));
         drop(wanted);
-        self.waker.wake();
+        self.wake();
         finished
             .recv_timeout(RELOAD_WAIT)
             .map_err(|_| "the reading thread does not answer".to_owned())

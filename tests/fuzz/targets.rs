@@ -11,6 +11,7 @@ use appliance_log_exporter::metric::{Limits, Saved};
 use appliance_log_exporter::record::{Clock, Programs, Record, frames, parse};
 use appliance_log_exporter::rules::{self, PackText, Settings, Template};
 use appliance_log_exporter::state::{Snapshot, Unusable};
+use appliance_log_exporter::syslog::framing::{self, Frame, Framer};
 use appliance_log_exporter::tail::Positions;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -46,6 +47,31 @@ pub fn line(data: &[u8]) {
             .iter()
             .all(|(line, _)| line.len() <= 64 && !line.contains(&b'\n'))
     );
+}
+
+/// A stream cut into frames: the same whether it comes at once or in segments, whose lengths the first bytes tell.
+pub fn frame(data: &[u8]) {
+    let Some((&size, data)) = data.split_first() else {
+        return;
+    };
+    let in_order = size >= 128;
+    let collect = |segments: &mut dyn Iterator<Item = &[u8]>| {
+        let mut framer = Framer::new(64);
+        let mut frames = Vec::new();
+        let mut each = |frame: Frame<'_>| {
+            assert!(!frame.bytes.is_empty() && frame.bytes.len() <= 64);
+            frames.push((frame.bytes.to_vec(), frame.framing, frame.cut_bytes));
+        };
+        for segment in segments {
+            framer.push(segment, &mut each);
+        }
+        let rest = framer.finish(in_order, &mut each);
+        (frames, rest)
+    };
+    let whole = collect(&mut std::iter::once(data));
+    let pieces = collect(&mut data.chunks(usize::from(size % 32) + 1));
+    assert_eq!(whole, pieces);
+    framing::datagram(data, 64, |frame| assert!(!frame.bytes.is_empty()));
 }
 
 /// A header is read whatever is in it, and nothing is made up: every field lies within the line.

@@ -19,6 +19,11 @@ fn corpus_of_line() {
 }
 
 #[test]
+fn corpus_of_frame() {
+    corpus("frame", targets::frame);
+}
+
+#[test]
 fn corpus_of_record() {
     corpus("record", targets::record);
 }

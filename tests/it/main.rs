@@ -29,4 +29,5 @@ mod schemas;
 mod senders;
 mod server;
 mod support;
+mod syslog;
 mod tailing;

@@ -97,6 +97,8 @@ fn exporter_itself() -> Vec<Row> {
     for by_reason in [&own.lost_bytes, &own.lines_dropped] {
         by_reason.get(["messages", "too_long"]);
     }
+    own.syslog.touch("messages", &["udp", "tcp"]);
+    own.syslog.forged_lines.get(["messages", "hsm1"]);
     let one = || vec![("one".into(), 1)];
     let gauges = ScrapeGauges {
         ready: true,

@@ -94,6 +94,10 @@ fn they_have_every_key() {
             "sources: [{x_y_z: 1}]",
             &config["properties"]["sources"]["items"],
         ),
+        (
+            "sources: [{name: a, syslog: {listen: [], x_y_z: 1}}]",
+            &config["properties"]["sources"]["items"]["properties"]["syslog"],
+        ),
         ("rules: {x_y_z: 1}", &config["properties"]["rules"]),
         ("limits: {x_y_z: 1}", &config["properties"]["limits"]),
         ("state: {x_y_z: 1}", &config["properties"]["state"]),

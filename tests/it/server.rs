@@ -18,7 +18,8 @@ use tokio::sync::oneshot;
 
 use crate::exporter::binary;
 use crate::support::{
-    Child, free_port, http_get, http_post, program, prometheus_query, succeeds, wait_for,
+    Child, free_port, http_get, http_post, make_certificate, program, prometheus_query, succeeds,
+    wait_for,
 };
 
 /// Far more than anything here takes; only a failure waits so long.
@@ -782,39 +783,6 @@ fn a_port_in_use_is_one_clear_error() {
         );
         assert_eq!(error.lines().count(), 1, "{error}");
     }
-}
-
-/// A certificate for localhost as `NAME.pem` and `NAME.key`, signed by itself or by another one there.
-fn make_certificate(directory: &Path, name: &str, issuer: Option<&str>) {
-    let mut command = Command::new(program("openssl"));
-    command
-        .current_dir(directory)
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-        ])
-        .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")])
-        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-        .args([
-            "-out",
-            &format!("{name}.pem"),
-            "-keyout",
-            &format!("{name}.key"),
-        ]);
-    if let Some(issuer) = issuer {
-        command.args([
-            "-CA",
-            &format!("{issuer}.pem"),
-            "-CAkey",
-            &format!("{issuer}.key"),
-        ]);
-        command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-    }
-    succeeds(&mut command);
 }
 
 /// What curl says: the status code and the body, or why there is none.

@@ -84,6 +84,32 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
+/// A certificate for localhost in `directory`, and its key; signed by itself, or by one that was made before.
+pub fn make_certificate(directory: &Path, name: &str, issuer: Option<&str>) {
+    let mut command = Command::new(program("openssl"));
+    command
+        .current_dir(directory)
+        .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
+        .args(["-pkeyopt", "ec_paramgen_curve:P-256"])
+        .args(["-subj", &format!("/CN={name}")]);
+    let names = format!("subjectAltName=DNS:{name},DNS:localhost,IP:127.0.0.1");
+    command.args(["-addext", &names]);
+    if issuer.is_some() {
+        command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    }
+    for (flag, file) in [
+        ("-out", format!("{name}.pem")),
+        ("-keyout", format!("{name}.key")),
+    ] {
+        command.args([flag, &file]);
+    }
+    if let Some(issuer) = issuer {
+        command.args(["-CA", &format!("{issuer}.pem")]);
+        command.args(["-CAkey", &format!("{issuer}.key")]);
+    }
+    succeeds(&mut command);
+}
+
 /// Polls until `condition` gives something.
 ///
 /// # Panics

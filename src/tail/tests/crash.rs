@@ -66,6 +66,7 @@ fn victim() {
             .save(
                 &Snapshot {
                     positions,
+                    spools: Default::default(),
                     table: serde_json::to_vec(&counts).unwrap(),
                 }
                 .encode(),

@@ -1,0 +1,188 @@
+//! Entries that came over the network become counts, as lines of files do.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use hashbrown::HashMap;
+use memchr::memchr_iter;
+use prometheus_client::metrics::counter::Counter;
+
+use super::{APPLIANCES_SHOWN_MAX, PathCounts};
+use crate::config::Source;
+use crate::engine::{Core, Engine, Origin, Outcome, Repeats};
+use crate::metric::lock;
+use crate::own_metrics::OwnMetrics;
+use crate::record::Clock;
+use crate::syslog::{self, Said};
+
+/// Senders whose state is kept; beyond that all are looked up anew.
+const SENDERS_MAX: usize = 20_000;
+/// Senders whose forged lines are counted for each; those of others count under `other`.
+const FORGERS_MAX: usize = 1_000;
+
+/// What is kept of a source that listens.
+#[derive(Debug)]
+pub(super) struct Received {
+    name: String,
+    senders: HashMap<Vec<u8>, Sender>,
+    lines_read: Counter,
+    bytes_read: Counter,
+    damaged: Counter,
+    counts: Arc<Mutex<PathCounts>>,
+    repeats: Arc<Mutex<Repeats>>,
+    own: Arc<OwnMetrics>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    origin: Origin,
+    /// Who it is, unless the headers say it.
+    name: Option<String>,
+    /// The host in the header of its last line, if that is another appliance's, and when that was found out.
+    header: Option<Header>,
+}
+
+#[derive(Debug)]
+struct Header {
+    host: Vec<u8>,
+    at: u32,
+    forged: Option<Counter>,
+}
+
+/// What stands for the path of a source that listens.
+pub(super) fn path(source: &str) -> PathBuf {
+    format!("syslog:{source}").into()
+}
+
+impl Received {
+    pub(super) fn new(
+        source: &Source,
+        own: Arc<OwnMetrics>,
+        counts: Arc<Mutex<PathCounts>>,
+        repeats: Arc<Mutex<Repeats>>,
+    ) -> Self {
+        let name = source.name.as_str();
+        Received {
+            senders: HashMap::new(),
+            lines_read: own.lines_read.get([name]),
+            bytes_read: own.bytes_read.get([name]),
+            damaged: own.syslog.lines_dropped.get([name, "damaged"]),
+            name: name.to_owned(),
+            counts,
+            repeats,
+            own,
+        }
+    }
+
+    /// Other rules, another table.
+    pub(super) fn reset(&mut self) {
+        self.senders.clear();
+    }
+
+    /// Counts whole entries.
+    pub(super) fn count(
+        &mut self,
+        engine: &mut Engine,
+        source: &Source,
+        clock: &Clock,
+        entries: &[u8],
+    ) {
+        let core = engine.core().clone();
+        let seconds = u32::try_from(clock.now.as_second()).unwrap_or(0);
+        let (mut lines, mut bytes) = (0, 0);
+        let mut last = None;
+        let mut repeats = lock(&self.repeats);
+        let mut batch = engine.batch(seconds, Some(&mut repeats));
+        let mut start = 0;
+        for end in memchr_iter(b'\n', entries) {
+            let entry = &entries[start..end];
+            start = end + 1;
+            let Some((tag, message)) = syslog::split(entry) else {
+                self.damaged.inc();
+                continue;
+            };
+            if self.senders.len() >= SENDERS_MAX && !self.senders.contains_key(tag) {
+                self.senders.clear();
+            }
+            let sender = self
+                .senders
+                .entry_ref(tag)
+                .or_insert_with(|| Sender::new(tag, source, clock));
+            sender.origin.clock.now = clock.now;
+            let Sender {
+                origin,
+                name: speaker,
+                header,
+            } = sender;
+            let check = |outcome: Outcome<'_, '_>| {
+                let (Some(speaker), Some(host)) = (&*speaker, outcome.record.host) else {
+                    return;
+                };
+                let is_known = |known: &Header| known.at == seconds && known.host == host;
+                if !header.as_ref().is_some_and(is_known) {
+                    *header = Some(Header {
+                        forged: forged(&core, &self.own, &self.name, speaker, host),
+                        host: host.to_vec(),
+                        at: seconds,
+                    });
+                }
+                if let Some(forged) = header.as_ref().and_then(|header| header.forged.as_ref()) {
+                    forged.inc();
+                }
+            };
+            batch.line_with(origin, message, |_, _| {}, check);
+            last = origin.last_appliance();
+            lines += 1;
+            bytes += message.len() as u64;
+        }
+        drop(batch);
+        self.lines_read.inc_by(lines);
+        self.bytes_read.inc_by(bytes);
+        let mut counts = lock(&self.counts);
+        counts.lines += lines;
+        if counts.appliances.len() < APPLIANCES_SHOWN_MAX
+            && let Some(appliance) = last
+        {
+            let table = core.table();
+            let name = table.appliance_name(appliance);
+            if !counts.appliances.contains(name) {
+                counts.appliances.insert(name.to_owned());
+            }
+        }
+    }
+}
+
+impl Sender {
+    fn new(tag: &[u8], source: &Source, clock: &Clock) -> Self {
+        let mut origin = Origin::new(clock.clone());
+        origin.profile = source.profile.clone();
+        origin.relays = source.relays.clone();
+        match syslog::said(tag) {
+            Some(Said::Named(name)) => origin.appliance = Some(name.to_owned()),
+            Some(Said::Header(name)) => origin.fallback = Some(name.to_owned()),
+            None => {}
+        }
+        Sender {
+            name: origin.appliance.clone(),
+            origin,
+            header: None,
+        }
+    }
+}
+
+/// Where the lines of somebody are counted who writes the name of another known appliance into their header.
+fn forged(
+    core: &Core,
+    own: &OwnMetrics,
+    source: &str,
+    speaker: &str,
+    host: &[u8],
+) -> Option<Counter> {
+    let host = std::str::from_utf8(host).ok()?;
+    if host == speaker || !core.table().knows_appliance(host) {
+        return None;
+    }
+    let forged = &own.syslog.forged_lines;
+    let is_counted = forged.len() < FORGERS_MAX;
+    Some(forged.get([source, if is_counted { speaker } else { "other" }]))
+}

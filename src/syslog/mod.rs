@@ -1,0 +1,410 @@
+//! Messages straight from the wire: UDP (RFC 5426), TCP (RFC 6587) and TLS (RFC 5425).
+//!
+//! Receivers cut what comes into messages, find out who speaks, and put both into a buffer: a spool on disk if there is a
+//! state directory, else a queue in memory. The reading thread takes it from there ([`Intake`]), as it takes bytes from
+//! the tail. All buffers are bounded; when they are full, senders over TCP wait and datagrams are dropped by the kernel,
+//! which counts them. `docs/receiving.md` says what is lost when.
+
+mod buffer;
+mod certificate;
+mod connections;
+mod entry;
+pub mod framing;
+mod identity;
+mod listen;
+mod listener;
+mod proxy;
+mod spool;
+mod stream;
+mod tls;
+mod udp;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::config::{Config, Source, Syslog};
+use crate::diagnostic::Diagnostic;
+use crate::metric::lock;
+use crate::own_metrics::OwnMetrics;
+use buffer::{Buffer, Reader};
+pub(crate) use entry::{Said, said, split};
+use identity::Identity;
+use listen::Socket;
+pub use listen::{Bound, bind};
+use listener::{Listener, Rules};
+pub use spool::Position;
+use spool::Spool;
+
+/// Bytes of entries that the reading thread takes at a time.
+const READ_AT_ONCE: usize = 1 << 20;
+/// An octet-counted message may be all line feeds, each of which becomes four bytes.
+const ESCAPED_MAX: usize = 4;
+
+/// How far the spool of each source was read, by its name.
+pub type Positions = BTreeMap<String, Position>;
+
+/// Certificates and tables of every source that listens, read and checked.
+#[derive(Debug, Default)]
+pub struct Settings(Vec<(String, Rules)>);
+
+impl Settings {
+    /// Reads the certificates that the sources name.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn load(config: &Config) -> Result<Self, Vec<Diagnostic>> {
+        let mut faults = Vec::new();
+        let mut all = Vec::new();
+        for (index, source) in config.sources.iter().enumerate() {
+            let Some(identity) = Identity::of(source) else {
+                continue;
+            };
+            let tls = match identity.settings().tls.as_ref().map(tls::load) {
+                None => None,
+                Some(Ok(tls)) => Some(tls),
+                Some(Err(fault)) => {
+                    let keys = ["syslog", "tls", fault.key];
+                    faults.push(config.source_fault_at(index, &keys, fault.message));
+                    None
+                }
+            };
+            all.push((source.name.clone(), Rules { identity, tls }));
+        }
+        match faults.is_empty() {
+            true => Ok(Settings(all)),
+            false => Err(faults),
+        }
+    }
+}
+
+/// What receivers need beside sockets and settings.
+pub struct Options {
+    /// The longest message, in bytes; what is beyond is cut.
+    pub line_bytes: usize,
+    /// Where spools are, if there is a state directory.
+    pub directory: Option<PathBuf>,
+    /// How far a former process had read them.
+    pub positions: Positions,
+    /// Where everything is counted.
+    pub own: Arc<OwnMetrics>,
+    /// Wakes the reading thread.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The threads that receive. They stop when this is told to, at the latest when it is dropped.
+pub struct Receivers {
+    listeners: Vec<Arc<Listener>>,
+    /// Sockets of the sources whose drops the kernel counts, with the index of their listener.
+    datagrams: Vec<(usize, Arc<UdpSocket>)>,
+    stopping: Arc<AtomicBool>,
+    stop: Arc<Notify>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the reading thread takes received messages from.
+#[derive(Debug)]
+pub struct Intake {
+    sources: Vec<(Arc<Listener>, Reader)>,
+    signalled: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// The name of a source as that of a directory.
+fn directory_name(source: &str) -> String {
+    let mut name = String::new();
+    for byte in source.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(byte.into()),
+            _ => name.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    name
+}
+
+/// Begins to receive.
+///
+/// # Errors
+/// A spool or a thread cannot be had.
+pub fn start(
+    bound: Vec<Bound>,
+    sources: &[Source],
+    settings: Settings,
+    options: Options,
+) -> io::Result<(Receivers, Intake)> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let signalled = Arc::new(AtomicBool::new(false));
+    let mut listeners = Vec::new();
+    let mut intake = Intake {
+        sources: Vec::new(),
+        signalled: signalled.clone(),
+    };
+    for (name, rules) in settings.0 {
+        let transports = rules.identity.settings().transports();
+        let transports: Vec<&str> = transports.iter().map(|one| one.as_str()).collect();
+        options.own.syslog.touch(&name, &transports);
+        let (buffer, reader) = match &options.directory {
+            None => Buffer::queue(signalled.clone(), options.wake.clone()),
+            Some(directory) => {
+                let position = options.positions.get(&name).copied().unwrap_or_default();
+                let directory = directory.join(directory_name(&name));
+                let bytes_max = rules.identity.settings().spool_bytes;
+                let spool =
+                    Spool::open(directory.clone(), bytes_max, position).map_err(|error| {
+                        io::Error::new(error.kind(), format!("{}: {error}", directory.display()))
+                    })?;
+                let entry_bytes_max = options.line_bytes * ESCAPED_MAX + entry::OVERHEAD_BYTES_MAX;
+                let (signalled, wake) = (signalled.clone(), options.wake.clone());
+                Buffer::spool(spool, position, entry_bytes_max, signalled, wake)
+            }
+        };
+        let listener = Arc::new(Listener::new(
+            &name,
+            buffer,
+            options.line_bytes,
+            rules,
+            options.own.clone(),
+            stopping.clone(),
+        ));
+        intake.sources.push((listener.clone(), reader));
+        listeners.push(listener);
+    }
+    if let Some(directory) = &options.directory {
+        warn_of_orphans(directory, &listeners);
+    }
+    let mut receivers = Receivers {
+        listeners,
+        datagrams: Vec::new(),
+        stopping,
+        stop: Arc::new(Notify::new()),
+        threads: Mutex::default(),
+    };
+    receivers.listen(bound, sources)?;
+    Ok((receivers, intake))
+}
+
+/// Spools of sources that are gone from the settings stay, since they may come back.
+fn warn_of_orphans(directory: &Path, listeners: &[Arc<Listener>]) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let is_ours = |listener: &Arc<Listener>| name == *directory_name(&listener.name);
+        if !listeners.iter().any(is_ours) {
+            warn!(path = %entry.path().display(), "the spool of a source that the settings do not have; remove it if it is not needed");
+        }
+    }
+}
+
+impl Receivers {
+    fn listen(&mut self, bound: Vec<Bound>, sources: &[Source]) -> io::Result<()> {
+        let mut streams = Vec::new();
+        for Bound {
+            source,
+            address,
+            socket,
+        } in bound
+        {
+            let name = sources.get(source).map(|source| &source.name);
+            let at = self
+                .listeners
+                .iter()
+                .position(|listener| Some(&listener.name) == name);
+            let Some((at, listener)) =
+                at.and_then(|at| Some((at, self.listeners.get(at)?.clone())))
+            else {
+                continue;
+            };
+            match socket {
+                Socket::Streams(socket) => {
+                    if let Ok(local) = socket.local_addr() {
+                        info!(source = listener.name, %address, port = local.port(), "listening for syslog");
+                    }
+                    streams.push((socket, address, listener));
+                }
+                Socket::Datagrams(socket) => {
+                    if let Ok(local) = socket.local_addr() {
+                        info!(source = listener.name, %address, port = local.port(), "listening for syslog");
+                    }
+                    let socket = Arc::new(socket);
+                    self.datagrams.push((at, socket.clone()));
+                    let thread = std::thread::Builder::new()
+                        .name("syslog-udp".into())
+                        .spawn(move || udp::receive(&socket, &address, &listener))?;
+                    lock(&self.threads).push(thread);
+                }
+            }
+        }
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let stop = self.stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("syslog-tcp".into())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    for (socket, address, listener) in streams {
+                        match tokio::net::TcpListener::from_std(socket) {
+                            Ok(socket) => {
+                                tokio::spawn(stream::accept(socket, address, listener));
+                            }
+                            Err(error) => {
+                                warn!(%address, err = %error, "connections cannot be accepted");
+                            }
+                        }
+                    }
+                    stop.notified().await;
+                });
+            })?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+
+    /// Takes over other tables and certificates, for new connections and the next datagrams.
+    pub fn replace(&self, settings: Settings) {
+        for (name, rules) in settings.0 {
+            let mut listeners = self.listeners.iter();
+            if let Some(listener) = listeners.find(|listener| listener.name == name) {
+                listener.replace_rules(rules);
+            }
+        }
+    }
+
+    /// A checkpoint with these positions is on disk: what is before them is not needed any more.
+    pub fn committed(&self, positions: &Positions) {
+        for listener in &self.listeners {
+            if let Some(position) = positions.get(&listener.name) {
+                listener.buffer.committed(*position);
+            }
+        }
+    }
+
+    /// Brings the figures up to date that others count: the kernel's drops, the size of the buffers.
+    pub fn refresh(&self) {
+        let mut dropped = vec![0; self.listeners.len()];
+        for (at, socket) in &self.datagrams {
+            dropped[*at] += udp::dropped(socket).unwrap_or(0);
+        }
+        for (listener, dropped) in self.listeners.iter().zip(dropped) {
+            let (own, name) = (&listener.own.syslog, listener.name.as_str());
+            let (bytes, full) = listener.buffer.figures();
+            own.spool_bytes
+                .get([name])
+                .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            raise(&own.spool_full_seconds.get([name]), full.as_secs_f64());
+            if self
+                .datagrams
+                .iter()
+                .any(|(at, _)| self.listeners[*at].name == name)
+            {
+                let counter = own.datagrams_dropped.get([name]);
+                counter.inc_by(dropped.saturating_sub(counter.get()));
+            }
+        }
+    }
+
+    /// Stops to receive: connections are closed, and nothing comes into the buffers any more.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.stop.notify_one();
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
+            if thread.join().is_err() {
+                warn!("a receiver has panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Receivers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn raise(
+    counter: &prometheus_client::metrics::counter::Counter<f64, std::sync::atomic::AtomicU64>,
+    value: f64,
+) {
+    let more = value - counter.get();
+    if more > 0.0 {
+        counter.inc_by(more);
+    }
+}
+
+impl Intake {
+    /// Hands over up to about 1 MiB of entries of each source, with its name. Returns how many bytes that was, and
+    /// whether there is more.
+    pub fn read(&mut self, mut each: impl FnMut(&str, &[u8])) -> (u64, bool) {
+        // What comes from now on is signalled anew.
+        self.signalled.store(false, Ordering::SeqCst);
+        let (mut bytes, mut more) = (0, false);
+        for (listener, reader) in &mut self.sources {
+            let mut taken = 0;
+            while taken < READ_AT_ONCE {
+                let Some(entries) = reader.read() else { break };
+                taken += entries.len();
+                each(&listener.name, entries);
+            }
+            let lost = reader.take_lost_bytes();
+            if lost > 0 {
+                listener.dropped.damaged.inc();
+                warn!(
+                    source = listener.name,
+                    bytes = lost,
+                    "a part of the spool is no message"
+                );
+            }
+            if taken > 0 {
+                listener.buffer.space.notify_waiters();
+            }
+            bytes += taken as u64;
+            more |= taken >= READ_AT_ONCE;
+        }
+        (bytes, more)
+    }
+
+    /// Bytes that wait, by source.
+    pub fn lag_bytes(&self) -> impl Iterator<Item = (&str, u64)> {
+        let sources = self.sources.iter();
+        sources.map(|(listener, reader)| (listener.name.as_str(), reader.lag_bytes()))
+    }
+
+    /// How far the spools were read.
+    pub fn positions(&self) -> Positions {
+        let sources = self.sources.iter();
+        sources
+            .filter_map(|(listener, reader)| Some((listener.name.clone(), reader.position()?)))
+            .collect()
+    }
+}
+
+/// What cannot change while receivers run, by source.
+pub fn fixed(sources: &[Source]) -> BTreeMap<&str, Syslog> {
+    let listening = |source: &'_ Source| {
+        let syslog = source.syslog.as_ref()?;
+        Some(Syslog {
+            listen: syslog.listen.clone(),
+            receive_buffer: syslog.receive_buffer,
+            spool_bytes: syslog.spool_bytes,
+            ..Syslog::default()
+        })
+    };
+    sources
+        .iter()
+        .filter_map(|source| Some((source.name.as_str(), listening(source)?)))
+        .collect()
+}

@@ -1,0 +1,156 @@
+//! Datagrams: a thread for each socket.
+//!
+//! What the buffer has no space for is not read, so that the kernel drops what comes then, and counts it
+//! ([`dropped`]).
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tracing::warn;
+
+use super::entry::Tag;
+use super::framing::datagram;
+use super::identity::Peer;
+use super::listener::{Listener, Rules};
+use crate::config::ListenAddress;
+
+/// The largest datagram.
+const DATAGRAM_BYTES_MAX: usize = 65_536;
+/// Entries that are handed over at once, in bytes.
+const BATCH_BYTES: usize = 256 << 10;
+/// Senders whose names are cached; beyond that the cache is cleared.
+const SENDERS_MAX: usize = 20_000;
+/// How long a full buffer is left alone.
+const FULL_PAUSE: Duration = Duration::from_millis(2);
+/// How often the thread looks whether it is to stop.
+const STOP_EVERY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+
+/// Receives until the receivers stop.
+pub(super) fn receive(socket: &UdpSocket, address: &ListenAddress, listener: &Listener) {
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    let mut entries = Vec::with_capacity(BATCH_BYTES + DATAGRAM_BYTES_MAX);
+    let mut senders = Senders::default();
+    let datagrams = listener.frames("datagram");
+    while !listener.is_stopping() {
+        let mut frames = 0;
+        senders.renew(listener);
+        let failed = loop {
+            if entries.len() >= BATCH_BYTES {
+                break None;
+            }
+            let (length, from) = match socket.recv_from(&mut buffer) {
+                Ok(received) => received,
+                Err(error) => break Some(error),
+            };
+            let Some(tag) = senders.tag(from.ip()) else {
+                listener.dropped.refused.inc();
+                continue;
+            };
+            let bytes = buffer.get(..length).unwrap_or_default();
+            datagram(bytes, listener.line_bytes, |frame| {
+                frames += 1;
+                if frame.cut_bytes > 0 {
+                    listener.dropped.too_long.inc();
+                }
+                tag.write(frame.bytes, &mut entries);
+            });
+        };
+        datagrams.inc_by(frames);
+        while !entries.is_empty() && listener.buffer.append(&entries).is_err() {
+            if listener.is_stopping() {
+                listener.dropped.torn.inc_by(frames);
+                return;
+            }
+            std::thread::sleep(FULL_PAUSE);
+        }
+        entries.clear();
+        match failed {
+            None => {}
+            Some(error) if error.kind() == ErrorKind::WouldBlock => {
+                let mut fds = [PollFd::new(socket, PollFlags::IN)];
+                // An interrupted wait is a short one.
+                let _ = poll(&mut fds, Some(&STOP_EVERY));
+            }
+            Some(error) if error.kind() == ErrorKind::Interrupted => {}
+            Some(error) => {
+                warn!(%address, err = %error, "datagrams cannot be received");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+/// Who the senders are, by address.
+#[derive(Default)]
+struct Senders {
+    rules: Option<Arc<Rules>>,
+    tags: HashMap<IpAddr, Option<Tag>>,
+}
+
+impl Senders {
+    /// Takes over new settings.
+    fn renew(&mut self, listener: &Listener) {
+        let rules = listener.rules();
+        if !(self.rules.as_ref()).is_some_and(|known| Arc::ptr_eq(known, &rules)) {
+            self.tags.clear();
+            self.rules = Some(rules);
+        }
+    }
+
+    fn tag(&mut self, address: IpAddr) -> Option<&Tag> {
+        if self.tags.len() >= SENDERS_MAX && !self.tags.contains_key(&address) {
+            self.tags.clear();
+        }
+        let rules = self.rules.as_ref()?;
+        let tag = self.tags.entry(address).or_insert_with(|| {
+            let certificate = None;
+            let speaker = rules.identity.speaker(&Peer {
+                address,
+                certificate,
+            });
+            speaker.as_ref().map(Tag::from)
+        });
+        tag.as_ref()
+    }
+}
+
+/// How many datagrams the kernel dropped of this socket so far, from the tables of the network namespace.
+///
+/// Source: proc(5), `/proc/net/udp`: the inode is the tenth column, the drops are the last.
+pub(super) fn dropped(socket: &UdpSocket) -> Option<u64> {
+    let inode = rustix::fs::fstat(socket).ok()?.st_ino;
+    ["/proc/self/net/udp", "/proc/self/net/udp6"]
+        .iter()
+        .filter_map(|table| std::fs::read_to_string(table).ok())
+        .find_map(|table| drops_of(&table, inode))
+}
+
+fn drops_of(table: &str, inode: u64) -> Option<u64> {
+    table.lines().skip(1).find_map(|line| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let found = columns.get(9)?.parse() == Ok(inode);
+        found.then(|| columns.last()?.parse().ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_those_of_the_socket() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
+  123: 0100007F:0202 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4711 2 0000000000000000 17\n\
+  124: 00000000:0044 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4712 2 0000000000000000 0\n";
+        for (inode, drops) in [(4711, Some(17)), (4712, Some(0)), (471, None)] {
+            assert_eq!(drops_of(table, inode), drops);
+        }
+    }
+}
