@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_appliance_log_exporter_global_optspecs
-    string join \n config.file= rules.dir= log.file= config.enable-auto-reload config.auto-reload-interval= state.dir= web.listen-address= web.systemd-socket web.config.file= web.enable-lifecycle web.external-url= web.route-prefix= web.telemetry-path= tail.watcher= log.level= log.format= h/help V/version
+    string join \n config.file= rules.dir= log.file= config.enable-auto-reload config.auto-reload-interval= state.dir= syslog.listen= syslog.tls-cert-file= syslog.tls-key-file= syslog.tls-client-ca-file= web.listen-address= web.systemd-socket web.config.file= web.enable-lifecycle web.external-url= web.route-prefix= web.telemetry-path= tail.watcher= log.level= log.format= h/help V/version
 end
 
 function __fish_appliance_log_exporter_needs_command
@@ -28,7 +28,11 @@ complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_comma
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l rules.dir -d 'Directory of rule packs, used before the built-in ones (repeatable) [default: /etc/appliance_log_exporter/rules if it exists]' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l log.file -d 'File to follow, or a quoted glob (repeatable)' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l config.auto-reload-interval -d 'How often --config.enable-auto-reload looks for changes' -r
-complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l state.dir -d 'Directory for file positions and counter values, so that they survive a restart [default: none]' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l state.dir -d 'Directory for file positions, counter values and what was received, so that they survive a restart [default: none]' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l syslog.listen -d 'Address to receive syslog on: udp://, tcp:// or tls:// with HOST:PORT, or :PORT for all interfaces (repeatable). A sender is known by its certificate, if it needs one, else by its address' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l syslog.tls-cert-file -d 'Certificate for tls://, PEM' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l syslog.tls-key-file -d 'Key of the certificate, PEM' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l syslog.tls-client-ca-file -d 'Who signs the certificates of senders, PEM. With it, a sender needs one' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.listen-address -d 'Address to listen on: HOST:PORT, or :PORT for all interfaces (repeatable) [default: :10067, of demo 127.0.0.1:10067]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.config.file -d 'Web configuration file (exporter-toolkit format): TLS, basic auth, headers' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.external-url -d 'URL under which clients reach the exporter, if a reverse proxy is between; its path is what redirects begin with' -r
@@ -60,7 +64,11 @@ complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subco
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l rules.dir -d 'Directory of rule packs, used before the built-in ones (repeatable) [default: /etc/appliance_log_exporter/rules if it exists]' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l log.file -d 'File to follow, or a quoted glob (repeatable)' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l config.auto-reload-interval -d 'How often --config.enable-auto-reload looks for changes' -r
-complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l state.dir -d 'Directory for file positions and counter values, so that they survive a restart [default: none]' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l state.dir -d 'Directory for file positions, counter values and what was received, so that they survive a restart [default: none]' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l syslog.listen -d 'Address to receive syslog on: udp://, tcp:// or tls:// with HOST:PORT, or :PORT for all interfaces (repeatable). A sender is known by its certificate, if it needs one, else by its address' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l syslog.tls-cert-file -d 'Certificate for tls://, PEM' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l syslog.tls-key-file -d 'Key of the certificate, PEM' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l syslog.tls-client-ca-file -d 'Who signs the certificates of senders, PEM. With it, a sender needs one' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.listen-address -d 'Address to listen on: HOST:PORT, or :PORT for all interfaces (repeatable) [default: :10067, of demo 127.0.0.1:10067]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.config.file -d 'Web configuration file (exporter-toolkit format): TLS, basic auth, headers' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.external-url -d 'URL under which clients reach the exporter, if a reverse proxy is between; its path is what redirects begin with' -r

@@ -73,41 +73,23 @@ pub(super) fn read_sources(
                 }
             }
         }
-        sources.push(read_source(typed, &at, appliances, directory, problems));
+        sources.push(read_source(
+            value, typed, &at, appliances, directory, problems,
+        ));
     }
     sources
 }
 
 fn read_source(
+    value: &Value,
     typed: TypedSource,
     at: &Path,
     appliances: &[String],
     directory: &FilePath,
     problems: &mut Problems<'_>,
 ) -> Source {
-    match (&typed.paths, &typed.syslog) {
-        (None, None) => problems.key(at, "one of `paths` and `syslog` is missing", None),
-        (Some(_), Some(_)) => problems.key(
-            &at.then("syslog"),
-            "a source has either `paths` or `syslog`",
-            Some("make two sources of it".into()),
-        ),
-        (Some(paths), None) if paths.is_empty() => {
-            problems.key(&at.then("paths"), "there is no path to follow", None);
-        }
-        _ => {}
-    }
     let is_file = typed.syslog.is_none();
-    if !is_file {
-        for (key, is_there) in [
-            ("exclude", typed.exclude.is_some()),
-            ("read_from", typed.read_from.is_some()),
-        ] {
-            if is_there {
-                problems.key(&at.then(key), "has no effect without `paths`", None);
-            }
-        }
-    }
+    check_kind(value, &typed, at, problems);
     let identify = match is_file {
         true => None,
         false => read_identify(typed.appliance.as_ref(), &at.then("appliance"), problems),
@@ -174,7 +156,63 @@ fn read_source(
     if let Some(profile) = &typed.profile {
         unless_empty(profile, &at.then("profile"), problems);
     }
-    let relays = match typed.relays {
+    let relays = read_relays(typed.relays, at, problems);
+    let by_header = by_header.unwrap_or(is_file && appliance == ApplianceFrom::Header);
+    if !relays.is_empty() && !by_header {
+        problems.key(
+            &at.then("relays"),
+            "has no effect, since `appliance` says whom the lines are about",
+            None,
+        );
+    }
+    let time_zone = read_time_zone(typed.time_zone.as_deref(), at, problems);
+    let read_from = typed.read_from.and_then(|text| {
+        let choices = [("beginning", ReadFrom::Beginning), ("end", ReadFrom::End)];
+        choice(&text, &choices, &at.then("read_from"), problems)
+    });
+    Source {
+        name: typed.name,
+        paths,
+        syslog,
+        exclude,
+        appliance,
+        relays,
+        profile: typed.profile,
+        time_zone,
+        read_from: read_from.unwrap_or(ReadFrom::Beginning),
+    }
+}
+
+/// A source follows files or listens, and has no key of the other kind.
+fn check_kind(value: &Value, typed: &TypedSource, at: &Path, problems: &mut Problems<'_>) {
+    match (&typed.paths, &typed.syslog) {
+        // What is there and wrong has been reported.
+        (None, None) if value.get("paths").is_some() || value.get("syslog").is_some() => {}
+        (None, None) => problems.key(at, "one of `paths` and `syslog` is missing", None),
+        (Some(_), Some(_)) => problems.key(
+            &at.then("syslog"),
+            "a source has either `paths` or `syslog`",
+            Some("make two sources of it".into()),
+        ),
+        (Some(paths), None) if paths.is_empty() => {
+            problems.key(&at.then("paths"), "there is no path to follow", None);
+        }
+        _ => {}
+    }
+    if typed.syslog.is_some() {
+        for (key, is_there) in [
+            ("exclude", typed.exclude.is_some()),
+            ("read_from", typed.read_from.is_some()),
+        ] {
+            if is_there {
+                problems.key(&at.then(key), "has no effect without `paths`", None);
+            }
+        }
+    }
+}
+
+fn read_relays(relays: Option<Relays>, at: &Path, problems: &mut Problems<'_>) -> Vec<String> {
+    match relays {
         None => Vec::new(),
         Some(Relays::All(all)) => {
             if all != "*" {
@@ -192,16 +230,11 @@ fn read_source(
             }
             hosts
         }
-    };
-    let by_header = by_header.unwrap_or(is_file && appliance == ApplianceFrom::Header);
-    if !relays.is_empty() && !by_header {
-        problems.key(
-            &at.then("relays"),
-            "has no effect, since `appliance` says whom the lines are about",
-            None,
-        );
     }
-    let time_zone = match &typed.time_zone {
+}
+
+fn read_time_zone(name: Option<&str>, at: &Path, problems: &mut Problems<'_>) -> TimeZone {
+    match name {
         None => TimeZone::system(),
         Some(name) => TimeZone::get(name).unwrap_or_else(|_| {
             let known: Vec<_> = tz::db()
@@ -222,21 +255,6 @@ fn read_source(
             );
             TimeZone::UTC
         }),
-    };
-    let read_from = typed.read_from.and_then(|text| {
-        let choices = [("beginning", ReadFrom::Beginning), ("end", ReadFrom::End)];
-        choice(&text, &choices, &at.then("read_from"), problems)
-    });
-    Source {
-        name: typed.name,
-        paths,
-        syslog,
-        exclude,
-        appliance,
-        relays,
-        profile: typed.profile,
-        time_zone,
-        read_from: read_from.unwrap_or(ReadFrom::Beginning),
     }
 }
 

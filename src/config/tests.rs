@@ -196,7 +196,8 @@ fn what_is_wrong_is_told_where_it_stands() {
         ),
         (
             "sources: [{name: a, paths: /var/log/x.log, read_from: ende}]",
-            "c:1:28: must be a list: `/var/log/x.log`\n  hint: write `paths: ['/var/log/x.log']`",
+            "c:1:28: must be a list: `/var/log/x.log`\n  hint: write `paths: ['/var/log/x.log']`\n\
+             c:1:55: must be beginning or end: `ende`\n  hint: did you mean `end`?",
         ),
         (
             "limits: {line_bytes: 10, appliances: lots, foo: 1}\nrules: {directries: x}",
@@ -208,18 +209,27 @@ fn what_is_wrong_is_told_where_it_stands() {
         ),
         (
             "sources: [{name: a}, {name: b, paths: [/x], syslog: {listen: ['udp://:514']}}]",
-            "c:1:11: one of `paths` and `syslog` is missing: `{name: a}`\n\
+            "c:1:11: one of `paths` and `syslog` is missing: `sources: [{name: a}, {name: b, paths: [/x], syslog: {listen: ['udp://:514']}}]`\n\
              c:1:45: a source has either `paths` or `syslog`: `syslog`\n  hint: make two sources of it",
         ),
         (
             "sources:\n- name: a\n  syslog: {listen: ['udp:514', 'tls://:6514'], addresses: {192.0.2.1/24: x}, receive_buffer: 8Mb}\n  \
              appliance: [adress]\n  read_from: end\n",
-            "",
+            "c:3:12: tls:// needs a certificate: `listen`\n  hint: tls: {cert_file: …, key_file: …}\n\
+             c:3:21: must be udp://, tcp:// or tls:// with HOST:PORT, [IPv6]:PORT or :PORT: `udp:514`\n\
+             c:3:48: has no effect, since `appliance` does not name `address`: `addresses`\n\
+             c:3:60: has bits behind the length of the network: `192.0.2.1/24`\n\
+             c:3:94: must be a size from 64KiB to 1GiB, such as 64MiB: `8Mb`\n\
+             c:4:15: must be certificate or address or header: `adress`\n  hint: did you mean `address`?\n\
+             c:5:3: has no effect without `paths`: `read_from`",
         ),
         (
             "sources:\n- name: a\n  syslog: {listen: ['udp://:514'], addresses: {192.0.2.1: x}, max_connections: 0}\n  \
              appliance: header\n- name: b\n  syslog: {listen: ['udp://:515']}\n  appliance: certificate\n",
-            "",
+            "c:3:36: has no effect, since `appliance` does not name `address`: `addresses`\n\
+             c:3:80: must be a whole number from 1 to 100000: `0`\n\
+             c:6:3: `appliance: certificate` needs tls.client_ca_file, who signs the certificates of senders: `syslog`\n\
+             c:6:12: only senders over tls:// have a certificate: `listen`\n  hint: appliance: [certificate, address]",
         ),
         (
             "sources: [{name: log.file, paths: [/x]}]",

@@ -382,7 +382,7 @@ mod tests {
                 &[("<1>a", Newline), ("<2>b", Newline)],
             ),
             (
-                "9 <1>a\nb\nc4 <1>d",
+                "8 <1>a\nb\nc4 <1>d",
                 &[("<1>a\nb\nc", Octets), ("<1>d", Octets)],
             ),
             ("1 <1>a\n", &[("<", Octets), ("1>a", Newline)]),

@@ -63,7 +63,7 @@ const STOP_A_START: &[Case] = &[
         files: &[("c.yaml", "")],
         arguments: &["--config.file=DIR/c.yaml"],
         said: "error: there is nothing to follow\n  \
-               hint: name `sources` in the configuration file, or give --log.file GLOB\n",
+               hint: name `sources` in the configuration file, or give --log.file GLOB or --syslog.listen ADDRESS\n",
     },
     Case {
         files: &[],
