@@ -221,7 +221,7 @@ Exit status: 0 without an error, 1 with one or if --fail-under is not reached, 2
     )]
     Check {
         #[command(flatten)]
-        start: StartFlags,
+        start: Box<StartFlags>,
         // Accepted, so that ExecStartPre= can take the arguments of ExecStart=.
         #[command(flatten)]
         log: LogFlags,
