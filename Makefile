@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install check test deps instructions bench goals fuzz attacks births dist helm
+.PHONY: demo install check test deps instructions bench goals fuzz attacks births long-incidents dist helm
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -102,6 +102,14 @@ attacks:
 births:
 	tests/install-prometheus3.sh
 	cargo test --locked --test it -- --ignored --nocapture births
+
+# The incidents of tests/fixtures/incidents, slower than in `make test`: a minute of theirs has so many seconds. 60 is real
+# time, with nothing scaled, and takes two hours. Also the rules' unit tests with the promtool of Prometheus 3.16, and the dead
+# man's switch with Alertmanager 0.35; both are built once.
+INCIDENT_MINUTE ?= 60
+long-incidents:
+	INCIDENT_MINUTE=$(INCIDENT_MINUTE) cargo test --locked --test it -- --nocapture incidents::
+	cargo test --locked --test it -- --ignored --nocapture promtool_of_prometheus_3 the_dead_mans_switch_of
 
 # Everything that is published, in dist/: see CONTRIBUTING.md, "Release". Signed if SIGNING_KEY names a key of gpg.
 dist:

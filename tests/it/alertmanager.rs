@@ -1,7 +1,7 @@
 //! What the shipped Alertmanager configuration does with the alerts: where each goes, what silences what, and the one
 //! line that a reader sees. Alertmanager itself is asked.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -330,6 +330,61 @@ fn the_dead_mans_switch_beats_once_a_minute() {
     assert_eq!(repeat.div_ceil(look) * look, 60);
 }
 
+/// The servers themselves, Debian's and a new one, for five minutes.
+#[test]
+#[ignore = "takes minutes, and an Alertmanager that is built first: make long-incidents"]
+fn the_dead_mans_switch_of_old_and_new_servers_beats_once_a_minute() {
+    let built = succeeds(&mut Command::new(
+        root().join("tests/install-alertmanager035.sh"),
+    ));
+    let new = PathBuf::from(built.out.trim());
+    let webhooks = [Webhook::start(), Webhook::start()];
+    let directory = tempfile::tempdir().expect("a directory");
+    let servers: Vec<(Child, u16)> = [program("prometheus-alertmanager"), new]
+        .iter()
+        .zip(&webhooks)
+        .map(|(binary, webhook)| {
+            let port = free_port();
+            let own = directory.path().join(port.to_string());
+            std::fs::create_dir(&own).expect("a directory");
+            let text = std::fs::read_to_string(root().join(CONFIG)).expect("it can be read");
+            let to = format!("http://127.0.0.1:{}", webhook.port);
+            let config = own.join("alertmanager.yml");
+            std::fs::write(&config, text.replace("http://localhost:9095", &to)).expect("written");
+            std::fs::copy(
+                root().join("deploy/alertmanager/appliance.tmpl"),
+                own.join("appliance.tmpl"),
+            )
+            .expect("a copy");
+            (
+                start_alertmanager_of(binary, &config, &own.join("data"), port),
+                port,
+            )
+        })
+        .collect();
+    let alert = json!([{"labels": {"alertname": "ApplianceWatchdog", "severity": "none"}}]);
+    for _ in 0..21 {
+        for (_, port) in &servers {
+            let body = alert.to_string();
+            http_post(*port, "/api/v2/alerts", "application/json", body.as_bytes());
+        }
+        std::thread::sleep(Duration::from_secs(15));
+    }
+    for webhook in &webhooks {
+        let posts = webhook.posts();
+        let gaps: Vec<f64> = posts
+            .windows(2)
+            .map(|two| (two[1].at - two[0].at).as_secs_f64())
+            .collect();
+        println!("{gaps:.1?}");
+        assert!(gaps.len() >= 4, "{gaps:?}");
+        assert!(
+            gaps.iter().all(|gap| (55.0..65.0).contains(gap)),
+            "{gaps:?}"
+        );
+    }
+}
+
 #[test]
 fn a_second_condition_of_an_appliance_is_a_second_page_and_the_hsm_waits_for_nothing() {
     let webhook = Webhook::start();
@@ -502,8 +557,12 @@ fn matchers(shipped: &serde_json::Value) -> serde_json::Value {
 
 /// A running Alertmanager, alone and with nothing remembered.
 pub(crate) fn start_alertmanager(config: &Path, storage: &Path, port: u16) -> Child {
+    start_alertmanager_of(&program("prometheus-alertmanager"), config, storage, port)
+}
+
+fn start_alertmanager_of(binary: &Path, config: &Path, storage: &Path, port: u16) -> Child {
     let mut alertmanager = Child::start(
-        Command::new(program("prometheus-alertmanager"))
+        Command::new(binary)
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg(format!("--storage.path={}", storage.display()))

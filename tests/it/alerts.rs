@@ -135,7 +135,7 @@ fn promtool_sees_every_alert_fire_and_resolve_and_a_healthy_day_pass() {
 }
 
 #[test]
-#[ignore = "needs a Prometheus that is built first: make long"]
+#[ignore = "needs a Prometheus that is built first: make long-incidents"]
 fn promtool_of_prometheus_3_sees_the_same() {
     let built = succeeds(&mut Command::new(
         root().join("tests/install-prometheus3.sh"),
@@ -233,6 +233,7 @@ fn every_alert_says_what_happened_and_what_to_do() {
         );
         let about_all = [
             "ApplianceWatchdog",
+            "ApplianceAllSilent",
             "ApplianceMonitoringDown",
             "ApplianceNoExporter",
             "ApplianceAlertingMisconfigured",

@@ -2,7 +2,8 @@
 //!
 //! Each file of `tests/fixtures/incidents/` is played through the real exporter, Prometheus and Alertmanager with what is
 //! shipped. A minute of an incident is a second here: windows and holds of the rules are scaled by the mixin's
-//! `timeFactor`, Alertmanager's intervals likewise, and scrape and evaluation come each second.
+//! `timeFactor`, Alertmanager's intervals likewise, and scrape and evaluation come each second. `make long-incidents` plays them
+//! slower, up to real time: INCIDENT_MINUTE is how many seconds a minute has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -20,8 +21,19 @@ use crate::support::{
     Child, Webhook, free_port, http_get, prometheus_command, prometheus_query, root, wait_for,
 };
 
-/// A minute of an incident.
-const MINUTE: Duration = Duration::from_secs(1);
+/// A minute of an incident, in seconds: 1, or what INCIDENT_MINUTE says, 60 at most.
+fn minute() -> u64 {
+    let wanted = std::env::var("INCIDENT_MINUTE").ok();
+    let seconds = wanted.map_or(1, |text| text.parse().expect("seconds"));
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    seconds
+}
+
+/// This minute of an incident that began at `start`.
+fn moment(start: Instant, at: u64) -> Instant {
+    start + Duration::from_secs(at * minute())
+}
+
 /// How long a program may take to start, and a notification to arrive, on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -59,6 +71,9 @@ struct Lines {
     /// The collectors that receive them, by number; all if none is named.
     #[serde(default)]
     only: Vec<usize>,
+    /// By how many seconds the appliance's clock is ahead.
+    #[serde(default)]
+    ahead: i64,
     say: Vec<String>,
 }
 
@@ -78,6 +93,8 @@ struct Action {
 enum What {
     KillExporter,
     StartExporter,
+    StopPrometheus,
+    /// A stop, too, where it still runs.
     RestartPrometheus,
 }
 
@@ -153,6 +170,16 @@ fn two_collectors_are_one_voice() {
 }
 
 #[test]
+fn what_nobody_had_thought_of_tells_what_it_should() {
+    play("invented");
+}
+
+#[test]
+fn a_site_that_falls_silent_is_one_page() {
+    play("quiet_site");
+}
+
+#[test]
 fn a_healthy_day_tells_nothing() {
     play("healthy");
 }
@@ -182,13 +209,13 @@ fn play(name: &str) {
     steps.sort_by_key(|(at, _)| *at);
     let end = steps.last().map_or(0, |(at, _)| *at) + play.minutes_after;
     for (at, step) in steps {
-        wait_until(start + MINUTE * at as u32);
+        wait_until(moment(start, at));
         match step {
             Step::Say(lines) => stage.say(lines),
             Step::Do(action) => stage.act(action),
         }
     }
-    wait_until(start + MINUTE * end as u32);
+    wait_until(moment(start, end));
 
     // What must be told is waited for; what must not be is looked for then.
     let all = |told: &Told| {
@@ -204,7 +231,7 @@ fn play(name: &str) {
         let (fires, ends) = stage.told(told);
         let minutes: Vec<u64> = fires
             .iter()
-            .map(|at| at.duration_since(start).as_secs())
+            .map(|at| at.duration_since(start).as_secs() / minute())
             .collect();
         let early = minutes.first().is_some_and(|first| *first < told.from);
         let ended = told.ends.is_none_or(|wanted| wanted != ends.is_empty());
@@ -270,7 +297,12 @@ impl Stage {
             .iter()
             .map(|(name, value)| format!("{name}: {value}, "))
             .collect();
-        let settings = format!("timeFactor: 1/60, thresholds+: {{ {thresholds} }}");
+        let settings = format!(
+            "timeFactor: {}/60, thresholds+: {{ {thresholds} }}",
+            minute()
+        );
+        // Four times a minute, as shipped, but never more often than each second.
+        let interval = minute().div_ceil(4);
         std::fs::write(path("rules.yml"), rules_with(&settings)).expect("it can be written");
         let targets: Vec<String> = ports
             .iter()
@@ -279,8 +311,14 @@ impl Stage {
         let config = changed(
             "deploy/prometheus/prometheus.yml",
             &[
-                ("scrape_interval: 15s", "scrape_interval: 1s"),
-                ("evaluation_interval: 15s", "evaluation_interval: 1s"),
+                (
+                    "scrape_interval: 15s",
+                    &format!("scrape_interval: {interval}s"),
+                ),
+                (
+                    "evaluation_interval: 15s",
+                    &format!("evaluation_interval: {interval}s"),
+                ),
                 (
                     "/etc/prometheus/appliance/*.yaml",
                     &path("rules.yml").display().to_string(),
@@ -346,12 +384,14 @@ impl Stage {
         self.prometheus = Some(Child::start(
             prometheus_command(&path("prometheus.yml"), &path("prometheus"), port)
                 // An alert that is not sent again ends after four times this, as after four minutes when nothing is scaled.
-                .arg("--rules.alert.resend-delay=15s"),
+                .arg(format!("--rules.alert.resend-delay={}s", minute().max(15))),
         ));
     }
 
     fn say(&mut self, lines: &Lines) {
-        let now = jiff::Timestamp::now().strftime("%Y %b %e %H:%M:%S");
+        let ahead = jiff::SignedDuration::from_secs(lines.ahead);
+        let now = jiff::Timestamp::now() + ahead;
+        let now = now.strftime("%Y %b %e %H:%M:%S");
         for (number, log) in self.logs.iter_mut().enumerate() {
             if !lines.only.is_empty() && !lines.only.contains(&number) {
                 continue;
@@ -368,6 +408,7 @@ impl Stage {
                 self.exporters[action.exporter] = None;
             }
             What::StartExporter => self.start_exporter(action.exporter),
+            What::StopPrometheus => self.prometheus = None,
             What::RestartPrometheus => {
                 self.prometheus = None;
                 self.start_prometheus();
@@ -434,7 +475,7 @@ fn notifying(port: u16) -> String {
         let repeats = key.ends_with("repeat_interval") && unit != 's';
         Some(match repeats {
             true => format!("{key}: 1h"),
-            false => format!("{key}: {}ms", (seconds * 1000 / 60).max(1)),
+            false => format!("{key}: {}ms", (seconds * 1000 * minute() / 60).max(1)),
         })
     };
     text.lines()

