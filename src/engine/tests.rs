@@ -664,3 +664,44 @@ fn ntls_is_up_once_a_client_is_served() {
         assert_eq!(read(round % 2, &served), 1.0);
     }
 }
+
+#[test]
+fn a_line_without_a_program_is_of_the_one_that_its_source_is_for() {
+    let pack = r"
+pack: gateway
+profiles: [gateway]
+programs: {fwd: []}
+formats: [{program: fwd, profile: gateway, key_value: {}, host: device, message_id: {number: id}}]
+metrics:
+  gateway_drops_total: {type: counter, help: Dropped packets.}
+rules:
+  - event: packet_dropped
+    when: {message_id: '278'}
+    match: '{_:rest}'
+    metrics: [{inc: gateway_drops_total}]
+    help: A packet was dropped.
+";
+    let text = rules::PackText {
+        file: "gateway.yaml".into(),
+        text: pack.into(),
+    };
+    let rules = rules::parse(vec![text], Settings::default()).expect("it is sound");
+    let core = Core::new(Arc::new(rules), Limits::default(), &[]).expect("it compiles");
+    let core = Arc::new(core);
+    let mut engine = Engine::new(core.clone());
+    let (mut of_gateway, mut other) = (origin(), origin());
+    of_gateway.profile = Some("gateway".into());
+    let mut batch = engine.batch(NOW, None);
+    for line in [
+        &b"device=fw1 id=00278 action=drop"[..],
+        b"<134>2024-02-29 12:05:01 device=fw1 id=278",
+        // A program is a program.
+        b"Feb 29 12:05:01 fw1 nginx: id=278",
+    ] {
+        batch.line(&mut of_gateway, line);
+        batch.line(&mut other, line);
+    }
+    drop(batch);
+    assert_eq!(sum(&core, "gateway_drops_total", &["fw1"]), 2.0);
+    assert_eq!(sum(&core, "gateway_drops_total", &[]), 2.0);
+}

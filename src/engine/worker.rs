@@ -521,6 +521,9 @@ impl Batch<'_> {
             let header = engine
                 .headers
                 .parse(frame, &engine.core.programs, &mut record);
+            if let Some(profile) = &origin.profile {
+                engine.core.programs.adopt(&mut record, profile);
+            }
             let repeats = self.repeats.as_deref_mut();
             let late = origin.is_late.then(|| written_at(frame, &origin.clock));
             let appliance = engine.process(repeats, origin, &record, header, late, &mut change);

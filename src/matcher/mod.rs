@@ -572,7 +572,8 @@ mod tests {
         fn new(limits: Limits) -> Self {
             let rules = rules::load(&[], Settings::default()).expect("the packs are in order");
             let names = |program: &rules::Program| (program.name.clone(), program.aliases.clone());
-            let programs = Programs::new(rules.programs.iter().map(names));
+            let programs = Programs::new(rules.programs.iter().map(names))
+                .with_formats(rules.formats.iter().cloned());
             let matcher = Matcher::compile(&rules, limits).expect("the packs compile");
             let regex = |pattern: &Compiled| match pattern {
                 Compiled::Template {

@@ -19,7 +19,7 @@ use super::bytes::{digits, fits, skip_blanks, starts_with};
 use super::ordinary::{short_stamp_len, year_len};
 use super::severity::facility_name;
 use super::{
-    Manner, ProgramId, Programs, Record, Severity, read, read_body, read_header, read_message,
+    Preamble, ProgramId, Programs, Record, Severity, read, read_body, read_header, read_message,
     trim_line,
 };
 
@@ -92,7 +92,7 @@ struct Entry {
     tag: Place,
     severity: Option<Severity>,
     program_id: Option<ProgramId>,
-    manner: Manner,
+    preamble: Preamble,
 }
 
 /// Start and end in the key.
@@ -162,7 +162,7 @@ impl Headers {
             (entry.form == cut.form && key.len() == cut.key.len() && starts_with(cut.key, key))
                 .then_some((*id, entry))
         });
-        let (id, message, manner) = match found {
+        let (id, message, preamble) = match found {
             Some((id, entry)) => {
                 let place = |place: Place| {
                     cut.key
@@ -184,11 +184,11 @@ impl Headers {
                     repeat: 1,
                     ..Record::default()
                 };
-                (Some(HeaderId(id)), cut.message, entry.manner)
+                (Some(HeaderId(id)), cut.message, entry.preamble)
             }
             None => self.learn(line, &cut, hash, programs, record),
         };
-        read_message(message, record, manner);
+        read_message(message, record, preamble, programs);
         id
     }
 
@@ -207,15 +207,15 @@ impl Headers {
         hash: usize,
         programs: &Programs,
         record: &mut Record<'a>,
-    ) -> (Option<HeaderId>, &'a [u8], Manner) {
+    ) -> (Option<HeaderId>, &'a [u8], Preamble) {
         *record = Record {
             repeat: 1,
             ..Record::default()
         };
         let message = read_header(line, record, programs);
         let message = read_body(message, record, programs);
-        let manner = Manner::of(record, programs);
-        let id = cut.entry(record, message, manner).map(|entry| {
+        let preamble = programs.preamble(record.program_id);
+        let id = cut.entry(record, message, preamble).map(|entry| {
             if self.entries.len() >= HEADERS_MAX {
                 self.index.fill([NONE; WAYS]);
                 self.entries.clear();
@@ -234,7 +234,7 @@ impl Headers {
             ways[0] = id;
             HeaderId(id)
         });
-        (id, message, manner)
+        (id, message, preamble)
     }
 }
 
@@ -314,7 +314,7 @@ impl<'a> Cut<'a> {
     }
 
     /// What is to be remembered of a line that was read, if it is all in the key.
-    fn entry(&self, record: &Record<'a>, message: &'a [u8], manner: Manner) -> Option<Entry> {
+    fn entry(&self, record: &Record<'a>, message: &'a [u8], preamble: Preamble) -> Option<Entry> {
         let same = |a: &[u8], b: &[u8]| a.as_ptr() == b.as_ptr() && a.len() == b.len();
         // A parenthesis may open what closes behind the key, and what follows an unknown name's colon may be the real
         // tag.
@@ -353,7 +353,7 @@ impl<'a> Cut<'a> {
             tag: self.place(record.tag)?,
             severity: record.severity,
             program_id: record.program_id,
-            manner,
+            preamble,
         })
     }
 

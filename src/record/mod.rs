@@ -30,6 +30,7 @@ mod tag;
 mod time;
 mod time_words;
 
+use body::Preamble;
 pub use body::{BodyFormat, BodyShape};
 pub(crate) use bytes::{digits, starts_with};
 pub use frames::{Frames, frames};
@@ -87,8 +88,13 @@ pub struct Record<'a> {
 /// A program counts as found only at its place in the header, since text behind it may have been typed by anybody:
 ///
 /// ```
-/// use appliance_log_exporter::record::{Programs, Severity, parse};
+/// use appliance_log_exporter::record::{BodyFormat, BodyShape, Programs, Severity, parse};
 /// let programs = Programs::new([("NTLS".to_owned(), vec![]), ("sshd".to_owned(), vec![])]);
+/// let programs = programs.with_formats([BodyFormat {
+///     program: "NTLS".to_owned(),
+///     shape: BodyShape::SeverityAndCode,
+///     ..BodyFormat::default()
+/// }]);
 ///
 /// let record = parse(b"2024 Feb 29 12:05:01 hsm1  local5 err  NTLS [77]: info : 0 : Terminating.", &programs);
 /// assert_eq!(record.host, Some(&b"hsm1"[..]));
@@ -122,8 +128,8 @@ fn read<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
     };
     let message = read_header(line, &mut record, programs);
     let message = read_body(message, &mut record, programs);
-    let manner = Manner::of(&record, programs);
-    read_message(message, &mut record, manner);
+    let preamble = programs.preamble(record.program_id);
+    read_message(message, &mut record, preamble, programs);
     record
 }
 
@@ -163,36 +169,15 @@ fn read_header<'a>(line: &'a [u8], record: &mut Record<'a>, programs: &Programs)
     }
 }
 
-/// What the messages of a program may say before the message proper that those of others do not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
-    Plain,
-    /// Junos' key management: a message id.
-    Kmd,
-    /// The time since the start.
-    Kernel,
-    /// Clavister's two: the severity among the words.
-    Efw,
-    Ipsec,
-}
-
-impl Manner {
-    fn of(record: &Record<'_>, programs: &Programs) -> Self {
-        let name = record.program;
-        match () {
-            () if programs.is_kmd(record.program_id, name) => Manner::Kmd,
-            () if name.eq_ignore_ascii_case(b"kernel") => Manner::Kernel,
-            () if name.eq_ignore_ascii_case(b"EFW") => Manner::Efw,
-            () if name.eq_ignore_ascii_case(b"IPSEC") => Manner::Ipsec,
-            () => Manner::Plain,
-        }
-    }
-}
-
 /// Takes off what stands between the header and the message proper. Which of it a message may have shows in its first
 /// byte, so that an ordinary one is not asked for all.
 #[inline]
-fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, manner: Manner) {
+fn read_message<'a>(
+    text: &'a [u8],
+    record: &mut Record<'a>,
+    preamble: Preamble,
+    programs: &Programs,
+) {
     let mut text = match text {
         [b' ', rest @ ..] if rest.first().is_some_and(u8::is_ascii_alphanumeric) => rest,
         _ => skip_escapes(bytes::skip_blanks(text)),
@@ -204,14 +189,14 @@ fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, manner: Manner) {
         }
     }
     let mut may_be_test = true;
-    match (manner, text) {
-        (Manner::Kmd, [b'A'..=b'Z', ..]) => {
+    match (preamble, text) {
+        (Preamble::MessageId, [b'A'..=b'Z', ..]) => {
             if let Some((id, rest)) = junos::message_id(text) {
                 record.tag = id;
                 text = rest;
             }
         }
-        (Manner::Kernel, [b'[', ..]) => {
+        (Preamble::Uptime, [b'[', ..]) => {
             if let Some(rest) = without_uptime(text) {
                 text = rest;
                 may_be_test = false;
@@ -223,16 +208,18 @@ fn read_message<'a>(text: &'a [u8], record: &mut Record<'a>, manner: Manner) {
     if may_be_test {
         text = without_test_mark(text, record);
     }
-    if let Some(rest) = luna::severity_and_code(text, record) {
-        text = rest;
-    }
-    let severity = match manner {
-        Manner::Efw => clavister::core_severity(text),
-        Manner::Ipsec => clavister::stream_severity(text),
-        Manner::Plain | Manner::Kmd | Manner::Kernel => None,
-    };
-    if severity.is_some() {
-        record.severity = severity;
+    match preamble {
+        Preamble::SeverityAndCode => {
+            if let Some(rest) = luna::severity_and_code(text, record) {
+                text = rest;
+            }
+        }
+        Preamble::Fields(number) => {
+            if let Some(format) = programs.format(number) {
+                format.read_fields(text, record);
+            }
+        }
+        Preamble::None | Preamble::MessageId | Preamble::Uptime => {}
     }
     record.message = text;
 }

@@ -1,7 +1,7 @@
 //! The programs that the loaded packs know, found by name in a few nanoseconds. What a program's rules are is left to
 //! the matcher.
 
-use super::body::BodyFormat;
+use super::body::{BodyFormat, Preamble};
 
 /// A program that some rule pack knows, as an index into [`Programs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,10 +21,10 @@ pub struct Programs {
     slots: Vec<u16>,
     /// Length of the longest spelling, bytes: longer tokens are refused without hashing.
     spelling_bytes_max: usize,
-    /// Juniper's key management daemon, whose messages open with an id.
-    kmd: Option<ProgramId>,
-    /// How messages without a program are known by their body, in the order of the packs.
+    /// What bodies look like, in the order of the packs.
     pub(super) formats: Vec<(BodyFormat, ProgramId)>,
+    /// By id what stands before the messages whose header names the program; missing at the end where nothing does.
+    preambles: Vec<Preamble>,
 }
 
 impl Programs {
@@ -35,18 +35,36 @@ impl Programs {
         for (canonical, aliases) in entries {
             programs.add(canonical, aliases);
         }
-        programs.kmd = programs.lookup(b"kmd");
         programs
     }
 
-    /// The same programs, with bodies that tell one of them. A format of a program that is not there is left out.
+    /// The same programs, and what their messages look like. A format of a program that is not there is left out; of two
+    /// for messages that name the program in their header, the first counts.
     pub fn with_formats(mut self, formats: impl IntoIterator<Item = BodyFormat>) -> Programs {
         for format in formats {
-            if let Some(id) = self.lookup(format.program.as_bytes()) {
-                self.formats.push((format, id));
+            let Some(id) = self.lookup(format.program.as_bytes()) else {
+                continue;
+            };
+            let number = u16::try_from(self.formats.len()).ok();
+            if let Some(preamble) = number.and_then(|number| format.preamble(number)) {
+                let at = usize::from(id.0);
+                if self.preambles.len() <= at {
+                    self.preambles.resize(at + 1, Preamble::None);
+                }
+                if self.preambles[at] == Preamble::None {
+                    self.preambles[at] = preamble;
+                }
             }
+            self.formats.push((format, id));
         }
         self
+    }
+
+    /// What stands before the messages of a program.
+    #[inline]
+    pub(super) fn preamble(&self, id: Option<ProgramId>) -> Preamble {
+        let of = |id: ProgramId| self.preambles.get(usize::from(id.0));
+        id.and_then(of).copied().unwrap_or_default()
     }
 
     fn add(&mut self, canonical: String, aliases: Vec<String>) {
@@ -145,14 +163,6 @@ impl Programs {
         (0..u16::MAX)
             .zip(&self.names)
             .map(|(index, name)| (ProgramId(index), name.as_str()))
-    }
-
-    /// Whether the program is Juniper's key management daemon, in whatever spelling.
-    #[inline]
-    pub(super) fn is_kmd(&self, id: Option<ProgramId>, name: &[u8]) -> bool {
-        (id.is_some() && id == self.kmd)
-            || name.eq_ignore_ascii_case(b"kmd")
-            || name.eq_ignore_ascii_case(b"iked")
     }
 }
 

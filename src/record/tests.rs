@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -54,6 +55,7 @@ fn programs() -> Programs {
             aliases.iter().map(|&name| name.to_owned()).collect(),
         )
     }))
+    .with_formats(prefixes())
     .with_formats([
         BodyFormat {
             program: "hsm".to_owned(),
@@ -61,6 +63,7 @@ fn programs() -> Programs {
             host: Some("devname".to_owned()),
             severity: Some("level".to_owned()),
             message_id: Some("logid".to_owned()),
+            ..BodyFormat::default()
         },
         BodyFormat {
             program: "hsm".to_owned(),
@@ -72,8 +75,18 @@ fn programs() -> Programs {
             host: Some("name".to_owned()),
             severity: Some("level".to_owned()),
             message_id: Some("type".to_owned()),
+            ..BodyFormat::default()
         },
     ])
+}
+
+/// What the shipped packs say of messages whose header names the program.
+fn prefixes() -> Vec<BodyFormat> {
+    static PREFIXES: LazyLock<Vec<BodyFormat>> = LazyLock::new(|| {
+        let rules = crate::rules::load(&[], crate::rules::Settings::default()).unwrap();
+        rules.formats
+    });
+    PREFIXES.clone()
 }
 
 fn clock() -> Clock {

@@ -522,7 +522,8 @@ mod tests {
     fn replay(limits: MemoLimits) -> (String, usize) {
         let rules = rules::load(&[], Settings::default()).expect("the packs are in order");
         let names = |program: &Program| (program.name.clone(), program.aliases.clone());
-        let programs = Programs::new(rules.programs.iter().map(names));
+        let programs = Programs::new(rules.programs.iter().map(names))
+            .with_formats(rules.formats.iter().cloned());
         let matcher = Matcher::compile(&rules, MatcherLimits::default()).expect("they compile");
         let events = Spec {
             family: Arc::new(Family {

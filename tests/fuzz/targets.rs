@@ -231,7 +231,8 @@ pub fn cost(data: &[u8]) {
     static MATCHER: LazyLock<(rules::RuleSet, Programs, Matcher)> = LazyLock::new(|| {
         let rules = rules::load(&[], Settings::default()).expect("the packs are in order");
         let names = |program: &rules::Program| (program.name.clone(), program.aliases.clone());
-        let programs = Programs::new(rules.programs.iter().map(names));
+        let programs = Programs::new(rules.programs.iter().map(names))
+            .with_formats(rules.formats.iter().cloned());
         let matcher =
             Matcher::compile(&rules, MatcherLimits::default()).expect("the packs compile");
         (rules, programs, matcher)

@@ -20,11 +20,12 @@ pub(super) fn condition(
     if key == "test" {
         return problems.decode::<bool>(value, &at).map(When::Test);
     }
-    const FIELDS: [(&str, HeaderField); 5] = [
+    const FIELDS: [(&str, HeaderField); 6] = [
         ("facility", HeaderField::Facility),
         ("app_severity", HeaderField::AppSeverity),
         ("code", HeaderField::Code),
         ("tag", HeaderField::Tag),
+        ("message_id", HeaderField::Tag),
         ("host", HeaderField::Host),
     ];
     let field = FIELDS.iter().find(|(name, _)| *name == key);

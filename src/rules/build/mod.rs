@@ -158,7 +158,7 @@ impl Builder<'_> {
         let programs: Vec<&str> = (file.programs.iter())
             .filter_map(|(name, _)| name.as_str())
             .collect();
-        let formats = super::format::formats(&file.formats, &programs, problems);
+        let formats = super::format::formats(file, &programs, problems);
         self.set.formats.extend(formats);
         let mut maps = Maps::new();
         for (name, entries) in &file.maps {
