@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Span, Timestamp};
 
 use super::Record;
 use super::bytes::{is_blank, number, skip_blanks, split_digits, split_token, trim};
-use super::time_words::{foreign_month, month, zone_offset};
+use super::time_words::{behind_day_first, foreign_month, foreign_weekday, month, zone_offset};
 
 /// How far in the future a stamp without a year may lie before it is taken for last year's: the sender's clock may run
 /// ahead, and its zone may not be the one that was configured.
@@ -145,7 +145,7 @@ fn numeric_stamp_len(text: &[u8]) -> usize {
                 if matches!(digits.len(), 10 | 13) && ends {
                     len
                 } else {
-                    0
+                    day_first_len(text)
                 }
             }
             // The bare time of an iked trace file.
@@ -155,9 +155,38 @@ fn numeric_stamp_len(text: &[u8]) -> usize {
     }
 }
 
+/// `10 Dec 06:55:48`, `10. Dez. 2024 06:55:48`, `10.12.2024 06:55:48`: the day first.
+#[cold]
+fn day_first_len(text: &[u8]) -> usize {
+    let rest = behind_day_first(text).unwrap_or_default();
+    match clock_len(rest) {
+        0 => 0,
+        clock => {
+            let after = rest.get(clock..).unwrap_or_default();
+            text.len() - after.len() + zone_and_year_len(after)
+        }
+    }
+}
+
 /// `Feb 29 12:05:01` with its varieties: a weekday before it, one digit for the day, a year before or after the time, a
-/// zone's name after it.
+/// zone's name after it. The weekday may be of another language.
 fn month_stamp_len(text: &[u8]) -> usize {
+    match month_first_len(text) {
+        0 => {
+            let Some(skipped) = foreign_weekday(text) else {
+                return 0;
+            };
+            match month_first_len(text.get(skipped..).unwrap_or_default()) {
+                0 => 0,
+                len => skipped + len,
+            }
+        }
+        len => len,
+    }
+}
+
+#[inline]
+fn month_first_len(text: &[u8]) -> usize {
     let skipped = match text {
         [a, b, c, b' ', ..] if weekday(&[*a, *b, *c]) => 4,
         [a, b, c, b',', b' ', ..] if weekday(&[*a, *b, *c]) => 5,
@@ -396,11 +425,17 @@ fn words_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
         let (word, tail) = split_token(rest);
         rest = skip_blanks(tail);
         match word {
-            [a, b, c] if month_number.is_none() && month(&[*a, *b, *c]).is_some() => {
-                month_number = month(&[*a, *b, *c])
-            }
+            // A weekday of another language may look like a month, and stands before it.
+            [a, b, c] if month(&[*a, *b, *c]).is_some() => month_number = month(&[*a, *b, *c]),
             [_, _, _, _] if all_digits(word) => year = Some(small(word)?),
-            [_] | [_, _] if all_digits(word) => day = Some(month_or_day(word)?),
+            [digits @ .., b'.'] | digits if digits.len() <= 2 && all_digits(digits) => {
+                day = Some(month_or_day(digits)?);
+            }
+            [d0, d1, b'.', m0, m1, b'.', y @ ..] if y.len() == 4 => {
+                day = Some(month_or_day(&[*d0, *d1])?);
+                month_number = Some(month_or_day(&[*m0, *m1])?);
+                year = Some(small(y)?);
+            }
             [b'+' | b'-', ..] => offset = offset_minutes(word),
             _ if time.is_none() && clock_len(word) > 0 => {
                 let (clock, rest) = word.split_at_checked(clock_len(word))?;
@@ -408,11 +443,11 @@ fn words_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
                 offset = offset_minutes(rest);
             }
             _ if time.is_some() => offset = zone_offset(word).flatten(),
-            _ if month_number.is_none() => {
+            _ => {
                 let padded = stamp.get(stamp.len() - tail.len() - word.len()..)?;
-                month_number = foreign_month(padded).map(|(number, _)| number);
+                let foreign = foreign_month(padded).map(|(number, _)| number);
+                month_number = foreign.or(month_number);
             }
-            _ => {}
         }
     }
     let other_clock;

@@ -1,4 +1,6 @@
-//! The words of a timestamp: months in English and other languages, and zones.
+//! The words of a timestamp: months and weekdays in English and other languages, and zones.
+
+use super::bytes::split_digits;
 
 /// The month's number, 1 to 12.
 #[inline]
@@ -124,6 +126,53 @@ pub(super) fn foreign_month(text: &[u8]) -> Option<(i8, usize)> {
     let lower: String = word.chars().flat_map(char::to_lowercase).collect();
     let found = FOREIGN_MONTHS.iter().find(|(name, _)| *name == lower);
     found.map(|(_, number)| (*number, len))
+}
+
+/// Weekdays of other languages, in German, French, Spanish, Italian, Dutch, Portuguese and Russian.
+const FOREIGN_WEEKDAYS: &[&str] = &[
+    "mo", "di", "mi", "do", "fr", "sa", "so", "lun", "mar", "mer", "jeu", "ven", "sam", "dim",
+    "mié", "jue", "vie", "sáb", "dom", "gio", "sab", "ma", "wo", "vr", "za", "zo", "seg", "ter",
+    "qua", "qui", "sex", "пн", "вт", "ср", "чт", "пт", "сб", "вс",
+];
+
+/// The length of a weekday of another language, with what follows it up to the next word.
+#[cold]
+pub(super) fn foreign_weekday(text: &[u8]) -> Option<usize> {
+    const BYTES_MAX: usize = 8;
+    let mut bytes = text.iter().take(BYTES_MAX);
+    let len = bytes.position(|&byte| byte == b' ')?;
+    let word = std::str::from_utf8(text.get(..len)?).ok()?;
+    let lower: String = word.chars().flat_map(char::to_lowercase).collect();
+    let name = lower.trim_end_matches(['.', ',']);
+    FOREIGN_WEEKDAYS.contains(&name).then_some(len + 1)
+}
+
+/// What follows a date with the day first: `10 Dec `, `10. Dez. 2024 `, `10.12.2024 `.
+pub(super) fn behind_day_first(text: &[u8]) -> Option<&[u8]> {
+    let is_month_and_year = |(at, byte): (usize, &u8)| match at {
+        0 | 3 => b"./-".contains(byte),
+        8 => *byte == b' ',
+        _ => byte.is_ascii_digit(),
+    };
+    let (day, rest) = split_digits(text);
+    if !matches!(day.len(), 1 | 2) {
+        return None;
+    }
+    if let Some((date, rest)) = rest.split_at_checked(9)
+        && date.iter().enumerate().all(is_month_and_year)
+    {
+        return Some(rest);
+    }
+    let rest = rest.strip_prefix(b".").unwrap_or(rest).strip_prefix(b" ")?;
+    let month_len = match rest {
+        [a, b, c, b' ', ..] if month(&[*a, *b, *c]).is_some() => 3,
+        _ => foreign_month(rest)?.1,
+    };
+    let rest = rest.get(month_len..)?.strip_prefix(b" ")?;
+    match rest.split_at_checked(5) {
+        Some(([year @ .., b' '], rest)) if year.iter().all(u8::is_ascii_digit) => Some(rest),
+        _ => Some(rest),
+    }
 }
 
 /// What a zone's name that stands after a time says: minutes east of UTC, or nothing where a name means several zones
