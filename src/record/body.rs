@@ -263,10 +263,7 @@ fn number_behind<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
             continue;
         }
         if let Some(after) = strip_prefix_ignore_case(rest, key) {
-            let signs = after
-                .iter()
-                .take(SIGNS_MAX + 1)
-                .position(|byte| is_word(byte));
+            let signs = after.iter().take(SIGNS_MAX + 1).position(is_word);
             let number = signs.filter(|signs| (1..=SIGNS_MAX).contains(signs));
             if let Some(number) = number.and_then(|signs| number_at(after.get(signs..)?)) {
                 return Some(number);
