@@ -88,6 +88,10 @@ impl FollowedPath {
                 if sibling.is_copy {
                     left.push(sibling);
                 }
+            } else if archive.kind == ArchiveKind::Copy && self.is_copy_of_lost(&sibling) {
+                // It has grown to the whole of what was truncated meanwhile.
+                self.keep(archive, shared);
+                left.push(sibling);
             } else if opened.has_failed() {
                 // It is known, and how it goes on cannot be told now.
                 self.postpone(&sibling);

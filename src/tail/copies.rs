@@ -5,15 +5,20 @@ use std::os::unix::fs::MetadataExt;
 
 use super::followed_path::FollowedPath;
 use super::generation::Generation;
-use super::identity::{CHAIN_BYTES, Comparison, born_ns, modified_ns};
+use super::identity::{CHAIN_BYTES, Comparison, FileKey, born_ns, modified_ns};
 use super::opened::Opened;
-use super::registry::{Archive, ArchiveKind, GONE_MAX};
+use super::registry::{Archive, ArchiveKind, GONE_MAX, Known};
 use super::sibling::{COPY_BYTES, Sibling, keeps_time};
-use super::{Event, LostReason, Shared, Sink};
+use super::{Event, LostReason, Shared, Sink, is_absent};
 
 /// Whether `opened`, whose `len` bytes all are in the generation's file too, is a copy of that or was compressed from it, or
-/// a file of its own that says the same; `None` if nobody can tell.
-pub(super) fn is_copy(generation: &Generation, opened: &Opened, len: u64) -> Option<bool> {
+/// a file of its own that says the same; `None` if nobody can tell. `is_overwritten`: it had another content before.
+pub(super) fn is_copy(
+    generation: &Generation,
+    opened: &Opened,
+    len: u64,
+    is_overwritten: bool,
+) -> Option<bool> {
     let metadata = generation.metadata()?;
     if opened.is_compressed() && len >= COPY_BYTES {
         return Some(true);
@@ -28,7 +33,8 @@ pub(super) fn is_copy(generation: &Generation, opened: &Opened, len: u64) -> Opt
             false => opened.born_ns,
         };
         if let Some(other) = other.filter(|other| *other != born_ns) {
-            return Some(other > born_ns);
+            // The inode of what was written over an older file says nothing.
+            return Some(other > born_ns || is_overwritten && opened.modified_ns >= born_ns);
         }
     }
     if len >= COPY_BYTES {
@@ -45,6 +51,65 @@ pub(super) fn is_copy(generation: &Generation, opened: &Opened, len: u64) -> Opt
 }
 
 impl FollowedPath {
+    /// Rotated files that were empty say something now: they are accounted for by that. Says whether there is one.
+    pub(super) fn reconsider(&mut self, shared: &mut Shared) -> bool {
+        let mut found = false;
+        let mut at = 0;
+        while let Some(generation) = self.generations.get(at) {
+            let is_beside = match generation.has_to_be_decided() {
+                true => self.is_beside(generation, shared),
+                false => Ok(false),
+            };
+            match (is_beside, self.generations.get_mut(at)) {
+                (Ok(true), _) => {
+                    let generation = self.generations.remove(at);
+                    if let Some(key) = generation.key {
+                        self.overwritten.push(key);
+                        self.close(key, shared);
+                    }
+                    found = true;
+                    continue;
+                }
+                // Nobody but this descriptor has it.
+                (Ok(false), Some(generation)) if generation.has_to_be_decided() => {
+                    generation.undecided = false;
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        self.unresolved |= found;
+        found
+    }
+
+    /// The inode of the generation has a name beside the path.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be told now.
+    pub(super) fn is_beside(
+        &self,
+        generation: &Generation,
+        shared: &mut Shared,
+    ) -> io::Result<bool> {
+        for path in self.sibling_paths(shared)? {
+            match path.metadata() {
+                Ok(m) if generation.is_in(FileKey::of(&m), born_ns(&m)) => return Ok(true),
+                Err(error) if !is_absent(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// The file had another content before.
+    pub(super) fn is_overwritten(&self, opened: &Opened, shared: &Shared) -> bool {
+        let is_it = |key: &FileKey| *key == opened.key;
+        self.overwritten.iter().any(is_it)
+            || self.unplaced.iter().any(|archive| is_it(&archive.key))
+            || matches!(shared.registry.get(opened.key), Some(Known::Done(..)))
+    }
+
     /// Generations that lost their file find a copy that is shorter than what was read.
     pub(super) fn find_copies(
         &mut self,
@@ -193,6 +258,20 @@ impl FollowedPath {
             }
         }
         Ok(false)
+    }
+
+    /// A copy that has grown has what was read from a generation that lost its file.
+    pub(super) fn is_copy_of_lost(&self, sibling: &Sibling) -> bool {
+        let lost = self
+            .generations
+            .iter()
+            .filter(|g| !g.is_open() && !g.current);
+        lost.filter(|g| g.position.may_agree(&sibling.beginning))
+            .any(|generation| match generation.compare(&sibling.opened) {
+                Ok(Comparison::Begins(len)) => len > 0,
+                Ok(Comparison::Continues) => true,
+                _ => false,
+            })
     }
 
     /// Tells once that a file may or may not be a copy of one that was read.

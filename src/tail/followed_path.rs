@@ -33,7 +33,7 @@ pub(super) struct Finished {
 }
 
 /// What stands in a position for the file of a generation that has none: it was truncated, and its copy is not found yet.
-const NO_FILE: FileKey = FileKey { dev: 0, ino: 0 };
+pub(super) const NO_FILE: FileKey = FileKey { dev: 0, ino: 0 };
 
 /// A followed path.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ pub(super) struct FollowedPath {
     pub doubted: VecDeque<FileKey>,
     /// Rotated files that cannot be read now, and their size in bytes.
     pub unreadable: Vec<(PathBuf, u64)>,
+    /// Files beside the path that had another content before, or none: what they say now came after that.
+    pub overwritten: Vec<FileKey>,
     /// Why the directory cannot be listed now.
     pub hidden: Option<Trouble>,
     /// The file that was finished last, which is read on if a late writer adds to it, even if another takes its name.
@@ -114,6 +116,7 @@ impl FollowedPath {
             searched_ns: None,
             doubted: VecDeque::new(),
             unreadable: Vec::new(),
+            overwritten: Vec::new(),
             hidden: None,
             finished: None,
             check_finished: false,
@@ -207,9 +210,15 @@ impl FollowedPath {
             self.read_on_finished(shared);
             self.close_finished(now, shared);
         }
+        if self.reconsider(shared) {
+            return 0;
+        }
         let mut at = 0;
         while let Some(generation) = self.generations.get_mut(at) {
-            if !generation.ready || generation.retry_at.is_some_and(|at| now < at) {
+            if !generation.ready
+                || generation.has_to_be_decided()
+                || generation.retry_at.is_some_and(|at| now < at)
+            {
                 at += 1;
                 continue;
             }
@@ -263,13 +272,20 @@ impl FollowedPath {
                         // Closed to save a descriptor, and written since.
                         self.look = true;
                     }
-                    if !current && open && over {
+                    if !current && open && over && !self.leads_to_unreadable(at) {
                         self.finish(at, shared, sink);
                     } else {
                         at += 1;
                     }
                 }
-                Outcome::End => self.finish(at, shared, sink),
+                Outcome::End => {
+                    // It is asked again at the next look.
+                    generation.ready = false;
+                    match self.leads_to_unreadable(at) {
+                        true => at += 1,
+                        false => self.finish(at, shared, sink),
+                    }
+                }
                 Outcome::Truncated => {
                     self.split_truncated(shared, sink);
                     self.unresolved = true;
@@ -296,17 +312,41 @@ impl FollowedPath {
         0
     }
 
+    /// What lies beside the file where the path led before cannot be read now: once this generation is finished, nothing
+    /// leads there any more.
+    fn leads_to_unreadable(&self, at: usize) -> bool {
+        let target = self.generations.get(at).and_then(|g| g.target.as_ref());
+        !self.unreadable.is_empty() && target.is_some() && target != self.target.as_ref()
+    }
+
     /// On truncation, splits the generation in two: the old content (perhaps found in a copy) and the new.
     pub(super) fn split_truncated(&mut self, shared: &mut Shared, sink: &mut impl Sink) {
         let mut at = 0;
-        while let Some(old) = self.generations.get_mut(at) {
+        while let Some(old) = self.generations.get(at) {
             at += 1;
             if !old.is_truncated() {
+                continue;
+            }
+            // What was written over a rotated file may be a copy: it is accounted for anew.
+            let is_beside = match old.current {
+                true => Ok(false),
+                false => self.is_beside(old, shared),
+            };
+            let Some(old) = self.generations.get_mut(at - 1) else {
+                continue;
+            };
+            if let (Ok(true), Some(key)) = (&is_beside, old.key) {
+                old.lose_file();
+                old.cut = Some(LostReason::Truncated);
+                self.overwritten.push(key);
+                self.close(key, shared);
+                sink.event(&self.info, Event::Truncated);
                 continue;
             }
             let content = std::mem::replace(&mut old.content, Content::Closed);
             let mut new = Generation::new(shared.next_id(), old.key.take(), content);
             new.current = old.current;
+            new.undecided = is_beside.is_err();
             new.modified_ns = old.modified_ns;
             new.born_ns = old.born_ns;
             new.target.clone_from(&old.target);

@@ -75,6 +75,8 @@ pub(super) struct Generation {
     pub target: Option<PathBuf>,
     /// When its first line was received, in seconds since 1970, if its lines are dated.
     pub first_time: Option<i64>,
+    /// It was empty when it was found beside the path. It is decided what it is, a copy perhaps, when it says something.
+    pub undecided: bool,
     /// The next byte is the first of a line.
     at_line_start: bool,
     /// NUL bytes at the end of the file that are not read.
@@ -121,6 +123,7 @@ impl Generation {
             cut: None,
             target: None,
             first_time: None,
+            undecided: false,
             at_line_start: true,
             nul_bytes: 0,
             nul_searched: 0,
@@ -149,6 +152,11 @@ impl Generation {
             self.position = beginning;
             self.resume_at = Some(0);
         }
+    }
+
+    /// It was empty, and says something now.
+    pub(super) fn has_to_be_decided(&self) -> bool {
+        self.undecided && self.metadata().is_some_and(|metadata| metadata.len() > 0)
     }
 
     /// It is the inode in which this was last seen, by number and by the time when it was made.

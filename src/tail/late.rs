@@ -42,6 +42,7 @@ impl FollowedPath {
         let (position, first_time) = (archive.position.clone(), archive.first_time);
         let content = Content::Plain(finished.file);
         let mut generation = Generation::new(shared.next_id(), Some(finished.key), content);
+        generation.undecided = position.is_empty();
         generation.position = position;
         generation.first_time = first_time;
         generation.born_ns = born_ns(&metadata);

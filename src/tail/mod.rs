@@ -42,9 +42,9 @@
 //! # How it works
 //!
 //! Truth comes from `stat` and `read`; a watcher is only a hint where to look first, and everything is looked at again
-//! every [`Options::rescan`]. A quiet file costs nothing between two rescans. Identity is device, inode and content (see
-//! `identity`). The files of one path over time are a `path`; finding a file again after a restart, after its
-//! descriptor was closed to save descriptors, and after copytruncate is one and the same operation there.
+//! every [`Options::rescan`]. A quiet file costs nothing between two rescans. What a file is, is decided by its content (see
+//! `identity`). The files of one path over time are a `FollowedPath`; finding a file again after a restart, after its
+//! descriptor was closed to save descriptors, and after copytruncate is one and the same operation there (see `rotation`).
 
 mod archives;
 mod content;

@@ -1,7 +1,9 @@
 //! What lies beside a followed path: which of it is known, which is a copy, which is old, and which is news.
 //!
-//! Whenever the path has another file or content than before, every file whose name says that it was rotated from the
-//! path is accounted for. In this order, since each step takes away what the next ones could mistake:
+//! Rotation renames a log, or copies and truncates it, and may compress it, while we look or while we are stopped. The
+//! names, inodes and times that are left say little about what was read already. Content says it: whenever the path has
+//! another file or content than before, every file whose name says that it was rotated from the path is opened and compared
+//! with what was read. In this order, since each step takes away what the next ones could mistake:
 //!
 //! ```text
 //!  generations that lost their file             files beside the path
@@ -21,8 +23,34 @@
 //! A generation has one file and a file one generation. So two files that say the same are two generations, as long as
 //! both lie there: the inode tells which is which, and only what is nowhere else is looked for by content.
 //!
-//! Cost: a file is opened once, when its name, inode, size or time is new; the directory is listed once for all of its
-//! paths ([`Listings`](super::rotated::Listings)).
+//! A copy may be seen while it is made. As long as the file is empty, it is not decided what it is
+//! ([`Generation::undecided`]); as soon as it says something, that is compared with the files that are open, which the copy
+//! must be in. A file that is written over a rotated one is treated like that too (`cp m m.1; : > m`).
+//!
+//! What cannot be opened, compared or listed now is none of these. It waits, shows as unread, and is tried again at every
+//! look; until then nothing of the path is given up as lost.
+//!
+//! # Cost
+//!
+//! A file is opened when its inode, size or time is new, and its first 64 KiB are read. What those and the known positions
+//! leave open takes 16 MiB and the seam for each candidate; a compressed file is decompressed up to the seam. The directory
+//! is listed once for all of its paths ([`Listings`](super::rotated::Listings)). Nothing of this happens while a log only
+//! grows.
+//!
+//! # Odds
+//!
+//! Two files are taken for one if the compared bytes agree, or with a chance of 2^-64 for each comparison of hashes; see
+//! [`identity`](super::identity). Two generations of equal text, of which only one is left, are one. Of a copy that is
+//! shorter than what was read, up to a sixteenth of its end is not compared.
+//!
+//! # Limits
+//!
+//! * Below [`COPY_BYTES`](super::sibling::COPY_BYTES), equal text is no proof of a copy: inode and times decide, and where
+//!   they cannot, it is not read and told as doubtful.
+//! * At most [`SIBLINGS_MAX`] files are open at a time, so that thousands of archives need no more descriptors.
+//! * The last [`GONE_MAX`] finished files that lie nowhere are remembered, others for as long as they lie there, and
+//!   200,000 of all paths together.
+//! * Files that were moved to another directory are not found while the exporter is stopped.
 
 use std::collections::HashSet;
 use std::fs::Metadata;
@@ -30,7 +58,7 @@ use std::io;
 
 use super::content::Content;
 use super::copies::is_copy;
-use super::followed_path::{DRAINING_MAX, FollowedPath, now_ns};
+use super::followed_path::{DRAINING_MAX, FollowedPath, NO_FILE, now_ns};
 use super::generation::Generation;
 use super::identity::{Comparison, FileKey, ReadPosition, born_ns};
 use super::opened::{Depth, Opened, holds};
@@ -46,10 +74,11 @@ impl FollowedPath {
         shared: &mut Shared,
         sink: &mut impl Sink,
     ) {
-        self.unresolved = false;
         self.unreadable.clear();
         // Before a compressed form of it is met.
         self.read_on_finished(shared);
+        self.reconsider(shared);
+        self.unresolved = false;
         let hidden = self.hidden.take();
         let mut before = HashSet::new();
         if let Some(since_ns) = self.first_sight.take() {
@@ -93,6 +122,9 @@ impl FollowedPath {
         }
         self.by_time &= self.archives.len() + self.unplaced.len() >= GONE_MAX;
         self.forget_gone(shared);
+        if self.unreadable.is_empty() {
+            self.overwritten.clear();
+        }
         self.report_hidden(hidden, sink);
     }
 
@@ -257,10 +289,10 @@ impl FollowedPath {
         if generation.announced {
             sink.ended(generation.id, End::Cut(reason));
         }
-        if let Some(key) = generation.key.filter(|_| !generation.position.is_empty()) {
-            // It may come back.
+        if !generation.position.is_empty() {
+            // It may come back, or a copy of it that could not be read.
             self.remember_gone(Archive {
-                key,
+                key: generation.key.unwrap_or(NO_FILE),
                 position: generation.position,
                 size: generation.size,
                 modified_ns: generation.modified_ns,
@@ -281,11 +313,12 @@ impl FollowedPath {
     ) -> io::Result<bool> {
         let opened = &sibling.opened;
         let mut doubtful = None;
+        let is_overwritten = self.is_overwritten(opened, shared);
         for generation in &self.generations {
             let Some(len) = generation.contains(opened, &sibling.beginning)? else {
                 continue;
             };
-            match is_copy(generation, opened, len) {
+            match is_copy(generation, opened, len, is_overwritten) {
                 Some(true) => {
                     // What it says is read from the original.
                     self.remember_read(opened, ArchiveKind::Copy, shared)?;
@@ -319,8 +352,10 @@ impl FollowedPath {
             self.remember_unread(opened, shared)?;
             sink.event(&self.info, Event::History { bytes: opened.size });
         } else {
-            self.read_news(opened, &sibling.beginning, shared)?;
-            sink.event(&self.info, Event::Rotated);
+            let is_undecided = self.read_news(opened, &sibling.beginning, shared)?;
+            if !is_undecided {
+                sink.event(&self.info, Event::Rotated);
+            }
         }
         Ok(true)
     }
@@ -407,20 +442,23 @@ impl FollowedPath {
         generation
     }
 
-    /// Reads a file that was rotated away from its first byte.
+    /// Reads a file that was rotated away from its first byte. Says whether it is empty, so that it is not decided what it
+    /// is.
     fn read_news(
         &mut self,
         opened: &Opened,
         beginning: &ReadPosition,
         shared: &mut Shared,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let mut generation = self.rotated(opened, shared);
         generation.content = opened.content()?;
         generation.first_time = shared.first_time(self.info.source, opened);
         generation.discover(opened, beginning.clone());
+        generation.undecided = opened.size == 0 && !opened.is_compressed();
+        let is_undecided = generation.undecided;
         shared.registry.open(opened.key, self.index);
         self.insert_old(generation, opened.modified_ns);
-        Ok(())
+        Ok(is_undecided)
     }
 
     /// A generation is in this inode no more. (Another may be.)
