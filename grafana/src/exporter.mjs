@@ -116,6 +116,47 @@ export default kit.dashboard(
       queries: [kit.range(`max by (instance) (${own('checkpoint_age_seconds')})`, '{{instance}}')],
       unit: 's',
     }),
+    kit.row('Receiving'),
+    kit.lines({
+      title: 'Messages received',
+      empty: 'no source listens for syslog',
+      about: 'Messages per second that came over the network, by what marked their end; the 20 largest.',
+      queries: [
+        kit.range(largest(rate('instance, source, framing', own('syslog_frames_total')), 'instance, source, framing'), '{{instance}} {{source}} {{framing}}'),
+      ],
+      unit: 'short',
+    }),
+    kit.bars({
+      title: 'Not received',
+      empty: 'none in this time range',
+      about:
+        'Datagrams that the kernel dropped, messages that were cut or dropped, lines that name another appliance, and connections ' +
+        'that were closed, by reason.',
+      queries: [
+        kit.range(lost('instance, source', own('syslog_datagrams_dropped_total')), '{{instance}} {{source}} datagrams'),
+        kit.range(lost('instance, source, reason', own('syslog_lines_dropped_total')), '{{instance}} {{source}} messages {{reason}}'),
+        kit.range(lost('source, appliance', own('syslog_forged_lines_total')), '{{source}} forged by {{appliance}}'),
+        kit.range(
+          lost('instance, source, transport, result', own('syslog_connections_total', 'result!="accepted"')),
+          '{{instance}} {{source}} {{transport}} connections {{result}}',
+        ),
+      ],
+    }),
+    kit.lines({
+      title: 'Received and not counted yet',
+      empty: 'no source listens for syslog',
+      about: 'Bytes in the spool, or in memory without a state directory. Segments stay until a checkpoint has them.',
+      queries: [kit.range(`max by (instance, source) (${own('syslog_spool_bytes')})`, '{{instance}} {{source}}')],
+      unit: 'bytes',
+    }),
+    kit.lines({
+      title: 'Time without space',
+      empty: 'no source listens for syslog',
+      about: 'Share of the time in which nothing could be received for want of space: senders over TCP waited, datagrams were dropped.',
+      queries: [kit.range(rate('instance, source', own('syslog_spool_full_seconds_total')), '{{instance}} {{source}}')],
+      unit: 'percentunit',
+      max: 1,
+    }),
     kit.row('Understanding'),
     kit.lines({
       title: 'Lines that no rule knows',
