@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -25,6 +26,15 @@ const EMPTY: &[(&str, &str)] = &[
         "no budget is reached by so few appliances",
     ),
     ("exporter: Each exporter: I", "the exporters serve no TLS"),
+    (
+        "exporter: Not received: A",
+        "the kernel drops no datagram of so few",
+    ),
+    (
+        "exporter: Not received: C",
+        "nobody names another appliance",
+    ),
+    ("exporter: Not received: D", "no connection is refused"),
 ];
 
 /// What the vendors' documents have no line for, or only as a trap test, in two rounds: the second undoes the first.
@@ -129,8 +139,16 @@ fn write(log: &Path, text: &[u8]) {
 }
 
 /// One round of what a collector's files go through: the documented lines, those from the field, a rotation, a file
-/// that is cut, a line that is too long.
-fn live(logs: &Path, round: usize) {
+/// that is cut, a line that is too long; and what comes over the network: a line, and one that is too long.
+fn live(logs: &Path, syslog: u16, round: usize) {
+    let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, syslog)).expect("a connection");
+    let long = "x".repeat(LONG_LINE_BYTES);
+    writeln!(
+        sender,
+        "<13>Nov 20 12:05:01 localhost anybody: hello\n<13>{long}"
+    )
+    .expect("sent");
+
     for fixture in ["luna.log", "kmd.log", "clavister.log", "ktls.log"] {
         let lines = root().join("tests/fixtures/catalogue").join(fixture);
         write(
@@ -161,10 +179,12 @@ fn every_panel_has_an_answer() {
     let logs = directory.path().join("logs");
     std::fs::create_dir(&logs).expect("a directory");
 
-    let port = free_port();
+    let (port, syslog) = (free_port(), free_port());
     let mut exporter = Child::start(
         Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
             .arg(format!("--log.file={}/*.log", logs.display()))
+            .arg(format!("--syslog.listen=tcp://127.0.0.1:{syslog}"))
+            .arg(format!("--syslog.listen=udp://127.0.0.1:{syslog}"))
             .arg(format!(
                 "--state.dir={}",
                 directory.path().join("state").display()
@@ -220,7 +240,7 @@ fn every_panel_has_an_answer() {
     // Twice, so that something happens between two scrapes for certain.
     prometheus.wait_for("scrapes", Duration::from_secs(30), scraped(2));
     for round in 0..2 {
-        live(&logs, round);
+        live(&logs, syslog, round);
         prometheus.wait_for(
             "further scrapes",
             Duration::from_secs(30),
