@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install check test deps instructions bench goals fuzz attacks copytruncate births long-incidents dist helm
+.PHONY: demo install check test deps instructions bench goals fuzz audit attacks copytruncate births long-incidents dist helm
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -92,6 +92,10 @@ fuzz:
 			-- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 	PROPTEST_CASES=$(CASES) TAIL_SEQUENCES=$(CASES) CRASHES=1000 KILLS=1000 cargo test --release --locked
+
+# Known vulnerabilities of the crates that are used; the list comes over the network.
+audit:
+	tests/.tools/bin/cargo-deny --locked check advisories
 
 # The attacks that take a quarter of an hour, with a release build: what a sender that makes up hosts does to memory.
 attacks:

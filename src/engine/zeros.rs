@@ -85,6 +85,23 @@ impl Core {
         }
     }
 
+    /// The kind of an appliance, if what it has logged belongs to one kind only.
+    pub(crate) fn profile(&self, appliance: ApplianceId) -> Option<Arc<str>> {
+        let zeros = lock(&self.zeros);
+        let started = zeros.appliances.get(&appliance)?;
+        let packs = started
+            .packs
+            .iter()
+            .map(|pack| &self.rules.packs[*pack].profiles);
+        let mut packs = packs.filter(|profiles| !profiles.is_empty());
+        let mut common = packs.next()?.clone();
+        packs.for_each(|profiles| common.retain(|profile| profiles.contains(profile)));
+        match common.as_slice() {
+            [profile] => Some(profile.clone()),
+            _ => None,
+        }
+    }
+
     /// The packs that belong to a kind of appliance.
     fn packs_of(&self, profile: &str) -> impl Iterator<Item = usize> {
         let packs = self.rules.packs.iter().enumerate();

@@ -268,12 +268,30 @@ impl App for Shared {
         outcome
     }
 
-    fn appliances(&self) -> Vec<String> {
+    fn appliances(&self) -> Vec<server::Appliance> {
         let core = self.core();
-        let named = core.table().named_appliances();
-        let mut names: Vec<String> = named.iter().map(ToString::to_string).collect();
-        names.sort();
-        names
+        let mut table = core.table();
+        let named = table.named_appliances();
+        let ids: Vec<_> = named.iter().map(|name| table.appliance(name)).collect();
+        drop(table);
+        let mut appliances: BTreeMap<String, server::Appliance> = BTreeMap::new();
+        for (name, id) in named.iter().zip(ids) {
+            let appliance = server::Appliance {
+                name: name.to_string(),
+                profile: core.profile(id).map(|profile| profile.to_string()),
+                last_message: None,
+            };
+            appliances.insert(name.to_string(), appliance);
+        }
+        let mut view = lock(&self.view);
+        while !core.table().sync_view(&mut view, LABELS_AT_ONCE) {}
+        for (labels, at) in view.series_of("log_last_message_timestamp_seconds") {
+            if let Some(appliance) = appliances.get_mut(&*labels[0]) {
+                let last = appliance.last_message.map_or(at, |last| last.max(at));
+                appliance.last_message = Some(last);
+            }
+        }
+        appliances.into_values().collect()
     }
 
     fn configuration(&self) -> String {

@@ -13,7 +13,7 @@ use super::runbooks::runbook;
 use super::scrape::{Failure, Variant};
 use super::scrapers::Identity;
 use super::web_config::Loaded;
-use super::{App, Shared};
+use super::{App, Appliance, Shared};
 use crate::exposition::{self, Format};
 use crate::metric::lock;
 
@@ -357,13 +357,22 @@ fn failed(error: &tokio::task::JoinError) -> Answer {
     text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
 }
 
-/// Prometheus' HTTP service discovery: a list of groups of targets.
-fn service_discovery(appliances: Vec<String>) -> Answer {
-    let groups = if appliances.is_empty() {
-        serde_json::json!([])
-    } else {
-        serde_json::json!([{ "targets": appliances }])
+/// Prometheus' HTTP service discovery: a list of groups of targets. What is known of a target is in labels that relabelling
+/// sees and that no series gets.
+fn service_discovery(appliances: Vec<Appliance>) -> Answer {
+    let group = |appliance: Appliance| {
+        let mut labels = serde_json::Map::new();
+        if let Some(profile) = appliance.profile {
+            labels.insert("__meta_appliance_profile".into(), profile.into());
+        }
+        if let Some(last) = appliance.last_message {
+            let name = "__meta_appliance_last_message_timestamp_seconds";
+            labels.insert(name.into(), format!("{last:.0}").into());
+        }
+        serde_json::json!({ "targets": [appliance.name], "labels": labels })
     };
+    let groups: Vec<_> = appliances.into_iter().map(group).collect();
+    let groups = serde_json::Value::from(groups);
     respond(StatusCode::OK, "application/json", groups.to_string())
 }
 

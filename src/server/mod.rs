@@ -47,6 +47,17 @@ pub use scrapers::{Identity, ScraperId, Scrapers};
 use web_config::Loaded;
 pub use web_config::WebConfig;
 
+/// An appliance, for service discovery.
+#[derive(Clone, Debug, Default)]
+pub struct Appliance {
+    /// Its name.
+    pub name: String,
+    /// What kind of appliance it is, if what it has logged says so.
+    pub profile: Option<String>,
+    /// When it last logged, in seconds since 1970.
+    pub last_message: Option<f64>,
+}
+
 /// What the server asks of the application. All of it may block for a while.
 pub trait App: Send + Sync + 'static {
     /// Appends a scrape to `body`, for somebody who has been shown the births up to `shown`: counters that were born later
@@ -70,7 +81,7 @@ pub trait App: Send + Sync + 'static {
     fn forget(&self, appliance: &str) -> Result<bool, String>;
     /// The appliances for service discovery, in a stable order: those that the settings or a path name. A name that only a
     /// header has may be anybody's, and whoever discovers it would send it credentials.
-    fn appliances(&self) -> Vec<String>;
+    fn appliances(&self) -> Vec<Appliance>;
     /// The configuration file as it was last loaded; empty without one.
     fn configuration(&self) -> String;
     /// As many scrapes more are being answered; fewer, if negative.

@@ -320,7 +320,14 @@ fn service_discovery_names_nobody_that_a_line_made_up() {
         let mut exporter = Exporter::start_command(binary().args(&flags));
         exporter.wait_for_value(&handshake_failures("evil2"), 1.0);
         let answer = http_get(exporter.port, "/sd").expect("an answer");
-        assert_eq!(answer.text(), r#"[{"targets":["hsm1"]}]"#);
+        let groups = answer.json();
+        assert_eq!(groups.as_array().map(Vec::len), Some(1), "{groups}");
+        assert_eq!(groups[0]["targets"], serde_json::json!(["hsm1"]));
+        let labels = &groups[0]["labels"];
+        assert!(
+            labels["__meta_appliance_last_message_timestamp_seconds"].is_string(),
+            "{labels}"
+        );
         exporter.child.signal("TERM");
         exporter.child.wait_for_end(LONG);
     }

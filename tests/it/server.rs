@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use appliance_log_exporter::exposition::{Body, Format, encode};
 use appliance_log_exporter::metric::{Family, Kind, Series, Snapshot};
-use appliance_log_exporter::server::{App, Options, Status, WebConfig, bind, serve};
+use appliance_log_exporter::server::{App, Appliance, Options, Status, WebConfig, bind, serve};
 use appliance_log_exporter::unrecognised::Folded;
 use tokio::sync::oneshot;
 
@@ -84,7 +84,11 @@ impl App for TestApp {
 
     fn status(&self) -> Status {
         assert!(
-            !self.appliances().contains(&"panic".to_owned()),
+            !self
+                .appliances
+                .lock()
+                .unwrap()
+                .contains(&"panic".to_owned()),
             "asked for"
         );
         Status {
@@ -109,11 +113,20 @@ impl App for TestApp {
     }
 
     fn forget(&self, appliance: &str) -> Result<bool, String> {
-        Ok(self.appliances().iter().any(|known| known == appliance))
+        Ok(self
+            .appliances()
+            .iter()
+            .any(|known| known.name == appliance))
     }
 
-    fn appliances(&self) -> Vec<String> {
-        self.appliances.lock().unwrap().clone()
+    fn appliances(&self) -> Vec<Appliance> {
+        let names = self.appliances.lock().unwrap().clone();
+        let of = |name: String| Appliance {
+            profile: (name == "hsm1").then(|| "luna".to_owned()),
+            last_message: (name == "hsm1").then_some(1_771_500_000.5),
+            name,
+        };
+        names.into_iter().map(of).collect()
     }
 
     fn configuration(&self) -> String {
@@ -251,13 +264,13 @@ fn every_endpoint_and_method() {
         ("HEAD", "/-/reload", "405", "allow: POST\r\n"),
         ("POST", "/-/reload", "200", "reloaded\n"),
         ("GET", "/", "200", "frame-ancestors 'none'"),
-        ("GET", "/sd", "200", r#"[{"targets":["hsm1","hs\"m2"]}]"#),
         (
             "GET",
-            "/runbooks/",
+            "/sd",
             "200",
-            "/runbooks/ApplianceHsmZeroized\"",
+            r#"[{"labels":{"__meta_appliance_last_message_timestamp_seconds":"1771500000","__meta_appliance_profile":"luna"},"targets":["hsm1"]},{"labels":{},"targets":["hs\"m2"]}]"#,
         ),
+        ("GET", "/runbooks/", "200", "href=\"ApplianceHsmZeroized\""),
         (
             "GET",
             "/runbooks/ApplianceHsmZeroized.md",
