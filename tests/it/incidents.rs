@@ -295,7 +295,11 @@ impl Stage {
         let thresholds: String = play
             .thresholds
             .iter()
-            .map(|(name, value)| format!("{name}: {value}, "))
+            .map(|(name, value)| match name.ends_with("_seconds") {
+                // A second of an incident that has a minute in each second.
+                true => format!("{name}: {}, ", value * minute() as f64),
+                false => format!("{name}: {value}, "),
+            })
             .collect();
         let settings = format!(
             "timeFactor: {}/60, thresholds+: {{ {thresholds} }}",
