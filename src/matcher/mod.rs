@@ -17,7 +17,7 @@ mod vm;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 
@@ -58,7 +58,7 @@ struct ProgramGroup {
     number: usize,
     /// The message ids that its rules ask for, in lower case. Messages with one of them have a selector of their own, of
     /// the rules that ask for that id or for none.
-    message_ids: HashSet<Box<[u8]>>,
+    message_ids: Box<[Box<[u8]>]>,
 }
 
 /// A rule, and the index of one of its patterns into [`Matcher::patterns`].
@@ -105,11 +105,12 @@ struct Candidate {
 }
 
 /// The rules of one group, ready when the first message of each kind comes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ByMessageId {
     /// For messages without an id that a rule asks for.
     plain: Option<ProgramRules>,
-    of_id: HashMap<Box<[u8]>, ProgramRules>,
+    /// By id that a rule asks for.
+    of_id: HashMap<Box<[u8]>, Option<ProgramRules>>,
 }
 
 /// Memory that searches share; one for each thread.
@@ -231,9 +232,16 @@ impl Matcher {
 
     /// Memory for searches with this matcher.
     pub fn scratch(&self) -> Scratch {
-        let groups = std::iter::repeat_with(ByMessageId::default);
+        let groups = self.programs.iter().chain([&self.unknown, &self.nameless]);
+        let rules = |group: &ProgramGroup| {
+            let ids = group.message_ids.iter();
+            ByMessageId {
+                plain: None,
+                of_id: ids.map(|id| (id.clone(), None)).collect(),
+            }
+        };
         Scratch {
-            groups: groups.take(self.programs.len() + 2).collect(),
+            groups: groups.map(rules).collect(),
             message_id: Vec::new(),
             vm: VmScratch::default(),
             captures: Captures::empty(regex_automata::util::captures::GroupInfo::empty()),
@@ -343,14 +351,8 @@ impl Matcher {
         if !group.message_ids.is_empty() && !record.tag.is_empty() {
             message_id.clear();
             message_id.extend(record.tag.iter().map(u8::to_ascii_lowercase));
-            if group.message_ids.contains(&**message_id) {
-                if !of_id.contains_key(&**message_id) {
-                    let rules = self.ready(group, Some(message_id));
-                    of_id.insert(message_id.as_slice().into(), rules);
-                }
-                if let Some(rules) = of_id.get_mut(&**message_id) {
-                    return rules;
-                }
+            if let Some(rules) = of_id.get_mut(&**message_id) {
+                return rules.get_or_insert_with(|| self.ready(group, Some(message_id)));
             }
         }
         plain.get_or_insert_with(|| self.ready(group, None))
@@ -669,7 +671,7 @@ mod tests {
             model.check(line, &mut scratch);
         }
         let groups = scratch.groups.iter();
-        let rules = groups.flat_map(|group| group.plain.iter().chain(group.of_id.values()));
+        let rules = groups.flat_map(|group| group.plain.iter().chain(group.of_id.values().flatten()));
         let cleared: usize = rules.map(|rules| rules.selector.cache_clears()).sum();
         assert!(cleared > 0, "no cache was ever full");
     }
