@@ -88,34 +88,42 @@ impl Sampler {
 /// A hash that is the same for messages that differ only in numbers. Two messages of one kind may have several, but two
 /// of different kinds do not have the same.
 fn look(program: &[u8], message: &[u8]) -> u64 {
-    let message = &message[..message.len().min(MESSAGE_BYTES_MAX)];
-    let mut masked = [0; MESSAGE_BYTES_MAX + 1];
-    // Where the masked text ends, and where its last word begins, there and in the message.
-    let (mut end, mut word, mut start) = (0, 0, 0);
-    // What the word's bytes are, and the byte before.
-    let (mut kinds, mut before) = (0, 0);
-    // A last byte that belongs to no word ends the last one.
-    for (at, byte) in message.iter().chain(b" ").enumerate() {
-        let kind = BYTE_KINDS[usize::from(*byte)];
-        if kind == 0 {
-            if at - start >= 8 && kinds & (DIGIT | LETTER) == DIGIT {
-                masked[word] = if kinds & MARK == 0 { b'#' } else { b'@' };
-                end = word + 1;
-            }
-            masked[end] = *byte;
-            end += 1;
-            (word, start, kinds, before) = (end, at + 1, 0, 0);
-            continue;
-        }
-        // Digits are one number.
-        end -= usize::from(kind & before & DIGIT != 0);
-        masked[end] = if kind == DIGIT { b'#' } else { *byte };
-        end += 1;
-        kinds |= kind;
-        before = kind;
+    let mut hash = xxh3_64(&program[..program.len().min(PROGRAM_BYTES_MAX)]);
+    let mut rest = &message[..message.len().min(MESSAGE_BYTES_MAX)];
+    // Words with a digit are masked; what stands between them is hashed as it is.
+    while let Some(digit) = rest.iter().position(u8::is_ascii_digit) {
+        let is_outside = |byte: &u8| BYTE_KINDS[usize::from(*byte)] == 0;
+        let before = rest[..digit].iter().rposition(is_outside);
+        let (text, after) = rest.split_at(before.map_or(0, |at| at + 1));
+        let len = after.iter().position(is_outside).unwrap_or(after.len());
+        let (word, after) = after.split_at(len);
+        hash = mask_word(word, xxh3_64_with_seed(text, hash));
+        rest = after;
     }
-    let program = xxh3_64(&program[..program.len().min(PROGRAM_BYTES_MAX)]);
-    xxh3_64_with_seed(&masked[..end], program)
+    xxh3_64_with_seed(rest, hash)
+}
+
+/// Adds a word to a hash: a long one that may be an address or a hexadecimal number as one sign, another one with its
+/// numbers masked.
+fn mask_word(word: &[u8], hash: u64) -> u64 {
+    // FNV-1a, which is fast for a few bytes.
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let kind = |byte: &u8| BYTE_KINDS[usize::from(*byte)];
+    let kinds = word.iter().fold(0, |kinds, byte| kinds | kind(byte));
+    if word.len() >= 8 && kinds & LETTER == 0 {
+        return mix(hash, if kinds & MARK == 0 { b'#' } else { b'@' });
+    }
+    let mut before = 0;
+    word.iter().fold(hash, |hash, byte| {
+        let is_same_number = kind(byte) & before & DIGIT != 0;
+        before = kind(byte);
+        match kind(byte) {
+            // Digits are one number.
+            DIGIT if is_same_number => hash,
+            DIGIT => mix(hash, b'#'),
+            _ => mix(hash, *byte),
+        }
+    })
 }
 
 const DIGIT: u8 = 1;
