@@ -47,11 +47,12 @@ impl<'a> Header<'a> {
         let (digits, after) = split_digits(text);
         let versioned = (1..=3).contains(&digits.len()) && matches!(after, [b' ', ..]);
         let text = if versioned { skip_blanks(after) } else { text };
-        let (stamp, rest) = match stamp_len(text) {
+        let len = stamp_len(text);
+        let (stamp, rest) = match len {
             0 => split_token(text),
             len => text.split_at_checked(len)?,
         };
-        let is_iso = matches!(stamp, [_, _, _, _, b'-', ..]) && stamp_len(stamp) == stamp.len();
+        let is_iso = len > 0 && matches!(stamp, [_, _, _, _, b'-', ..]);
         let lenient = versioned && (is_iso || (stamp == b"-" && prioritised));
         let broken = versioned && prioritised && is_broken_date(stamp);
         if !(lenient || broken || stamp_len(stamp) > 0) || !ends_token(rest) {
@@ -89,8 +90,7 @@ impl<'a> Header<'a> {
         let (id, rest) = split_token(skip_blanks(rest));
         let rest = skip_blanks(rest);
         let structured = structured_len(rest);
-        let complete = structured.is_some() && are_fields(host, app, process, id);
-        if !lenient && !complete {
+        if !lenient && !(structured.is_some() && are_fields(host, app, process, id)) {
             return None;
         }
         let (structured, message) = rest.split_at_checked(structured.unwrap_or(0))?;

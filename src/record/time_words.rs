@@ -112,6 +112,10 @@ pub(super) fn foreign_month(text: &[u8]) -> Option<(i8, usize)> {
         .iter()
         .take(FOREIGN_MONTH_BYTES_MAX)
         .position(|&byte| byte == b' ')?;
+    // A day follows it, which most words lack.
+    if !matches!(text.get(len + 1), Some(b'0'..=b'9' | b' ')) {
+        return None;
+    }
     let word = std::str::from_utf8(text.get(..len)?).ok()?;
     let word = word.strip_suffix('.').unwrap_or(word);
     if word.len() < 3 {
