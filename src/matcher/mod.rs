@@ -15,9 +15,11 @@ mod select;
 mod vm;
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
+use memchr::memmem::Finder;
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 
@@ -26,8 +28,8 @@ pub use select::Limits;
 use select::{Candidates, Prefix, Prefixes, Selector};
 use vm::{ABSENT, FirstSet, Outcome, Scratch as VmScratch, Span, TemplateVm};
 
-use crate::record::Record;
-use crate::rules::{HeaderField, Pattern, RuleId, RuleSet, Scope, Template, When};
+use crate::record::{Record, starts_with};
+use crate::rules::{HeaderField, Pattern, Piece, RuleId, RuleSet, Scope, Template, When};
 
 /// Rules look at so many bytes of a message; what stands behind them is not there for them. Senders of syslog end a message
 /// before that: rsyslog at 8 KiB.
@@ -92,7 +94,7 @@ struct ProgramRules {
 }
 
 /// A member, and what is asked of its rule for every message.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Candidate {
     rule: RuleId,
     pattern: u32,
@@ -102,6 +104,15 @@ struct Candidate {
     /// The bytes that a matching message may end with. Templates that begin with a placeholder are mostly told apart by
     /// that.
     last: FirstSet,
+    required: Option<RequiredText>,
+}
+
+/// A text that every matching message holds. To look for it costs a fraction of a template that is tried in vain.
+#[derive(Debug)]
+enum RequiredText {
+    /// Behind the first word and the blanks that follow it.
+    SecondWord(Box<[u8]>),
+    Anywhere(Finder<'static>),
 }
 
 /// The rules of one group, ready when the first message of each kind comes.
@@ -281,6 +292,7 @@ impl Matcher {
         let Candidates {
             members: candidates,
             known,
+            likely,
         } = selector.search(message, || {
             let patterns = members.iter().map(|member| member.pattern as usize);
             patterns.map(|at| self.patterns[at].regex()).collect()
@@ -291,6 +303,7 @@ impl Matcher {
         }
         let mut any = false;
         let mut last = None;
+        let second = OnceCell::new();
         for &number in candidates {
             let candidate = &members[number as usize];
             let may_end = match message.last() {
@@ -302,6 +315,16 @@ impl Matcher {
             }
             // The rule may have matched by another of its patterns.
             if last == Some(candidate.rule) {
+                continue;
+            }
+            let is_there = |required: &RequiredText| match required {
+                RequiredText::SecondWord(text) => {
+                    let second = second.get_or_init(|| behind_first_word(message));
+                    second.is_none_or(|second| starts_with(second, text))
+                }
+                RequiredText::Anywhere(text) => text.find(message).is_some(),
+            };
+            if number != likely && !candidate.required.as_ref().is_none_or(is_there) {
                 continue;
             }
             if candidate.conditional {
@@ -379,6 +402,7 @@ impl Matcher {
                 variables: *variables as u32,
                 conditional: !when.is_empty(),
                 last: self.patterns[*pattern as usize].last(),
+                required: self.patterns[*pattern as usize].required(),
             }
         };
         let members: Box<[Candidate]> = (group.members.iter())
@@ -390,6 +414,14 @@ impl Matcher {
         let selector = Selector::new(&prefixes, self.limits);
         ProgramRules { members, selector }
     }
+}
+
+/// What stands behind the first word and the blanks that follow it. None if that depends on how a no-break space is taken.
+fn behind_first_word(message: &[u8]) -> Option<&[u8]> {
+    let is_end = |byte: &u8| matches!(byte, b' ' | b'\t' | 0xC2);
+    let len = message.iter().position(is_end).unwrap_or(message.len());
+    let rest = &message[len..];
+    (rest.first() != Some(&0xC2)).then(|| &rest[vm::blanks(rest)..])
 }
 
 /// The part of a message that rules look at.
@@ -416,6 +448,36 @@ impl Compiled {
             } => vm::last_of_all(&template.pieces, *ignore_case, FirstSet::END),
             Compiled::Regex { .. } => FirstSet::full(),
         }
+    }
+
+    /// What every matching message holds behind the text that the pattern begins with; none if that is not known.
+    fn required(&self) -> Option<RequiredText> {
+        let Compiled::Template {
+            template,
+            ignore_case: false,
+            ..
+        } = self
+        else {
+            return None;
+        };
+        let pieces = &template.pieces;
+        let word = pieces
+            .iter()
+            .take_while(|piece| vm::is_without_blanks(piece));
+        if let [first, ..] = pieces.as_slice()
+            && !matches!(first, Piece::Text(_))
+            && let [Piece::Blanks { required: true }, Piece::Text(text), ..] =
+                &pieces[word.count()..]
+        {
+            return Some(RequiredText::SecondWord(text.as_slice().into()));
+        }
+        let is_fixed = |piece: &&Piece| matches!(piece, Piece::Text(_) | Piece::Blanks { .. });
+        let texts = (pieces.iter().skip_while(is_fixed)).filter_map(|piece| match piece {
+            Piece::Text(text) if text.len() > 1 => Some(text),
+            _ => None,
+        });
+        let longest = texts.max_by_key(|text| text.len())?;
+        Some(RequiredText::Anywhere(Finder::new(longest).into_owned()))
     }
 
     /// The pattern as an unanchored regular expression; the caller anchors it.
@@ -558,7 +620,7 @@ mod tests {
 
     use super::*;
     use crate::record::{self, Programs};
-    use crate::rules::{self, Example, Piece, Settings};
+    use crate::rules::{self, Example, Settings};
 
     /// The rules of a program tried one after the other, each as a regular expression.
     struct OneByOne {
@@ -671,7 +733,8 @@ mod tests {
             model.check(line, &mut scratch);
         }
         let groups = scratch.groups.iter();
-        let rules = groups.flat_map(|group| group.plain.iter().chain(group.of_id.values().flatten()));
+        let rules =
+            groups.flat_map(|group| group.plain.iter().chain(group.of_id.values().flatten()));
         let cleared: usize = rules.map(|rules| rules.selector.cache_clears()).sum();
         assert!(cleared > 0, "no cache was ever full");
     }

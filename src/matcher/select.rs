@@ -85,7 +85,7 @@ pub(super) struct Selector {
     /// By row and column what comes next: where another row starts, or with [`LEAF`] a candidate set.
     table: Box<[u32]>,
     start: u32,
-    sets: Box<[Box<[u32]>]>,
+    sets: Box<[Set]>,
     dfa: LazyDfa,
     limits: Limits,
     /// How many messages had more than [`CANDIDATES_MAX`].
@@ -110,11 +110,21 @@ enum LazyDfa {
     Made(Box<(DFA, Cache)>),
 }
 
+/// Members in order.
+#[derive(Debug)]
+struct Set {
+    members: Box<[u32]>,
+    /// The last one that begins with a literal text: messages that come here mostly match it.
+    likely: u32,
+}
+
 /// What a search found.
 #[derive(Debug)]
 pub(super) struct Candidates<'s> {
     /// Members in order.
     pub members: &'s [u32],
+    /// The one that most messages match that none before it matches.
+    pub likely: u32,
     /// A member that is known to match, and where its match ends.
     pub known: Option<(u32, usize)>,
 }
@@ -134,7 +144,7 @@ impl Selector {
         for (prefixes, member) in members.iter().zip(0..) {
             entries.extend(prefixes.iter().map(|prefix| (prefix, member)));
         }
-        let mut builder = Builder::new(&entries);
+        let mut builder = Builder::new(&entries, members);
         let start = builder.node(&entries, 0);
         Self {
             columns: builder.columns,
@@ -165,11 +175,8 @@ impl Selector {
             next = self.table[next as usize + usize::from(column)];
         }
         let set = (next & !LEAF) as usize;
-        if self.may_try(self.sets[set].len(), message) {
-            return Candidates {
-                members: &self.sets[set],
-                known: None,
-            };
+        if self.may_try(self.sets[set].members.len(), message) {
+            return self.sets[set].candidates();
         }
         self.first_match(set, message, regexes)
     }
@@ -211,10 +218,7 @@ impl Selector {
                 None => LazyDfa::TooLarge,
             };
         }
-        let all = Candidates {
-            members: &self.sets[set],
-            known: None,
-        };
+        let all = self.sets[set].candidates();
         let LazyDfa::Made(made) = &mut self.dfa else {
             return all;
         };
@@ -226,14 +230,26 @@ impl Selector {
                 let before = all.members.partition_point(|member| *member < first);
                 Candidates {
                     members: &all.members[before..],
+                    likely: first,
                     known: Some((first, found.offset())),
                 }
             }
             Ok(None) => Candidates {
                 members: &[],
-                known: None,
+                ..all
             },
             Err(_) => all,
+        }
+    }
+}
+
+impl Set {
+    #[inline]
+    fn candidates(&self) -> Candidates<'_> {
+        Candidates {
+            members: &self.members,
+            likely: self.likely,
+            known: None,
         }
     }
 }
@@ -268,18 +284,19 @@ pub(super) struct Prefix {
 /// A prefix and the member that it belongs to.
 type Entry<'p> = (&'p Prefix, u32);
 
-struct Builder {
+struct Builder<'p> {
+    members: &'p [Vec<Prefix>],
     columns: Box<[u16; 256]>,
     width: usize,
     /// The bytes that have a column of their own.
     used: Vec<u8>,
     table: Vec<u32>,
-    sets: Vec<Box<[u32]>>,
+    sets: Vec<Set>,
     set_numbers: HashMap<Box<[u32]>, u32>,
 }
 
-impl Builder {
-    fn new(entries: &[Entry<'_>]) -> Self {
+impl<'p> Builder<'p> {
+    fn new(entries: &[Entry<'_>], members: &'p [Vec<Prefix>]) -> Self {
         let mut used: Vec<u8> = (entries.iter())
             .flat_map(|(prefix, _)| prefix.text.iter().copied())
             // Numbers are what patterns without a text begin with most often.
@@ -296,6 +313,7 @@ impl Builder {
             };
         }
         Self {
+            members,
             columns,
             width: usize::from(FIRST) + used.len(),
             used,
@@ -361,10 +379,20 @@ impl Builder {
     fn set(&mut self, entries: &[Entry<'_>]) -> u32 {
         let mut members: Vec<u32> = entries.iter().map(|(_, member)| *member).collect();
         members.dedup();
-        let sets = &mut self.sets;
+        let Self {
+            sets, members: all, ..
+        } = self;
         let entry = self.set_numbers.entry(members.into());
         let number = *entry.or_insert_with_key(|members| {
-            sets.push(members.clone());
+            let is_led = |member: &&u32| {
+                let mut prefixes = all[**member as usize].iter();
+                prefixes.all(|prefix| !prefix.text.is_empty())
+            };
+            let likely = members.iter().rfind(is_led).copied();
+            sets.push(Set {
+                members: members.clone(),
+                likely: likely.unwrap_or(u32::MAX),
+            });
             sets.len() as u32 - 1
         });
         number | LEAF

@@ -104,6 +104,19 @@ pub(in crate::matcher) fn last_of_all(
     })
 }
 
+/// Whether what matches a piece holds no blank, if it holds no no-break space.
+pub(in crate::matcher) fn is_without_blanks(piece: &Piece) -> bool {
+    let are = |pieces: &Vec<Piece>| pieces.iter().all(is_without_blanks);
+    match piece {
+        Piece::Text(text) => !text.iter().any(|byte| matches!(byte, b' ' | b'\t')),
+        Piece::Run { class, .. } => !class.holds(b' ') && !class.holds(b'\t'),
+        Piece::Quad => true,
+        Piece::Choice(options) => options.iter().all(are),
+        Piece::Capture(_, inner) => are(inner),
+        Piece::Blanks { .. } | Piece::Lazy | Piece::Rest => false,
+    }
+}
+
 fn may_be_empty(piece: &Piece) -> bool {
     let all_may = |pieces: &Vec<Piece>| pieces.iter().all(may_be_empty);
     match piece {

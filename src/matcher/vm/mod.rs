@@ -29,9 +29,10 @@ mod scan;
 mod tests;
 
 use crate::rules::Class;
-pub(super) use compile::{first_of_all, last_of_all};
+pub(super) use compile::{first_of_all, is_without_blanks, last_of_all};
 pub(super) use scan::FirstSet;
-use scan::{Prefilter, blanks, digits_of, quad, strip, strip_any_case};
+pub(super) use scan::blanks;
+use scan::{Prefilter, digits_of, quad, strip, strip_any_case};
 
 /// A capture: start and end in the message, in bytes.
 pub(super) type Span = (u32, u32);

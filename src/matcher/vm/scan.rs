@@ -24,7 +24,7 @@ pub(super) fn strip_any_case<'t>(text: &'t [u8], literal: &[u8]) -> Option<&'t [
 /// The length of the run of blanks that a text starts with. A no-break space is one: web pages, from which lines are
 /// copied, are full of them.
 #[inline]
-pub(super) fn blanks(text: &[u8]) -> usize {
+pub(in crate::matcher) fn blanks(text: &[u8]) -> usize {
     // One or none, nearly always.
     match text {
         [b'!'..=b'~', ..] => return 0,
