@@ -8,12 +8,13 @@ use crate::metric::{ApplianceId, Slot, Tally};
 use crate::record::{Clock, ProgramId, Record};
 use crate::rules::RuleId;
 
-/// Notable events whose series are cached; beyond that the cache is cleared.
-const EVENT_SLOTS_MAX: usize = 1 << 16;
-
 /// The series of notable events, by appliance, rule and program.
-#[derive(Debug, Default)]
-pub(super) struct EventSlots(HashMap<(ApplianceId, RuleId, Option<ProgramId>), Slot>);
+#[derive(Debug)]
+pub(super) struct EventSlots {
+    slots: HashMap<(ApplianceId, RuleId, Option<ProgramId>), Slot>,
+    /// When there are so many, the cache is cleared.
+    slots_max: usize,
+}
 
 /// The new value of a notable event's series.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +40,15 @@ impl EventTimestamp {
 }
 
 impl EventSlots {
+    pub(super) fn new(slots_max: usize) -> Self {
+        Self {
+            slots: HashMap::new(),
+            slots_max,
+        }
+    }
+
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.slots.clear();
     }
 
     /// Records when an event last happened, and returns the series.
@@ -59,7 +67,7 @@ impl EventSlots {
         let key = (appliance, rule, record.program_id);
         let known = match record.test {
             true => None,
-            false => self.0.get(&key).copied(),
+            false => self.slots.get(&key).copied(),
         };
         let slot = known.unwrap_or_else(|| {
             let labels = [
@@ -76,10 +84,10 @@ impl EventSlots {
             }
             drop(table);
             if !record.test {
-                if self.0.len() >= EVENT_SLOTS_MAX {
-                    self.0.clear();
+                if self.slots.len() >= self.slots_max {
+                    self.slots.clear();
                 }
-                self.0.insert(key, slot);
+                self.slots.insert(key, slot);
             }
             slot
         });

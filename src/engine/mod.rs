@@ -26,7 +26,7 @@ use crate::unrecognised::Unrecognised;
 use crate::update::UpdatePlan;
 pub use repeats::Repeats;
 use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, standard_metrics};
-pub use worker::{Batch, Engine};
+pub use worker::{Batch, CacheLimits, Engine};
 use zeros::Zeros;
 
 /// The time at which a notable event is taken to have happened.

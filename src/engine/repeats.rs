@@ -15,9 +15,16 @@ use crate::rules::RuleId;
 const APPLIANCES_MAX: usize = 1 << 14;
 
 /// What the last line of each appliance of a stream counted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Repeats {
     last: HashMap<ApplianceId, Last>,
+    appliances_max: usize,
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        Self::new(APPLIANCES_MAX)
+    }
 }
 
 /// What one line counted.
@@ -50,6 +57,16 @@ impl Last {
             event_time: Slot::NONE,
             others: None,
         }
+    }
+
+    #[inline]
+    fn reset(&mut self, epoch: u32) {
+        self.epoch = epoch;
+        self.rule = None;
+        self.standing = 0;
+        self.slots.clear();
+        self.event_time = Slot::NONE;
+        self.others = None;
     }
 
     /// Records a series that counts the line itself.
@@ -106,12 +123,26 @@ impl Last {
 }
 
 impl Repeats {
+    /// Holds the last lines of at most so many appliances.
+    pub fn new(appliances_max: usize) -> Self {
+        Self {
+            last: HashMap::new(),
+            appliances_max,
+        }
+    }
+
+    /// The entry of an appliance for a new line, of which nothing is counted yet.
     #[inline]
-    pub(super) fn insert(&mut self, appliance: ApplianceId, last: Last) {
-        if self.last.len() >= APPLIANCES_MAX && !self.last.contains_key(&appliance) {
+    pub(super) fn start(&mut self, appliance: ApplianceId, epoch: u32) -> &mut Last {
+        if self.last.len() >= self.appliances_max && !self.last.contains_key(&appliance) {
             self.last.clear();
         }
-        self.last.insert(appliance, last);
+        let last = self
+            .last
+            .entry(appliance)
+            .or_insert_with(|| Last::new(epoch));
+        last.reset(epoch);
+        last
     }
 
     pub(super) fn get(&self, appliance: ApplianceId) -> Option<&Last> {
@@ -161,7 +192,8 @@ impl Repeats {
             let values: Vec<&str> = saved.values.iter().map(|value| &**value).collect();
             table.find(metric, appliance, saved.test, &values)
         };
-        let mut last = Last::new(table.epoch());
+        let epoch = table.epoch();
+        let mut last = Last::new(epoch);
         for saved in &saved.standing {
             let Some(slot) = find(saved) else { return };
             last.count(slot);
@@ -182,6 +214,6 @@ impl Repeats {
             let at = core.rules.rules.iter().position(|rule| rule.id == *id)?;
             Some(RuleId(at as u32))
         });
-        self.insert(appliance, last);
+        *self.start(appliance, epoch) = last;
     }
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::metric::Saved;
 use crate::rules::{self, Settings};
+use crate::update::MemoLimits;
 
 const NOW: u32 = 1_771_500_000;
 
@@ -102,6 +103,84 @@ fn a_repetition_is_of_the_last_line_of_its_appliance() {
         (10.0, 0.0)
     );
     assert_eq!(after.rule_counts().repeats_unattributed, 4);
+}
+
+#[test]
+fn caches_that_are_full_again_and_again_count_the_same() {
+    let lines: Vec<Vec<u8>> = ["luna", "kmd", "ktls", "clavister"]
+        .into_iter()
+        .flat_map(|name| {
+            let path = format!("tests/fixtures/catalogue/{name}.log");
+            let text = std::fs::read(&path).expect("a fixture");
+            let lines = text.split(|byte| *byte == b'\n');
+            lines.map(<[u8]>::to_vec).collect::<Vec<_>>()
+        })
+        .collect();
+    let replay = |limits: CacheLimits| {
+        let core = core(Limits::default(), &[]);
+        let mut engine = Engine::with_limits(core.clone(), limits);
+        let (mut origin, mut repeats) = (origin(), Repeats::default());
+        origin.event_time = EventTime::Record;
+        let mut batch = engine.batch(NOW, Some(&mut repeats));
+        for _ in 0..2 {
+            for line in &lines {
+                batch.line(&mut origin, line);
+            }
+        }
+        drop(batch);
+        let saved = core.table().save();
+        let hits = core.rule_counts().hits.clone();
+        (format!("{saved:?}"), hits)
+    };
+    let limits = CacheLimits::default();
+    let expected = replay(limits);
+    let memo = limits.memo;
+    for small in [
+        CacheLimits {
+            headers: 3,
+            ..limits
+        },
+        CacheLimits { hosts: 1, ..limits },
+        CacheLimits {
+            line_series: 2,
+            ..limits
+        },
+        CacheLimits {
+            events: 1,
+            ..limits
+        },
+        CacheLimits {
+            memo: MemoLimits {
+                rows_max: 2,
+                ..memo
+            },
+            ..limits
+        },
+    ] {
+        assert!(replay(small) == expected, "{small:?}");
+    }
+}
+
+#[test]
+fn repetitions_of_lines_that_are_not_known_any_more_are_counted_as_such() {
+    let core = core(Limits::default(), &[]);
+    let mut engine = Engine::new(core.clone());
+    let (mut origin, mut repeats) = (origin(), Repeats::new(2));
+    let lines = [
+        failed("h1"),
+        failed("h2"),
+        failed("h3"),
+        repeated("h1", 5),
+        repeated("h3", 3),
+    ];
+    let mut batch = engine.batch(NOW, Some(&mut repeats));
+    for line in &lines {
+        batch.line(&mut origin, line.as_bytes());
+    }
+    drop(batch);
+    let counts = ["h1", "h2", "h3"].map(|host| failures(&core, host));
+    assert_eq!(counts, [1.0, 1.0, 4.0]);
+    assert_eq!(core.rule_counts().repeats_unattributed, 5);
 }
 
 #[test]

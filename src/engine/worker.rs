@@ -16,17 +16,40 @@ use crate::metric::{ApplianceId, Slot, Tally, lock};
 use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Record, Severity};
 use crate::rules::RuleId;
 use crate::unrecognised::{Sampler, Unrecognised};
-use crate::update::{Change, Match, Updater};
+use crate::update::{Change, Match, MemoLimits, Updater};
 
-/// Hosts whose appliance is cached; beyond that the cache is cleared.
-const HOSTS_MAX: usize = 20_000;
-/// Combinations of appliance, program and severity whose series are cached; beyond that the cache is cleared.
-const LINE_SERIES_MAX: usize = 1 << 18;
+/// Bounds of one thread's caches, in entries. One that is full is cleared.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheLimits {
+    /// Headers, up to where the message begins.
+    pub headers: usize,
+    /// Hosts, and the appliance that each one is.
+    pub hosts: usize,
+    /// Combinations of appliance, program and severity, and the series that count their lines.
+    pub line_series: usize,
+    /// Combinations of appliance, rule and program, and the series of their last event.
+    pub events: usize,
+    /// What rules captured, and the series that it leads to.
+    pub memo: MemoLimits,
+}
+
+impl Default for CacheLimits {
+    fn default() -> Self {
+        Self {
+            headers: 1 << 15,
+            hosts: 20_000,
+            line_series: 1 << 18,
+            events: 1 << 16,
+            memo: MemoLimits::default(),
+        }
+    }
+}
 
 /// What one thread needs to read lines.
 #[derive(Debug)]
 pub struct Engine {
     pub(super) core: Arc<Core>,
+    limits: CacheLimits,
     /// The syslog line that a JSON line stands for.
     json: Vec<u8>,
     pub(super) scratch: Scratch,
@@ -39,7 +62,7 @@ pub struct Engine {
     header_generation: u32,
     hosts: HashMap<Box<[u8]>, ApplianceId>,
     line_series: HashMap<(ApplianceId, Option<ProgramId>, Option<Severity>), LineSeries>,
-    /// The series of lines that no rule knows; at most [`LINE_SERIES_MAX`].
+    /// The series of lines that no rule knows; as many as of [`Self::line_series`].
     unmatched_series: HashMap<(ApplianceId, ProgramId), Slot>,
     event_slots: EventSlots,
     /// The table's epoch that all slots here belong to.
@@ -76,18 +99,24 @@ struct HeaderSeries {
 impl Engine {
     /// An engine for one thread. Others may feed the same core.
     pub fn new(core: Arc<Core>) -> Self {
+        Self::with_limits(core, CacheLimits::default())
+    }
+
+    /// The same with other caches.
+    pub fn with_limits(core: Arc<Core>, limits: CacheLimits) -> Self {
         Self {
+            limits,
             json: Vec::new(),
             scratch: core.matcher.scratch(),
-            updater: Updater::default(),
+            updater: Updater::new(limits.memo),
             tally: Tally::default(),
-            headers: Headers::default(),
+            headers: Headers::new(limits.headers),
             header_series: Vec::new(),
             header_generation: 0,
             hosts: HashMap::new(),
             line_series: HashMap::new(),
             unmatched_series: HashMap::new(),
-            event_slots: EventSlots::default(),
+            event_slots: EventSlots::new(limits.events),
             epoch: 0,
             unrecognised: Sampler::default(),
             repeats_unattributed: 0,
@@ -199,7 +228,11 @@ impl Engine {
             return appliance;
         }
         let times = f64::from(record.repeat.max(1));
-        let mut last = Last::new(self.epoch);
+        let mut unused = None;
+        let last = match repeats {
+            Some(repeats) => repeats.start(appliance, self.epoch),
+            None => unused.insert(Last::new(self.epoch)),
+        };
         last.count(self.count_line(origin, record, header, appliance));
 
         let Self {
@@ -260,9 +293,6 @@ impl Engine {
         });
         if !recognised {
             last.count(self.count_unrecognised(record, appliance, times));
-        }
-        if let Some(repeats) = repeats {
-            repeats.insert(appliance, last);
         }
         appliance
     }
@@ -356,7 +386,7 @@ impl Engine {
             false => table.appliance(&text),
         };
         drop(table);
-        if self.hosts.len() >= HOSTS_MAX {
+        if self.hosts.len() >= self.limits.hosts {
             self.hosts.clear();
         }
         self.hosts.insert(name.into(), id);
@@ -427,7 +457,7 @@ impl Engine {
         self.core
             .start_zeros(&mut table, appliance, record.program_id, profile);
         drop(table);
-        if self.line_series.len() >= LINE_SERIES_MAX {
+        if self.line_series.len() >= self.limits.line_series {
             self.line_series.clear();
         }
         self.line_series.insert(key, series);
@@ -472,7 +502,7 @@ impl Engine {
                 let is_own = (table.describe(slot))
                     .is_some_and(|(.., values)| values.last().is_some_and(|own| **own == *name));
                 if is_own && !record.test {
-                    if self.unmatched_series.len() >= LINE_SERIES_MAX {
+                    if self.unmatched_series.len() >= self.limits.line_series {
                         self.unmatched_series.clear();
                     }
                     self.unmatched_series.insert((appliance, id), slot);

@@ -23,7 +23,7 @@ use super::{
     trim_line,
 };
 
-/// Headers remembered.
+/// Headers in the cache, unless it is made with another limit.
 const HEADERS_MAX: usize = 1 << 15;
 
 /// Longest key, bytes.
@@ -45,6 +45,7 @@ pub struct Headers {
     entries: Vec<Entry>,
     keys: Vec<u8>,
     generation: u32,
+    entries_max: usize,
     last_stamp: LastStamp,
 }
 
@@ -69,13 +70,7 @@ const NONE: u32 = u32::MAX;
 
 impl Default for Headers {
     fn default() -> Self {
-        Self {
-            index: vec![[NONE; WAYS]; HASHES].into(),
-            entries: Vec::new(),
-            keys: Vec::new(),
-            generation: 0,
-            last_stamp: LastStamp::default(),
-        }
+        Self::new(HEADERS_MAX)
     }
 }
 
@@ -136,6 +131,18 @@ struct Cut<'a> {
 }
 
 impl Headers {
+    /// A cache of at most so many headers.
+    pub fn new(entries_max: usize) -> Self {
+        Self {
+            index: vec![[NONE; WAYS]; HASHES].into(),
+            entries: Vec::new(),
+            keys: Vec::new(),
+            generation: 0,
+            entries_max,
+            last_stamp: LastStamp::default(),
+        }
+    }
+
     /// Changes when ids that were handed out mean other headers.
     pub fn generation(&self) -> u32 {
         self.generation
@@ -216,7 +223,7 @@ impl Headers {
         let message = read_body(message, record, programs);
         let preamble = programs.preamble(record.program_id);
         let id = cut.entry(record, message, preamble).map(|entry| {
-            if self.entries.len() >= HEADERS_MAX {
+            if self.entries.len() >= self.entries_max {
                 self.index.fill([NONE; WAYS]);
                 self.entries.clear();
                 self.keys.clear();
