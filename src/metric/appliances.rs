@@ -25,6 +25,8 @@ pub(super) struct Appliance {
     trusted: bool,
     /// When it was first heard of, seconds since 1970.
     since: u32,
+    /// How many gauges' series were ever entered for it.
+    pub(super) gauges_entered: u64,
 }
 
 impl Table {
@@ -51,6 +53,7 @@ impl Table {
             named: false,
             trusted: false,
             since: self.now,
+            gauges_entered: 0,
         };
         let id = match self.free_appliances.pop() {
             Some(id) => {

@@ -380,11 +380,20 @@ impl Table {
             .push(slot);
         self.counts[metric.0 as usize].0 += 1;
         self.births[metric.0 as usize] += 1;
+        if self.specs[metric.0 as usize].family.kind == Kind::Gauge {
+            self.appliances[appliance.0 as usize].gauges_entered += 1;
+        }
+    }
+
+    /// How many gauges' series of an appliance were ever entered in this epoch.
+    #[inline]
+    pub fn gauges_entered(&self, appliance: ApplianceId) -> u64 {
+        let appliance = self.appliances.get(appliance.0 as usize);
+        appliance.map_or(0, |appliance| appliance.gauges_entered)
     }
 
     /// How many series of a metric were ever made; 0 for one that is not there.
-    #[inline]
-    pub fn births(&self, metric: MetricId) -> u64 {
+    pub(super) fn births(&self, metric: MetricId) -> u64 {
         self.births.get(metric.0 as usize).copied().unwrap_or(0)
     }
 

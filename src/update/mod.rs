@@ -205,20 +205,6 @@ impl UpdatePlan {
             times.fetch_add(1, Ordering::Release);
         }
     }
-
-    /// How many series were ever created that matter to a plan for this update.
-    fn series_created(&self, update: &Update, table: &Table) -> u64 {
-        let own = table.births(self.metric(update.metric));
-        match &update.verb {
-            Verb::Worst(others) => others.iter().fold(own, |sum, other| {
-                sum + table.births(self.metric(other.metric))
-            }),
-            Verb::Clear(clear) => {
-                (clear.and.iter()).fold(own, |sum, and| sum + table.births(self.metric(and.metric)))
-            }
-            _ => own,
-        }
-    }
 }
 
 impl Updater {
@@ -381,7 +367,7 @@ impl Updater {
         if step.is_planned {
             let table = table.get();
             match self.memo.plans.get(known as usize) {
-                Some(set) if set.series_created == plan.series_created(update, table) => {
+                Some(set) if set.gauges_entered == table.gauges_entered(appliance) => {
                     set.run(table, matched.late, observer);
                 }
                 _ => {
@@ -464,13 +450,13 @@ impl Updater {
             return;
         }
         let table = table.get();
-        let series_created = plan.series_created(update, table);
+        let gauges_entered = table.gauges_entered(matched.appliance);
         let mut new = None;
         let set = match self.memo.plans.get_mut(known as usize) {
-            Some(set) if set.series_created == series_created => set,
+            Some(set) if set.gauges_entered == gauges_entered => set,
             _ => {
                 let ends = clear::plan(plan, update, clear, line, matched.appliance, table);
-                new.insert(StateSetPlan::of_clear(ends, series_created))
+                new.insert(StateSetPlan::of_clear(ends, gauges_entered))
             }
         };
         let is_true = clear::condition(clear, line);

@@ -12,8 +12,8 @@ const ITEMS_MAX: usize = 64;
 /// The series of an update and their new values, good as long as no series is created that it would have to know.
 #[derive(Debug, Default)]
 pub(super) struct StateSetPlan {
-    /// How many series there were that matter to it.
-    pub(super) series_created: u64,
+    /// How many gauges of the appliance there had been: with another one it may come to something else.
+    pub(super) gauges_entered: u64,
     /// Series and their new values, in order.
     set: Vec<(Slot, f64)>,
     /// Instead of that: a series, and those of which the largest weight among them that are 1 becomes its value.
@@ -24,9 +24,9 @@ pub(super) struct StateSetPlan {
 
 impl StateSetPlan {
     /// One that ends states.
-    pub(super) fn of_clear(clear: ClearPlan, series_created: u64) -> Self {
+    pub(super) fn of_clear(clear: ClearPlan, gauges_entered: u64) -> Self {
         Self {
-            series_created,
+            gauges_entered,
             clear,
             ..Self::default()
         }
@@ -72,7 +72,7 @@ pub(super) fn plan(
 ) -> StateSetPlan {
     let mut plan = StateSetPlan::default();
     fill(&mut plan, updates, update, line, appliance, table);
-    plan.series_created = updates.series_created(update, table);
+    plan.gauges_entered = table.gauges_entered(appliance);
     plan
 }
 
