@@ -4,6 +4,7 @@
 //! [`Engine`] on it: caches, and increments that are not in the table yet. Lines are read in a [`Batch`], which flushes
 //! those increments when it ends. An engine never fails: a line that nothing recognises is counted as such.
 
+mod cache_limits;
 mod events;
 mod inspect;
 mod repeats;
@@ -24,9 +25,10 @@ use crate::record::{Clock, Programs, Record};
 use crate::rules::{Rule, RuleId, RuleSet, Verb};
 use crate::unrecognised::Unrecognised;
 use crate::update::UpdatePlan;
+pub use cache_limits::CacheLimits;
 pub use repeats::Repeats;
 use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, standard_metrics};
-pub use worker::{Batch, CacheLimits, Engine};
+pub use worker::{Batch, Engine};
 use zeros::Zeros;
 
 /// The time at which a notable event is taken to have happened.

@@ -10,40 +10,13 @@ use super::events::{EventSlots, EventTimestamp};
 use super::repeats::{Last, Repeats};
 use super::standard::{LAST_MESSAGE, MESSAGES, SEVERITIES, UNMATCHED};
 use super::zeros::Zeros;
-use super::{Core, Origin, Outcome, label};
+use super::{CacheLimits, Core, Origin, Outcome, label};
 use crate::matcher::Scratch;
 use crate::metric::{ApplianceId, Slot, Tally, lock};
 use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Record, Severity};
 use crate::rules::RuleId;
 use crate::unrecognised::{Sampler, Unrecognised};
-use crate::update::{Change, Match, MemoLimits, Updater};
-
-/// Bounds of one thread's caches, in entries. One that is full is cleared.
-#[derive(Clone, Copy, Debug)]
-pub struct CacheLimits {
-    /// Headers, up to where the message begins.
-    pub headers: usize,
-    /// Hosts, and the appliance that each one is.
-    pub hosts: usize,
-    /// Combinations of appliance, program and severity, and the series that count their lines.
-    pub line_series: usize,
-    /// Combinations of appliance, rule and program, and the series of their last event.
-    pub events: usize,
-    /// What rules captured, and the series that it leads to.
-    pub memo: MemoLimits,
-}
-
-impl Default for CacheLimits {
-    fn default() -> Self {
-        Self {
-            headers: 1 << 15,
-            hosts: 20_000,
-            line_series: 1 << 18,
-            events: 1 << 16,
-            memo: MemoLimits::default(),
-        }
-    }
-}
+use crate::update::{Change, Match, Updater};
 
 /// What one thread needs to read lines.
 #[derive(Debug)]

@@ -30,6 +30,13 @@ pub(super) struct Appliance {
 }
 
 impl Table {
+    /// How many gauges' series of an appliance were ever entered in this epoch.
+    #[inline]
+    pub fn gauges_entered(&self, appliance: ApplianceId) -> u64 {
+        let appliance = self.appliances.get(appliance.0 as usize);
+        appliance.map_or(0, |appliance| appliance.gauges_entered)
+    }
+
     /// The appliance of this name; [`OTHER`] beyond the limit, or when the configured ones are exclusive.
     pub fn appliance(&mut self, name: &str) -> ApplianceId {
         if let Some(&id) = self.appliance_ids.get(name) {

@@ -385,13 +385,6 @@ impl Table {
         }
     }
 
-    /// How many gauges' series of an appliance were ever entered in this epoch.
-    #[inline]
-    pub fn gauges_entered(&self, appliance: ApplianceId) -> u64 {
-        let appliance = self.appliances.get(appliance.0 as usize);
-        appliance.map_or(0, |appliance| appliance.gauges_entered)
-    }
-
     /// How many series of a metric were ever made; 0 for one that is not there.
     pub(super) fn births(&self, metric: MetricId) -> u64 {
         self.births.get(metric.0 as usize).copied().unwrap_or(0)
