@@ -10,9 +10,9 @@
 //! ```
 //!
 //! A [`Selector`] is a trie over the literal text that each pattern begins with, at most [`PREFIX_BYTES_MAX`] bytes of
-//! it, and the bytes that may follow. Blanks are dropped and ASCII case is ignored, in the prefixes and in the message: a filter may let too much pass,
-//! and then needs no notion of how many blanks there may be. It ends as soon as more bytes would tell no more
-//! candidates apart. The templates of those that are left are tried in order, which decides.
+//! it, and the bytes that may follow. Blanks are dropped and ASCII case is ignored, in the prefixes and in the message:
+//! a filter may let too much pass, and then needs no notion of how many blanks there may be. It ends as soon as more
+//! bytes would tell no more candidates apart. The templates of those that are left are tried in order, which decides.
 //!
 //! More than [`CANDIDATES_MAX`] candidates are left where a placeholder stands before what tells rules apart (`Device:
 //! {device}, …`). Then one anchored lazy DFA (regex-automata) over all patterns of the program names the first that
