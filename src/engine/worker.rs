@@ -445,9 +445,7 @@ impl Engine {
         appliance: ApplianceId,
         times: f64,
     ) -> Slot {
-        let Self {
-            core, unrecognised, ..
-        } = self;
+        let (core, unrecognised) = (&self.core, &mut self.unrecognised);
         let program = match record.program_id {
             Some(id) => core.programs.name(id).as_bytes(),
             None => record.program,
