@@ -36,7 +36,7 @@ pub(super) enum Compiled {
 pub(super) enum RequiredText {
     /// Behind the first word and the blanks that follow it.
     SecondWord(Box<[u8]>),
-    Anywhere(Finder<'static>),
+    Anywhere(Box<Finder<'static>>),
 }
 
 /// What stands behind the first word and the blanks that follow it. None if that depends on how a no-break space is taken.
@@ -94,7 +94,8 @@ impl Compiled {
             _ => None,
         });
         let longest = texts.max_by_key(|text| text.len())?;
-        Some(RequiredText::Anywhere(Finder::new(longest).into_owned()))
+        let finder = Finder::new(longest).into_owned();
+        Some(RequiredText::Anywhere(Box::new(finder)))
     }
 
     /// The pattern as an unanchored regular expression; the caller anchors it.

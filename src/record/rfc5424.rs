@@ -90,7 +90,7 @@ impl<'a> Header<'a> {
         let (id, rest) = split_token(skip_blanks(rest));
         let rest = skip_blanks(rest);
         let structured = structured_len(rest);
-        if !lenient && !(structured.is_some() && are_fields(host, app, process, id)) {
+        if !(lenient || structured.is_some() && are_fields(host, app, process, id)) {
             return None;
         }
         let (structured, message) = rest.split_at_checked(structured.unwrap_or(0))?;
