@@ -191,7 +191,7 @@ impl Rule {
     }
 }
 
-/// A message that a template matches; `fill` chooses among several ways to fill its holes.
+/// A message that a template matches; `fill` chooses among several ways to fill its placeholders.
 fn sample(pieces: &[Piece], fill: usize) -> String {
     let mut out = String::new();
     for piece in pieces {

@@ -1,4 +1,4 @@
-//! What one line means, told to a human or to a program.
+//! What one line means, for a human or for a program.
 
 use std::cell::RefCell;
 

@@ -7,7 +7,7 @@
 //! tail ─────▶ line ─────▶ record ─────▶ matcher ─────▶ metric ─────▶ exposition ─────▶ server
 //! ```
 //!
-//! See `ARCHITECTURE.md` for what each room promises and what it may know.
+//! See `ARCHITECTURE.md` for what each module promises and what it may know.
 
 // No input may end in a panic. A test may.
 #![cfg_attr(

@@ -63,7 +63,7 @@ pub enum Failure {
 /// Follows files and serves until SIGTERM or SIGINT, or until `stop` is ready.
 ///
 /// # Errors
-/// Settings are wrong, or the state directory, a thread or the server cannot be had.
+/// Settings are wrong, or the state directory, a thread or the server cannot be set up.
 pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<(), Failure> {
     let started = SystemTime::now();
     // All that takes long goes to threads of its own.

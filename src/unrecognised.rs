@@ -1,7 +1,7 @@
 //! Lines that no rule knows, folded by kind and counted: what the status page shows, so that a new wording is noticed.
 //!
 //! Messages that differ in numbers and addresses only are of one kind. The table is bounded in kinds and in bytes a
-//! kind; the rarest kinds make room for new ones, so a kind that is frequent stays, whenever it first came.
+//! kind; the rarest kinds are evicted for new ones, so a kind that is frequent stays, whenever it first came.
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ const MESSAGE_BYTES_MAX: usize = 240;
 
 /// Bytes of a program's name that are kept.
 const PROGRAM_BYTES_MAX: usize = 48;
-/// Messages that differ in more than numbers, as far as a quick look tells, that a thread or the table remembers; beyond
+/// Messages that differ in more than numbers, as far as a quick look shows, that a thread or the table remembers; beyond
 /// that they are cleared.
 const LOOKS_MAX: usize = 8 * KINDS_MAX;
 
@@ -155,7 +155,7 @@ struct Kind {
     count: u64,
 }
 
-/// A kind of message, as told.
+/// A kind of message, as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Folded {
     /// The appliance that said it first.

@@ -98,7 +98,7 @@ fn reach(template: &Template, ignore_case: bool, message: &[u8]) -> (usize, usiz
     (0, 0, template.pieces.first().map(describe))
 }
 
-/// Literal text says more about a message than a hole.
+/// Literal text says more about a message than a placeholder.
 fn weight(piece: &Piece) -> usize {
     match piece {
         Piece::Text(text) => text.len(),

@@ -9,7 +9,7 @@ use super::{ApplianceId, Kind, MetricId, OTHER, Slot, Table};
 /// How long an appliance that the settings do not list is kept without a line, if the settings do not say.
 const EXPIRE_SECONDS: u32 = 30 * 86_400;
 
-/// How long the worst value of all appliances that have no series of their own is told, in seconds.
+/// How long the worst value of all appliances that have no series of their own is shown, in seconds.
 const OTHER_EXPIRE_SECONDS: u32 = 86_400;
 
 /// What is known of an appliance besides its series.

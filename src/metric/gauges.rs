@@ -252,7 +252,7 @@ impl Table {
             return;
         }
         let family = &self.specs[metric].family;
-        // `other` is many appliances: the worst of them is told, until nobody has said so for long.
+        // `other` is many appliances: the worst of them is shown, until nobody has said so for long.
         if label.appliance == OTHER && family.kind == Kind::Gauge && self.is_set[at] {
             let is_better = match self.is_low_worse[metric] {
                 true => new > self.values[at],

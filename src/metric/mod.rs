@@ -41,7 +41,7 @@ impl Slot {
     /// No series: updates to it are ignored.
     pub const NONE: Slot = Slot(u32::MAX);
 
-    /// A series that was not looked up yet, for those who remember slots; updates to it are ignored, too.
+    /// A series that was not looked up yet, for those who cache slots; updates to it are ignored, too.
     pub const UNKNOWN: Slot = Slot(u32::MAX - 1);
 }
 

@@ -69,7 +69,7 @@ pub struct Table {
     pub(super) appliances: Vec<Appliance>,
     pub(super) free_appliances: Vec<ApplianceId>,
     pub(super) appliance_ids: HashMap<Arc<str>, ApplianceId>,
-    /// Only these appliances are told apart, if there are any.
+    /// Only these appliances get series of their own, if there are any.
     pub(super) exclusive: bool,
 
     /// By slot. A slot without label is free.

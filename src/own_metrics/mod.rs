@@ -33,7 +33,7 @@ pub struct OwnMetrics {
     pub lines_read: Counters<1>,
     /// Bytes taken from a source, by `source`.
     pub bytes_read: Counters<1>,
-    /// Files that made room for a successor, by `source`.
+    /// Files that a successor replaced, by `source`.
     pub rotations: Counters<1>,
     /// Files that became shorter, by `source`.
     pub truncations: Counters<1>,
@@ -380,7 +380,7 @@ pub struct ScrapeGauges {
     pub followed_files: Vec<(Arc<str>, u64)>,
     /// Series held, by metric.
     pub series: Vec<(Arc<str>, u64)>,
-    /// Updates that found no room for a series of their own, by metric.
+    /// Updates that found no series of their own, by metric.
     pub series_dropped: Vec<(Arc<str>, u64)>,
     /// Lines that a rule matched, by `pack/event`.
     pub rule_hits: Vec<(Arc<str>, u64)>,

@@ -29,10 +29,10 @@ use received::Received;
 pub(crate) use workers::EndOnPanic;
 use workers::Workers;
 
-/// Appliances remembered for one file, to be shown.
+/// Appliances kept for one file, to be shown.
 const APPLIANCES_SHOWN_MAX: usize = 8;
 
-/// Paths whose counts are remembered to be shown; names with dates in them would grow without end.
+/// Paths whose counts are kept to be shown; names with dates in them would grow without end.
 const PATHS_MAX: usize = 20_000;
 
 /// Appliances whose last line is part of a checkpoint, over all paths.
@@ -46,7 +46,7 @@ const MUCH_BYTES: usize = 64 << 10;
 pub struct PathCounts {
     /// Lines read.
     pub lines: u64,
-    /// Files that made room for a successor.
+    /// Files that a successor replaced.
     pub rotations: u64,
     /// Bytes known to be lost.
     pub lost_bytes: u64,

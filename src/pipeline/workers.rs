@@ -186,7 +186,7 @@ impl Workers {
         match thread {
             Ok(thread) => self.threads.push(thread),
             Err(error) => {
-                warn!(err = %error, "a thread cannot be had; going on with fewer");
+                warn!(err = %error, "a thread cannot be started; going on with fewer");
                 self.threads_max = self.threads.len() + 1;
             }
         }

@@ -1,12 +1,12 @@
 //! Headers seen before. The lines of a file differ in their stamps, pids and messages, but between a stamp and a pid the
-//! same host, priority and program come again and again; so what was read there once is remembered under its bytes.
+//! same host, priority and program come again and again; so what was read there once is cached under its bytes.
 //!
 //! ```text
 //! 2024 Feb 29 12:05:01 hsm1  local5 info  NTLS [77]: info : 0 : …
 //! ╰── any such stamp ─╯╰─────── key ──────╯╰tail╯╰── message ──
 //! ```
 //!
-//! Only headers of this form are remembered, and only if [`parse`](super::parse) finds in them what does not depend on
+//! Only headers of this form are cached, and only if [`parse`](super::parse) finds in them what does not depend on
 //! the bytes of stamp, pid and message; the tests compare what comes out with `parse`. The memory is bounded: when it is
 //! full, it is forgotten and learnt anew.
 
@@ -57,7 +57,7 @@ struct LastStamp {
     kind: Option<(Stamp, usize)>,
 }
 
-/// Longest stamp that is remembered, with the blank behind it: `2024-02-29T12:05:01+01:00 `. Longer ones tell parts of
+/// Longest timestamp that is cached, with the blank behind it: `2024-02-29T12:05:01+01:00 `. Longer ones tell parts of
 /// the second, so that they hardly come again.
 const STAMP_BYTES_MAX: usize = 26;
 
@@ -149,7 +149,7 @@ impl Headers {
     }
 
     /// Reads one line into a record as [`parse`](super::parse) does, whatever was in it before, and says which header it
-    /// has, if it is one that is remembered.
+    /// has, if it is one that is cached.
     #[inline]
     pub fn parse<'a>(
         &mut self,
@@ -246,7 +246,7 @@ impl Headers {
 }
 
 impl LastStamp {
-    /// Reads and remembers the stamp that a line begins with, if a blank follows it.
+    /// Reads and caches the timestamp that a line begins with, if a blank follows it.
     fn read(&mut self, line: &[u8]) -> Option<(Stamp, usize)> {
         let found = stamp(line)?;
         if let Some(bytes) = line.get(..=found.1)
@@ -320,7 +320,7 @@ impl<'a> Cut<'a> {
         (sum >> 40) as usize % HASHES
     }
 
-    /// What is to be remembered of a line that was read, if it is all in the key.
+    /// What is to be cached of a line that was read, if it is all in the key.
     fn entry(&self, record: &Record<'a>, message: &'a [u8], preamble: Preamble) -> Option<Entry> {
         let same = |a: &[u8], b: &[u8]| a.as_ptr() == b.as_ptr() && a.len() == b.len();
         // A parenthesis may open what closes behind the key, and what follows an unknown name's colon may be the real

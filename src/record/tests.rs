@@ -1,4 +1,4 @@
-//! Tests of the record room. The cases are data: `tests/fixtures/record/*.txt` hold lines, each followed by the record
+//! Tests of the record module. The cases are data: `tests/fixtures/record/*.txt` hold lines, each followed by the record
 //! that it must become. `UPDATE_FIXTURES=1 cargo test record` writes what the code says now; read the difference.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Message templates: text with typed holes, parsed into [`Piece`]s, and their meaning as a regular expression.
+//! Message templates: text with typed placeholders, parsed into [`Piece`]s, and their meaning as a regular expression.
 //!
 //! Two engines run a template: the automata of a whole program's rules, which are built from [`Template::to_regex`], and the
 //! capture machine in [`crate::matcher`], which runs the pieces. Both must agree; the pieces are therefore few and each
@@ -68,7 +68,7 @@ pub struct Capture {
     pub name: String,
     /// The texts it can be, if the template lists them: its values are then known before any line is read.
     pub one_of: Option<Vec<String>>,
-    /// The hole's type cannot hold text that a remote party made up freely: numbers.
+    /// The placeholder's type cannot hold text that a remote party made up freely: numbers.
     pub numeric: bool,
 }
 
@@ -109,7 +109,7 @@ pub enum Piece {
 pub struct Template {
     /// Its parts, which together match a whole message.
     pub pieces: Vec<Piece>,
-    /// The named holes in the order written; a name stands once.
+    /// The named placeholders in the order written; a name stands once.
     pub captures: Vec<Capture>,
 }
 
@@ -122,7 +122,7 @@ pub struct TemplateError {
     pub hint: Option<String>,
 }
 
-const HOLE_TYPES: &[&str] = &[
+const PLACEHOLDER_TYPES: &[&str] = &[
     "text", "rest", "word", "name", "int", "number", "hex", "ip", "peer", "quoted",
 ];
 
@@ -130,7 +130,7 @@ impl Template {
     /// Parses a template.
     ///
     /// # Errors
-    /// A brace is not closed, a hole's type is unknown, a name is no name or is used twice, `rest` is not at the end.
+    /// A brace is not closed, a placeholder's type is unknown, a name is no name or is used twice, `rest` is not at the end.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parser = TemplateParser {
             rest: text,
@@ -213,7 +213,7 @@ impl TemplateParser<'_> {
             } else if next == '{' {
                 literal(&mut pieces, &text);
                 text.clear();
-                self.hole(&mut pieces)?;
+                self.placeholder(&mut pieces)?;
             } else if next == '}' {
                 return Err(fault(
                     "a closing brace without an opening one",
@@ -229,10 +229,10 @@ impl TemplateParser<'_> {
         Ok(pieces)
     }
 
-    fn hole(&mut self, pieces: &mut Vec<Piece>) -> Result<(), TemplateError> {
+    fn placeholder(&mut self, pieces: &mut Vec<Piece>) -> Result<(), TemplateError> {
         let Some(end) = self.rest.find('}') else {
             return Err(fault(
-                "a hole is not closed",
+                "a placeholder is not closed",
                 Some("write `{{` for a literal brace"),
             ));
         };
@@ -318,9 +318,11 @@ impl TemplateParser<'_> {
                 return Err(TemplateError {
                     message: format!("unknown placeholder type `{kind}`"),
                     hint: Some(
-                        match crate::diagnostic::nearest(kind, HOLE_TYPES.iter().copied()) {
+                        match crate::diagnostic::nearest(kind, PLACEHOLDER_TYPES.iter().copied()) {
                             Some(near) => format!("did you mean `{near}`?"),
-                            None => format!("types: {}, (one|of|these)", HOLE_TYPES.join(", ")),
+                            None => {
+                                format!("types: {}, (one|of|these)", PLACEHOLDER_TYPES.join(", "))
+                            }
                         },
                     ),
                 });
@@ -331,7 +333,7 @@ impl TemplateParser<'_> {
         if named {
             if self.captures.iter().any(|capture| capture.name == name) {
                 return Err(fault(
-                    format!("the hole `{name}` is there twice"),
+                    format!("the placeholder `{name}` is there twice"),
                     Some("a name stands for one place"),
                 ));
             }
@@ -349,7 +351,7 @@ impl TemplateParser<'_> {
     }
 }
 
-/// A name of a hole or a `let`.
+/// A name of a placeholder or a `let`.
 pub fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name
@@ -417,7 +419,7 @@ fn check_rest(pieces: &[Piece], last: bool) -> Result<(), TemplateError> {
         match piece {
             Piece::Rest if !last => {
                 return Err(fault(
-                    "something follows a hole of type `rest`",
+                    "something follows a placeholder of type `rest`",
                     Some("use `{name}` for text in between"),
                 ));
             }
@@ -544,10 +546,13 @@ mod tests {
             ),
             ("client {c:quoted}", "(?-u:client_+\\x22([^\"]*)\\x22)\\z"),
             ("{{x}}", r"(?-u:\x7Bx\x7D)\z"),
-            ("{x:rest} more", "something follows a hole of type `rest`"),
+            (
+                "{x:rest} more",
+                "something follows a placeholder of type `rest`",
+            ),
             ("{x:nmuber}", "unknown placeholder type `nmuber`"),
-            ("{x} {x}", "the hole `x` is there twice"),
-            ("{x", "a hole is not closed"),
+            ("{x} {x}", "the placeholder `x` is there twice"),
+            ("{x", "a placeholder is not closed"),
             ("{?x", "an optional part is not closed"),
             ("a {? b?} c", "blanks meet at the edge of an optional part"),
             ("a {?b ?}c", r"(?-u:a_+(?:b_+|)c)\z"),

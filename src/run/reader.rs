@@ -117,7 +117,7 @@ pub(super) fn read(
         }
         unmatched.look(now, tail.status());
         if !fallback_told && let Some(reason) = &tail.watching().fallback {
-            warn!(err = %reason, "files are polled, because the watcher cannot be had");
+            warn!(err = %reason, "files are polled, because the watcher cannot be set up");
             fallback_told = true;
         }
         if now >= expire_at {

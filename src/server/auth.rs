@@ -213,7 +213,7 @@ mod tests {
                 runtime.block_on(passwords.admit(&users, authorization.as_deref(), HERE));
             assert_eq!(admitted, expected, "{authorization:?}");
         }
-        // A new hash counts at once, whatever is remembered.
+        // A new hash counts at once, whatever is cached.
         let changed = BTreeMap::from([("ann".to_owned(), hash("other"))]);
         let old = basic("ann:a:b c");
         assert!(!runtime.block_on(passwords.admit(&changed, Some(&old), HERE)));

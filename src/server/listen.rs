@@ -62,10 +62,10 @@ pub(crate) fn check_address(address: &str) -> Result<(), String> {
 }
 
 /// Listens on every address: `host:port`, `[::1]:port`, or `:port` for all interfaces. Do it before anything else that
-/// takes time, so that a port in use is told at once.
+/// takes time, so that a port in use is reported at once.
 ///
 /// # Errors
-/// The first address that is no address or cannot be had.
+/// The first address that cannot be parsed or bound.
 pub fn bind<A: AsRef<str>>(addresses: &[A]) -> Result<Vec<TcpListener>, BindError> {
     addresses
         .iter()

@@ -141,7 +141,7 @@ impl Default for Options {
 
 /// A request's head; browsers and scrapers send less than a tenth of it. What hyper allows by itself is 400 KiB.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// Connections that are told that there are too many, at the same time; further ones are just closed.
+/// Connections that get an answer saying that there are too many, at the same time; further ones are just closed.
 const REFUSALS_MAX: usize = 16;
 /// For a client to hear that there are too many.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);

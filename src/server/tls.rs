@@ -1,7 +1,7 @@
 //! The toolkit's TLS settings as rustls understands them.
 //!
-//! rustls has no TLS below 1.2, no CBC suites and no way to take a client certificate unseen. What a setting asks for
-//! and cannot be had is a fault: a server that is less strict than its file would be worse than none.
+//! rustls has no TLS below 1.2, no CBC suites and no way to take a client certificate unseen. A setting that asks
+//! for what is not supported is a fault: a server that is less strict than its file would be worse than none.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A stream of bytes becomes messages: octet counting and newlines (RFC 6587), told apart for each frame.
+//! A stream of bytes becomes messages: octet counting and newlines (RFC 6587), distinguished for each frame.
 //!
 //! A frame is octet-counted if it begins with a length, a blank and a priority (`83 <38>`), else it ends with a line feed
 //! or NUL. Nothing is an error: what a sender writes is a message, or part of one that is cut and counted. What comes out

@@ -26,7 +26,7 @@ pub(super) enum Socket {
 /// Listens on every address of every source that listens.
 ///
 /// # Errors
-/// The first one that cannot be had, and why.
+/// The first one that cannot be bound, and why.
 pub fn bind(sources: &[Source]) -> Result<Vec<Bound>, String> {
     let mut bound = Vec::new();
     for (source, settings) in sources.iter().enumerate() {

@@ -99,7 +99,7 @@ pub struct Options {
     pub wake: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// The threads that receive. They stop when this is told to, at the latest when it is dropped.
+/// The threads that receive. They stop on request, at the latest when it is dropped.
 pub struct Receivers {
     listeners: Vec<Arc<Listener>>,
     /// Sockets of the sources whose drops the kernel counts, with the index of their listener.
@@ -137,7 +137,7 @@ fn directory_name(source: &str) -> String {
 /// Begins to receive.
 ///
 /// # Errors
-/// A spool or a thread cannot be had.
+/// A spool cannot be opened, or a thread cannot be started.
 pub fn start(
     bound: Vec<Bound>,
     sources: &[Source],

@@ -4,7 +4,7 @@
 //! An entry that [`Spool::append`] took survives the death of the process, but not that of the machine: nothing is synced.
 //! The reader's [`Position`] is part of a checkpoint; segments before the one of the last checkpoint on disk are removed.
 //! Each process begins a new segment, so what a killed one left half written stands at the end of a segment and is left
-//! out: nobody was told that it had been taken.
+//! out: no sender had been promised anything.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};

@@ -93,7 +93,7 @@ impl FollowedPath {
                 self.keep(archive, shared);
                 left.push(sibling);
             } else if opened.has_failed() {
-                // It is known, and how it goes on cannot be told now.
+                // It is known, and how it goes on is not known now.
                 self.postpone(&sibling);
                 self.keep(archive, shared);
             } else {

@@ -86,7 +86,7 @@ impl Tail {
         let files = self.followed.iter().map(|path| path.info.path.as_path());
         match self.watch.watch(&directories, files) {
             Ok(true) => {
-                // What came into those directories before they were watched was not told to us.
+                // What came into those directories before they were watched raised no hint.
                 self.search = true;
                 self.mark_all();
             }

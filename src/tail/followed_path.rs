@@ -74,7 +74,7 @@ pub(super) struct FollowedPath {
     pub awaited: bool,
     /// When the directories of the path had last changed when they were last searched, if a later change would show.
     pub searched_ns: Option<Vec<i64>>,
-    /// Files that were told to be doubtful.
+    /// Files that were reported as doubtful.
     pub doubted: VecDeque<FileKey>,
     /// Rotated files that cannot be read now, and their size in bytes.
     pub unreadable: Vec<(PathBuf, u64)>,

@@ -1,7 +1,7 @@
 //! A path looks like one endless file, whatever happens beneath.
 //!
 //! [`Tail`] follows files by path or glob ([`Pattern`]) through rotation in all its forms and hands over their bytes. It
-//! promises that every byte is handed over once and in order as long as it can be had, that what cannot be had is told
+//! promises that every byte is handed over once and in order as long as it can be read, that what cannot be read is reported
 //! ([`Event::Lost`]), and that a process which starts from the [`Positions`] of another goes on exactly where those were
 //! taken. `docs/tailing.md` says what is promised in which case, and which test proves it. Lines, and counting what is
 //! told, are left to others.
@@ -122,7 +122,7 @@ pub struct Options {
     pub rescan: Duration,
     /// How long a rotated file must be quiet until it counts as finished.
     pub drain_grace: Duration,
-    /// Paths that are followed at most; further ones are told ([`Trouble::TooManyFiles`]).
+    /// Paths that are followed at most; further ones are reported ([`Trouble::TooManyFiles`]).
     pub files_max: usize,
     /// Descriptors that are held at most; beyond, quiet files are closed and opened again when they change.
     pub open_files_max: usize,
@@ -340,7 +340,7 @@ pub struct Tail {
     watching: Watching,
     waker: Waker,
     wake_receiver: UnixStream,
-    /// Hints told of new names or directories.
+    /// Hints named new names or directories.
     search: bool,
     /// In the present search, or before the first, no path could make room for another.
     full: bool,
@@ -364,7 +364,7 @@ pub struct Tail {
 impl Tail {
     /// A tail that has read nothing yet. With `resume`, it goes on where those positions were taken.
     ///
-    /// A watcher that cannot be had is replaced by polling; see [`Tail::watching`].
+    /// A watcher that cannot be set up is replaced by polling; see [`Tail::watching`].
     ///
     /// # Errors
     ///

@@ -65,7 +65,7 @@ pub(super) enum Found<'a> {
     File(&'a Path),
     /// A matching file may appear in this directory, or it shows when such a directory comes or goes.
     Directory(&'a Path),
-    /// Is meant, or hides what may be meant: it cannot be told what it is, or what is in it.
+    /// Is meant, or hides what may be meant: it is not known what it is, or what is in it.
     Unreadable(&'a Path, &'a io::Error),
 }
 

@@ -13,7 +13,7 @@
 //!  3.                                           an archive that was finished: nothing, or what a late writer added
 //!  4. content begins with the file   ────────►  a copy that is shorter than what was read: nothing to read
 //!  5. content behind an archive      ────────►  an archive that grows by appending: read on there
-//!  6. nothing fits: lost, told in bytes
+//!  6. nothing fits: lost, and its bytes are counted
 //!  7.                                           a copy of a file that is still open
 //!  8.                                           what another path lost sight of
 //!  9.                                           lines older than all that was read: history

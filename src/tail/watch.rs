@@ -241,7 +241,7 @@ pub(super) struct Linemux {
 #[derive(Default)]
 struct Noticed {
     paths: HashSet<PathBuf>,
-    /// linemux said that it lost events, or we were told more than we keep.
+    /// linemux said that it lost events, or there were more than we keep.
     overflowed: bool,
     /// The thread has ended.
     ended: Option<io::Error>,

@@ -13,7 +13,7 @@ use crate::rules::file::{KindWord, LabelFile, MetricFile, OpenFile};
 /// More combinations of enumerated labels than this are not worth a zero series each.
 const ZERO_SERIES_MAX: usize = 400;
 
-/// Labels of a metric, besides `appliance`; the series table has room for no more.
+/// Labels of a metric, besides `appliance`; the series table holds no more.
 const LABELS_MAX: usize = 16;
 
 /// Prefixes of the exporter's own metrics.

@@ -16,7 +16,7 @@ pub(super) struct Scene<'a> {
     pub variables: Vec<String>,
     /// Whether a variable was ever named by a text or a condition.
     pub used: Vec<bool>,
-    /// Variables that are holes of type `rest`.
+    /// Variables that are placeholders of type `rest`.
     pub boundless: Vec<bool>,
     /// The pattern could not be read, so what it captures is not known.
     pub is_broken: bool,

@@ -90,7 +90,7 @@ impl Opened {
     }
 }
 
-/// Reads a part of the compact form. What is wrong is told only roughly: `check` reads what it was made from.
+/// Reads a part of the compact form. What is wrong is reported only roughly: `check` reads what it was made from.
 pub(super) fn compact<T: DeserializeOwned>(
     text: &str,
     path: &Path,

@@ -467,7 +467,7 @@ fn write_series(out: &mut String, status: &Status) -> fmt::Result {
             ("Metric", ""),
             ("Series", "n"),
             ("At most", "n"),
-            ("Updates without room", "n"),
+            ("Updates without a series", "n"),
         ],
         &status.series,
         |out, metric| {
