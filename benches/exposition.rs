@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use appliance_log_exporter::exposition::{Format, encode};
 use appliance_log_exporter::metric::{
-    Domain, Family, Kind, Limits, MetricId, ScrapeView, Spec, Table,
+    Family, Kind, LabelValues, Limits, MetricDesc, MetricId, ScrapeView, Table,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use examples::{ALL, Examples, engine, origin};
+use examples::{ALL, Examples, origin, worker};
 
 #[path = "common/examples.rs"]
 mod examples;
@@ -19,14 +19,14 @@ const SERIES: usize = 100_000;
 /// All formats, of what one line of every kind leaves behind.
 fn formats(criterion: &mut Criterion) {
     let examples = Examples::load();
-    let (mut engine, mut origin) = (engine(&examples.rules), origin());
-    let mut batch = engine.batch(0, None);
+    let (mut worker, mut origin) = (worker(&examples.rules), origin());
+    let mut batch = worker.batch(0, None);
     for line in &examples.lines[ALL] {
         batch.line(&mut origin, line.as_bytes());
     }
     drop(batch);
     let mut view = ScrapeView::default();
-    engine.core().table().sync_view(&mut view, usize::MAX);
+    worker.engine().table().sync_view(&mut view, usize::MAX);
     let mut group = criterion.benchmark_group("exposition");
     for (name, format) in [
         ("OpenMetrics", Format::OpenMetrics),
@@ -43,14 +43,14 @@ fn formats(criterion: &mut Criterion) {
 }
 
 fn scrape(criterion: &mut Criterion) {
-    let spec = Spec {
+    let spec = MetricDesc {
         family: Arc::new(Family {
             name: "drops_total".into(),
             help: "Drops.".into(),
             kind: Kind::Counter,
             labels: ["appliance", "reason"].map(Arc::from).into(),
         }),
-        domains: vec![Domain::Any(Vec::new())],
+        domains: vec![LabelValues::Any(Vec::new())],
         expire_seconds: None,
     };
     let mut table = Table::new(vec![spec], Limits::default(), &[]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use appliance_log_exporter::line::LineBuffer;
 use appliance_log_exporter::rules::{self, PackText, Settings};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use examples::{Examples, engine, origin};
+use examples::{Examples, origin, worker};
 
 #[path = "common/examples.rs"]
 mod examples;
@@ -18,13 +18,13 @@ fn lines(criterion: &mut Criterion) {
     let examples = Examples::load();
     let mut group = criterion.benchmark_group("pipeline");
     for (program, lines) in &examples.lines {
-        let (mut engine, mut origin) = (engine(&examples.rules), origin());
+        let (mut worker, mut origin) = (worker(&examples.rules), origin());
         let text = lines.join("\n") + "\n";
         let mut buffer = LineBuffer::new(64 << 10);
         group.throughput(Throughput::Elements(lines.len() as u64));
         group.bench_function(program, |bencher| {
             bencher.iter(|| {
-                let mut batch = engine.batch(0, None);
+                let mut batch = worker.batch(0, None);
                 buffer.push(black_box(text.as_bytes()), |line| {
                     batch.line(&mut origin, line.bytes);
                 });
@@ -45,17 +45,17 @@ fn many_rules(criterion: &mut Criterion) {
                 text: made::pack(number),
             });
             let rules = rules::parse(packs.collect(), Settings::default());
-            engine(&Arc::new(rules.expect("made packs are right")))
+            worker(&Arc::new(rules.expect("made packs are right")))
         };
         group.sample_size(10);
         group.throughput(Throughput::Elements(1));
         group.bench_function(format!("load {rules}"), |bencher| bencher.iter(load));
         let lines: Vec<String> = (0..10_000).map(|line| made::line(packs, line)).collect();
-        let (mut engine, mut origin) = (load(), origin());
+        let (mut worker, mut origin) = (load(), origin());
         group.throughput(Throughput::Elements(lines.len() as u64));
         group.bench_function(format!("lines with {rules}"), |bencher| {
             bencher.iter(|| {
-                let mut batch = engine.batch(0, None);
+                let mut batch = worker.batch(0, None);
                 for line in &lines {
                     batch.line(&mut origin, black_box(line.as_bytes()));
                 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, SHOWN_MAX};
-use crate::engine::{Core, Engine, Origin, Repeats};
+use crate::engine::{Engine, Repeats, StreamContext, Worker};
 use crate::metric::{Family, Limits, Series};
 use crate::record::Clock;
 use crate::rules::{Class, Example, Pattern, Piece, Rule, RuleId, RuleSet, Scope};
@@ -18,8 +18,8 @@ const EXAMPLE_TIME: i64 = 1_771_500_000;
 pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
     let mut faults = rules.lints.clone();
     // Compiling is dear, a table is cheap: one engine, whose table is emptied for each example.
-    let core = Core::new(rules.clone(), Limits::default(), &[])?;
-    let mut engine = Engine::new(Arc::new(core));
+    let engine = Engine::new(rules.clone(), Limits::default(), &[])?;
+    let mut worker = Worker::new(Arc::new(engine));
     for (index, rule) in rules.rules.iter().enumerate() {
         if faults.len() >= SHOWN_MAX {
             faults.push(Diagnostic::bare(
@@ -29,9 +29,9 @@ pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
             return Ok(faults);
         }
         for example in &rule.examples {
-            engine.reset();
+            worker.reset();
             run(
-                &mut engine,
+                &mut worker,
                 RuleId(index as u32),
                 rule,
                 example,
@@ -39,7 +39,7 @@ pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
             );
         }
     }
-    faults.extend(shadowed(rules, &mut engine));
+    faults.extend(shadowed(rules, &mut worker));
     faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     faults.dedup();
     Ok(faults)
@@ -54,13 +54,13 @@ pub fn example_clock() -> Clock {
 }
 
 fn run(
-    engine: &mut Engine,
+    worker: &mut Worker,
     id: RuleId,
     rule: &Rule,
     example: &Example,
     faults: &mut Vec<Diagnostic>,
 ) {
-    let mut origin = Origin::new(example_clock());
+    let mut origin = StreamContext::new(example_clock());
     origin.trusts_headers = true;
     let mut repeats = Repeats::default();
     let mut matched = Vec::new();
@@ -68,7 +68,7 @@ fn run(
         Example::Lines { lines, at, .. } => (lines.as_slice(), at),
         Example::Not { line, at } => (std::slice::from_ref(line), at),
     };
-    let mut batch = engine.batch(EXAMPLE_TIME as u32, Some(&mut repeats));
+    let mut batch = worker.batch(EXAMPLE_TIME as u32, Some(&mut repeats));
     for line in lines {
         batch.line_with(
             &mut origin,
@@ -83,7 +83,7 @@ fn run(
     let names = |matched: &[RuleId]| {
         let names: Vec<&str> = matched
             .iter()
-            .map(|id| &*engine.core().rules().rules[id.0 as usize].id)
+            .map(|id| &*worker.engine().rules().rules[id.0 as usize].id)
             .collect();
         names.join(", ")
     };
@@ -103,7 +103,7 @@ fn run(
                 let (message, hint) = if matched.is_empty() {
                     let mut nearest = lines
                         .iter()
-                        .flat_map(|line| engine.nearest(line.as_bytes()));
+                        .flat_map(|line| worker.nearest(line.as_bytes()));
                     let message = format!("no rule matches this example of {}", rule.id);
                     (message, nearest.find_map(|nearest| nearest))
                 } else {
@@ -123,7 +123,7 @@ fn run(
                 return;
             }
             for sample in samples {
-                if let Err(fault) = shows(engine, sample) {
+                if let Err(fault) = shows(worker, sample) {
                     faults.push(at.fault(
                         format!("the example of {} does not give {sample}: {fault}", rule.id),
                         None,
@@ -132,7 +132,7 @@ fn run(
             }
             for series in absent {
                 let fault = match parse_sample(&format!("{series} 0")) {
-                    Some((name, labels, _)) => match value_of(engine, &name, &labels) {
+                    Some((name, labels, _)) => match value_of(worker, &name, &labels) {
                         Some(value) => format!("it is {value}"),
                         None => continue,
                     },
@@ -148,10 +148,10 @@ fn run(
 }
 
 /// Rules that an earlier one always wins from: every message made from their templates goes to the other.
-fn shadowed(rules: &RuleSet, engine: &mut Engine) -> Vec<Diagnostic> {
+fn shadowed(rules: &RuleSet, worker: &mut Worker) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
     for (rule, id) in rules.rules.iter().zip(0..) {
-        let Some(winner) = rule.shadow(RuleId(id), rules, engine) else {
+        let Some(winner) = rule.shadow(RuleId(id), rules, worker) else {
             continue;
         };
         faults.push(rule.at.fault(
@@ -167,7 +167,7 @@ fn shadowed(rules: &RuleSet, engine: &mut Engine) -> Vec<Diagnostic> {
 
 impl Rule {
     /// The earlier rule that takes all messages made from this rule's templates.
-    fn shadow(&self, id: RuleId, rules: &RuleSet, engine: &mut Engine) -> Option<Arc<str>> {
+    fn shadow(&self, id: RuleId, rules: &RuleSet, worker: &mut Worker) -> Option<Arc<str>> {
         let program = match &self.scope {
             Scope::Programs(programs) => rules.programs.get(*programs.first()?)?.name.as_str(),
             Scope::Every => "unheard-of",
@@ -180,7 +180,7 @@ impl Rule {
             };
             for fill in 0..4 {
                 let message = sample(&template.pieces, fill);
-                let matched = engine.winner(program, message.as_bytes(), &self.when)?;
+                let matched = worker.winner(program, message.as_bytes(), &self.when)?;
                 if matched >= id {
                     return None;
                 }
@@ -226,9 +226,9 @@ fn sample(pieces: &[Piece], fill: usize) -> String {
 }
 
 /// Whether the table shows this sample.
-fn shows(engine: &mut Engine, sample: &str) -> Result<(), String> {
+fn shows(worker: &mut Worker, sample: &str) -> Result<(), String> {
     let (name, labels, value) = parse_sample(sample).ok_or("this is no sample")?;
-    if let Some(found) = value_of(engine, &name, &labels) {
+    if let Some(found) = value_of(worker, &name, &labels) {
         let is_close = (found - value).abs() <= 1e-9 * value.abs().max(1.0);
         return match is_close {
             true => Ok(()),
@@ -239,7 +239,7 @@ fn shows(engine: &mut Engine, sample: &str) -> Result<(), String> {
     if value == 0.0 {
         return Ok(());
     }
-    let snapshot = engine.core().table().snapshot();
+    let snapshot = worker.engine().table().snapshot();
     let of_name = |family: &Family| *family.name == *name;
     let Some((family, series)) = snapshot.families.iter().find(|(family, _)| of_name(family))
     else {
@@ -261,8 +261,8 @@ fn shows(engine: &mut Engine, sample: &str) -> Result<(), String> {
 }
 
 /// The value of the series with these labels, if it is there.
-fn value_of(engine: &Engine, name: &str, labels: &[(String, String)]) -> Option<f64> {
-    let snapshot = engine.core().table().snapshot();
+fn value_of(worker: &Worker, name: &str, labels: &[(String, String)]) -> Option<f64> {
+    let snapshot = worker.engine().table().snapshot();
     let of_name = |family: &Family| *family.name == *name;
     let (family, series) = (snapshot.families.iter()).find(|(family, _)| of_name(family))?;
     let found = series.iter().find(|series| {

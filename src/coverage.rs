@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::engine::{Engine, Origin};
+use crate::engine::{StreamContext, Worker};
 use crate::suggest::{Draft, Drafts};
 use crate::unrecognised::fold;
 
@@ -32,13 +32,13 @@ pub struct Coverage {
 /// # Errors
 /// Those of `lines`.
 pub fn read<E>(
-    engine: &mut Engine,
-    origin: &mut Origin,
+    worker: &mut Worker,
+    origin: &mut StreamContext,
     lines: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), E>,
 ) -> Result<Coverage, E> {
     let mut found = Coverage::default();
     let now = u32::try_from(origin.clock.now.as_second()).unwrap_or(0);
-    let mut batch = engine.batch(now, None);
+    let mut batch = worker.batch(now, None);
     lines(&mut |line| {
         batch.line_with(
             origin,
@@ -165,16 +165,16 @@ fn template(message: &str) -> String {
         if !out.is_empty() {
             out.push(' ');
         }
-        let core = word
+        let engine = word
             .trim_end_matches([',', '.', ':', ';', ')'])
             .trim_start_matches('(');
-        let start = word.find(core).unwrap_or(0);
+        let start = word.find(engine).unwrap_or(0);
         let escaped = |text: &str| text.replace('{', "{{").replace('}', "}}");
-        match kind_of(core) {
-            Some(kind) if !core.is_empty() => {
+        match kind_of(engine) {
+            Some(kind) if !engine.is_empty() => {
                 out.push_str(&escaped(&word[..start]));
                 let _ = write!(out, "{{_:{kind}}}");
-                out.push_str(&escaped(&word[start + core.len()..]));
+                out.push_str(&escaped(&word[start + engine.len()..]));
             }
             _ => out.push_str(&escaped(word)),
         }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Engine, Origin, Repeats};
+use crate::engine::{Repeats, StreamContext, Worker};
 use crate::metric::{Slot, Table};
 use crate::record::Record;
 use crate::rules::RuleSet;
@@ -30,25 +30,25 @@ pub struct Explanation {
 
 /// Reads a line with the engine and says what it did.
 pub fn explain(
-    engine: &mut Engine,
-    origin: &mut Origin,
+    worker: &mut Worker,
+    origin: &mut StreamContext,
     repeats: &mut Repeats,
     line: &[u8],
 ) -> Vec<Explanation> {
-    let core = engine.core().clone();
-    let rules = core.rules();
+    let engine = worker.engine().clone();
+    let rules = engine.rules();
     let mut told = Vec::new();
     let clock = origin.clock.clone();
-    let captures = engine.captures(line);
+    let captures = worker.captures(line);
     // Changes of a frame come before its outcome, which takes them.
     let changes = RefCell::new(Vec::new());
     let now = u32::try_from(origin.clock.now.as_second()).unwrap_or(0);
-    engine.batch(now, Some(repeats)).line_with(
+    worker.batch(now, Some(repeats)).line_with(
         origin,
         line,
         |slot, change| changes.borrow_mut().push((slot, change)),
         |outcome| {
-            let table = core.table();
+            let table = engine.table();
             let names: Vec<String> = outcome
                 .rules
                 .iter()
@@ -86,7 +86,7 @@ pub fn explain(
             .collect();
     }
     if told.iter().any(|told| told.rule.is_none()) {
-        for (told, nearest) in told.iter_mut().zip(engine.nearest(line)) {
+        for (told, nearest) in told.iter_mut().zip(worker.nearest(line)) {
             if told.rule.is_some() {
                 continue;
             }

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, Source};
 use crate::diagnostic::Diagnostic;
-use crate::engine::Core;
+use crate::engine::Engine;
 use crate::heartbeat::Heartbeat;
 use crate::metric::{Restored, ScrapeView, lock};
 use crate::own_metrics::OwnMetrics;
@@ -39,7 +39,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 const RELOAD_WAIT: Duration = Duration::from_secs(30);
 
 /// Reads settings and rules anew, as the command line asks for them.
-pub type Load = dyn Fn() -> Result<(Config, Core), Vec<Diagnostic>> + Send + Sync;
+pub type Load = dyn Fn() -> Result<(Config, Engine), Vec<Diagnostic>> + Send + Sync;
 
 /// How to serve.
 pub struct Serving {
@@ -73,16 +73,16 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         .build()
         .map_err(|error| Failure::Other(error.to_string()))?;
     survive_file_limit(&runtime).map_err(|error| Failure::Other(error.to_string()))?;
-    let (config, core) = load().map_err(Failure::Settings)?;
+    let (config, engine) = load().map_err(Failure::Settings)?;
     let own = Arc::new(OwnMetrics::new(
         env!("CARGO_PKG_VERSION"),
         env!("BUILD_REVISION"),
         started,
     ));
-    core.table().set_now(unix_seconds(started) as u32);
+    engine.table().set_now(unix_seconds(started) as u32);
     let bound = syslog::bind(&config.sources).map_err(Failure::Other)?;
     let settings = syslog::Settings::load(&config).map_err(Failure::Settings)?;
-    let (state, former) = open_state(&config, &core)?;
+    let (state, former) = open_state(&config, &engine)?;
     let (positions, restored) = former.unzip();
     let (positions, spools) = positions.unzip();
     let Restored { repeats, shown, .. } = restored.unwrap_or_default();
@@ -94,7 +94,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         Tail::new(specs, options, positions).map_err(|error| Failure::Other(error.to_string()))?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        rules = core.rules().rules.len(),
+        rules = engine.rules().rules.len(),
         sources = config.sources.len(),
         "starting"
     );
@@ -104,7 +104,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
     let waker = Arc::new(Mutex::new(tail.waker()));
     let (receivers, intake) = receive(bound, settings, &config, &own, spools, &waker)?;
     let shared = Arc::new(Shared {
-        core: Mutex::new(Arc::new(core)),
+        engine: Mutex::new(Arc::new(engine)),
         own,
         load,
         config: Mutex::new(Arc::new(config.clone())),
@@ -269,7 +269,10 @@ fn serve(
 /// What a former process left: how far it had read, and what else than the table has of its values.
 type Former = ((Positions, syslog::Positions), Restored);
 
-fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<Former>), Failure> {
+fn open_state(
+    config: &Config,
+    engine: &Engine,
+) -> Result<(Option<State>, Option<Former>), Failure> {
     let Some(directory) = &config.state.directory else {
         return Ok((None, None));
     };
@@ -292,11 +295,11 @@ fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<For
         }
         Loaded::Snapshot(snapshot) => snapshot,
     };
-    let restored = core.table().restore_from(unpack(&snapshot.table));
+    let restored = engine.table().restore_from(unpack(&snapshot.table));
     match restored {
         Ok(restored) => {
             // What happened meanwhile is news.
-            core.table().finish_backfill();
+            engine.table().finish_backfill();
             info!(
                 series = restored.series,
                 dropped = restored.dropped,
@@ -310,7 +313,7 @@ fn open_state(config: &Config, core: &Core) -> Result<(Option<State>, Option<For
         Err(error) => {
             // Positions without values would lose what the values stood for.
             warn!(err = %error, "the snapshot's values cannot be used; beginning anew");
-            core.table().clear();
+            engine.table().clear();
             Ok((Some(state), None))
         }
     }
@@ -366,7 +369,7 @@ pub(crate) fn tail_settings(
 /// What threads share.
 struct Shared {
     /// Rules and numbers; a reload exchanges them.
-    core: Mutex<Arc<Core>>,
+    engine: Mutex<Arc<Engine>>,
     own: Arc<OwnMetrics>,
     load: Box<Load>,
     /// The settings in force.
@@ -421,7 +424,7 @@ struct Next {
     config: Config,
     specs: Vec<SourceSpec>,
     options: tail::Options,
-    core: Core,
+    engine: Engine,
     /// Takes what came of it.
     done: SyncSender<Result<(), String>>,
 }
@@ -432,8 +435,8 @@ impl Shared {
         lock(&self.waker).wake();
     }
 
-    fn core(&self) -> Arc<Core> {
-        lock(&self.core).clone()
+    fn engine(&self) -> Arc<Engine> {
+        lock(&self.engine).clone()
     }
 
     fn config(&self) -> Arc<Config> {

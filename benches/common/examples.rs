@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use appliance_log_exporter::engine::{Core, Engine, Origin};
+use appliance_log_exporter::engine::{Engine, StreamContext, Worker};
 use appliance_log_exporter::metric::Limits;
 use appliance_log_exporter::record::{Clock, Programs, parse};
 use appliance_log_exporter::rules::{self, Example, RuleSet, Settings};
@@ -25,7 +25,7 @@ impl Examples {
     pub fn load() -> Self {
         let rules =
             Arc::new(rules::load(&[], Settings::default()).expect("the packs are in order"));
-        let programs = engine(&rules).core().programs().clone();
+        let programs = worker(&rules).engine().programs().clone();
         let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for example in rules.rules.iter().flat_map(|rule| &rule.examples) {
             let Example::Lines { lines: own, .. } = example else {
@@ -53,13 +53,13 @@ impl Examples {
     }
 }
 
-pub fn engine(rules: &Arc<RuleSet>) -> Engine {
-    let core = Core::new(rules.clone(), Limits::default(), &[]).expect("the packs compile");
-    Engine::new(Arc::new(core))
+pub fn worker(rules: &Arc<RuleSet>) -> Worker {
+    let engine = Engine::new(rules.clone(), Limits::default(), &[]).expect("the packs compile");
+    Worker::new(Arc::new(engine))
 }
 
-pub fn origin() -> Origin {
-    Origin::new(Clock {
+pub fn origin() -> StreamContext {
+    StreamContext::new(Clock {
         zone: jiff::tz::TimeZone::UTC,
         now: jiff::Timestamp::UNIX_EPOCH,
     })

@@ -15,7 +15,7 @@ use super::{Cli, Failure, Output, RuleFlags, StartFlags, complain};
 use crate::config::Config;
 use crate::coverage::{self, Coverage};
 use crate::diagnostic::{Diagnostic, printable};
-use crate::engine::{Core, Engine, EventTime, Origin, Repeats};
+use crate::engine::{Engine, EventTime, Repeats, StreamContext, Worker};
 use crate::exposition::{self, Format};
 use crate::line::{Line, LineBuffer};
 use crate::record::Clock;
@@ -25,20 +25,21 @@ use crate::{check, client, explain};
 /// Files of a pattern that `check` lists in its text output.
 const LISTED_MAX: usize = 10;
 
-fn engine(flags: &RuleFlags) -> Result<(Engine, Config), Failure> {
+fn worker(flags: &RuleFlags) -> Result<(Worker, Config), Failure> {
     let mut faults = Vec::new();
     let config = flags.config(&mut faults);
     let rules = rule_set(&config).map_err(|more| faults.extend(more));
     let (Ok(rules), true) = (rules, faults.is_empty()) else {
         return Err(Failure::Settings(faults));
     };
-    let core = Core::new(rules, config.limits.table, &config.appliances).map_err(Failure::Usage)?;
-    Ok((Engine::new(Arc::new(core)), config))
+    let engine =
+        Engine::new(rules, config.limits.table, &config.appliances).map_err(Failure::Usage)?;
+    Ok((Worker::new(Arc::new(engine)), config))
 }
 
 /// Lines read now, from no source in particular: the relays of all of them count.
-fn now(config: &Config) -> Origin {
-    let mut origin = Origin::new(Clock {
+fn now(config: &Config) -> StreamContext {
+    let mut origin = StreamContext::new(Clock {
         zone: jiff::tz::TimeZone::system(),
         now: jiff::Timestamp::now(),
     });
@@ -211,18 +212,18 @@ fn each_line(path: &Path, line_bytes: usize, mut each: impl FnMut(&[u8])) -> Res
 }
 
 pub(super) fn replay(flags: &RuleFlags, files: &[PathBuf]) -> Result<ExitCode, Failure> {
-    let (mut engine, config) = engine(flags)?;
+    let (mut worker, config) = worker(flags)?;
     let mut origin = now(&config);
     let seconds = u32::try_from(origin.clock.now.as_second()).unwrap_or(0);
     for file in files {
         // As the exporter does it, what is repeated belongs to the file.
         let mut repeats = Repeats::default();
-        let mut batch = engine.batch(seconds, Some(&mut repeats));
+        let mut batch = worker.batch(seconds, Some(&mut repeats));
         each_line(file, config.limits.line_bytes, |line| {
             batch.line(&mut origin, line)
         })?;
     }
-    let text = exposition::encode(engine.core().table().snapshot(), Format::Classic);
+    let text = exposition::encode(worker.engine().table().snapshot(), Format::Classic);
     io::stdout().write_all(&text)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -249,13 +250,13 @@ pub(super) fn explain(
     given: Option<&OsStr>,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let (mut engine, config) = engine(flags)?;
+    let (mut worker, config) = worker(flags)?;
     let mut origin = now(&config);
     let mut repeats = Repeats::default();
     let mut out = anstream::stdout().lock();
-    let rules = engine.core().rules().clone();
+    let rules = worker.engine().rules().clone();
     let mut one = |line: &[u8], out: &mut dyn Write| -> io::Result<()> {
-        for explained in explain::explain(&mut engine, &mut origin, &mut repeats, line) {
+        for explained in explain::explain(&mut worker, &mut origin, &mut repeats, line) {
             if output == Output::Json {
                 writeln!(out, "{}", explained.to_json())?;
                 continue;
@@ -317,8 +318,8 @@ pub(super) fn explain(
 }
 
 fn read(flags: &RuleFlags, file: &Path) -> Result<(Coverage, Config), Failure> {
-    let (mut engine, config) = engine(flags)?;
-    let found = coverage::read(&mut engine, &mut now(&config), |each| {
+    let (mut worker, config) = worker(flags)?;
+    let found = coverage::read(&mut worker, &mut now(&config), |each| {
         each_line(file, config.limits.line_bytes, each)
     })?;
     Ok((found, config))

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Failure, LOG_FLUSH_MAX, LogFlags, RuleFlags, StartFlags, SyslogFlags, WebFlags};
 use crate::config::{ApplianceFrom, Config, ListenAddress, Source, Syslog, Tls, Transport};
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::engine::Core;
+use crate::engine::Engine;
 use crate::metric::lock;
 use crate::rules::{self, RuleSet, Settings};
 use crate::server::{self, WebConfig};
@@ -69,7 +69,7 @@ pub(super) fn rule_set(config: &Config) -> Result<Arc<RuleSet>, Vec<Diagnostic>>
 /// What a start needs.
 pub(super) struct Plan {
     pub(super) config: Config,
-    pub(super) core: Core,
+    pub(super) engine: Engine,
     pub(super) web: Option<WebConfig>,
 }
 
@@ -118,10 +118,10 @@ impl StartFlags {
             faults.extend(more);
         }
         let web = self.web.check(faults);
-        let core = match rule_set(&config) {
+        let engine = match rule_set(&config) {
             Ok(rules) => {
                 profiles(&config, &rules, faults);
-                Core::new(rules, config.limits.table, &config.appliances)
+                Engine::new(rules, config.limits.table, &config.appliances)
                     .map_err(|message| {
                         faults.push(Diagnostic::bare(&message, "make the rule smaller"));
                     })
@@ -140,7 +140,7 @@ impl StartFlags {
         });
         (faults.len() == before).then_some(Plan {
             config,
-            core: core?,
+            engine: engine?,
             web,
         })
     }
@@ -478,12 +478,16 @@ fn serve(
     let plan = move |flags: &StartFlags| {
         let mut faults = Vec::new();
         let plan = flags.plan(&more, &mut faults).ok_or(faults)?;
-        for warning in &plan.core.rules().warnings {
+        for warning in &plan.engine.rules().warnings {
             tracing::warn!("{warning}");
         }
         Ok(plan)
     };
-    let Plan { config, core, web } = plan(&flags).map_err(Failure::Settings)?;
+    let Plan {
+        config,
+        engine,
+        web,
+    } = plan(&flags).map_err(Failure::Settings)?;
     let listeners = flags.web.listeners(default_address)?;
     for listener in &listeners {
         if let Ok(address) = listener.local_addr() {
@@ -504,10 +508,10 @@ fn serve(
         ..server::Options::default()
     };
     // The first load is what was planned before the ports were opened.
-    let first = Mutex::new(Some((config, core)));
+    let first = Mutex::new(Some((config, engine)));
     let load = move || match lock(&first).take() {
         Some(planned) => Ok(planned),
-        None => plan(&flags).map(|plan| (plan.config, plan.core)),
+        None => plan(&flags).map(|plan| (plan.config, plan.engine)),
     };
     let serving = run::Serving {
         listeners,

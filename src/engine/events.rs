@@ -3,8 +3,8 @@
 use hashbrown::HashMap;
 
 use super::standard::LAST_EVENT;
-use super::{Core, EventTime, label};
-use crate::metric::{ApplianceId, Slot, Tally};
+use super::{Engine, EventTime, label};
+use crate::metric::{ApplianceId, CounterDeltas, Slot};
 use crate::record::{Clock, ProgramId, Record};
 use crate::rules::RuleId;
 
@@ -54,12 +54,12 @@ impl EventSlots {
     /// Records when an event last happened, and returns the series.
     pub(super) fn record(
         &mut self,
-        core: &Core,
+        engine: &Engine,
         rule: RuleId,
         record: &Record<'_>,
         appliance: ApplianceId,
         time: EventTimestamp,
-        tally: &mut Tally,
+        tally: &mut CounterDeltas,
     ) -> Slot {
         if let EventTimestamp::Unknown = time {
             return Slot::NONE;
@@ -71,10 +71,10 @@ impl EventSlots {
         };
         let slot = known.unwrap_or_else(|| {
             let labels = [
-                label(&core.programs, record),
-                &core.rules.rules[rule.0 as usize].event,
+                label(&engine.programs, record),
+                &engine.rules.rules[rule.0 as usize].event,
             ];
-            let mut table = core.table();
+            let mut table = engine.table();
             let slot = table.series(LAST_EVENT, appliance, record.test, &labels);
             // Before the flush a scrape would show an event of 1970.
             match time {
@@ -93,7 +93,7 @@ impl EventSlots {
         });
         match time {
             EventTimestamp::Now => tally.stamp(slot),
-            EventTimestamp::At(seconds) if known.is_some() => core.table().raise(slot, seconds),
+            EventTimestamp::At(seconds) if known.is_some() => engine.table().raise(slot, seconds),
             EventTimestamp::At(_) | EventTimestamp::Unknown => {}
         }
         slot

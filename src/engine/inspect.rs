@@ -1,10 +1,10 @@
 //! What `check` and `explain` ask about lines and rules, without counting anything.
 
-use super::{Core, Engine};
+use super::{Engine, Worker};
 use crate::record::{self, Record};
 use crate::rules::{HeaderField, RuleId, When};
 
-impl Engine {
+impl Worker {
     /// The first rule that would decide on a message of this program under a header that fulfils `when`.
     pub(crate) fn winner(
         &mut self,
@@ -14,7 +14,7 @@ impl Engine {
     ) -> Option<RuleId> {
         let mut record = Record {
             program: program.as_bytes(),
-            program_id: self.core.programs.lookup(program.as_bytes()),
+            program_id: self.engine.programs.lookup(program.as_bytes()),
             message,
             repeat: 1,
             ..Record::default()
@@ -38,7 +38,7 @@ impl Engine {
             }
         }
         let mut winner = None;
-        let Core { rules, matcher, .. } = &*self.core;
+        let Engine { rules, matcher, .. } = &*self.engine;
         matcher.find(&record, &mut self.scratch, |found| {
             let go_on = rules.rules[found.rule.0 as usize].go_on;
             if !go_on {
@@ -51,13 +51,13 @@ impl Engine {
 
     /// For each record in a line that no rule knows, the rule that came nearest and why it did not match.
     pub fn nearest(&self, line: &[u8]) -> Vec<Option<String>> {
-        let core = &*self.core;
+        let engine = &*self.engine;
         let mut json = Vec::new();
         record::frames(record::unwrap_json(line, &mut json))
             .map(|frame| {
-                let record = record::parse(frame, &core.programs);
-                let nearest = core.matcher.nearest(&core.rules, &record)?;
-                let rule = &core.rules.rules[nearest.rule.0 as usize].id;
+                let record = record::parse(frame, &engine.programs);
+                let nearest = engine.matcher.nearest(&engine.rules, &record)?;
+                let rule = &engine.rules.rules[nearest.rule.0 as usize].id;
                 let rest =
                     String::from_utf8_lossy(record.message.get(nearest.at..).unwrap_or_default());
                 let rest: String = rest.chars().take(40).collect();
@@ -76,12 +76,12 @@ impl Engine {
 
     /// For each record in a line the names and values that the first matching rule captures.
     pub fn captures(&mut self, line: &[u8]) -> Vec<Vec<(String, String)>> {
-        let Core {
+        let Engine {
             rules,
             programs,
             matcher,
             ..
-        } = &*self.core;
+        } = &*self.engine;
         let scratch = &mut self.scratch;
         let mut json = Vec::new();
         record::frames(record::unwrap_json(line, &mut json))

@@ -1,7 +1,7 @@
 //! What one line does: record, rule, updates. The straight way of the data, without files, threads or clocks.
 //!
-//! A [`Core`] holds a rule set, ready to run, and the series table that it feeds. Each thread that reads lines has an
-//! [`Engine`] on it: caches, and increments that are not in the table yet. Lines are read in a [`Batch`], which flushes
+//! An [`Engine`] holds a rule set, ready to run, and the series table that it feeds. Each thread that reads lines has an
+//! [`Worker`] on it: caches, and increments that are not in the table yet. Lines are read in a [`Batch`], which flushes
 //! those increments when it ends. An engine never fails: a line that nothing recognises is counted as such.
 
 mod cache_limits;
@@ -22,13 +22,13 @@ use hashbrown::HashMap;
 use crate::matcher::{Limits as MatcherLimits, Matcher};
 use crate::metric::{ApplianceId, Limits, Table, lock};
 use crate::record::{Clock, Programs, Record};
-use crate::rules::{Rule, RuleId, RuleSet, Verb};
+use crate::rules::{Action, Rule, RuleId, RuleSet};
 use crate::unrecognised::Unrecognised;
 use crate::update::UpdatePlan;
 pub use cache_limits::CacheLimits;
 pub use repeats::Repeats;
 use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, standard_metrics};
-pub use worker::{Batch, Engine};
+pub use worker::{Batch, Worker};
 use zeros::Zeros;
 
 /// The time at which a notable event is taken to have happened.
@@ -42,7 +42,7 @@ pub enum EventTime {
 
 /// Where lines come from, as far as it matters to what they mean.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct StreamContext {
     /// The configured name of the device, which outranks the header's.
     pub appliance: Option<String>,
     /// The name to use if neither settings nor header give one.
@@ -65,7 +65,7 @@ pub struct Origin {
     last_appliance: Option<ApplianceId>,
 }
 
-impl Origin {
+impl StreamContext {
     /// Lines whose header names the device.
     pub fn new(clock: Clock) -> Self {
         Self {
@@ -119,7 +119,7 @@ pub struct Outcome<'r, 'l> {
 
 /// A rule set at work, and what it counts: what the engines of all threads share.
 #[derive(Debug)]
-pub struct Core {
+pub struct Engine {
     rules: Arc<RuleSet>,
     programs: Programs,
     matcher: Matcher,
@@ -146,7 +146,7 @@ pub struct RuleCounts {
     pub unrecognised: Unrecognised,
 }
 
-impl Core {
+impl Engine {
     /// Makes a rule set ready to run on an empty table.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl Core {
             .collect();
         let adds = |rule: &&Rule| {
             let mut updates = rule.updates.iter();
-            updates.any(|update| matches!(update.verb, Verb::Add(_)))
+            updates.any(|update| matches!(update.verb, Action::Add(_)))
         };
         let adding = rules.rules.iter().filter(adds);
         Ok(Self {
@@ -232,7 +232,7 @@ impl Core {
 
     /// Goes on counting where one with other rules stopped: series that mean the same, and hits of rules with the same
     /// id. Returns how many series no longer mean anything.
-    pub fn migrate_from(&self, former: &Core) -> usize {
+    pub fn migrate_from(&self, former: &Engine) -> usize {
         let saved = former.table().save();
         let dropped = self.table().restore(&saved);
         let (mut own, theirs) = (self.rule_counts(), former.rule_counts());

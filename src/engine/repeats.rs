@@ -6,7 +6,7 @@
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
-use super::Core;
+use super::Engine;
 use crate::metric::{ApplianceId, SavedAmount, SavedRepeat, Slot, Table};
 use crate::rules::RuleId;
 
@@ -150,8 +150,8 @@ impl Repeats {
     }
 
     /// By name, but for what is not valid any more. At most `max` appliances.
-    pub fn save(&self, core: &Core, path: &str, max: usize) -> Vec<SavedRepeat> {
-        let table = core.table();
+    pub fn save(&self, engine: &Engine, path: &str, max: usize) -> Vec<SavedRepeat> {
+        let table = engine.table();
         let amount = |slot: Slot, amount: f64| {
             let (spec, test, values) = table.describe(slot)?;
             Some(SavedAmount {
@@ -169,7 +169,7 @@ impl Repeats {
                 appliance: table.appliance_name(*appliance).into(),
                 rule: last
                     .rule
-                    .map(|rule| core.rules.rules[rule.0 as usize].id.clone()),
+                    .map(|rule| engine.rules.rules[rule.0 as usize].id.clone()),
                 standing: last
                     .counted()
                     .filter_map(|slot| amount(slot, 1.0))
@@ -184,8 +184,8 @@ impl Repeats {
     }
 
     /// Takes over one that was saved; it is dropped if its series are not there.
-    pub fn restore(&mut self, core: &Core, saved: &SavedRepeat) {
-        let mut table = core.table();
+    pub fn restore(&mut self, engine: &Engine, saved: &SavedRepeat) {
+        let mut table = engine.table();
         let appliance = table.appliance(&saved.appliance);
         let find = |saved: &SavedAmount| {
             let metric = table.metric(&saved.metric)?;
@@ -211,7 +211,7 @@ impl Repeats {
             .and_then(find)
             .unwrap_or(Slot::NONE);
         last.rule = saved.rule.as_ref().and_then(|id| {
-            let at = core.rules.rules.iter().position(|rule| rule.id == *id)?;
+            let at = engine.rules.rules.iter().position(|rule| rule.id == *id)?;
             Some(RuleId(at as u32))
         });
         *self.start(appliance, epoch) = last;

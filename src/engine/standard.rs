@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::metric::{Domain, Family, Kind, MetricId, Spec};
+use crate::metric::{Family, Kind, LabelValues, MetricDesc, MetricId};
 
 pub(super) const MESSAGES: MetricId = MetricId(0);
 pub(super) const EVENTS: MetricId = MetricId(1);
@@ -19,8 +19,8 @@ pub(super) const SEVERITIES: [&str; 9] = [
 ];
 
 /// Their declarations, in the order of their numbers.
-pub(super) fn standard_metrics() -> Vec<Spec> {
-    let spec = |name: &str, kind: Kind, help: &str, labels: &[&str]| Spec {
+pub(super) fn standard_metrics() -> Vec<MetricDesc> {
+    let spec = |name: &str, kind: Kind, help: &str, labels: &[&str]| MetricDesc {
         family: Arc::new(Family {
             name: name.into(),
             help: help.into(),
@@ -30,7 +30,7 @@ pub(super) fn standard_metrics() -> Vec<Spec> {
                 .map(Arc::from)
                 .collect(),
         }),
-        domains: vec![Domain::Any(Vec::new()); labels.len()],
+        domains: vec![LabelValues::Any(Vec::new()); labels.len()],
         expire_seconds: None,
     };
     vec![

@@ -11,21 +11,21 @@ fn shipped() -> Arc<RuleSet> {
     Arc::new(rules::load(&[], Settings::default()).expect("the shipped packs are sound"))
 }
 
-fn core(limits: Limits, listed: &[&str]) -> Arc<Core> {
+fn engine(limits: Limits, listed: &[&str]) -> Arc<Engine> {
     let listed: Vec<String> = listed.iter().map(ToString::to_string).collect();
-    Arc::new(Core::new(shipped(), limits, &listed).expect("the shipped packs compile"))
+    Arc::new(Engine::new(shipped(), limits, &listed).expect("the shipped packs compile"))
 }
 
-fn origin() -> Origin {
-    Origin::new(Clock {
+fn origin() -> StreamContext {
+    StreamContext::new(Clock {
         zone: jiff::tz::TimeZone::UTC,
         now: jiff::Timestamp::from_second(i64::from(NOW)).expect("a time"),
     })
 }
 
 /// The sum over the series of a metric that have all these label values.
-fn sum(core: &Core, metric: &str, values: &[&str]) -> f64 {
-    let snapshot = core.table().snapshot();
+fn sum(engine: &Engine, metric: &str, values: &[&str]) -> f64 {
+    let snapshot = engine.table().snapshot();
     let families = snapshot.families.iter();
     families
         .filter(|(family, _)| &*family.name == metric)
@@ -38,8 +38,8 @@ fn sum(core: &Core, metric: &str, values: &[&str]) -> f64 {
         .sum()
 }
 
-fn series(core: &Core, appliance: &str) -> usize {
-    let saved = core.table().save();
+fn series(engine: &Engine, appliance: &str) -> usize {
+    let saved = engine.table().save();
     let of = saved.series.iter();
     of.filter(|series| *series.values[0] == *appliance).count()
 }
@@ -52,14 +52,14 @@ fn repeated(host: &str, times: u64) -> String {
     format!("Feb 29 12:05:01 {host} last message repeated {times} times")
 }
 
-fn failures(core: &Core, host: &str) -> f64 {
-    sum(core, "sshd_login_failures_total", &[host])
+fn failures(engine: &Engine, host: &str) -> f64 {
+    sum(engine, "sshd_login_failures_total", &[host])
 }
 
 #[test]
 fn a_repetition_is_of_the_last_line_of_its_appliance() {
-    let core = core(Limits::default(), &[]);
-    let mut engine = Engine::new(core.clone());
+    let engine = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(engine.clone());
     let (mut origin, mut repeats) = (origin(), Repeats::default());
     let lines = [
         failed("h1"),
@@ -69,19 +69,22 @@ fn a_repetition_is_of_the_last_line_of_its_appliance() {
         // Nothing is known of this one.
         repeated("h3", 7),
     ];
-    let mut batch = engine.batch(NOW, Some(&mut repeats));
+    let mut batch = worker.batch(NOW, Some(&mut repeats));
     for line in &lines {
         batch.line(&mut origin, line.as_bytes());
     }
     drop(batch);
-    assert_eq!((failures(&core, "h1"), failures(&core, "h2")), (6.0, 4.0));
-    assert_eq!(sum(&core, "log_messages_total", &["h1"]), 6.0);
-    assert_eq!(core.rule_counts().repeats_unattributed, 7);
+    assert_eq!(
+        (failures(&engine, "h1"), failures(&engine, "h2")),
+        (6.0, 4.0)
+    );
+    assert_eq!(sum(&engine, "log_messages_total", &["h1"]), 6.0);
+    assert_eq!(engine.rule_counts().repeats_unattributed, 7);
 
     // Over a restart, by names; and over a removal of other series, which gives slots another meaning.
-    let saved = repeats.save(&core, "/x", 10);
-    let json = serde_json::to_vec(&core.table().save()).expect("names and numbers");
-    let after = self::core(Limits::default(), &[]);
+    let saved = repeats.save(&engine, "/x", 10);
+    let json = serde_json::to_vec(&engine.table().save()).expect("names and numbers");
+    let after = self::engine(Limits::default(), &[]);
     after.table().set_now(NOW);
     let restored = after
         .table()
@@ -93,8 +96,8 @@ fn a_repetition_is_of_the_last_line_of_its_appliance() {
         .iter()
         .for_each(|saved| repeats.restore(&after, saved));
     assert!(after.forget_appliance("h2"));
-    let mut engine = Engine::new(after.clone());
-    let mut batch = engine.batch(NOW, Some(&mut repeats));
+    let mut worker = Worker::new(after.clone());
+    let mut batch = worker.batch(NOW, Some(&mut repeats));
     batch.line(&mut origin, repeated("h1", 4).as_bytes());
     batch.line(&mut origin, repeated("h2", 4).as_bytes());
     drop(batch);
@@ -117,19 +120,19 @@ fn caches_that_are_full_again_and_again_count_the_same() {
         })
         .collect();
     let replay = |limits: CacheLimits| {
-        let core = core(Limits::default(), &[]);
-        let mut engine = Engine::with_limits(core.clone(), limits);
+        let engine = engine(Limits::default(), &[]);
+        let mut worker = Worker::with_limits(engine.clone(), limits);
         let (mut origin, mut repeats) = (origin(), Repeats::default());
         origin.event_time = EventTime::Record;
-        let mut batch = engine.batch(NOW, Some(&mut repeats));
+        let mut batch = worker.batch(NOW, Some(&mut repeats));
         for _ in 0..2 {
             for line in &lines {
                 batch.line(&mut origin, line);
             }
         }
         drop(batch);
-        let saved = core.table().save();
-        let hits = core.rule_counts().hits.clone();
+        let saved = engine.table().save();
+        let hits = engine.rule_counts().hits.clone();
         (format!("{saved:?}"), hits)
     };
     let limits = CacheLimits::default();
@@ -163,8 +166,8 @@ fn caches_that_are_full_again_and_again_count_the_same() {
 
 #[test]
 fn repetitions_of_lines_that_are_not_known_any_more_are_counted_as_such() {
-    let core = core(Limits::default(), &[]);
-    let mut engine = Engine::new(core.clone());
+    let engine = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(engine.clone());
     let (mut origin, mut repeats) = (origin(), Repeats::new(2));
     let lines = [
         failed("h1"),
@@ -173,31 +176,31 @@ fn repetitions_of_lines_that_are_not_known_any_more_are_counted_as_such() {
         repeated("h1", 5),
         repeated("h3", 3),
     ];
-    let mut batch = engine.batch(NOW, Some(&mut repeats));
+    let mut batch = worker.batch(NOW, Some(&mut repeats));
     for line in &lines {
         batch.line(&mut origin, line.as_bytes());
     }
     drop(batch);
-    let counts = ["h1", "h2", "h3"].map(|host| failures(&core, host));
+    let counts = ["h1", "h2", "h3"].map(|host| failures(&engine, host));
     assert_eq!(counts, [1.0, 1.0, 4.0]);
-    assert_eq!(core.rule_counts().repeats_unattributed, 5);
+    assert_eq!(engine.rule_counts().repeats_unattributed, 5);
 }
 
 #[test]
 fn more_repetitions_than_are_plausible_are_counted_as_such() {
-    let core = core(Limits::default(), &[]);
-    let mut engine = Engine::new(core.clone());
+    let engine = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(engine.clone());
     let (mut origin, mut repeats) = (origin(), Repeats::default());
     let inner = "Failed password for root from 192.0.2.1 port 22 ssh2";
     let summed = format!("Feb 29 12:05:01 h2 sshd[7]: message repeated 10001 times: [ {inner}]");
-    let mut batch = engine.batch(NOW, Some(&mut repeats));
+    let mut batch = worker.batch(NOW, Some(&mut repeats));
     batch.line(&mut origin, failed("h1").as_bytes());
     batch.line(&mut origin, repeated("h1", 4_294_967_295).as_bytes());
     batch.line(&mut origin, summed.as_bytes());
     drop(batch);
-    assert_eq!(failures(&core, "h1"), 10_001.0);
-    assert_eq!(failures(&core, "h2"), 10_000.0);
-    let implausible = core.rule_counts().repeats_implausible;
+    assert_eq!(failures(&engine, "h1"), 10_001.0);
+    assert_eq!(failures(&engine, "h2"), 10_000.0);
+    let implausible = engine.rule_counts().repeats_implausible;
     assert_eq!(implausible, 4_294_967_295 - 10_000 + 1);
 }
 
@@ -205,45 +208,45 @@ fn more_repetitions_than_are_plausible_are_counted_as_such() {
 #[test]
 fn forged_hosts_cost_no_more_than_their_lines() {
     for hosts in [100, 1_000, 10_000] {
-        let core = core(Limits::default(), &[]);
-        let mut engine = Engine::new(core.clone());
+        let engine = engine(Limits::default(), &[]);
+        let mut worker = Worker::new(engine.clone());
         let mut origin = origin();
-        let mut batch = engine.batch(NOW, None);
+        let mut batch = worker.batch(NOW, None);
         for host in 0..hosts {
             batch.line(&mut origin, format!("a{host} NTLS:").as_bytes());
         }
         drop(batch);
-        let all = core.table().save().series.len();
+        let all = engine.table().save().series.len();
         assert!(all <= 4 * hosts, "{all} series of {hosts} hosts");
     }
 }
 
 #[test]
 fn an_appliance_starts_at_zero_if_it_is_trusted_or_has_earned_it() {
-    let zeros = |core: &Core, name: &str| series(core, name) > 100;
+    let zeros = |engine: &Engine, name: &str| series(engine, name) > 100;
     let line = |host: &str| format!("Feb 29 12:05:01 {host} NTLS[1]: info : 0 : Terminating.");
-    let read = |core: &Arc<Core>, origin: &mut Origin, now: u32, host: &str| {
-        let mut engine = Engine::new(core.clone());
-        engine.batch(now, None).line(origin, line(host).as_bytes());
+    let read = |engine: &Arc<Engine>, origin: &mut StreamContext, now: u32, host: &str| {
+        let mut worker = Worker::new(engine.clone());
+        worker.batch(now, None).line(origin, line(host).as_bytes());
     };
     // Listed, or named by the path.
-    let listed = core(Limits::default(), &["hsm1"]);
+    let listed = engine(Limits::default(), &["hsm1"]);
     read(&listed, &mut origin(), NOW, "hsm1");
     assert!(zeros(&listed, "hsm1"));
-    let core = core(Limits::default(), &[]);
+    let engine = engine(Limits::default(), &[]);
     let mut by_path = origin();
     by_path.appliance = Some("hsm2".into());
-    read(&core, &mut by_path, NOW, "whoever");
-    assert!(zeros(&core, "hsm2"));
+    read(&engine, &mut by_path, NOW, "whoever");
+    assert!(zeros(&engine, "hsm2"));
     // By lines over time: neither alone.
     for _ in 0..20 {
-        read(&core, &mut origin(), NOW, "many");
+        read(&engine, &mut origin(), NOW, "many");
     }
-    read(&core, &mut origin(), NOW, "old");
-    core.maintain(NOW + 599);
-    assert!(!zeros(&core, "many"));
-    core.maintain(NOW + 600);
-    assert!(zeros(&core, "many") && !zeros(&core, "old"));
+    read(&engine, &mut origin(), NOW, "old");
+    engine.maintain(NOW + 599);
+    assert!(!zeros(&engine, "many"));
+    engine.maintain(NOW + 600);
+    assert!(zeros(&engine, "many") && !zeros(&engine, "old"));
 }
 
 #[test]
@@ -252,22 +255,22 @@ fn over_the_budget_the_least_deserving_go_and_a_known_appliance_keeps_its_series
         series: 4_000,
         ..Limits::default()
     };
-    let core = core(limits, &[]);
-    let mut engine = Engine::new(core.clone());
+    let engine = engine(limits, &[]);
+    let mut worker = Worker::new(engine.clone());
     let mut known = origin();
     known.appliance = Some("hsm1".into());
     let mut forged = origin();
     let before = {
-        let mut batch = engine.batch(NOW, None);
+        let mut batch = worker.batch(NOW, None);
         batch.line(
             &mut known,
             b"Feb 29 12:05:01 x NTLS[1]: info : 0 : Terminating.",
         );
         drop(batch);
-        series(&core, "hsm1")
+        series(&engine, "hsm1")
     };
     for round in 0..20 {
-        let mut batch = engine.batch(NOW + round, None);
+        let mut batch = worker.batch(NOW + round, None);
         for host in 0..1_000 {
             batch.line(&mut forged, format!("a{round}x{host} NTLS:").as_bytes());
         }
@@ -278,13 +281,13 @@ fn over_the_budget_the_least_deserving_go_and_a_known_appliance_keeps_its_series
         );
         batch.line(&mut known, line.as_bytes());
         drop(batch);
-        let all = core.table().save().series.len();
+        let all = engine.table().save().series.len();
         // The overflow's own series may exceed it.
         assert!(all <= 4_000 + 20, "{all}");
-        core.maintain(NOW + round);
+        engine.maintain(NOW + round);
     }
-    assert!(series(&core, "hsm1") > before);
-    let table = core.table();
+    assert!(series(&engine, "hsm1") > before);
+    let table = engine.table();
     assert!(table.evictions().map(|(_, count)| count).sum::<u64>() > 0);
     assert!(table.counts().map(|(_, _, refused)| refused).sum::<u64>() > 0);
 }
@@ -296,21 +299,21 @@ fn what_forged_names_have_earned_gives_way_to_a_known_appliance() {
         series: 4_000,
         ..Limits::default()
     };
-    let core = core(limits, &[]);
-    let mut engine = Engine::new(core.clone());
+    let engine = engine(limits, &[]);
+    let mut worker = Worker::new(engine.clone());
     let mut forged = origin();
     for round in 0..20 {
-        let mut batch = engine.batch(NOW + round, None);
+        let mut batch = worker.batch(NOW + round, None);
         for host in 0..100 {
             batch.line(&mut forged, format!("a{host} NTLS:").as_bytes());
         }
     }
-    core.maintain(NOW + 700);
-    assert!(core.table().save().series.len() > 2_500);
+    engine.maintain(NOW + 700);
+    assert!(engine.table().save().series.len() > 2_500);
     let mut known = origin();
     known.appliance = Some("hsm1".into());
     for round in 0..3 {
-        let mut batch = engine.batch(NOW + 700 + round, None);
+        let mut batch = worker.batch(NOW + 700 + round, None);
         for host in 0..1_000 {
             batch.line(&mut forged, format!("b{round}x{host} NTLS:").as_bytes());
         }
@@ -323,11 +326,11 @@ fn what_forged_names_have_earned_gives_way_to_a_known_appliance() {
             b"Feb 29 12:05:01 x kernel: k7pf0: [HSM] ALM2007: HSM zeroized",
         );
         drop(batch);
-        core.maintain(NOW + 700 + round);
+        engine.maintain(NOW + 700 + round);
     }
     let zeroized = ["hsm1", "hsm_zeroized"];
-    assert_eq!(sum(&core, "log_events_total", &zeroized), 3.0);
-    assert!(series(&core, "hsm1") > 250, "{}", series(&core, "hsm1"));
+    assert_eq!(sum(&engine, "log_events_total", &zeroized), 3.0);
+    assert!(series(&engine, "hsm1") > 250, "{}", series(&engine, "hsm1"));
 }
 
 /// One metric is used up, and the budget is not.
@@ -337,13 +340,13 @@ fn forged_names_do_not_use_up_a_metric() {
         series_per_metric: 1_000,
         ..Limits::default()
     };
-    let core = core(limits, &[]);
-    let mut engine = Engine::new(core.clone());
+    let engine = engine(limits, &[]);
+    let mut worker = Worker::new(engine.clone());
     let mut forged = origin();
     let mut known = origin();
     known.appliance = Some("hsm1".into());
-    let mut batch = engine.batch(NOW, None);
-    let forge = |batch: &mut Batch<'_>, forged: &mut Origin, round: u32| {
+    let mut batch = worker.batch(NOW, None);
+    let forge = |batch: &mut Batch<'_>, forged: &mut StreamContext, round: u32| {
         for host in 0..100 {
             for name in 0..20 {
                 let line = fan(&format!("F{round}x{name}"), "going low");
@@ -355,23 +358,23 @@ fn forged_names_do_not_use_up_a_metric() {
     forge(&mut batch, &mut forged, 0);
     batch.line(&mut known, fan("Fan2A", "going low").as_bytes());
     drop(batch);
-    assert_eq!(sum(&core, "ipmi_sensor_state", &["hsm1", "Fan2A"]), 2.0);
+    assert_eq!(sum(&engine, "ipmi_sensor_state", &["hsm1", "Fan2A"]), 2.0);
     // Another appliance that a header names has its share once those that say least have gone.
-    core.maintain(NOW);
-    let mut batch = engine.batch(NOW, None);
+    engine.maintain(NOW);
+    let mut batch = worker.batch(NOW, None);
     let line = fan("Fan2A", "going low").replace("hsm1", "honest");
     batch.line(&mut forged, line.as_bytes());
     drop(batch);
-    assert_eq!(sum(&core, "ipmi_sensor_state", &["honest", "Fan2A"]), 2.0);
+    assert_eq!(sum(&engine, "ipmi_sensor_state", &["honest", "Fan2A"]), 2.0);
 }
 
 /// Whatever a former process had, the table stays within its budget while it is read.
 #[test]
 fn a_state_over_the_budget_is_restored_within_it() {
-    let big = core(Limits::default(), &[]);
-    let mut engine = Engine::new(big.clone());
+    let big = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(big.clone());
     let mut lines = origin();
-    let mut batch = engine.batch(NOW, None);
+    let mut batch = worker.batch(NOW, None);
     for host in 0..5_000 {
         batch.line(&mut lines, format!("a{host} NTLS:").as_bytes());
     }
@@ -382,7 +385,7 @@ fn a_state_over_the_budget_is_restored_within_it() {
         series: 2_000,
         ..Limits::default()
     };
-    let small = core(limits, &[]);
+    let small = engine(limits, &[]);
     small.table().set_now(NOW);
     let restored = small.table().restore_from(&json[..]).expect("a table");
     assert!(restored.dropped > 0 && restored.series + restored.dropped == saved.series.len());
@@ -392,19 +395,20 @@ fn a_state_over_the_budget_is_restored_within_it() {
 #[test]
 fn appliances_expire_by_the_clock_and_can_be_forgotten() {
     let day = 86_400;
-    let read = |core: &Arc<Core>, now: u32, host: &str| {
-        let mut engine = Engine::new(core.clone());
+    let read = |engine: &Arc<Engine>, now: u32, host: &str| {
+        let mut worker = Worker::new(engine.clone());
         let line = format!("Feb 29 12:05:01 {host} NTLS[1]: info : 0 : Terminating.");
-        engine.batch(now, None).line(&mut origin(), line.as_bytes());
+        worker.batch(now, None).line(&mut origin(), line.as_bytes());
     };
-    let names = |core: &Core| -> Vec<String> {
-        core.table()
+    let names = |engine: &Engine| -> Vec<String> {
+        engine
+            .table()
             .appliances()
             .iter()
             .map(ToString::to_string)
             .collect()
     };
-    let core_ = core(Limits::default(), &[]);
+    let core_ = engine(Limits::default(), &[]);
     read(&core_, NOW, "mistyped");
     read(&core_, NOW + 29 * day, "hsm1");
     core_.maintain(NOW + 30 * day - 1);
@@ -422,7 +426,7 @@ fn appliances_expire_by_the_clock_and_can_be_forgotten() {
     assert_eq!(names(&core_), ["hsm2"]);
 
     // Those that are listed stay, but if a time is set.
-    let listed = core(Limits::default(), &["hsm1"]);
+    let listed = engine(Limits::default(), &["hsm1"]);
     read(&listed, NOW, "hsm1");
     listed.maintain(NOW + 400 * day);
     assert!(series(&listed, "hsm1") > 0);
@@ -430,7 +434,7 @@ fn appliances_expire_by_the_clock_and_can_be_forgotten() {
         appliance_expiry_seconds: Some(day),
         ..Limits::default()
     };
-    let listed = core(limits, &["hsm1"]);
+    let listed = engine(limits, &["hsm1"]);
     read(&listed, NOW, "hsm1");
     listed.maintain(NOW + day);
     assert_eq!(series(&listed, "hsm1"), 0);
@@ -442,27 +446,33 @@ fn appliances_expire_by_the_clock_and_can_be_forgotten() {
 #[test]
 fn a_clock_that_is_set_ages_nothing_and_leaves_no_time_in_the_future() {
     let year = 365 * 86_400;
-    let core = core(Limits::default(), &[]);
+    let engine = engine(Limits::default(), &[]);
     let read = |now: u32, host: &str| {
-        let mut engine = Engine::new(core.clone());
+        let mut worker = Worker::new(engine.clone());
         let line = format!("Feb 29 12:05:01 {host} NTLS[1]: info : 0 : Terminating.");
-        engine.batch(now, None).line(&mut origin(), line.as_bytes());
+        worker.batch(now, None).line(&mut origin(), line.as_bytes());
     };
-    let last = |host: &str| sum(&core, "log_last_message_timestamp_seconds", &[host, "NTLS"]);
+    let last = |host: &str| {
+        sum(
+            &engine,
+            "log_last_message_timestamp_seconds",
+            &[host, "NTLS"],
+        )
+    };
     read(NOW, "silent");
-    core.clock_was_set(NOW + year, i64::from(year));
-    core.maintain(NOW + year);
+    engine.clock_was_set(NOW + year, i64::from(year));
+    engine.maintain(NOW + year);
     assert_eq!(last("silent"), f64::from(NOW));
     read(NOW + year, "falls-silent");
-    core.clock_was_set(NOW + 60, -i64::from(year));
-    core.maintain(NOW + 60);
+    engine.clock_was_set(NOW + 60, -i64::from(year));
+    engine.maintain(NOW + 60);
     assert_eq!(last("silent"), f64::from(NOW));
     assert_eq!(last("falls-silent"), f64::from(NOW + 60));
     // They expire as if nothing had happened.
-    core.maintain(NOW + 30 * 86_400 - 1);
-    assert_eq!(core.table().appliances().len(), 2);
-    core.maintain(NOW + 30 * 86_400 + 60);
-    assert_eq!(core.table().appliances().len(), 0);
+    engine.maintain(NOW + 30 * 86_400 - 1);
+    assert_eq!(engine.table().appliances().len(), 2);
+    engine.maintain(NOW + 30 * 86_400 + 60);
+    assert_eq!(engine.table().appliances().len(), 0);
 }
 
 /// A fan that stops, or turns again.
@@ -479,13 +489,13 @@ fn fan(name: &str, event: &str) -> String {
 /// Forged sensor names do not hide a fan that fails, in the same batch and in later ones.
 #[test]
 fn a_flood_of_sensors_does_not_hide_a_real_fault() {
-    let core = core(Limits::default(), &[]);
-    let mut engine = Engine::new(core.clone());
-    let state = |name: &str| sum(&core, "ipmi_sensor_state", &["hsm1", name]);
+    let engine = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(engine.clone());
+    let state = |name: &str| sum(&engine, "ipmi_sensor_state", &["hsm1", name]);
     let mut lines = origin();
     lines.appliance = Some("hsm1".into());
     for round in 0..3 {
-        let mut batch = engine.batch(NOW + round, None);
+        let mut batch = worker.batch(NOW + round, None);
         // It is known before, and pushed out by those that come after it.
         batch.line(&mut lines, fan("Fan2A", "going low").as_bytes());
         batch.line(&mut lines, fan("Fan2A", "going high").as_bytes());
@@ -497,18 +507,19 @@ fn a_flood_of_sensors_does_not_hide_a_real_fault() {
         drop(batch);
         assert_eq!(state("Fan2A"), 2.0);
         // Others that are well do not push it out.
-        let mut batch = engine.batch(NOW + round, None);
+        let mut batch = worker.batch(NOW + round, None);
         for forged in 0..3_000 {
             let name = format!("y{round}y{forged}");
             batch.line(&mut lines, fan(&name, "going high").as_bytes());
         }
         drop(batch);
         assert_eq!(state("Fan2A"), 2.0);
-        core.maintain(NOW + round);
+        engine.maintain(NOW + round);
         assert_eq!(state("Fan2A"), 2.0);
     }
     assert!(
-        core.table()
+        engine
+            .table()
             .evictions()
             .map(|(_, count)| count)
             .sum::<u64>()
@@ -522,10 +533,10 @@ fn the_gauges_of_other_are_the_worst_of_all() {
         appliances: 1,
         ..Limits::default()
     };
-    let core = core(limits, &[]);
-    let mut engine = Engine::new(core.clone());
+    let engine = engine(limits, &[]);
+    let mut worker = Worker::new(engine.clone());
     let mut lines = origin();
-    let mut batch = engine.batch(NOW, None);
+    let mut batch = worker.batch(NOW, None);
     for (host, event) in [
         ("hsm1", "going high"),
         ("hsm7", "going low"),
@@ -535,19 +546,19 @@ fn the_gauges_of_other_are_the_worst_of_all() {
         batch.line(&mut lines, line.as_bytes());
     }
     drop(batch);
-    assert_eq!(sum(&core, "ipmi_sensor_state", &["other", "Fan2A"]), 2.0);
+    assert_eq!(sum(&engine, "ipmi_sensor_state", &["other", "Fan2A"]), 2.0);
     // Not for ever.
-    core.maintain(NOW + 86_400);
-    assert_eq!(sum(&core, "ipmi_sensor_state", &["other", "Fan2A"]), 0.0);
+    engine.maintain(NOW + 86_400);
+    assert_eq!(sum(&engine, "ipmi_sensor_state", &["other", "Fan2A"]), 0.0);
 }
 
 #[test]
 fn a_value_that_its_unit_does_not_allow_is_refused_and_counted() {
-    let core = core(Limits::default(), &[]);
-    let mut engine = Engine::new(core.clone());
+    let engine = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(engine.clone());
     let mut lines = origin();
     let huge = "9".repeat(300);
-    let mut batch = engine.batch(NOW, None);
+    let mut batch = worker.batch(NOW, None);
     for amount in ["3", &huge, "2"] {
         let line = format!(
             "Feb 29 12:05:01 hsm1 sshd[7]: PAM {amount} more authentication failures; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.1"
@@ -558,11 +569,11 @@ fn a_value_that_its_unit_does_not_allow_is_refused_and_counted() {
     batch.line(&mut lines, reading.as_bytes());
     drop(batch);
     assert_eq!(
-        sum(&core, "pam_authentication_failures_total", &["hsm1"]),
+        sum(&engine, "pam_authentication_failures_total", &["hsm1"]),
         5.0
     );
-    assert_eq!(sum(&core, "ipmi_sensor_reading", &["hsm1"]), 0.0);
-    let table = core.table();
+    assert_eq!(sum(&engine, "ipmi_sensor_reading", &["hsm1"]), 0.0);
+    let table = engine.table();
     let refused: Vec<_> = table
         .implausible()
         .filter(|(_, count)| *count > 0)
@@ -579,8 +590,8 @@ fn a_value_that_its_unit_does_not_allow_is_refused_and_counted() {
 }
 
 /// What the series of an appliance say, but for when.
-fn values(core: &Core, appliance: &str) -> Vec<String> {
-    let saved = core.table().save();
+fn values(engine: &Engine, appliance: &str) -> Vec<String> {
+    let saved = engine.table().save();
     let of = saved.series.iter();
     let of = of.filter(|series| *series.values[0] == *appliance);
     let mut values: Vec<String> = of
@@ -613,9 +624,9 @@ fn hostile_line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Engines compile all rules, which takes longer than the lines.
-fn cores() -> &'static [Arc<Core>; 2] {
-    static CORES: std::sync::OnceLock<[Arc<Core>; 2]> = std::sync::OnceLock::new();
-    CORES.get_or_init(|| [(); 2].map(|()| core(Limits::default(), &[])))
+fn cores() -> &'static [Arc<Engine>; 2] {
+    static CORES: std::sync::OnceLock<[Arc<Engine>; 2]> = std::sync::OnceLock::new();
+    CORES.get_or_init(|| [(); 2].map(|()| engine(Limits::default(), &[])))
 }
 
 proptest! {
@@ -625,9 +636,9 @@ proptest! {
     #[test]
     fn nobody_speaks_for_another(lines in prop::collection::vec(hostile_line(), 0..30)) {
         let [alone, attacked] = cores();
-        for core in [alone, attacked] {
-            let mut engine = Engine::new(core.clone());
-            engine.reset();
+        for engine in [alone, attacked] {
+            let mut worker = Worker::new(engine.clone());
+            worker.reset();
             let by_path = |name: &str| {
                 let mut origin = origin();
                 origin.appliance = Some(name.into());
@@ -642,13 +653,13 @@ proptest! {
                 fan("Fan3B", "going high"),
             ];
             for (at, own) in own.iter().enumerate() {
-                if Arc::ptr_eq(core, attacked) {
-                    let mut batch = engine.batch(NOW, Some(&mut repeats.1));
+                if Arc::ptr_eq(engine, attacked) {
+                    let mut batch = worker.batch(NOW, Some(&mut repeats.1));
                     for line in lines.iter().skip(at).step_by(own.len().min(4)) {
                         batch.line(&mut hostile, line);
                     }
                 }
-                engine
+                worker
                     .batch(NOW, Some(&mut repeats.0))
                     .line(&mut honest, own.as_bytes());
             }
@@ -661,8 +672,8 @@ proptest! {
 }
 
 /// Whether a metric has a series with this label value.
-fn has(core: &Core, metric: &str, value: &str) -> bool {
-    let saved = core.table().save();
+fn has(engine: &Engine, metric: &str, value: &str) -> bool {
+    let saved = engine.table().save();
     let mut series = saved.series.iter();
     series
         .any(|series| *series.metric == *metric && series.values.iter().any(|own| **own == *value))
@@ -670,38 +681,38 @@ fn has(core: &Core, metric: &str, value: &str) -> bool {
 
 #[test]
 fn a_line_ends_the_states_of_its_own_appliance_alone() {
-    let core = core(Limits::default(), &[]);
-    let mut engine = Engine::new(core.clone());
+    let engine = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(engine.clone());
     let mut lines = origin();
     let began = |host: &str| format!("Feb 29 12:05:01 {host} ipmievd: Reading sensors...");
-    let mut batch = engine.batch(NOW, None);
+    let mut batch = worker.batch(NOW, None);
     for host in ["hsm1", "hsm2"] {
         let line = fan("Fan2A", "going low").replace("hsm1", host);
         batch.line(&mut lines, line.as_bytes());
     }
     batch.line(&mut lines, began("hsm1").as_bytes());
     drop(batch);
-    assert!(!has(&core, "ipmi_sensor_state", "hsm1"));
-    assert_eq!(sum(&core, "ipmi_sensor_state", &["hsm2", "Fan2A"]), 2.0);
+    assert!(!has(&engine, "ipmi_sensor_state", "hsm1"));
+    assert_eq!(sum(&engine, "ipmi_sensor_state", &["hsm2", "Fan2A"]), 2.0);
     // It comes back, in this batch and, once slots were given to others, in later ones.
     for round in 0..3 {
-        let mut batch = engine.batch(NOW + round, None);
+        let mut batch = worker.batch(NOW + round, None);
         batch.line(&mut lines, fan("Fan2A", "going low").as_bytes());
         drop(batch);
-        assert_eq!(sum(&core, "ipmi_sensor_state", &["hsm1", "Fan2A"]), 2.0);
-        let mut batch = engine.batch(NOW + round, None);
+        assert_eq!(sum(&engine, "ipmi_sensor_state", &["hsm1", "Fan2A"]), 2.0);
+        let mut batch = worker.batch(NOW + round, None);
         batch.line(&mut lines, began("hsm1").as_bytes());
         drop(batch);
-        assert!(!has(&core, "ipmi_sensor_state", "hsm1"));
-        core.maintain(NOW + round);
+        assert!(!has(&engine, "ipmi_sensor_state", "hsm1"));
+        engine.maintain(NOW + round);
     }
-    assert_eq!(sum(&core, "ipmi_sensor_state", &["hsm2", "Fan2A"]), 2.0);
+    assert_eq!(sum(&engine, "ipmi_sensor_state", &["hsm2", "Fan2A"]), 2.0);
 }
 
 #[test]
 fn what_is_read_late_ends_no_younger_state_and_brings_none_back() {
-    let core = core(Limits::default(), &[]);
-    let mut engine = Engine::new(core.clone());
+    let engine = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(engine.clone());
     let (mut live, mut late) = (origin(), origin());
     late.is_late = true;
     let at = |hour: u32, text: &str| format!("2026-02-19T{hour:02}:00:00+00:00 hsm1 {text}");
@@ -710,9 +721,9 @@ fn what_is_read_late_ends_no_younger_state_and_brings_none_back() {
     let now = NOW + 3_600;
     live.clock.now = jiff::Timestamp::from_second(i64::from(now)).expect("a time");
     late.clock.now = live.clock.now;
-    let mut read = |lines: &mut Origin, line: String| {
-        engine.batch(now, None).line(lines, line.as_bytes());
-        has(&core, "smart_health_ok", "sda")
+    let mut read = |lines: &mut StreamContext, line: String| {
+        worker.batch(now, None).line(lines, line.as_bytes());
+        has(&engine, "smart_health_ok", "sda")
     };
     assert!(read(&mut live, at(11, failed)));
     assert!(read(&mut late, at(10, opened)), "an older end");
@@ -724,8 +735,8 @@ fn what_is_read_late_ends_no_younger_state_and_brings_none_back() {
 /// What most lines of a busy HSM say does not lock the table, and still ends the state on whatever thread it is read.
 #[test]
 fn ntls_is_up_once_a_client_is_served() {
-    let core = core(Limits::default(), &[]);
-    let mut engines = [Engine::new(core.clone()), Engine::new(core.clone())];
+    let engine = engine(Limits::default(), &[]);
+    let mut engines = [Worker::new(engine.clone()), Worker::new(engine.clone())];
     let mut lines = origin();
     let ntls = |text: &str| format!("Feb 29 12:05:01 hsm1 NTLS[1]: info : 0 : {text}");
     let served = ntls("NTLS Client \"a\" connected and authenticated : 192.0.2.1/40847");
@@ -733,10 +744,10 @@ fn ntls_is_up_once_a_client_is_served() {
         engines[at]
             .batch(NOW, None)
             .line(&mut lines, line.as_bytes());
-        sum(&core, "ntls_up", &["hsm1"])
+        sum(&engine, "ntls_up", &["hsm1"])
     };
     assert_eq!(read(0, &served), 0.0);
-    assert!(!has(&core, "ntls_up", "hsm1"), "none is made");
+    assert!(!has(&engine, "ntls_up", "hsm1"), "none is made");
     for round in 0..3 {
         assert_eq!(read(round % 2, &ntls("NTLS terminated")), 0.0);
         assert_eq!(read((round + 1) % 2, &served), 1.0);
@@ -765,12 +776,12 @@ rules:
         text: pack.into(),
     };
     let rules = rules::parse(vec![text], Settings::default()).expect("it is sound");
-    let core = Core::new(Arc::new(rules), Limits::default(), &[]).expect("it compiles");
-    let core = Arc::new(core);
-    let mut engine = Engine::new(core.clone());
+    let engine = Engine::new(Arc::new(rules), Limits::default(), &[]).expect("it compiles");
+    let engine = Arc::new(engine);
+    let mut worker = Worker::new(engine.clone());
     let (mut of_gateway, mut other) = (origin(), origin());
     of_gateway.profile = Some("gateway".into());
-    let mut batch = engine.batch(NOW, None);
+    let mut batch = worker.batch(NOW, None);
     for line in [
         &b"device=fw1 id=00278 action=drop"[..],
         b"<134>2024-02-29 12:05:01 device=fw1 id=278",
@@ -781,6 +792,6 @@ rules:
         batch.line(&mut other, line);
     }
     drop(batch);
-    assert_eq!(sum(&core, "gateway_drops_total", &["fw1"]), 2.0);
-    assert_eq!(sum(&core, "gateway_drops_total", &[]), 2.0);
+    assert_eq!(sum(&engine, "gateway_drops_total", &["fw1"]), 2.0);
+    assert_eq!(sum(&engine, "gateway_drops_total", &[]), 2.0);
 }

@@ -10,9 +10,9 @@ use super::events::{EventSlots, EventTimestamp};
 use super::repeats::{Last, Repeats};
 use super::standard::{LAST_MESSAGE, MESSAGES, SEVERITIES, UNMATCHED};
 use super::zeros::Zeros;
-use super::{CacheLimits, Core, Origin, Outcome, label};
+use super::{CacheLimits, Engine, Outcome, StreamContext, label};
 use crate::matcher::Scratch;
-use crate::metric::{ApplianceId, Slot, Tally, lock};
+use crate::metric::{ApplianceId, CounterDeltas, Slot, lock};
 use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Record, Severity};
 use crate::rules::RuleId;
 use crate::unrecognised::{Sampler, Unrecognised};
@@ -20,15 +20,15 @@ use crate::update::{Change, Match, Updater};
 
 /// What one thread needs to read lines.
 #[derive(Debug)]
-pub struct Engine {
-    pub(super) core: Arc<Core>,
+pub struct Worker {
+    pub(super) engine: Arc<Engine>,
     limits: CacheLimits,
     /// The syslog line that a JSON line stands for.
     json: Vec<u8>,
     pub(super) scratch: Scratch,
     updater: Updater,
     /// Increments that are not in the table yet.
-    tally: Tally,
+    tally: CounterDeltas,
     headers: Headers,
     /// By header; valid for one generation of the headers.
     header_series: Vec<HeaderSeries>,
@@ -49,7 +49,7 @@ pub struct Engine {
 /// Lines that are read at one time. What they count is in the table once the batch is dropped.
 #[derive(Debug)]
 pub struct Batch<'e> {
-    engine: &'e mut Engine,
+    worker: &'e mut Worker,
     repeats: Option<&'e mut Repeats>,
 }
 
@@ -69,20 +69,20 @@ struct HeaderSeries {
     series: Option<LineSeries>,
 }
 
-impl Engine {
+impl Worker {
     /// An engine for one thread. Others may feed the same core.
-    pub fn new(core: Arc<Core>) -> Self {
-        Self::with_limits(core, CacheLimits::default())
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Self::with_limits(engine, CacheLimits::default())
     }
 
     /// The same with other caches.
-    pub fn with_limits(core: Arc<Core>, limits: CacheLimits) -> Self {
+    pub fn with_limits(engine: Arc<Engine>, limits: CacheLimits) -> Self {
         Self {
             limits,
             json: Vec::new(),
-            scratch: core.matcher.scratch(),
+            scratch: engine.matcher.scratch(),
             updater: Updater::new(limits.memo),
-            tally: Tally::default(),
+            tally: CounterDeltas::default(),
             headers: Headers::new(limits.headers),
             header_series: Vec::new(),
             header_generation: 0,
@@ -95,19 +95,19 @@ impl Engine {
             repeats_unattributed: 0,
             repeats_implausible: 0,
             matched: ArrayVec::new(),
-            core,
+            engine,
         }
     }
 
     /// What it shares with others.
-    pub fn core(&self) -> &Arc<Core> {
-        &self.core
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Begins a batch of lines that are received at `now`, in seconds since 1970. `repeats` are those of the stream; without
     /// them, `last message repeated N times` is counted as not attributed.
     pub fn batch<'e>(&'e mut self, now: u32, repeats: Option<&'e mut Repeats>) -> Batch<'e> {
-        let mut table = self.core.table();
+        let mut table = self.engine.table();
         table.set_now(now);
         let epoch = table.epoch();
         drop(table);
@@ -116,7 +116,7 @@ impl Engine {
             self.invalidate();
         }
         Batch {
-            engine: self,
+            worker: self,
             repeats,
         }
     }
@@ -134,7 +134,7 @@ impl Engine {
     /// Moves what was counted into the table.
     fn flush(&mut self) {
         if !self.tally.is_empty() {
-            self.core.table().take_in(&mut self.tally);
+            self.engine.table().apply(&mut self.tally);
         }
         let negative_amounts = self.updater.take_negative_amounts();
         let mut hits = self.updater.take_hits().peekable();
@@ -143,9 +143,9 @@ impl Engine {
         if is_empty && self.unrecognised.is_empty() {
             return;
         }
-        let mut counts = self.core.rule_counts();
+        let mut counts = self.engine.rule_counts();
         for (rule, more) in negative_amounts {
-            let rule = &self.core.rules.rules[rule.0 as usize].id;
+            let rule = &self.engine.rules.rules[rule.0 as usize].id;
             if let Some(count) = counts.negative_amounts.get_mut(rule) {
                 *count += more;
             }
@@ -160,12 +160,12 @@ impl Engine {
 
     /// Empties the table and all caches; the rules stay compiled. No other engine may be at work.
     pub fn reset(&mut self) {
-        let mut table = self.core.table();
+        let mut table = self.engine.table();
         table.clear();
         self.epoch = table.epoch();
         drop(table);
-        *lock(&self.core.zeros) = Zeros::default();
-        let mut counts = self.core.rule_counts();
+        *lock(&self.engine.zeros) = Zeros::default();
+        let mut counts = self.engine.rule_counts();
         counts.hits.fill(0);
         counts
             .negative_amounts
@@ -181,7 +181,7 @@ impl Engine {
     fn process(
         &mut self,
         repeats: Option<&mut Repeats>,
-        origin: &mut Origin,
+        origin: &mut StreamContext,
         record: &Record<'_>,
         header: Option<HeaderId>,
         late: Option<u32>,
@@ -209,7 +209,7 @@ impl Engine {
         last.count(self.count_line(origin, record, header, appliance));
 
         let Self {
-            core,
+            engine,
             scratch,
             updater,
             tally,
@@ -217,14 +217,14 @@ impl Engine {
             event_slots,
             ..
         } = self;
-        let Core {
+        let Engine {
             rules,
             programs,
             matcher,
             updates,
             table,
             ..
-        } = &**core;
+        } = &**engine;
         let clock = &origin.clock;
         // A rule that lets later ones see the line does not claim to know it.
         let mut recognised = false;
@@ -258,7 +258,7 @@ impl Engine {
             last.count(events);
             if rule.notable {
                 let time = EventTimestamp::of(origin.event_time, record, clock);
-                let slot = event_slots.record(core, found.rule, record, appliance, time, tally);
+                let slot = event_slots.record(engine, found.rule, record, appliance, time, tally);
                 last.event_time = slot;
             }
             recognised |= !rule.go_on;
@@ -275,12 +275,12 @@ impl Engine {
     fn apply_repeat(
         &mut self,
         repeats: Option<&mut Repeats>,
-        origin: &Origin,
+        origin: &StreamContext,
         record: &Record<'_>,
         appliance: ApplianceId,
         change: &mut impl FnMut(Slot, Change),
     ) {
-        let table = self.core.table();
+        let table = self.engine.table();
         let last = repeats.and_then(|repeats| repeats.get(appliance));
         let Some(last) = last.filter(|last| last.is_valid(&table)) else {
             self.repeats_unattributed += u64::from(record.repeat_last);
@@ -295,7 +295,7 @@ impl Engine {
         }
         match EventTimestamp::of(origin.event_time, record, &origin.clock) {
             EventTimestamp::Now => self.tally.stamp(last.event_time),
-            EventTimestamp::At(seconds) => self.core.table().raise(last.event_time, seconds),
+            EventTimestamp::At(seconds) => self.engine.table().raise(last.event_time, seconds),
             EventTimestamp::Unknown => {}
         }
         if let Some(rule) = last.rule {
@@ -309,7 +309,7 @@ impl Engine {
     fn appliance_of_header(
         &mut self,
         header: HeaderId,
-        origin: &mut Origin,
+        origin: &mut StreamContext,
         record: &Record<'_>,
     ) -> ApplianceId {
         if self.header_generation != self.headers.generation() {
@@ -333,14 +333,14 @@ impl Engine {
         appliance
     }
 
-    fn appliance(&mut self, origin: &mut Origin, record: &Record<'_>) -> ApplianceId {
+    fn appliance(&mut self, origin: &mut StreamContext, record: &Record<'_>) -> ApplianceId {
         if let Some(name) = &origin.appliance {
             if let Some((epoch, id)) = origin.resolved
                 && epoch == self.epoch
             {
                 return id;
             }
-            let id = self.core.table().trusted_appliance(name);
+            let id = self.engine.table().trusted_appliance(name);
             origin.resolved = Some((self.epoch, id));
             return id;
         }
@@ -353,7 +353,7 @@ impl Engine {
             return *id;
         }
         let text = String::from_utf8_lossy(name);
-        let mut table = self.core.table();
+        let mut table = self.engine.table();
         let id = match is_trusted {
             true => table.trusted_appliance(&text),
             false => table.appliance(&text),
@@ -370,7 +370,7 @@ impl Engine {
     #[inline]
     fn count_line(
         &mut self,
-        origin: &Origin,
+        origin: &StreamContext,
         record: &Record<'_>,
         header: Option<HeaderId>,
         appliance: ApplianceId,
@@ -400,7 +400,7 @@ impl Engine {
 
     fn line_series(
         &mut self,
-        origin: &Origin,
+        origin: &StreamContext,
         record: &Record<'_>,
         appliance: ApplianceId,
     ) -> LineSeries {
@@ -410,11 +410,11 @@ impl Engine {
         {
             return *series;
         }
-        let program = label(&self.core.programs, record);
+        let program = label(&self.engine.programs, record);
         let severity = SEVERITIES[record
             .severity
             .map_or(SEVERITIES.len() - 1, |severity| severity as usize)];
-        let mut table = self.core.table();
+        let mut table = self.engine.table();
         let messages = table.series(MESSAGES, appliance, record.test, &[program, severity]);
         let last_message = table.series(LAST_MESSAGE, appliance, record.test, &[program]);
         // Until the flush a scrape would show that it was last heard of in 1970, which is an alert.
@@ -427,7 +427,7 @@ impl Engine {
             return series;
         }
         let profile = origin.profile.as_deref();
-        self.core
+        self.engine
             .start_zeros(&mut table, appliance, record.program_id, profile);
         drop(table);
         if self.line_series.len() >= self.limits.line_series {
@@ -445,14 +445,14 @@ impl Engine {
         appliance: ApplianceId,
         times: f64,
     ) -> Slot {
-        let (core, unrecognised) = (&self.core, &mut self.unrecognised);
+        let (engine, unrecognised) = (&self.engine, &mut self.unrecognised);
         let program = match record.program_id {
-            Some(id) => core.programs.name(id).as_bytes(),
+            Some(id) => engine.programs.name(id).as_bytes(),
             None => record.program,
         };
         if unrecognised.is_new(program, record.message) {
-            let appliance = core.table().appliance_name(appliance).to_owned();
-            let mut counts = core.rule_counts();
+            let appliance = engine.table().appliance_name(appliance).to_owned();
+            let mut counts = engine.rule_counts();
             unrecognised.add(
                 &mut counts.unrecognised,
                 &appliance,
@@ -466,8 +466,8 @@ impl Engine {
         let slot = match self.unmatched_series.get(&(appliance, id)) {
             Some(slot) if !record.test => *slot,
             _ => {
-                let name = core.programs.name(id);
-                let mut table = core.table();
+                let name = engine.programs.name(id);
+                let mut table = engine.table();
                 let slot = table.series(UNMATCHED, appliance, record.test, &[name]);
                 // What a series of its own is refused to is counted each time.
                 let is_own = (table.describe(slot))
@@ -496,13 +496,13 @@ impl HeaderSeries {
 
 impl Batch<'_> {
     /// The engine's core.
-    pub fn core(&self) -> &Arc<Core> {
-        &self.engine.core
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.worker.engine
     }
 
     /// Reads one line, without its line feed.
     #[inline]
-    pub fn line(&mut self, origin: &mut Origin, line: &[u8]) {
+    pub fn line(&mut self, origin: &mut StreamContext, line: &[u8]) {
         self.line_with(origin, line, |_, _| {}, |_| {});
     }
 
@@ -510,36 +510,36 @@ impl Batch<'_> {
     #[inline]
     pub fn line_with(
         &mut self,
-        origin: &mut Origin,
+        origin: &mut StreamContext,
         line: &[u8],
         mut change: impl FnMut(Slot, Change),
         mut outcome: impl FnMut(Outcome<'_, '_>),
     ) {
-        let engine = &mut *self.engine;
-        let mut json = std::mem::take(&mut engine.json);
+        let worker = &mut *self.worker;
+        let mut json = std::mem::take(&mut worker.json);
         for frame in record::frames(record::unwrap_json(line, &mut json)) {
             let mut record = Record::default();
-            let header = engine
+            let header = worker
                 .headers
-                .parse(frame, &engine.core.programs, &mut record);
+                .parse(frame, &worker.engine.programs, &mut record);
             if let Some(profile) = &origin.profile {
-                engine.core.programs.adopt(&mut record, profile);
+                worker.engine.programs.adopt(&mut record, profile);
             }
             let repeats = self.repeats.as_deref_mut();
             let late = origin.is_late.then(|| written_at(frame, &origin.clock));
-            let appliance = engine.process(repeats, origin, &record, header, late, &mut change);
+            let appliance = worker.process(repeats, origin, &record, header, late, &mut change);
             outcome(Outcome {
                 record: &record,
                 appliance,
-                rules: &engine.matched,
+                rules: &worker.matched,
                 recognised: record.repeat_last > 0
-                    || engine
+                    || worker
                         .matched
                         .iter()
-                        .any(|id| !engine.core.rules.rules[id.0 as usize].go_on),
+                        .any(|id| !worker.engine.rules.rules[id.0 as usize].go_on),
             });
         }
-        engine.json = json;
+        worker.json = json;
     }
 }
 
@@ -554,6 +554,6 @@ fn written_at(line: &[u8], clock: &Clock) -> u32 {
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        self.engine.flush();
+        self.worker.flush();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::Core;
+use super::Engine;
 use super::standard::{EVENTS, MESSAGES, RULE_METRICS, UNMATCHED};
 use crate::metric::{ApplianceId, MetricId, OTHER, Table, lock};
 use crate::record::ProgramId;
@@ -35,7 +35,7 @@ struct Started {
     waiting_programs: Vec<ProgramId>,
 }
 
-impl Core {
+impl Engine {
     /// A program of an appliance has logged for the first time: its counters start at 0, now or once the appliance is
     /// trusted. A program that belongs to one kind of appliance starts all that is known of that kind.
     pub(super) fn start_zeros(

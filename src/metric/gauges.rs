@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::key::SeriesKey;
-use super::{ApplianceId, Domain, Kind, MetricId, OTHER, Slot, Table};
+use super::{ApplianceId, Kind, LabelValues, MetricId, OTHER, Slot, Table};
 
 /// Series looked at to find one that can go: the clock hand of an approximate LRU.
 const LOOKED_AT: usize = 32;
@@ -133,8 +133,8 @@ impl Table {
         let domains = &self.specs[label.metric.0 as usize].domains;
         let mut values = domains.iter().zip(&label.values[1..]);
         values.all(|(domain, value)| match domain {
-            Domain::OneOf(_) => true,
-            Domain::Any(known) => known.contains(value),
+            LabelValues::OneOf(_) => true,
+            LabelValues::Any(known) => known.contains(value),
         })
     }
 

@@ -1,6 +1,6 @@
 //! The series table: values, bounds, expiry, snapshot. It never hears of rules.
 //!
-//! A metric is a [`Spec`], a device an [`ApplianceId`], a series a [`Slot`] in the [`Table`]. Whoever updates a series
+//! A metric is a [`MetricDesc`], a device an [`ApplianceId`], a series a [`Slot`] in the [`Table`]. Whoever updates a series
 //! often keeps its slot, and an update is then an addition at an index.
 
 mod appliances;
@@ -19,7 +19,7 @@ pub use budget::Limits;
 pub(crate) use plausible::plausible;
 pub use snapshot::{Restored, Saved, SavedAmount, SavedRepeat, SavedSeries, Shown};
 pub use table::Table;
-pub use tally::Tally;
+pub use tally::CounterDeltas;
 pub use view::ScrapeView;
 
 /// A metric, as an index into the specs that the table was made with.
@@ -53,29 +53,29 @@ pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Which values a label may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Domain {
+pub enum LabelValues {
     /// Whatever the device makes up; the limits are the only bound. Series with these values are expected.
     Any(Vec<Arc<str>>),
     /// One of these; another one becomes `other`.
     OneOf(Vec<Arc<str>>),
 }
 
-impl Domain {
+impl LabelValues {
     /// The values that are expected.
     pub fn known(&self) -> &[Arc<str>] {
         match self {
-            Domain::Any(known) | Domain::OneOf(known) => known,
+            LabelValues::Any(known) | LabelValues::OneOf(known) => known,
         }
     }
 }
 
 /// A metric and its bounds.
 #[derive(Clone, Debug)]
-pub struct Spec {
+pub struct MetricDesc {
     /// Name, help, type and labels; `appliance` is the first label.
     pub family: Arc<Family>,
     /// One for each label after `appliance`.
-    pub domains: Vec<Domain>,
+    pub domains: Vec<LabelValues>,
     /// A series goes when it was not touched for so many seconds.
     pub expire_seconds: Option<u32>,
 }

@@ -40,14 +40,14 @@ use super::gauges::Away;
 use super::key::SeriesKey;
 use super::plausible::{is_low_worse, plausible};
 use super::{
-    ApplianceId, Domain, Family, Kind, Limits, MetricId, OTHER, Slot, Snapshot, Spec, Tally,
-    tally::Tallied, view,
+    ApplianceId, CounterDeltas, Family, Kind, LabelValues, Limits, MetricDesc, MetricId, OTHER,
+    Slot, Snapshot, tally::Delta, view,
 };
 
 /// Everything the exporter knows about the appliances, as numbers.
 #[derive(Debug)]
 pub struct Table {
-    pub(super) specs: Vec<Spec>,
+    pub(super) specs: Vec<MetricDesc>,
     pub(super) by_name: Vec<MetricId>,
     pub(super) limits: Limits,
     pub(super) usage: Usage,
@@ -105,7 +105,7 @@ pub struct Table {
 
 impl Table {
     /// An empty table for these metrics.
-    pub fn new(specs: Vec<Spec>, limits: Limits, exclusive: &[String]) -> Self {
+    pub fn new(specs: Vec<MetricDesc>, limits: Limits, exclusive: &[String]) -> Self {
         let mut by_name: Vec<MetricId> = (0..specs.len() as u32).map(MetricId).collect();
         by_name.sort_by(|a, b| {
             let name = |id: &MetricId| specs[id.0 as usize].family.name.clone();
@@ -218,7 +218,7 @@ impl Table {
 
     /// What a slot stands for, also if its series was just removed: the metric's declaration, the test mark, and the label
     /// values, `appliance` first.
-    pub fn describe(&self, slot: Slot) -> Option<(&Spec, bool, &[Arc<str>])> {
+    pub fn describe(&self, slot: Slot) -> Option<(&MetricDesc, bool, &[Arc<str>])> {
         let there = self.labels.get(slot.0 as usize)?.as_ref();
         let label = there.or_else(|| self.away.labels.get(&slot))?;
         Some((
@@ -244,7 +244,9 @@ impl Table {
         let mut folded: arrayvec::ArrayVec<&str, 16> = arrayvec::ArrayVec::new();
         for (value, domain) in values.iter().zip(&spec.domains) {
             let value = match domain {
-                Domain::OneOf(known) if !known.iter().any(|known| **known == **value) => "other",
+                LabelValues::OneOf(known) if !known.iter().any(|known| **known == **value) => {
+                    "other"
+                }
                 _ => cut(value, self.limits.label_bytes),
             };
             if folded.try_push(value).is_err() {
@@ -427,10 +429,10 @@ impl Table {
     }
 
     /// Takes over what a thread has counted; its tally begins anew. It must stem from this table, and from this epoch.
-    pub fn take_in(&mut self, tally: &mut Tally) {
+    pub fn apply(&mut self, tally: &mut CounterDeltas) {
         tally.drain(|slot, change| match change {
-            Tallied::Sum(amount) => self.add(slot, amount),
-            Tallied::Stamp => self.stamp(slot),
+            Delta::Sum(amount) => self.add(slot, amount),
+            Delta::Stamp => self.stamp(slot),
         });
     }
 
@@ -476,7 +478,7 @@ impl Table {
     }
 
     /// The metric's declaration.
-    pub fn spec(&self, metric: MetricId) -> &Spec {
+    pub fn spec(&self, metric: MetricId) -> &MetricDesc {
         &self.specs[metric.0 as usize]
     }
 
@@ -567,7 +569,7 @@ mod tests {
     const STATE: MetricId = MetricId(1);
 
     fn table(limits: Limits) -> Table {
-        let spec = |name: &str, kind, label: &str, domain, expire_seconds| Spec {
+        let spec = |name: &str, kind, label: &str, domain, expire_seconds| MetricDesc {
             family: Arc::new(Family {
                 name: name.into(),
                 help: "".into(),
@@ -577,7 +579,7 @@ mod tests {
             domains: vec![domain],
             expire_seconds,
         };
-        let ids = Domain::OneOf(["278", "282"].map(Arc::from).to_vec());
+        let ids = LabelValues::OneOf(["278", "282"].map(Arc::from).to_vec());
         Table::new(
             vec![
                 spec("drops_total", Kind::Counter, "id", ids, None),
@@ -585,7 +587,7 @@ mod tests {
                     "state",
                     Kind::Gauge,
                     "code",
-                    Domain::Any(Vec::new()),
+                    LabelValues::Any(Vec::new()),
                     Some(60),
                 ),
             ],

@@ -6,27 +6,27 @@ use super::Slot;
 const UNTOUCHED: f64 = -1.0;
 
 /// Additions to counters that the table does not know yet, summed up by series: threads that read lines need not wait for
-/// each other at every one of them. [`Table::take_in`](super::Table::take_in) hands them over.
+/// each other at every one of them. [`Table::apply`](super::Table::apply) hands them over.
 ///
 /// Holds a number for each of the table's slots, and names each series once, so it is bounded as the table is.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct CounterDeltas {
     /// By slot.
     sums: Vec<f64>,
     added: Vec<Slot>,
     stamped: Vec<Slot>,
 }
 
-/// What a [`Tally`] says of a series.
+/// What a [`CounterDeltas`] says of a series.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Tallied {
+pub(super) enum Delta {
     /// So much is to be added.
     Sum(f64),
     /// It is to be set to the time.
     Stamp,
 }
 
-impl Tally {
+impl CounterDeltas {
     /// Adds to a counter; nothing for [`Slot::NONE`]. The amount must not be negative.
     #[inline]
     pub fn add(&mut self, slot: Slot, amount: f64) {
@@ -66,7 +66,7 @@ impl Tally {
     }
 
     /// Tells everything, each series once, and begins anew.
-    pub(super) fn drain(&mut self, mut each: impl FnMut(Slot, Tallied)) {
+    pub(super) fn drain(&mut self, mut each: impl FnMut(Slot, Delta)) {
         let Self {
             sums,
             added,
@@ -77,11 +77,11 @@ impl Tally {
                 .map_or(0.0, |sum| std::mem::replace(sum, UNTOUCHED))
         };
         for slot in added.drain(..) {
-            each(slot, Tallied::Sum(take(slot)));
+            each(slot, Delta::Sum(take(slot)));
         }
         for slot in stamped.drain(..) {
             take(slot);
-            each(slot, Tallied::Stamp);
+            each(slot, Delta::Stamp);
         }
     }
 

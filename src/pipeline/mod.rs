@@ -18,7 +18,7 @@ use prometheus_client::metrics::counter::Counter;
 use tracing::{info, warn};
 
 use crate::config::{ApplianceFrom, Source};
-use crate::engine::{Batch, Core, Engine, EventTime, Origin, Repeats};
+use crate::engine::{Batch, Engine, EventTime, Repeats, StreamContext, Worker};
 use crate::heartbeat::Heartbeat;
 use crate::line::{Line, LineBuffer};
 use crate::metric::{SavedRepeat, lock};
@@ -57,7 +57,7 @@ pub struct PathCounts {
 /// The sink of the tail.
 #[derive(Debug)]
 pub struct Pipeline {
-    engine: Engine,
+    worker: Worker,
     workers: Workers,
     own: Arc<OwnMetrics>,
     sources: Vec<Source>,
@@ -105,13 +105,13 @@ struct Open {
 #[derive(Debug)]
 struct Text {
     lines: LineBuffer,
-    origin: Origin,
+    origin: StreamContext,
     too_long_told: bool,
 }
 
 impl Open {
     /// Counts the next bytes of the run; without any, the run is over, and an unfinished line counts as one.
-    fn count(&self, engine: &mut Engine, now: Timestamp, is_late: bool, bytes: Option<&[u8]>) {
+    fn count(&self, worker: &mut Worker, now: Timestamp, is_late: bool, bytes: Option<&[u8]>) {
         let mut text = lock(&self.text);
         let Text {
             lines,
@@ -122,7 +122,7 @@ impl Open {
         origin.is_late = is_late;
         let mut repeats = lock(&self.repeats);
         let seconds = u32::try_from(now.as_second()).unwrap_or(0);
-        let mut batch = engine.batch(seconds, Some(&mut repeats));
+        let mut batch = worker.batch(seconds, Some(&mut repeats));
         let (mut count, mut skipped) = (0, 0);
         let each = |line: Line<'_>| {
             count += 1;
@@ -147,7 +147,7 @@ impl Open {
         if counts.appliances.len() < APPLIANCES_SHOWN_MAX
             && let Some(appliance) = origin.last_appliance()
         {
-            let table = engine.core().table();
+            let table = worker.engine().table();
             let name = table.appliance_name(appliance);
             if !counts.appliances.contains(name) {
                 counts.appliances.insert(name.to_owned());
@@ -157,7 +157,7 @@ impl Open {
 
     /// One line. A line over the limit is matched by its beginning, and what is left out is counted.
     #[inline]
-    fn line(&self, batch: &mut Batch<'_>, origin: &mut Origin, line: Line<'_>) {
+    fn line(&self, batch: &mut Batch<'_>, origin: &mut StreamContext, line: Line<'_>) {
         if line.skipped_bytes > 0 {
             self.too_long.inc();
             self.too_long_bytes.inc_by(line.skipped_bytes);
@@ -169,14 +169,14 @@ impl Open {
 impl Pipeline {
     /// A pipeline for these sources, in the order in which the tail knows them.
     pub fn new(
-        core: Arc<Core>,
+        engine: Arc<Engine>,
         own: Arc<OwnMetrics>,
         sources: Vec<Source>,
         limits: Limits,
     ) -> Self {
         Self {
-            workers: Workers::new(core.clone(), limits.threads),
-            engine: Engine::new(core),
+            workers: Workers::new(engine.clone(), limits.threads),
+            worker: Worker::new(engine),
             own,
             backfilling: vec![false; sources.len()],
             sources,
@@ -194,27 +194,27 @@ impl Pipeline {
 
     /// What the last lines counted, for a checkpoint; everything that was read must be counted.
     pub fn save_repeats(&self) -> Vec<SavedRepeat> {
-        let core = self.engine.core();
+        let engine = self.worker.engine();
         let mut saved = Vec::new();
         for (path, repeats) in &self.repeats {
             // A name that is not UTF-8 cannot be found again.
             if let Some(path) = path.to_str() {
-                saved.extend(lock(repeats).save(core, path, REPEATS_SAVED_MAX - saved.len()));
+                saved.extend(lock(repeats).save(engine, path, REPEATS_SAVED_MAX - saved.len()));
             }
         }
         saved
     }
 
     /// Takes over what a former pipeline saved. The table must have been restored before.
-    pub fn restore_repeats(&mut self, core: &Core, saved: &[SavedRepeat]) {
+    pub fn restore_repeats(&mut self, engine: &Engine, saved: &[SavedRepeat]) {
         for saved in saved {
             let repeats = self.repeats.entry(saved.path.as_str().into());
-            lock(repeats.or_default()).restore(core, saved);
+            lock(repeats.or_default()).restore(engine, saved);
         }
     }
 
     /// Goes on with other rules.
-    pub fn replace_core(&mut self, core: Arc<Core>) {
+    pub fn replace_engine(&mut self, engine: Arc<Engine>) {
         self.drain();
         let repeats = self.save_repeats();
         for open in self.files.values() {
@@ -224,9 +224,9 @@ impl Pipeline {
             *lock(repeats) = Repeats::default();
         }
         self.received.values_mut().for_each(Received::reset);
-        self.restore_repeats(&core, &repeats);
-        self.workers = Workers::new(core.clone(), self.limits.threads);
-        self.engine = Engine::new(core);
+        self.restore_repeats(&engine, &repeats);
+        self.workers = Workers::new(engine.clone(), self.limits.threads);
+        self.worker = Worker::new(engine);
     }
 
     /// Beats whenever a piece of a file is counted or handed to a worker.
@@ -266,13 +266,13 @@ impl Pipeline {
             now: self.now,
         };
         if let Some(received) = self.received.get_mut(name) {
-            return received.count(&mut self.engine, source, &clock, entries);
+            return received.count(&mut self.worker, source, &clock, entries);
         }
         let source = source.clone();
         let path = received::path(name);
         let (counts, repeats) = (self.counts(&path), self.repeats_of(&path));
         let mut received = Received::new(&source, self.own.clone(), counts, repeats);
-        received.count(&mut self.engine, &source, &clock, entries);
+        received.count(&mut self.worker, &source, &clock, entries);
         self.received.insert(name.to_owned(), received);
     }
 
@@ -284,7 +284,7 @@ impl Pipeline {
     /// Waits until all that was read is counted: from then on until the next bytes, positions and numbers belong
     /// together.
     pub fn drain(&mut self) {
-        self.workers.drain(&mut self.engine);
+        self.workers.drain(&mut self.worker);
         self.busy = None;
     }
 
@@ -343,7 +343,7 @@ impl Sink for Pipeline {
             .iter()
             .find(|(name, _)| &**name == "appliance")
             .map(|(_, value)| value.clone());
-        let mut origin = Origin::new(Clock {
+        let mut origin = StreamContext::new(Clock {
             zone: source.time_zone.clone(),
             now: self.now,
         });
@@ -388,9 +388,9 @@ impl Sink for Pipeline {
             && self.busy.replace(file).is_some_and(|last| last != file)
             && self.workers.are_allowed();
         if several_are_busy || self.workers.is_active() {
-            self.workers.submit(open, self.now, chunk, &mut self.engine);
+            self.workers.submit(open, self.now, chunk, &mut self.worker);
         } else {
-            open.count(&mut self.engine, self.now, chunk.is_late(), Some(chunk));
+            open.count(&mut self.worker, self.now, chunk.is_late(), Some(chunk));
         }
     }
 
@@ -401,7 +401,7 @@ impl Sink for Pipeline {
         };
         self.dirty = true;
         match end {
-            End::Whole { is_late } => open.count(&mut self.engine, self.now, is_late, None),
+            End::Whole { is_late } => open.count(&mut self.worker, self.now, is_late, None),
             End::Cut(reason) => {
                 let held = lock(&open.text).lines.held_bytes();
                 if held > 0 {

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::{APPLIANCES_SHOWN_MAX, PathCounts};
 use crate::config::Source;
-use crate::engine::{Core, Engine, Origin, Outcome, Repeats};
+use crate::engine::{Engine, Outcome, Repeats, StreamContext, Worker};
 use crate::metric::lock;
 use crate::own_metrics::OwnMetrics;
 use crate::record::Clock;
@@ -35,7 +35,7 @@ pub(super) struct Received {
 
 #[derive(Debug)]
 struct Sender {
-    origin: Origin,
+    origin: StreamContext,
     /// Who it is, unless the headers say it.
     name: Option<String>,
     /// The host in the header of its last line, if that is another appliance's, and when that was found out.
@@ -82,17 +82,17 @@ impl Received {
     /// Counts whole entries.
     pub(super) fn count(
         &mut self,
-        engine: &mut Engine,
+        worker: &mut Worker,
         source: &Source,
         clock: &Clock,
         entries: &[u8],
     ) {
-        let core = engine.core().clone();
+        let engine = worker.engine().clone();
         let seconds = u32::try_from(clock.now.as_second()).unwrap_or(0);
         let (mut lines, mut bytes) = (0, 0);
         let mut last = None;
         let mut repeats = lock(&self.repeats);
-        let mut batch = engine.batch(seconds, Some(&mut repeats));
+        let mut batch = worker.batch(seconds, Some(&mut repeats));
         let mut start = 0;
         for end in memchr_iter(b'\n', entries) {
             let entry = &entries[start..end];
@@ -121,7 +121,7 @@ impl Received {
                 let is_known = |known: &Header| known.at == seconds && known.host == host;
                 if !header.as_ref().is_some_and(is_known) {
                     *header = Some(Header {
-                        forged: forged(&core, &self.own, &self.name, speaker, host),
+                        forged: forged(&engine, &self.own, &self.name, speaker, host),
                         host: host.to_vec(),
                         at: seconds,
                     });
@@ -143,7 +143,7 @@ impl Received {
         if counts.appliances.len() < APPLIANCES_SHOWN_MAX
             && let Some(appliance) = last
         {
-            let table = core.table();
+            let table = engine.table();
             let name = table.appliance_name(appliance);
             if !counts.appliances.contains(name) {
                 counts.appliances.insert(name.to_owned());
@@ -154,7 +154,7 @@ impl Received {
 
 impl Sender {
     fn new(tag: &[u8], source: &Source, clock: &Clock) -> Self {
-        let mut origin = Origin::new(clock.clone());
+        let mut origin = StreamContext::new(clock.clone());
         origin.profile = source.profile.clone();
         origin.relays = source.relays.clone();
         match syslog::said(tag) {
@@ -172,14 +172,14 @@ impl Sender {
 
 /// Where the lines of somebody are counted who writes the name of another known appliance into their header.
 fn forged(
-    core: &Core,
+    engine: &Engine,
     own: &OwnMetrics,
     source: &str,
     speaker: &str,
     host: &[u8],
 ) -> Option<Counter> {
     let host = std::str::from_utf8(host).ok()?;
-    if host == speaker || !core.table().knows_appliance(host) {
+    if host == speaker || !engine.table().knows_appliance(host) {
         return None;
     }
     let forged = &own.syslog.forged_lines;

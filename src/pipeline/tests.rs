@@ -17,9 +17,9 @@ fn shipped() -> Arc<RuleSet> {
     Arc::new(rules::load(&[], Settings::default()).expect("the shipped packs are sound"))
 }
 
-fn core(rules: &Arc<RuleSet>) -> Arc<Core> {
-    let core = Core::new(rules.clone(), crate::metric::Limits::default(), &[]);
-    Arc::new(core.expect("the shipped packs compile"))
+fn engine(rules: &Arc<RuleSet>) -> Arc<Engine> {
+    let engine = Engine::new(rules.clone(), crate::metric::Limits::default(), &[]);
+    Arc::new(engine.expect("the shipped packs compile"))
 }
 
 /// All examples of the packs, in an order of its own for each `start`.
@@ -57,21 +57,21 @@ fn numbers(table: &Table) -> Vec<String> {
 
 /// What one engine makes of the beginnings of these texts, each about a device of its own.
 fn expected(rules: &Arc<RuleSet>, texts: &[(&str, u64)]) -> Vec<String> {
-    let mut engine = Engine::new(core(rules));
+    let mut worker = Worker::new(engine(rules));
     for (at, (text, len)) in texts.iter().enumerate() {
-        let mut origin = Origin::new(Clock {
+        let mut origin = StreamContext::new(Clock {
             zone: jiff::tz::TimeZone::UTC,
             now: NOW,
         });
         origin.appliance = Some(format!("device-{at}"));
         let mut lines = LineBuffer::new(1 << 16);
         let mut repeats = Repeats::default();
-        let mut batch = engine.batch(0, Some(&mut repeats));
+        let mut batch = worker.batch(0, Some(&mut repeats));
         lines.push(&text.as_bytes()[..*len as usize], |line| {
             batch.line(&mut origin, line.bytes);
         });
     }
-    numbers(&engine.core().table())
+    numbers(&worker.engine().table())
 }
 
 const NOW: Timestamp = Timestamp::constant(1_771_500_000, 0);
@@ -83,22 +83,22 @@ fn what_an_engine_remembers_changes_nothing() {
     let rules = shipped();
     let examples = examples(&rules, 0);
     let read = |remembers: bool| {
-        let mut engine = Engine::new(core(&rules));
+        let mut worker = Worker::new(engine(&rules));
         let mut repeats = Repeats::default();
-        let mut origin = Origin::new(Clock {
+        let mut origin = StreamContext::new(Clock {
             zone: jiff::tz::TimeZone::UTC,
             now: NOW,
         });
         origin.fallback = Some("device".to_owned());
         for line in examples.lines().chain(examples.lines()) {
-            let mut batch = engine.batch(0, Some(&mut repeats));
+            let mut batch = worker.batch(0, Some(&mut repeats));
             batch.line(&mut origin, line.as_bytes());
             drop(batch);
             if !remembers {
-                engine.invalidate();
+                worker.invalidate();
             }
         }
-        numbers(&engine.core().table())
+        numbers(&worker.engine().table())
     };
     assert_eq!(read(true), read(false));
 }
@@ -106,18 +106,18 @@ fn what_an_engine_remembers_changes_nothing() {
 /// A scrape may come before the engine has handed over what it counted.
 #[test]
 fn a_new_appliance_was_never_heard_of_in_1970() {
-    let mut engine = Engine::new(core(&shipped()));
-    let core = engine.core().clone();
-    let mut origin = Origin::new(Clock {
+    let mut worker = Worker::new(engine(&shipped()));
+    let engine = worker.engine().clone();
+    let mut origin = StreamContext::new(Clock {
         zone: jiff::tz::TimeZone::UTC,
         now: NOW,
     });
-    let mut batch = engine.batch(1_771_500_000, None);
+    let mut batch = worker.batch(1_771_500_000, None);
     for text in ["Connection closed by 192.0.2.1", "*** TEST : x"] {
         let line = format!("Feb 29 12:05:01 hsm1 sshd[7]: {text}");
         batch.line(&mut origin, line.as_bytes());
     }
-    let saved = core.table().save();
+    let saved = engine.table().save();
     let is_last = |metric: &str| metric == "log_last_message_timestamp_seconds";
     let heard: Vec<f64> = saved
         .series
@@ -130,14 +130,14 @@ fn a_new_appliance_was_never_heard_of_in_1970() {
 }
 
 /// What follows the files of a directory, each about the device that it is called after.
-fn following(directory: &Path, core: Arc<Core>, threads: usize) -> (Tail, Pipeline) {
-    going_on(directory, core, threads, None)
+fn following(directory: &Path, engine: Arc<Engine>, threads: usize) -> (Tail, Pipeline) {
+    going_on(directory, engine, threads, None)
 }
 
 /// The same, from where another one stood.
 fn going_on(
     directory: &Path,
-    core: Arc<Core>,
+    engine: Arc<Engine>,
     threads: usize,
     positions: Option<tail::Positions>,
 ) -> (Tail, Pipeline) {
@@ -162,7 +162,7 @@ fn going_on(
         line_bytes: 1 << 16,
         threads,
     };
-    let mut pipeline = Pipeline::new(core, own, vec![source], limits);
+    let mut pipeline = Pipeline::new(engine, own, vec![source], limits);
     pipeline.set_now(NOW);
     (Tail::new(vec![spec], options, positions).unwrap(), pipeline)
 }
@@ -192,8 +192,8 @@ proptest! {
         let texts: Vec<String> = (0..FILES).map(|at| examples(&rules, at * 211).repeat(40)).collect();
         let directory = tempfile::tempdir().unwrap();
         let path = |at: usize| directory.path().join(format!("device-{at}.log"));
-        let (mut tail, mut pipeline) = following(directory.path(), core(&rules), threads);
-        let core = pipeline.engine.core().clone();
+        let (mut tail, mut pipeline) = following(directory.path(), engine(&rules), threads);
+        let engine = pipeline.worker.engine().clone();
         let mut written = [0; FILES];
         let mut clock = Instant::now();
         for step in steps.into_iter().chain([Step::Checkpoint]) {
@@ -218,7 +218,7 @@ proptest! {
                         positions.files.iter().find(|file| file.path == path).map_or(0, |file| file.offset)
                     };
                     let read: Vec<(&str, u64)> = texts.iter().enumerate().map(|(at, text)| (text.as_str(), offset(at))).collect();
-                    let (seen, expected) = (numbers(&core.table()), expected(&rules, &read));
+                    let (seen, expected) = (numbers(&engine.table()), expected(&rules, &read));
                     let only = |ours: &[String], theirs: &[String]| -> Vec<String> {
                         ours.iter().filter(|one| theirs.binary_search(one).is_err()).cloned().collect()
                     };
@@ -237,10 +237,10 @@ fn a_line_that_the_end_of_its_file_completes_knows_what_has_expired() {
     let line = "2012 Feb 29 12:00:00 hsm  syslog warn  crontab: DISK FULL: WARNING! First log threshold reached 75%. Please clean up";
     // The second has no line feed.
     std::fs::write(&path, format!("{line}\n{line}")).unwrap();
-    let (mut tail, mut pipeline) = following(directory.path(), core(&shipped()), 1);
-    let core = pipeline.engine.core().clone();
+    let (mut tail, mut pipeline) = following(directory.path(), engine(&shipped()), 1);
+    let engine = pipeline.worker.engine().clone();
     let shown = |name: &str| {
-        let all = numbers(&core.table());
+        let all = numbers(&engine.table());
         all.into_iter().find(|series| series.starts_with(name))
     };
     let mut clock = Instant::now();
@@ -248,9 +248,10 @@ fn a_line_that_the_end_of_its_file_completes_knows_what_has_expired() {
     let used = shown("appliance_log_disk_used_ratio");
     assert!(used.is_some());
     pipeline.set_now(NOW + jiff::SignedDuration::from_hours(72));
-    core.table()
+    engine
+        .table()
         .set_now(u32::try_from(pipeline.now.as_second()).unwrap());
-    assert!(core.table().expire() > 0);
+    assert!(engine.table().expire() > 0);
     assert_eq!(shown("appliance_log_disk_used_ratio"), None);
     std::fs::rename(&path, directory.path().join("hsm.log.1")).unwrap();
     std::fs::write(&path, "").unwrap();
@@ -281,7 +282,7 @@ fn fan(time: &str, rpm: u32) -> String {
 impl Hsm1 {
     fn new() -> Self {
         let (directory, rules) = (tempfile::tempdir().unwrap(), shipped());
-        let (tail, pipeline) = following(directory.path(), core(&rules), 1);
+        let (tail, pipeline) = following(directory.path(), engine(&rules), 1);
         Self {
             directory,
             rules,
@@ -317,17 +318,18 @@ impl Hsm1 {
 
     fn restart(&mut self) -> &mut Self {
         let positions = self.tail.positions(|file| self.pipeline.held_bytes(file));
-        let core = core(&self.rules);
-        core.table().set_now(NOW.as_second() as u32);
-        core.table()
-            .restore(&self.pipeline.engine.core().table().save());
-        (self.tail, self.pipeline) = going_on(self.directory.path(), core, 1, Some(positions));
+        let engine = engine(&self.rules);
+        engine.table().set_now(NOW.as_second() as u32);
+        engine
+            .table()
+            .restore(&self.pipeline.worker.engine().table().save());
+        (self.tail, self.pipeline) = going_on(self.directory.path(), engine, 1, Some(positions));
         self
     }
 
     /// The state of the fan (0 nominal, 2 critical), and how often it failed and recovered.
     fn fan(&self) -> (f64, f64) {
-        let saved = self.pipeline.engine.core().table().save();
+        let saved = self.pipeline.worker.engine().table().save();
         let sum = |metric: &str| {
             let of = saved.series.iter().filter(|s| &*s.metric == metric);
             of.map(|series| series.value).sum()

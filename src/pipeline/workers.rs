@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tracing::{error, warn};
 
 use super::Open;
-use crate::engine::{Core, Engine};
+use crate::engine::{Engine, Worker};
 use crate::metric::lock;
 use crate::tail::Chunk;
 
@@ -43,7 +43,7 @@ struct Piece {
 /// The threads, and what they have to do.
 #[derive(Debug)]
 pub(super) struct Workers {
-    core: Arc<Core>,
+    engine: Arc<Engine>,
     /// How many threads may count, the reading one among them.
     threads_max: usize,
     threads: Vec<JoinHandle<()>>,
@@ -87,9 +87,9 @@ impl State {
 }
 
 impl Queue {
-    fn count(&self, piece: Piece, engine: &mut Engine) {
+    fn count(&self, piece: Piece, worker: &mut Worker) {
         let Piece { file, now, chunk } = piece;
-        file.count(engine, now, chunk.is_late(), Some(&chunk));
+        file.count(worker, now, chunk.is_late(), Some(&chunk));
         let mut state = lock(&self.state);
         state.busy.retain(|busy| !Arc::ptr_eq(busy, &file));
         state.spare.push(chunk);
@@ -100,14 +100,14 @@ impl Queue {
     }
 
     /// What a thread does from its beginning to its end.
-    fn serve(&self, core: Arc<Core>) {
+    fn serve(&self, engine: Arc<Engine>) {
         let _end = EndOnPanic;
-        let mut engine = Engine::new(core);
+        let mut worker = Worker::new(engine);
         let mut state = lock(&self.state);
         loop {
             if let Some(piece) = state.take() {
                 drop(state);
-                self.count(piece, &mut engine);
+                self.count(piece, &mut worker);
                 state = lock(&self.state);
             } else if state.is_closed {
                 return;
@@ -120,9 +120,9 @@ impl Queue {
 
 impl Workers {
     /// No threads yet; up to `threads_max`, the calling one among them.
-    pub fn new(core: Arc<Core>, threads_max: usize) -> Self {
+    pub fn new(engine: Arc<Engine>, threads_max: usize) -> Self {
         Self {
-            core,
+            engine,
             threads_max,
             threads: Vec::new(),
             queue: Arc::default(),
@@ -146,7 +146,7 @@ impl Workers {
         file: &Arc<Open>,
         now: Timestamp,
         chunk: &mut Chunk,
-        engine: &mut Engine,
+        worker: &mut Worker,
     ) {
         self.is_active = true;
         if self.threads.len() + 1 < self.threads_max {
@@ -155,7 +155,7 @@ impl Workers {
         let queue = self.queue.clone();
         let mut state = lock(&queue.state);
         while state.pieces.len() >= WAITING_MAX * self.threads_max {
-            state = help(&queue, state, engine);
+            state = help(&queue, state, worker);
         }
         let spare = state.spare.pop().unwrap_or_default();
         state.pieces.push_back(Piece {
@@ -168,21 +168,21 @@ impl Workers {
     }
 
     /// Does, and waits for, all that is to be done.
-    pub fn drain(&mut self, engine: &mut Engine) {
+    pub fn drain(&mut self, worker: &mut Worker) {
         if !std::mem::take(&mut self.is_active) {
             return;
         }
         let mut state = lock(&self.queue.state);
         while !state.is_done() {
-            state = help(&self.queue, state, engine);
+            state = help(&self.queue, state, worker);
         }
     }
 
     fn start(&mut self) {
-        let (queue, core) = (self.queue.clone(), self.core.clone());
+        let (queue, engine) = (self.queue.clone(), self.engine.clone());
         let thread = std::thread::Builder::new()
             .name("counter".into())
-            .spawn(move || queue.serve(core));
+            .spawn(move || queue.serve(engine));
         match thread {
             Ok(thread) => self.threads.push(thread),
             Err(error) => {
@@ -209,12 +209,12 @@ impl Drop for Workers {
 fn help<'q>(
     queue: &'q Queue,
     mut state: MutexGuard<'q, State>,
-    engine: &mut Engine,
+    worker: &mut Worker,
 ) -> MutexGuard<'q, State> {
     match state.take() {
         Some(piece) => {
             drop(state);
-            queue.count(piece, engine);
+            queue.count(piece, worker);
             lock(&queue.state)
         }
         None => wait(&queue.done, state),
@@ -235,7 +235,7 @@ mod tests {
 
     use super::super::Text;
     use super::*;
-    use crate::engine::Origin;
+    use crate::engine::StreamContext;
     use crate::line::LineBuffer;
     use crate::record::Clock;
 
@@ -255,7 +255,7 @@ mod tests {
             too_long_bytes: Counter::default(),
             text: Mutex::new(Text {
                 lines: LineBuffer::new(1024),
-                origin: Origin::new(clock),
+                origin: StreamContext::new(clock),
                 too_long_told: false,
             }),
         })

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 pub(crate) use directory::{overlooked, read as texts};
 pub use template::{Capture, Class, Piece, Template};
-pub use text::{Field, From, Map, Part, Text, Transform};
+pub use text::{Field, Map, Part, Transform, ValueRef, ValueTemplate};
 
 use crate::diagnostic::Diagnostic;
-use crate::metric::Spec;
+use crate::metric::MetricDesc;
 use crate::record::Severity;
 
 /// A rule, as an index into [`RuleSet::rules`]. The order is the order of matching.
@@ -76,7 +76,7 @@ pub struct Program {
 #[derive(Clone, Debug)]
 pub struct Metric {
     /// What the series table knows of it; `appliance` is the first label.
-    pub spec: Spec,
+    pub spec: MetricDesc,
     /// The packs that declare it, as indices into [`RuleSet::packs`].
     pub packs: Vec<usize>,
 }
@@ -149,22 +149,22 @@ pub enum Comparison {
 
 /// How a variable is made from others.
 #[derive(Clone, Debug)]
-pub enum Let {
+pub enum Binding {
     /// A text with values.
-    Text(Text),
+    Text(ValueTemplate),
     /// `1` or `0`.
-    Compare(Comparison, Text, Text),
+    Compare(Comparison, ValueTemplate, ValueTemplate),
     /// The first of these parameters that the structured data or the message has.
     Param(Vec<String>),
     /// The first that is not empty.
-    First(Vec<Text>),
+    First(Vec<ValueTemplate>),
 }
 
 /// A condition of an update.
 #[derive(Clone, Debug)]
-pub struct If {
+pub struct Condition {
     /// What is looked at.
-    pub from: From,
+    pub from: ValueRef,
     /// The values that count.
     pub values: Vec<String>,
     /// None of them must be it.
@@ -177,28 +177,28 @@ pub struct Update {
     /// The metric, as an index into [`RuleSet::metrics`].
     pub metric: usize,
     /// For each label after `appliance` its text; of the label of a state set, nothing.
-    pub labels: Vec<Option<Text>>,
+    pub labels: Vec<Option<ValueTemplate>>,
     /// All must hold.
-    pub conditions: Vec<If>,
+    pub conditions: Vec<Condition>,
     /// What happens.
-    pub verb: Verb,
+    pub verb: Action,
 }
 
 /// What happens to the series.
 #[derive(Clone, Debug)]
-pub enum Verb {
+pub enum Action {
     /// One more for every time the line was seen.
     Inc,
     /// So much more.
-    Add(Text),
+    Add(ValueTemplate),
     /// The gauge's new value.
-    Set(Text),
+    Set(ValueTemplate),
     /// The series with the active value becomes 1, its siblings 0.
     States {
         /// The index of the state label among the labels after `appliance`.
         label: usize,
         /// The active value or values.
-        active: Text,
+        active: ValueTemplate,
         /// What parts several active values.
         split: Option<String>,
     },
@@ -210,13 +210,13 @@ pub enum Verb {
     Clear(Box<Clear>),
 }
 
-/// The series that [`Verb::Clear`] ends.
+/// The series that [`Action::Clear`] ends.
 #[derive(Clone, Debug)]
 pub struct Clear {
     /// For each label after `appliance` the values that match; `None` matches all.
-    pub matchers: Vec<Option<Vec<Text>>>,
+    pub matchers: Vec<Option<Vec<ValueTemplate>>>,
     /// What they are set to; without it they are removed.
-    pub value: Option<Text>,
+    pub value: Option<ValueTemplate>,
     /// What else must hold of each of them.
     pub and: Option<And>,
 }
@@ -231,36 +231,36 @@ pub struct And {
     /// How its value must compare.
     pub comparison: Comparison,
     /// With what.
-    pub number: Text,
+    pub number: ValueTemplate,
 }
 
 /// A label of the series that is compared.
 #[derive(Clone, Debug)]
 pub enum ConditionLabel {
     /// A text.
-    Text(Text),
+    Text(ValueTemplate),
     /// As the series that may end has it, by its place after `appliance` there.
     Same(usize),
 }
 
 impl ConditionLabel {
     /// Where it takes values of the line from.
-    pub fn sources(&self) -> impl Iterator<Item = From> + '_ {
+    pub fn sources(&self) -> impl Iterator<Item = ValueRef> + '_ {
         let text = match self {
             ConditionLabel::Text(text) => Some(text),
             ConditionLabel::Same(_) => None,
         };
-        text.into_iter().flat_map(Text::sources)
+        text.into_iter().flat_map(ValueTemplate::sources)
     }
 }
 
-/// A group of series that [`Verb::Worst`] looks at.
+/// A group of series that [`Action::Worst`] looks at.
 #[derive(Clone, Debug)]
 pub struct Worst {
     /// The metric, as an index into [`RuleSet::metrics`].
     pub metric: usize,
     /// For each label after `appliance` its text; of the weighed label, nothing.
-    pub labels: Vec<Option<Text>>,
+    pub labels: Vec<Option<ValueTemplate>>,
     /// The index of the weighed label among the labels after `appliance`.
     pub label: usize,
     /// The weight of each value.
@@ -330,7 +330,7 @@ pub struct Rule {
     /// The names of its captures and `let`s.
     pub variables: Vec<String>,
     /// How the last of the variables are made, in order: (variable, how).
-    pub lets: Vec<(usize, Let)>,
+    pub lets: Vec<(usize, Binding)>,
     /// What it changes.
     pub updates: Vec<Update>,
     /// An alert looks at this event.

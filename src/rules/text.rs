@@ -13,7 +13,7 @@ use crate::diagnostic::nearest;
 
 /// Where a text takes a value from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum From {
+pub enum ValueRef {
     /// A capture or a `let` of the rule, as an index into its variables.
     Variable(usize),
     /// A field of the record or of the rule itself.
@@ -98,12 +98,12 @@ pub enum Part {
     /// These characters.
     Literal(String),
     /// A value, after its transforms.
-    Value(From, Vec<Transform>),
+    Value(ValueRef, Vec<Transform>),
 }
 
 /// A text with values in it.
 #[derive(Clone, Debug)]
-pub struct Text {
+pub struct ValueTemplate {
     /// Its parts in order.
     pub parts: Vec<Part>,
 }
@@ -116,7 +116,7 @@ const TRANSFORMS: &[&str] = &[
     "number", "hours", "percent", "duration", "date", "not", "item",
 ];
 
-impl Text {
+impl ValueTemplate {
     /// Parses a text; `variables` are the names in scope, `maps` the pack's tables.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl Text {
     /// The text of one variable as it is.
     pub fn variable(index: usize) -> Self {
         Self {
-            parts: vec![Part::Value(From::Variable(index), Vec::new())],
+            parts: vec![Part::Value(ValueRef::Variable(index), Vec::new())],
         }
     }
 
@@ -174,7 +174,7 @@ impl Text {
     }
 
     /// What the text depends on.
-    pub fn sources(&self) -> impl Iterator<Item = From> {
+    pub fn sources(&self) -> impl Iterator<Item = ValueRef> {
         self.parts.iter().filter_map(|part| match part {
             Part::Value(from, _) => Some(*from),
             Part::Literal(_) => None,
@@ -182,7 +182,10 @@ impl Text {
     }
 
     /// The text with its values filled in; `get` looks a value up. None where a value has no answer.
-    pub fn fill<'v>(&'v self, get: impl Fn(From) -> Option<Cow<'v, str>>) -> Option<Cow<'v, str>> {
+    pub fn fill<'v>(
+        &'v self,
+        get: impl Fn(ValueRef) -> Option<Cow<'v, str>>,
+    ) -> Option<Cow<'v, str>> {
         match self.parts.as_slice() {
             [Part::Literal(text)] => return Some(Cow::Borrowed(text)),
             [Part::Value(from, transforms)] => return apply(get(*from), transforms),
@@ -207,9 +210,9 @@ fn value(
     let mut steps = body.split('|');
     let name = steps.next().unwrap_or_default();
     let from = if let Some(index) = variables.iter().position(|variable| variable == name) {
-        From::Variable(index)
+        ValueRef::Variable(index)
     } else if let Some((_, field)) = Field::NAMED.iter().find(|(field, _)| *field == name) {
-        From::Field(*field)
+        ValueRef::Field(*field)
     } else {
         let known = variables
             .iter()
@@ -504,7 +507,7 @@ mod tests {
             otherwise: None,
         };
         let maps = HashMap::from_iter([("m".to_owned(), Arc::new(map))]);
-        let text = match Text::parse(text, &["x".to_owned()], &maps) {
+        let text = match ValueTemplate::parse(text, &["x".to_owned()], &maps) {
             Ok(text) => text,
             Err((message, hint)) => return format!("{message}; {}", hint.unwrap_or_default()),
         };

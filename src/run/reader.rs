@@ -45,12 +45,12 @@ pub(super) fn read(
 ) {
     let _end = EndOnPanic;
     let mut pipeline = Pipeline::new(
-        shared.core(),
+        shared.engine(),
         shared.own.clone(),
         config.sources.clone(),
         pipeline_limits(config.limits),
     );
-    pipeline.restore_repeats(&shared.core(), &first.repeats);
+    pipeline.restore_repeats(&shared.engine(), &first.repeats);
     if first.is_first_start {
         pipeline.begin_backfill(|_| true);
     }
@@ -83,7 +83,7 @@ pub(super) fn read(
             warn!(seconds, "the clock was set; ages are counted on");
             pipeline.drain();
             let now = unix_seconds(SystemTime::now()) as u32;
-            shared.core().clock_was_set(now, seconds);
+            shared.engine().clock_was_set(now, seconds);
         }
         pipeline.set_now(Timestamp::now());
         let progress = tail.read(now, &mut pipeline);
@@ -106,7 +106,7 @@ pub(super) fn read(
             caught_up = true;
             pipeline.finish_backfill();
             if !shared.ready.load(Ordering::Relaxed) {
-                shared.core().table().finish_backfill();
+                shared.engine().table().finish_backfill();
                 shared.ready.store(true, Ordering::SeqCst);
                 info!(bytes = read_bytes, "caught up; ready");
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -124,7 +124,7 @@ pub(super) fn read(
             expire_at = now + EXPIRE_EVERY;
             pipeline.drain();
             maintain(shared);
-        } else if now >= evict_at && shared.core().table().wants_eviction() {
+        } else if now >= evict_at && shared.engine().table().wants_eviction() {
             evict_at = now + EVICT_EVERY;
             pipeline.drain();
             maintain(shared);
@@ -159,7 +159,7 @@ pub(super) fn read(
                 pipeline.drain();
                 let positions = tail.positions(|file| pipeline.held_bytes(file));
                 let shown = shared.scrapers.save();
-                let mut saved = shared.core().table().save();
+                let mut saved = shared.engine().table().save();
                 saved.repeats = pipeline.save_repeats();
                 saved.shown = shown;
                 let spools = intake.positions();
@@ -194,7 +194,7 @@ pub(super) fn read(
 /// What is done from time to time; everything that was read must be counted.
 fn maintain(shared: &Shared) {
     let now = unix_seconds(SystemTime::now()) as u32;
-    shared.core().maintain(now);
+    shared.engine().maintain(now);
 }
 
 /// Forgets the appliances that somebody asks to forget.
@@ -205,7 +205,7 @@ fn forget(shared: &Shared, pipeline: &mut Pipeline) {
     }
     pipeline.drain();
     for (name, done) in wanted {
-        let known = shared.core().forget_appliance(&name);
+        let known = shared.engine().forget_appliance(&name);
         info!(appliance = name, known, "an appliance was forgotten");
         // Nobody waits any more if the request was given up.
         let _ = done.send(known);

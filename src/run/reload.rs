@@ -9,7 +9,7 @@ use tracing::{error, info};
 use super::{Next, RELOAD_WAIT, Shared, WAIT_MAX, pipeline_limits, tail_settings, touch};
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
-use crate::engine::Core;
+use crate::engine::Engine;
 use crate::metric::lock;
 use crate::pipeline::Pipeline;
 use crate::syslog;
@@ -22,12 +22,12 @@ impl Shared {
             let lines: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
             lines.join("\n")
         };
-        let (config, core) = (self.load)().map_err(describe)?;
+        let (config, engine) = (self.load)().map_err(describe)?;
         let syslog = syslog::Settings::load(&config).map_err(describe)?;
         if syslog::fixed(&config.sources) != syslog::fixed(&self.config().sources) {
             return Err("sources with `syslog`, what they listen on and their buffers cannot change while the exporter runs; restart it".into());
         }
-        let outcome = self.exchange(config, core);
+        let outcome = self.exchange(config, engine);
         if outcome.is_ok() {
             self.receivers.replace(syslog);
         }
@@ -35,7 +35,7 @@ impl Shared {
     }
 
     /// Has the reading thread take over settings and rules.
-    fn exchange(&self, config: Config, core: Core) -> Result<(), String> {
+    fn exchange(&self, config: Config, engine: Engine) -> Result<(), String> {
         let describe = |faults: Vec<Diagnostic>| {
             let lines: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
             lines.join("\n")
@@ -49,7 +49,7 @@ impl Shared {
             config,
             specs,
             options,
-            core,
+            engine,
             done,
         });
         self.wake();
@@ -78,7 +78,7 @@ pub(super) fn apply_reload(
         config: new,
         specs,
         options,
-        core,
+        engine,
         done,
     } = next;
     pipeline.drain();
@@ -102,22 +102,22 @@ pub(super) fn apply_reload(
         }
     };
     *lock(&shared.waker) = tail.waker();
-    let dropped = core.migrate_from(&shared.core());
-    core.table().finish_backfill();
-    let core = Arc::new(core);
-    *lock(&shared.core) = core.clone();
+    let dropped = engine.migrate_from(&shared.engine());
+    engine.table().finish_backfill();
+    let engine = Arc::new(engine);
+    *lock(&shared.engine) = engine.clone();
     if goes_on {
-        pipeline.replace_core(core);
+        pipeline.replace_engine(engine);
     } else {
         let repeats = pipeline.save_repeats();
         *pipeline = Pipeline::new(
-            core.clone(),
+            engine.clone(),
             shared.own.clone(),
             new.sources.clone(),
             pipeline_limits(new.limits),
         );
         pipeline.set_heartbeat(shared.heartbeat.clone());
-        pipeline.restore_repeats(&core, &repeats);
+        pipeline.restore_repeats(&engine, &repeats);
         pipeline.begin_backfill(|source| !config.sources.iter().any(|old| old.name == source.name));
     }
     if dropped > 0 {

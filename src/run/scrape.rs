@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{error, info};
 
 use super::{Figures, RELOAD_WAIT, Shared, unix_seconds};
-use crate::engine::Core;
+use crate::engine::Engine;
 use crate::exposition::{self, Body, Format};
 use crate::logfmt;
 use crate::metric::{Snapshot, lock};
@@ -53,17 +53,17 @@ impl Shared {
     }
 
     /// What appliances logged, for somebody who has been shown the births up to `shown`, and the last birth in it.
-    fn sync_view(&self, core: &Core, shown: u64) -> (Snapshot, u64) {
+    fn sync_view(&self, engine: &Engine, shown: u64) -> (Snapshot, u64) {
         let mut view = lock(&self.view);
         // Those who read may go on between two steps.
-        while !core.table().sync_view(&mut view, LABELS_AT_ONCE) {}
+        while !engine.table().sync_view(&mut view, LABELS_AT_ONCE) {}
         (view.snapshot(shown), view.last_birth())
     }
 
     /// The appliances, the one that was silent for longest first; those that were never heard before all.
-    fn appliance_list(&self, core: &Core) -> Vec<ApplianceStatus> {
+    fn appliance_list(&self, engine: &Engine) -> Vec<ApplianceStatus> {
         let (now, mut view) = (unix_seconds(SystemTime::now()), lock(&self.view));
-        while !core.table().sync_view(&mut view, LABELS_AT_ONCE) {}
+        while !engine.table().sync_view(&mut view, LABELS_AT_ONCE) {}
         let mut found: BTreeMap<&str, ApplianceStatus> = BTreeMap::new();
         let expected = self.config().expected_appliances();
         for name in &expected {
@@ -106,13 +106,13 @@ impl App for Shared {
                 figures.followed.clone(),
             )
         };
-        let core = self.core();
+        let engine = self.engine();
         let (mut snapshot, birth) = match ready {
-            true => self.sync_view(&core, shown),
+            true => self.sync_view(&engine, shown),
             // Half a backlog is no figure, and who is shown none of it sees each birth later.
             false => (Snapshot::default(), 0),
         };
-        let table = core.table();
+        let table = engine.table();
         let counts = |count: fn(usize, u64) -> u64| {
             let of = |(metric, series, refused): (&Arc<str>, _, _)| {
                 (metric.clone(), count(series, refused))
@@ -127,7 +127,7 @@ impl App for Shared {
         let series_evicted = table.evictions().map(of).collect();
         let implausible_values = table.implausible().map(of).collect();
         drop(table);
-        let rule_counts = core.rule_counts();
+        let rule_counts = engine.rule_counts();
         let gauges = ScrapeGauges {
             ready,
             source_lag_bytes,
@@ -135,7 +135,7 @@ impl App for Shared {
             followed_files,
             series,
             series_dropped,
-            rule_hits: core
+            rule_hits: engine
                 .rules()
                 .rules
                 .iter()
@@ -147,7 +147,7 @@ impl App for Shared {
                 .iter()
                 .map(|(rule, count)| (rule.clone(), *count))
                 .collect(),
-            rules_loaded: core.rules().rules.len() as u64,
+            rules_loaded: engine.rules().rules.len() as u64,
             series_budget: self.config().limits.table.series as u64,
             series_evicted,
             implausible_values,
@@ -173,16 +173,16 @@ impl App for Shared {
 
     fn status(&self) -> server::Status {
         let files = self.figures().files.clone();
-        let core = self.core();
+        let engine = self.engine();
         let config = self.config();
-        let appliances = self.appliance_list(&core);
-        let (table, rule_counts) = (core.table(), core.rule_counts());
+        let appliances = self.appliance_list(&engine);
+        let (table, rule_counts) = (engine.table(), engine.rule_counts());
         let status = server::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime: self.started.elapsed(),
             ready: self.ready.load(Ordering::SeqCst),
             files,
-            rules: core
+            rules: engine
                 .rules()
                 .rules
                 .iter()
@@ -269,8 +269,8 @@ impl App for Shared {
     }
 
     fn appliances(&self) -> Vec<server::Appliance> {
-        let core = self.core();
-        let mut table = core.table();
+        let engine = self.engine();
+        let mut table = engine.table();
         let named = table.named_appliances();
         let ids: Vec<_> = named.iter().map(|name| table.appliance(name)).collect();
         drop(table);
@@ -278,13 +278,13 @@ impl App for Shared {
         for (name, id) in named.iter().zip(ids) {
             let appliance = server::Appliance {
                 name: name.to_string(),
-                profile: core.profile(id).map(|profile| profile.to_string()),
+                profile: engine.profile(id).map(|profile| profile.to_string()),
                 last_message: None,
             };
             appliances.insert(name.to_string(), appliance);
         }
         let mut view = lock(&self.view);
-        while !core.table().sync_view(&mut view, LABELS_AT_ONCE) {}
+        while !engine.table().sync_view(&mut view, LABELS_AT_ONCE) {}
         for (labels, at) in view.series_of("log_last_message_timestamp_seconds") {
             if let Some(appliance) = appliances.get_mut(&*labels[0]) {
                 let last = appliance.last_message.map_or(at, |last| last.max(at));

@@ -1,7 +1,7 @@
 //! What follows from the updates of a rule alone: what decides which series they lead to.
 
 use super::{Counter, RulePlan, Source, Step};
-use crate::rules::{ConditionLabel, Field, From, Let, Rule, Text, Update, Verb};
+use crate::rules::{Action, Binding, ConditionLabel, Field, Rule, Update, ValueRef, ValueTemplate};
 
 /// Of each rule what its updates depend on.
 pub(super) fn compile(rule: &Rule) -> RulePlan {
@@ -16,16 +16,16 @@ pub(super) fn compile(rule: &Rule) -> RulePlan {
     let mut others = Vec::new();
     for (number, (update, sources)) in rule.updates.iter().zip(&of_updates).enumerate() {
         match update.verb {
-            Verb::Inc if sources.is_some() => counters.push(Counter::Update(number)),
+            Action::Inc if sources.is_some() => counters.push(Counter::Update(number)),
             _ => others.push((number, update, sources.is_some())),
         }
     }
     let mut len = counters.len() as u32;
     let step = |(number, update, is_cached): (usize, &Update, bool)| {
         let is_planned = match &update.verb {
-            Verb::States { .. } | Verb::Worst(_) | Verb::Clear(_) => true,
+            Action::States { .. } | Action::Worst(_) | Action::Clear(_) => true,
             // The value comes to the same whenever the series does.
-            Verb::Set(value) if is_cached && value.constant().is_none() => {
+            Action::Set(value) if is_cached && value.constant().is_none() => {
                 sources_of(rule, value.sources().collect())
                     .is_some_and(|own| own.iter().all(|source| all.contains(source)))
             }
@@ -40,7 +40,7 @@ pub(super) fn compile(rule: &Rule) -> RulePlan {
         }
     };
     let steps = others.into_iter().map(step).collect();
-    let needs_time = |update: &Update| matches!(update.verb, Verb::Time);
+    let needs_time = |update: &Update| matches!(update.verb, Action::Time);
     RulePlan {
         sources: all.into(),
         counters: counters.into(),
@@ -52,29 +52,33 @@ pub(super) fn compile(rule: &Rule) -> RulePlan {
 
 /// What decides which series an update leads to; none if it may be anything in the line.
 fn sources(rule: &Rule, update: &Update) -> Option<Vec<Source>> {
-    let labels = |texts: &[Option<Text>]| -> Vec<From> {
-        texts.iter().flatten().flat_map(Text::sources).collect()
+    let labels = |texts: &[Option<ValueTemplate>]| -> Vec<ValueRef> {
+        texts
+            .iter()
+            .flatten()
+            .flat_map(ValueTemplate::sources)
+            .collect()
     };
-    let mut visit: Vec<From> = labels(&update.labels);
+    let mut visit: Vec<ValueRef> = labels(&update.labels);
     visit.extend(update.conditions.iter().map(|condition| condition.from));
     match &update.verb {
-        Verb::States { active, .. } => visit.extend(active.sources()),
-        Verb::Worst(others) => {
+        Action::States { active, .. } => visit.extend(active.sources()),
+        Action::Worst(others) => {
             visit.extend(others.iter().flat_map(|other| labels(&other.labels)));
         }
-        Verb::Clear(clear) => {
+        Action::Clear(clear) => {
             let texts = clear.matchers.iter().flatten().flatten();
-            visit.extend(texts.chain(&clear.value).flat_map(Text::sources));
+            visit.extend(texts.chain(&clear.value).flat_map(ValueTemplate::sources));
             let labels = clear.and.iter().flat_map(|and| &and.labels);
             visit.extend(labels.flat_map(ConditionLabel::sources));
         }
-        Verb::Inc | Verb::Add(_) | Verb::Set(_) | Verb::Time => {}
+        Action::Inc | Action::Add(_) | Action::Set(_) | Action::Time => {}
     }
     sources_of(rule, visit)
 }
 
 /// The same for what texts name.
-fn sources_of(rule: &Rule, mut visit: Vec<From>) -> Option<Vec<Source>> {
+fn sources_of(rule: &Rule, mut visit: Vec<ValueRef>) -> Option<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     while let Some(from) = visit.pop() {
         let mut add = |source| {
@@ -83,7 +87,7 @@ fn sources_of(rule: &Rule, mut visit: Vec<From>) -> Option<Vec<Source>> {
             }
         };
         match from {
-            From::Variable(variable) => {
+            ValueRef::Variable(variable) => {
                 let mut raw = true;
                 for (at, (made, how)) in rule.lets.iter().enumerate() {
                     if *made != variable {
@@ -91,19 +95,21 @@ fn sources_of(rule: &Rule, mut visit: Vec<From>) -> Option<Vec<Source>> {
                     }
                     raw = false;
                     match how {
-                        Let::Text(text) => visit.extend(text.sources()),
-                        Let::First(texts) => visit.extend(texts.iter().flat_map(Text::sources)),
-                        Let::Compare(..) => add(Source::Compared(at)),
-                        Let::Param(_) => add(Source::Param(at)),
+                        Binding::Text(text) => visit.extend(text.sources()),
+                        Binding::First(texts) => {
+                            visit.extend(texts.iter().flat_map(ValueTemplate::sources))
+                        }
+                        Binding::Compare(..) => add(Source::Compared(at)),
+                        Binding::Param(_) => add(Source::Param(at)),
                     }
                 }
                 if raw {
                     add(Source::Raw(from));
                 }
             }
-            From::Field(Field::Event | Field::Pack) => {}
-            From::Field(Field::Timestamp) => return None,
-            From::Field(_) => add(Source::Raw(from)),
+            ValueRef::Field(Field::Event | Field::Pack) => {}
+            ValueRef::Field(Field::Timestamp) => return None,
+            ValueRef::Field(_) => add(Source::Raw(from)),
         }
     }
     Some(sources)

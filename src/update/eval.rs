@@ -6,7 +6,9 @@ use std::cell::OnceCell;
 use super::params::param;
 use crate::matcher::Found;
 use crate::record::{Programs, Record};
-use crate::rules::{Comparison, Field, From, If, Let, Part, Rule, RuleSet, Text};
+use crate::rules::{
+    Binding, Comparison, Condition, Field, Part, Rule, RuleSet, ValueRef, ValueTemplate,
+};
 
 /// A record and the rule that matched it, and the values of that rule's `let`s once they are asked for.
 pub(super) struct EvalContext<'a> {
@@ -31,13 +33,13 @@ impl<'a> EvalContext<'a> {
 
     /// A capture or field as it stands in the line.
     #[inline]
-    pub(super) fn raw(&self, from: From) -> &'a [u8] {
+    pub(super) fn raw(&self, from: ValueRef) -> &'a [u8] {
         match from {
-            From::Variable(variable) => self
+            ValueRef::Variable(variable) => self
                 .found
                 .capture(variable, self.record.message)
                 .unwrap_or_default(),
-            From::Field(field) => match field {
+            ValueRef::Field(field) => match field {
                 Field::Program => self.record.program,
                 Field::Host => self.record.host.unwrap_or_default(),
                 Field::Severity => self
@@ -53,32 +55,35 @@ impl<'a> EvalContext<'a> {
         }
     }
 
-    fn get(&self, from: From) -> Option<Cow<'_, str>> {
+    fn get(&self, from: ValueRef) -> Option<Cow<'_, str>> {
         let text = match from {
-            From::Variable(variable) => {
+            ValueRef::Variable(variable) => {
                 let lets = &self.rule.lets;
                 match lets.iter().position(|(made, _)| *made == variable) {
                     Some(at) => return self.binding(at).map(Cow::Borrowed),
                     None => String::from_utf8_lossy(self.raw(from)),
                 }
             }
-            From::Field(Field::Event) => Cow::Borrowed(&*self.rule.event),
-            From::Field(Field::Pack) => Cow::Borrowed(&*self.rules.packs[self.rule.pack].name),
-            From::Field(Field::Timestamp) => Cow::Owned(self.timestamp?.to_string()),
-            From::Field(Field::Program) => match self.record.program_id {
+            ValueRef::Field(Field::Event) => Cow::Borrowed(&*self.rule.event),
+            ValueRef::Field(Field::Pack) => Cow::Borrowed(&*self.rules.packs[self.rule.pack].name),
+            ValueRef::Field(Field::Timestamp) => Cow::Owned(self.timestamp?.to_string()),
+            ValueRef::Field(Field::Program) => match self.record.program_id {
                 Some(id) => Cow::Borrowed(self.programs.name(id)),
                 None => String::from_utf8_lossy(self.record.program),
             },
-            From::Field(_) => String::from_utf8_lossy(self.raw(from)),
+            ValueRef::Field(_) => String::from_utf8_lossy(self.raw(from)),
         };
         (!text.is_empty()).then_some(text)
     }
 
-    pub(super) fn text(&self, text: &'a Text) -> Option<Cow<'_, str>> {
+    pub(super) fn text(&self, text: &'a ValueTemplate) -> Option<Cow<'_, str>> {
         text.fill(|from| self.get(from))
     }
 
-    pub(super) fn labels(&self, texts: &'a [Option<Text>]) -> Option<Vec<Option<Cow<'_, str>>>> {
+    pub(super) fn labels(
+        &self,
+        texts: &'a [Option<ValueTemplate>],
+    ) -> Option<Vec<Option<Cow<'_, str>>>> {
         texts
             .iter()
             .map(|text| match text {
@@ -92,7 +97,7 @@ impl<'a> EvalContext<'a> {
     }
 
     #[inline]
-    pub(super) fn number(&self, text: &'a Text) -> Option<f64> {
+    pub(super) fn number(&self, text: &'a ValueTemplate) -> Option<f64> {
         let value = match self.borrowed(text) {
             Some(text) => number(text),
             None => number(&self.text(text)?),
@@ -102,10 +107,10 @@ impl<'a> EvalContext<'a> {
 
     /// A text that is a constant, or a capture as it stands in the line.
     #[inline]
-    fn borrowed(&self, text: &'a Text) -> Option<&'a str> {
+    fn borrowed(&self, text: &'a ValueTemplate) -> Option<&'a str> {
         match text.parts.as_slice() {
             [Part::Literal(text)] => Some(text),
-            [Part::Value(from @ From::Variable(variable), transforms)]
+            [Part::Value(from @ ValueRef::Variable(variable), transforms)]
                 if transforms.is_empty()
                     && self.rule.lets.iter().all(|(made, _)| made != variable) =>
             {
@@ -118,7 +123,7 @@ impl<'a> EvalContext<'a> {
     /// The value of a `let` that is a comparison.
     #[inline]
     pub(super) fn compared(&self, at: usize) -> Option<&str> {
-        if let Let::Compare(comparison, left, right) = &self.rule.lets.get(at)?.1
+        if let Binding::Compare(comparison, left, right) = &self.rule.lets.get(at)?.1
             && let Some((left, right)) = self.borrowed(left).zip(self.borrowed(right))
         {
             return Some(compared(*comparison, number(left)?, number(right)?));
@@ -126,7 +131,7 @@ impl<'a> EvalContext<'a> {
         self.binding(at)
     }
 
-    pub(super) fn holds(&self, conditions: &[If]) -> bool {
+    pub(super) fn holds(&self, conditions: &[Condition]) -> bool {
         conditions.iter().all(|condition| {
             let value = self.get(condition.from).unwrap_or_default();
             condition.values.iter().any(|wanted| *wanted == value) != condition.negated
@@ -135,7 +140,7 @@ impl<'a> EvalContext<'a> {
 
     /// The value of a `let` that is a parameter: the first of its names counts, in the structured data before the message.
     pub(super) fn param(&self, at: usize) -> Option<Cow<'a, [u8]>> {
-        let Let::Param(names) = &self.rule.lets.get(at)?.1 else {
+        let Binding::Param(names) = &self.rule.lets.get(at)?.1 else {
             return None;
         };
         match param(self.record.structured, names) {
@@ -155,8 +160,8 @@ impl<'a> EvalContext<'a> {
             .get_or_init(|| lets.iter().map(|_| OnceCell::new()).collect());
         made.get(at)?
             .get_or_init(|| {
-                let get = |from: From| match from {
-                    From::Variable(variable) => {
+                let get = |from: ValueRef| match from {
+                    ValueRef::Variable(variable) => {
                         let before = lets[..at].iter().rposition(|(made, _)| *made == variable);
                         match before {
                             Some(before) => self.binding(before).map(Cow::Borrowed),
@@ -166,19 +171,19 @@ impl<'a> EvalContext<'a> {
                             }
                         }
                     }
-                    From::Field(_) => self.get(from),
+                    ValueRef::Field(_) => self.get(from),
                 };
                 match &lets[at].1 {
-                    Let::Text(text) => text.fill(get).map(Cow::into_owned),
-                    Let::First(texts) => texts
+                    Binding::Text(text) => text.fill(get).map(Cow::into_owned),
+                    Binding::First(texts) => texts
                         .iter()
                         .find_map(|text| text.fill(get).filter(|value| !value.is_empty()))
                         .map(Cow::into_owned),
-                    Let::Param(_) => self
+                    Binding::Param(_) => self
                         .param(at)
                         .map(|value| String::from_utf8_lossy(&value).into_owned()),
-                    Let::Compare(comparison, left, right) => {
-                        let number = |text: &'a Text| match self.borrowed(text) {
+                    Binding::Compare(comparison, left, right) => {
+                        let number = |text: &'a ValueTemplate| match self.borrowed(text) {
                             Some(text) => number(text),
                             None => number(&text.fill(get)?),
                         };

@@ -3,7 +3,7 @@
 //! Most updates depend on few captures, and the same captures come again and again. The series that they lead to are
 //! therefore cached under the captures as they stand in the message ([`memo`]): transforms, maps and conditions run once
 //! for each new combination, and after that an update is a look-up. What is added to counters goes into the thread's
-//! [`Tally`]; what depends on the order of lines (gauges, state sets) and series that are new go into the table at once.
+//! [`CounterDeltas`]; what depends on the order of lines (gauges, state sets) and series that are new go into the table at once.
 
 mod clear;
 mod compile;
@@ -22,9 +22,9 @@ use memo::{SeriesMemo, UNKNOWN};
 use state_set::StateSetPlan;
 
 use crate::matcher::Found;
-use crate::metric::{ApplianceId, MetricId, Slot, Table, Tally, lock, plausible};
+use crate::metric::{ApplianceId, CounterDeltas, MetricId, Slot, Table, lock, plausible};
 use crate::record::{Programs, Record};
-use crate::rules::{Clear, From, RuleId, RuleSet, Update, Verb};
+use crate::rules::{Action, Clear, RuleId, RuleSet, Update, ValueRef};
 
 /// One change to one series, for `explain` and for `last message repeated`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,7 +91,7 @@ struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     /// A capture or field, as it stands in the line.
-    Raw(From),
+    Raw(ValueRef),
     /// What a comparison comes to, by its place among the `let`s: the numbers hardly repeat, but that does.
     Compared(usize),
     /// A parameter, by its place among the `let`s.
@@ -267,7 +267,7 @@ impl Updater {
         plan: &UpdatePlan,
         matched: &Match<'_>,
         timestamp: impl FnOnce() -> Option<i64>,
-        tally: &mut Tally,
+        tally: &mut CounterDeltas,
         table: &Mutex<Table>,
         mut observer: impl FnMut(Slot, Change),
     ) -> Slot {
@@ -351,7 +351,7 @@ impl Updater {
         line: &EvalContext<'_>,
         matched: &Match<'_>,
         row: Option<usize>,
-        tally: &mut Tally,
+        tally: &mut CounterDeltas,
         table: &mut Lazily<'_>,
         observer: &mut impl FnMut(Slot, Change),
     ) {
@@ -360,7 +360,7 @@ impl Updater {
         let times = f64::from(line.record.repeat.max(1));
         let cell = row.and_then(|row| Some(row + step.cell? as usize));
         let known = cell.map_or(UNKNOWN, |cell| self.memo.cells[cell]);
-        if let Verb::Clear(clear) = &update.verb {
+        if let Action::Clear(clear) = &update.verb {
             self.clear(plan, clear, update, line, matched, cell, table, observer);
             return;
         }
@@ -380,7 +380,7 @@ impl Updater {
             return;
         }
         let change = match &update.verb {
-            Verb::Add(value) => match line.number(value) {
+            Action::Add(value) => match line.number(value) {
                 Some(amount) if amount > plan.max_amounts[update.metric] => {
                     let metric = plan.metric(update.metric);
                     table.get().count_implausible(metric);
@@ -392,10 +392,10 @@ impl Updater {
                 }
                 amount => amount.map(|amount| Change::Add(amount * times)),
             },
-            Verb::Set(value) => line.number(value).map(Change::Set),
-            Verb::Time => line.timestamp.map(|seconds| Change::Set(seconds as f64)),
-            Verb::Inc => Some(Change::Inc(times)),
-            Verb::States { .. } | Verb::Worst(_) | Verb::Clear(_) => None,
+            Action::Set(value) => line.number(value).map(Change::Set),
+            Action::Time => line.timestamp.map(|seconds| Change::Set(seconds as f64)),
+            Action::Inc => Some(Change::Inc(times)),
+            Action::States { .. } | Action::Worst(_) | Action::Clear(_) => None,
         };
         // A gauge is created only when there is a value for it.
         let Some(change) = change else { return };
@@ -474,7 +474,7 @@ impl Updater {
 fn times_set(rules: &RuleSet) -> Box<[Option<AtomicU64>]> {
     let mut times: Box<[Option<AtomicU64>]> = rules.metrics.iter().map(|_| None).collect();
     for update in rules.rules.iter().flat_map(|rule| &rule.updates) {
-        if let (Verb::Clear(_), Some(times)) = (&update.verb, times.get_mut(update.metric)) {
+        if let (Action::Clear(_), Some(times)) = (&update.verb, times.get_mut(update.metric)) {
             *times = Some(AtomicU64::new(0));
         }
     }
@@ -500,7 +500,7 @@ mod tests {
 
     use super::*;
     use crate::matcher::{Limits as MatcherLimits, Matcher};
-    use crate::metric::{Domain, Family, Kind, Limits, Spec};
+    use crate::metric::{Family, Kind, LabelValues, Limits, MetricDesc};
     use crate::record;
     use crate::rules::{self, Example, Program, Settings};
 
@@ -511,14 +511,14 @@ mod tests {
         let programs = Programs::new(rules.programs.iter().map(names))
             .with_formats(rules.formats.iter().cloned());
         let matcher = Matcher::compile(&rules, MatcherLimits::default()).expect("they compile");
-        let events = Spec {
+        let events = MetricDesc {
             family: Arc::new(Family {
                 name: "log_events_total".into(),
                 help: "Matches.".into(),
                 kind: Kind::Counter,
                 labels: ["appliance", "program", "event"].map(Arc::from).into(),
             }),
-            domains: vec![Domain::Any(Vec::new()); 2],
+            domains: vec![LabelValues::Any(Vec::new()); 2],
             expire_seconds: None,
         };
         let metrics = rules.metrics.iter().map(|metric| metric.spec.clone());
@@ -526,7 +526,7 @@ mod tests {
         let table = Mutex::new(Table::new(specs, Limits::default(), &[]));
         let plan = UpdatePlan::new(&rules, MetricId(0), 1);
         let mut updater = Updater::new(limits);
-        let (mut scratch, mut tally) = (matcher.scratch(), Tally::default());
+        let (mut scratch, mut tally) = (matcher.scratch(), CounterDeltas::default());
         let examples = rules.rules.iter().flat_map(|rule| &rule.examples);
         let lines = examples.flat_map(|example| match example {
             Example::Lines { lines, .. } => lines.as_slice(),
@@ -552,7 +552,7 @@ mod tests {
             }
         }
         let mut table = table.into_inner().expect("no thread has failed");
-        table.take_in(&mut tally);
+        table.apply(&mut tally);
         (format!("{:?}", table.save()), updater.memo.evictions)
     }
 

@@ -3,8 +3,8 @@
 use super::clear::ClearPlan;
 use super::eval::EvalContext;
 use super::{Change, UpdatePlan};
-use crate::metric::{ApplianceId, Domain, Slot, Table};
-use crate::rules::{Update, Verb, Worst};
+use crate::metric::{ApplianceId, LabelValues, Slot, Table};
+use crate::rules::{Action, Update, Worst};
 
 /// Active values in one line; more of them are left out.
 const ITEMS_MAX: usize = 64;
@@ -96,7 +96,7 @@ fn fill(
         .map(|label| label.as_deref().unwrap_or_default())
         .collect();
     match &update.verb {
-        Verb::States {
+        Action::States {
             label,
             active,
             split,
@@ -117,7 +117,7 @@ fn fill(
                 .collect();
             let others = there.iter().filter(|(_, active)| !active);
             plan.set.extend(others.map(|(slot, _)| (*slot, 0.0)));
-            if let Domain::OneOf(values) = &table.spec(metric).domains[*label] {
+            if let LabelValues::OneOf(values) = &table.spec(metric).domains[*label] {
                 let (values, mut labels) = (values.clone(), labels.clone());
                 for value in values.iter().filter(|value| !active.contains(&&***value)) {
                     labels[*label] = value;
@@ -133,7 +133,7 @@ fn fill(
                 plan.set.push((slot, 1.0));
             }
         }
-        Verb::Worst(groups) => {
+        Action::Worst(groups) => {
             let weighed = groups
                 .iter()
                 .flat_map(|group| weighed(updates, group, line, appliance, table))
@@ -141,12 +141,12 @@ fn fill(
             let slot = table.series(metric, appliance, test, &labels);
             plan.worst = Some((slot, weighed));
         }
-        Verb::Set(value) => {
+        Action::Set(value) => {
             let value = line.number(value)?;
             let slot = table.series(metric, appliance, test, &labels);
             plan.set.push((slot, value));
         }
-        Verb::Inc | Verb::Add(_) | Verb::Time | Verb::Clear(_) => {}
+        Action::Inc | Action::Add(_) | Action::Time | Action::Clear(_) => {}
     }
     Some(())
 }

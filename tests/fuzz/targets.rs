@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use appliance_log_exporter::engine::{Core, Engine, Origin, Repeats};
+use appliance_log_exporter::engine::{Engine, Repeats, StreamContext, Worker};
 use appliance_log_exporter::line::LineBuffer;
 use appliance_log_exporter::matcher::{Limits as MatcherLimits, Matcher, Scratch};
 use appliance_log_exporter::metric::{Limits, Saved};
@@ -113,9 +113,11 @@ pub fn pack(data: &[u8]) {
     }];
     match rules::parse(packs, Settings::default()) {
         Ok(rules) => {
-            if let Ok(core) = Core::new(Arc::new(rules), Limits::default(), &[]) {
-                let mut engine = Engine::new(Arc::new(core));
-                engine.batch(0, None).line(&mut Origin::new(clock()), data);
+            if let Ok(engine) = Engine::new(Arc::new(rules), Limits::default(), &[]) {
+                let mut worker = Worker::new(Arc::new(engine));
+                worker
+                    .batch(0, None)
+                    .line(&mut StreamContext::new(clock()), data);
             }
         }
         Err(faults) => {
@@ -150,18 +152,18 @@ pub fn snapshot(data: &[u8]) {
         }
     }
     if let Ok(saved) = serde_json::from_slice::<Saved>(data) {
-        let mut engine = shipped()
+        let mut worker = shipped()
             .lock()
             .expect("the fuzzer stops at the first panic");
-        engine.reset();
-        engine.core().table().restore(&saved);
+        worker.reset();
+        worker.engine().table().restore(&saved);
         // What was taken over is what is saved next, in a form that can be read again, and no more.
-        let first = engine.core().table().save();
+        let first = worker.engine().table().save();
         let json = serde_json::to_vec(&first).expect("names and numbers");
         let read: Saved = serde_json::from_slice(&json).expect("what was just written");
-        engine.reset();
-        assert_eq!(engine.core().table().restore(&read), 0);
-        assert_eq!(sorted(&engine.core().table().save()), sorted(&first));
+        worker.reset();
+        assert_eq!(worker.engine().table().restore(&read), 0);
+        assert_eq!(sorted(&worker.engine().table().save()), sorted(&first));
     }
 }
 
@@ -175,28 +177,28 @@ fn sorted(saved: &Saved) -> Vec<String> {
     series
 }
 
-fn shipped() -> &'static Mutex<Engine> {
-    static ENGINE: LazyLock<Mutex<Engine>> = LazyLock::new(|| {
+fn shipped() -> &'static Mutex<Worker> {
+    static ENGINE: LazyLock<Mutex<Worker>> = LazyLock::new(|| {
         let rules = rules::load(&[], Settings::default()).expect("the shipped packs are sound");
-        let core =
-            Core::new(Arc::new(rules), Limits::default(), &[]).expect("the shipped packs compile");
-        Mutex::new(Engine::new(Arc::new(core)))
+        let engine = Engine::new(Arc::new(rules), Limits::default(), &[])
+            .expect("the shipped packs compile");
+        Mutex::new(Worker::new(Arc::new(engine)))
     });
     &ENGINE
 }
 
 /// Lines go through all shipped packs; each is counted once.
 pub fn lines(data: &[u8]) {
-    let mut engine = shipped()
+    let mut worker = shipped()
         .lock()
         .expect("the fuzzer stops at the first panic");
-    engine.reset();
-    let mut origin = Origin::new(clock());
+    worker.reset();
+    let mut origin = StreamContext::new(clock());
     let mut repeats = Repeats::default();
     let mut expected = 0.0;
     for line in data.split(|byte| *byte == b'\n') {
         let mut repeated = 0;
-        engine.batch(0, Some(&mut repeats)).line_with(
+        worker.batch(0, Some(&mut repeats)).line_with(
             &mut origin,
             line,
             |_, _| {},
@@ -212,7 +214,7 @@ pub fn lines(data: &[u8]) {
             return;
         }
     }
-    let snapshot = engine.core().table().snapshot();
+    let snapshot = worker.engine().table().snapshot();
     let mut messages = 0.0;
     for (family, series) in &snapshot.families {
         for series in series {

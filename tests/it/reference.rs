@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use appliance_log_exporter::engine::Core;
+use appliance_log_exporter::engine::Engine;
 use appliance_log_exporter::exposition::{self, Format};
-use appliance_log_exporter::metric::{Domain, Family, Kind, Limits, MetricId, Snapshot};
+use appliance_log_exporter::metric::{Family, Kind, LabelValues, Limits, MetricId, Snapshot};
 use appliance_log_exporter::own_metrics::{OwnMetrics, Process, ScrapeGauges};
 use appliance_log_exporter::rules::{self, Example, Metric, RuleSet, Settings};
 
@@ -73,9 +73,9 @@ fn labels(metric: &Metric) -> Vec<(String, String)> {
 
 /// The metrics that the engine feeds whatever the rules say.
 fn every_line(rules: &RuleSet) -> Vec<Arc<Family>> {
-    let core =
-        Core::new(Arc::new(rules.clone()), Limits::default(), &[]).expect("the rules compile");
-    let table = core.table();
+    let engine =
+        Engine::new(Arc::new(rules.clone()), Limits::default(), &[]).expect("the rules compile");
+    let table = engine.table();
     let all = table.counts().count();
     (0..all - rules.metrics.len())
         .map(|id| table.spec(MetricId(id as u32)).family.clone())
@@ -227,12 +227,12 @@ fn section(out: &mut String, rules: &RuleSet, index: usize, always: &BTreeSet<(S
     _ = writeln!(out, "\n### {}\n\n{}\n", family.name, family.help.trim());
     for (label, domain) in family.labels.iter().skip(1).zip(&metric.spec.domains) {
         let values = match domain {
-            Domain::OneOf(values) => format!(
+            LabelValues::OneOf(values) => format!(
                 "one of {}; another value becomes `other`",
                 list(values.iter())
             ),
-            Domain::Any(known) if known.is_empty() => "any".to_owned(),
-            Domain::Any(known) => format!("any; known beforehand: {}", list(known.iter())),
+            LabelValues::Any(known) if known.is_empty() => "any".to_owned(),
+            LabelValues::Any(known) => format!("any; known beforehand: {}", list(known.iter())),
         };
         let only = match always.contains(&(family.name.to_string(), label.to_string())) {
             true => "",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use appliance_log_exporter::check::example_clock;
-use appliance_log_exporter::engine::{Core, Engine, Origin, Repeats};
+use appliance_log_exporter::engine::{Engine, Repeats, StreamContext, Worker};
 use appliance_log_exporter::metric::Limits;
 use appliance_log_exporter::record::{Programs, parse};
 use appliance_log_exporter::rules::{self, Settings};
@@ -31,18 +31,18 @@ fn a_relayed_host_counts_for_a_relay_that_is_named() {
         (&["hsm1"], "relay1"),
     ] {
         // The same engine reads the line for other sources, too.
-        let mut engine = engine();
+        let mut worker = worker();
         for relays in [&["*"][..], relays] {
-            let mut origin = Origin::new(example_clock());
+            let mut origin = StreamContext::new(example_clock());
             origin.relays = relays.iter().map(|&name| name.to_owned()).collect();
             let mut found = String::new();
-            let core = engine.core().clone();
-            engine.batch(0, None).line_with(
+            let engine = worker.engine().clone();
+            worker.batch(0, None).line_with(
                 &mut origin,
                 line.as_bytes(),
                 |_, _| {},
                 |outcome| {
-                    found = core.table().appliance_name(outcome.appliance).to_owned();
+                    found = engine.table().appliance_name(outcome.appliance).to_owned();
                 },
             );
             let expected = if relays == ["*"] { "hsm1" } else { appliance };
@@ -120,16 +120,16 @@ const MESSAGES: [&str; 6] = [
     "Device: /dev/sda, No more Currently unreadable (pending) sectors, warning condition reset after 1 email",
 ];
 
-fn engine() -> Engine {
+fn worker() -> Worker {
     let rules = rules::load(&[], Settings::default()).expect("the packs are right");
-    let core = Core::new(Arc::new(rules), Limits::default(), &[]).expect("they compile");
-    Engine::new(Arc::new(core))
+    let engine = Engine::new(Arc::new(rules), Limits::default(), &[]).expect("they compile");
+    Worker::new(Arc::new(engine))
 }
 
 /// All series of the honest one, with their values.
-fn series(engine: &Engine) -> String {
+fn series(worker: &Worker) -> String {
     let mut text = String::new();
-    for (family, series) in engine.core().table().snapshot().families {
+    for (family, series) in worker.engine().table().snapshot().families {
         for one in series {
             if &*one.values[0] == "hsm1" {
                 text += &format!(
@@ -158,23 +158,23 @@ proptest! {
         ),
         noise in prop::collection::vec("\\PC{0,60}", 0..16),
     ) {
-        let mut engine = engine();
+        let mut worker = worker();
         // One stream, so that a repetition could reach into what another said.
         let mut repeats = Repeats::default();
-        let mut origin = Origin::new(example_clock());
+        let mut origin = StreamContext::new(example_clock());
         for line in HONEST {
-            engine.batch(0, Some(&mut repeats)).line(&mut origin, line.as_bytes());
+            worker.batch(0, Some(&mut repeats)).line(&mut origin, line.as_bytes());
         }
-        let before = series(&engine);
+        let before = series(&worker);
         prop_assert!(before.contains("ipmi_sensor_state"));
         for (pieces, blank, message) in &lines {
             let sent = written(&format!("{}{blank}{message}", pieces.join(" ")));
-            engine.batch(0, Some(&mut repeats)).line(&mut origin, sent.as_bytes());
+            worker.batch(0, Some(&mut repeats)).line(&mut origin, sent.as_bytes());
         }
         for noise in &noise {
-            engine.batch(0, Some(&mut repeats)).line(&mut origin, written(noise).as_bytes());
+            worker.batch(0, Some(&mut repeats)).line(&mut origin, written(noise).as_bytes());
         }
-        prop_assert_eq!(series(&engine), before);
+        prop_assert_eq!(series(&worker), before);
     }
 
     /// Cheaper than with rules, so many more.

@@ -4,10 +4,10 @@ use serde::Deserialize;
 use serde_yaml::Mapping;
 
 use super::Builder;
-use super::scene::Scene;
+use super::scene::RuleScope;
 use crate::diagnostic::{Path, Problems, nearest};
 use crate::rules::file::{LabelsFile, OneOrMany, Scalar, UpdateFile};
-use crate::rules::{And, Clear, Comparison, ConditionLabel, Text};
+use crate::rules::{And, Clear, Comparison, ConditionLabel, ValueTemplate};
 
 /// `and` as written; exactly one of the comparisons is there.
 #[derive(Debug, Deserialize)]
@@ -35,14 +35,14 @@ impl Builder<'_> {
     pub(super) fn clear(
         &self,
         file: &UpdateFile,
-        value: Option<Text>,
+        value: Option<ValueTemplate>,
         metric: usize,
         path: &Path,
-        scene: &mut Scene<'_>,
+        scene: &mut RuleScope<'_>,
         problems: &mut Problems<'_>,
     ) -> Option<Clear> {
         let at = path.then("labels");
-        let mut wanted: Vec<(String, Path, Vec<Text>)> = Vec::new();
+        let mut wanted: Vec<(String, Path, Vec<ValueTemplate>)> = Vec::new();
         match &file.labels {
             None => {}
             Some(LabelsFile::Names(names)) => {
@@ -103,7 +103,7 @@ impl Builder<'_> {
         file: AndFile,
         cleared: usize,
         path: &Path,
-        scene: &mut Scene<'_>,
+        scene: &mut RuleScope<'_>,
         problems: &mut Problems<'_>,
     ) -> Option<And> {
         let metric = self.find_metric(&file.metric, &path.then("metric"), problems)?;

@@ -2,13 +2,13 @@
 
 use serde_yaml::Value;
 
-use super::parts::Parts;
-use super::scene::Scene;
+use super::parts::MergedRule;
+use super::scene::RuleScope;
 use crate::diagnostic::{Document, Path, Problems, nearest};
 use crate::record::Severity;
 use crate::rules::file::{ExampleFile, LetFile, OneOrMany, Scalar};
 use crate::rules::template::is_name;
-use crate::rules::{Comparison, Example, HeaderField, Let, Place, When};
+use crate::rules::{Binding, Comparison, Example, HeaderField, Place, When};
 
 pub(super) fn condition(
     (key, value): (&Value, &Value),
@@ -73,10 +73,10 @@ pub(super) fn condition(
 
 /// The variables that a rule computes, in order.
 pub(super) fn lets(
-    parts: &Parts<'_>,
-    scene: &mut Scene<'_>,
+    parts: &MergedRule<'_>,
+    scene: &mut RuleScope<'_>,
     problems: &mut Problems<'_>,
-) -> Vec<(usize, Let)> {
+) -> Vec<(usize, Binding)> {
     let captures = scene.variables.len();
     let mut lets = Vec::new();
     for (mapping, at) in &parts.lets {
@@ -111,12 +111,12 @@ pub(super) fn lets(
 fn make(
     value: &Value,
     path: &Path,
-    scene: &mut Scene<'_>,
+    scene: &mut RuleScope<'_>,
     problems: &mut Problems<'_>,
-) -> Option<Let> {
+) -> Option<Binding> {
     if !value.is_mapping() {
         let Scalar(text) = problems.decode(value, path)?;
-        return scene.text(&text, path, problems).map(Let::Text);
+        return scene.text(&text, path, problems).map(Binding::Text);
     }
     let file = problems.decode::<LetFile>(value, path)?;
     let comparisons = [
@@ -133,11 +133,11 @@ fn make(
             let at = path.then(key);
             let left = scene.text(&left.0, &at.then(0), problems)?;
             let right = scene.text(&right.0, &at.then(1), problems)?;
-            found.push(Let::Compare(comparison, left, right));
+            found.push(Binding::Compare(comparison, left, right));
         }
     }
     if let Some(names) = file.param {
-        found.push(Let::Param(
+        found.push(Binding::Param(
             names.texts().into_iter().map(str::to_owned).collect(),
         ));
     }
@@ -147,7 +147,7 @@ fn make(
         for (index, text) in texts.iter().enumerate() {
             parsed.push(scene.text(&text.0, &at.then(index), problems)?);
         }
-        found.push(Let::First(parsed));
+        found.push(Binding::First(parsed));
     }
     if found.len() != 1 {
         problems.value(

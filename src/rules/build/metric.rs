@@ -6,7 +6,7 @@ use serde_yaml::Mapping;
 
 use super::Builder;
 use crate::diagnostic::{Path, Problems};
-use crate::metric::{Domain, Family, Kind, Spec};
+use crate::metric::{Family, Kind, LabelValues, MetricDesc};
 use crate::rules::Metric;
 use crate::rules::file::{KindWord, LabelFile, MetricFile, OpenFile};
 
@@ -76,7 +76,7 @@ impl Builder<'_> {
                 )),
             );
         }
-        let spec = Spec {
+        let spec = MetricDesc {
             family: Arc::new(Family {
                 name: name.into(),
                 help: file.help.as_str().into(),
@@ -154,7 +154,7 @@ impl Builder<'_> {
         written: Mapping,
         path: &Path,
         problems: &mut Problems<'_>,
-    ) -> (Vec<Arc<str>>, Vec<Domain>) {
+    ) -> (Vec<Arc<str>>, Vec<LabelValues>) {
         if written.len() > LABELS_MAX {
             problems.value(
                 &path.then("labels"),
@@ -188,9 +188,9 @@ impl Builder<'_> {
                 _ => {}
             }
             let domain = match problems.decode::<LabelFile>(domain, &at) {
-                Some(LabelFile::Word(word)) if word == "any" => Domain::Any(Vec::new()),
+                Some(LabelFile::Word(word)) if word == "any" => LabelValues::Any(Vec::new()),
                 Some(LabelFile::Values(values)) if !values.is_empty() => {
-                    Domain::OneOf(values.into_iter().map(|value| value.0.into()).collect())
+                    LabelValues::OneOf(values.into_iter().map(|value| value.0.into()).collect())
                 }
                 Some(LabelFile::Open(OpenFile {
                     any: true,
@@ -201,7 +201,7 @@ impl Builder<'_> {
                         self.left_out.insert((metric.to_owned(), label.to_owned()));
                         continue;
                     }
-                    Domain::Any(known.into_iter().map(|value| value.0.into()).collect())
+                    LabelValues::Any(known.into_iter().map(|value| value.0.into()).collect())
                 }
                 Some(_) => {
                     problems.value(
@@ -221,7 +221,13 @@ impl Builder<'_> {
 }
 
 /// Adds the label values that another pack lists for the same metric.
-fn merge(metric: &mut Metric, spec: Spec, pack: usize, path: &Path, problems: &mut Problems<'_>) {
+fn merge(
+    metric: &mut Metric,
+    spec: MetricDesc,
+    pack: usize,
+    path: &Path,
+    problems: &mut Problems<'_>,
+) {
     let family = &metric.spec.family;
     if family.kind != spec.family.kind || family.labels != spec.family.labels {
         problems.key(
@@ -246,8 +252,8 @@ fn merge(metric: &mut Metric, spec: Spec, pack: usize, path: &Path, problems: &m
             .filter(|value| !mine.known().contains(value));
         known.extend(new.cloned());
         *mine = match (&*mine, &theirs) {
-            (Domain::OneOf(_), Domain::OneOf(_)) => Domain::OneOf(known),
-            _ => Domain::Any(known),
+            (LabelValues::OneOf(_), LabelValues::OneOf(_)) => LabelValues::OneOf(known),
+            _ => LabelValues::Any(known),
         };
     }
     if !metric.packs.contains(&pack) {

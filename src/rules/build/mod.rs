@@ -15,11 +15,11 @@ use hashbrown::{HashMap, HashSet};
 use serde_yaml::Mapping;
 
 use self::condition::{condition, example, lets, place};
-use self::parts::Parts;
+use self::parts::MergedRule;
 use self::pattern::patterns;
-use self::scene::{Maps, Scene};
+use self::scene::{Maps, RuleScope};
 pub(super) use self::source::Source;
-use self::source::{Opened, Written, compact, replace};
+use self::source::{LoadedPack, RawRule, compact, replace};
 use super::file::{MetricFile, OneOrMany, RuleFile, Scalar, UpdateFile};
 use super::template::is_name;
 use super::{Map, Pack, Program, Rule, RuleSet, Scope, Settings};
@@ -35,12 +35,12 @@ pub(super) fn build(
 ) -> Result<RuleSet, Vec<Diagnostic>> {
     let mut faults = Vec::new();
     let mut names: HashMap<String, Arc<str>> = HashMap::new();
-    let mut packs: Vec<Opened> = Vec::new();
+    let mut packs: Vec<LoadedPack> = Vec::new();
     let mut warnings = Vec::new();
     for (is_built_in, sources) in [(false, own), (true, built_in)] {
-        let mut group: Vec<Opened> = sources
+        let mut group: Vec<LoadedPack> = sources
             .into_iter()
-            .filter_map(|source| Opened::new(source, is_built_in, &mut faults))
+            .filter_map(|source| LoadedPack::new(source, is_built_in, &mut faults))
             .collect();
         group.sort_by(|a, b| a.file.pack.cmp(&b.file.pack));
         if is_built_in {
@@ -85,8 +85,8 @@ pub(super) fn build(
             lints: Problems::new(&pack.document),
         };
         // One at a time, so that what was read of it can go before the next.
-        let written = pack.file.rules.into_iter().map(Written::Yaml);
-        let rules = written.chain(pack.compact.iter().copied().map(Written::Compact));
+        let written = pack.file.rules.into_iter().map(RawRule::Yaml);
+        let rules = written.chain(pack.compact.iter().copied().map(RawRule::Compact));
         builder.rules(index, &pack.document, rules, maps, &mut report);
         faults.extend(report.faults.into_diagnostics());
         lints.extend(report.lints.into_diagnostics());
@@ -126,12 +126,12 @@ impl Builder<'_> {
     fn names(
         &mut self,
         index: usize,
-        Opened {
+        LoadedPack {
             document,
             file,
             is_built_in,
             ..
-        }: &Opened,
+        }: &LoadedPack,
         problems: &mut Problems<'_>,
     ) -> Maps {
         let root = Path::root();
@@ -222,7 +222,7 @@ impl Builder<'_> {
         &mut self,
         pack: usize,
         document: &Document,
-        rules: impl Iterator<Item = Written>,
+        rules: impl Iterator<Item = RawRule>,
         maps: &Maps,
         report: &mut Report<'_>,
     ) {
@@ -231,8 +231,8 @@ impl Builder<'_> {
         for (index, written) in rules.enumerate() {
             let path = root.then(index);
             let rule: Option<RuleFile> = match written {
-                Written::Yaml(value) => report.faults.decode(&value, &path),
-                Written::Compact(text) => compact(text, &path, &mut report.faults),
+                RawRule::Yaml(value) => report.faults.decode(&value, &path),
+                RawRule::Compact(text) => compact(text, &path, &mut report.faults),
             };
             let Some(rule) = rule else { continue };
             let Some(entries) = &rule.events else {
@@ -240,7 +240,7 @@ impl Builder<'_> {
                     report.faults.value(&path, "a rule needs an `event`", None);
                     continue;
                 };
-                let parts = Parts::alone(&rule, event, path);
+                let parts = MergedRule::alone(&rule, event, path);
                 self.rule(pack, document, parts, maps, &mut events, report);
                 continue;
             };
@@ -275,7 +275,7 @@ impl Builder<'_> {
                         .faults
                         .value(&at, "a family's event is named by its key alone", None);
                 }
-                let parts = Parts::member(&rule, &member, event, &path, at);
+                let parts = MergedRule::member(&rule, &member, event, &path, at);
                 self.rule(pack, document, parts, maps, &mut events, report);
             }
         }
@@ -285,7 +285,7 @@ impl Builder<'_> {
         &mut self,
         pack: usize,
         document: &Document,
-        parts: Parts<'_>,
+        parts: MergedRule<'_>,
         maps: &Maps,
         events: &mut HashSet<String>,
         report: &mut Report<'_>,
@@ -307,7 +307,7 @@ impl Builder<'_> {
             );
         }
         let scope = self.scope(&parts, pack, &mut report.faults);
-        let mut scene = Scene {
+        let mut scene = RuleScope {
             maps,
             variables: Vec::new(),
             used: Vec::new(),
@@ -378,7 +378,7 @@ impl Builder<'_> {
         });
     }
 
-    fn scope(&mut self, parts: &Parts<'_>, pack: usize, problems: &mut Problems<'_>) -> Scope {
+    fn scope(&mut self, parts: &MergedRule<'_>, pack: usize, problems: &mut Problems<'_>) -> Scope {
         let Some((program, at)) = &parts.program else {
             let own: Vec<usize> = (0..self.set.programs.len())
                 .filter(|index| self.set.programs[*index].packs.contains(&pack))

@@ -6,7 +6,7 @@ use crate::diagnostic::Path;
 use crate::rules::file::{LayoutWord, OneOrMany, RuleFile};
 
 /// A rule as written, its family folded in, each part with its place.
-pub(super) struct Parts<'r> {
+pub(super) struct MergedRule<'r> {
     pub event: &'r str,
     pub path: Path,
     pub program: Option<(&'r OneOrMany, Path)>,
@@ -23,7 +23,7 @@ pub(super) struct Parts<'r> {
     pub examples: Vec<(&'r Value, Path)>,
 }
 
-impl<'r> Parts<'r> {
+impl<'r> MergedRule<'r> {
     pub(super) fn alone(rule: &'r RuleFile, event: &'r str, path: Path) -> Self {
         let items = |values: &'r [Value], key: &str| {
             let at = path.then(key);
@@ -55,8 +55,8 @@ impl<'r> Parts<'r> {
         at: &Path,
         path: Path,
     ) -> Self {
-        let mut parts = Parts::alone(family, event, at.clone());
-        let own = Parts::alone(member, event, path);
+        let mut parts = MergedRule::alone(family, event, at.clone());
+        let own = MergedRule::alone(member, event, path);
         parts.path = own.path;
         parts.program = own.program.or(parts.program);
         parts.templates = own.templates;

@@ -2,15 +2,15 @@
 
 use regex_syntax::ast::{self, Ast, GroupKind};
 
-use super::parts::Parts;
-use super::scene::Scene;
+use super::parts::MergedRule;
+use super::scene::RuleScope;
 use crate::diagnostic::Problems;
 use crate::rules::{Pattern, Template};
 
 pub(super) fn patterns(
-    parts: &Parts<'_>,
+    parts: &MergedRule<'_>,
     is_checked: bool,
-    scene: &mut Scene<'_>,
+    scene: &mut RuleScope<'_>,
     problems: &mut Problems<'_>,
 ) -> Vec<Pattern> {
     let mut patterns = Vec::with_capacity(1);
@@ -26,7 +26,7 @@ pub(super) fn patterns(
             return patterns;
         }
     };
-    let variable = |name: &str, boundless, scene: &mut Scene<'_>| {
+    let variable = |name: &str, boundless, scene: &mut RuleScope<'_>| {
         let known = scene.variables.iter().position(|known| known == name);
         known.unwrap_or_else(|| scene.add(name, boundless))
     };

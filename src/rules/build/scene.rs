@@ -5,13 +5,13 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::diagnostic::{Path, Problems};
-use crate::rules::{Field, From, Map, Text};
+use crate::rules::{Field, Map, ValueRef, ValueTemplate};
 
 /// The maps of a pack, by name.
 pub(super) type Maps = HashMap<String, Arc<Map>>;
 
 /// What is known while one rule is built.
-pub(super) struct Scene<'a> {
+pub(super) struct RuleScope<'a> {
     pub maps: &'a Maps,
     pub variables: Vec<String>,
     /// Whether a variable was ever named by a text or a condition.
@@ -22,14 +22,14 @@ pub(super) struct Scene<'a> {
     pub is_broken: bool,
 }
 
-impl Scene<'_> {
+impl RuleScope<'_> {
     pub(super) fn text(
         &mut self,
         text: &str,
         path: &Path,
         problems: &mut Problems<'_>,
-    ) -> Option<Text> {
-        match Text::parse(text, &self.variables, self.maps) {
+    ) -> Option<ValueTemplate> {
+        match ValueTemplate::parse(text, &self.variables, self.maps) {
             Ok(text) => {
                 for from in text.sources() {
                     self.mark(from);
@@ -52,16 +52,16 @@ impl Scene<'_> {
         self.variables.len() - 1
     }
 
-    fn mark(&mut self, from: From) {
-        if let From::Variable(index) = from {
+    fn mark(&mut self, from: ValueRef) {
+        if let ValueRef::Variable(index) = from {
             self.used[index] = true;
         }
     }
 
-    pub(super) fn lookup(&mut self, name: &str) -> Option<From> {
+    pub(super) fn lookup(&mut self, name: &str) -> Option<ValueRef> {
         let from = match self.variables.iter().position(|variable| variable == name) {
-            Some(index) => From::Variable(index),
-            None => From::Field(Field::NAMED.iter().find(|(field, _)| *field == name)?.1),
+            Some(index) => ValueRef::Variable(index),
+            None => ValueRef::Field(Field::NAMED.iter().find(|(field, _)| *field == name)?.1),
         };
         self.mark(from);
         Some(from)

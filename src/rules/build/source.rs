@@ -19,13 +19,13 @@ pub(in crate::rules) enum Source {
 }
 
 /// A rule or a family before it is read.
-pub(super) enum Written {
+pub(super) enum RawRule {
     Yaml(Value),
     Compact(&'static str),
 }
 
 /// A pack whose head is read.
-pub(super) struct Opened {
+pub(super) struct LoadedPack {
     pub document: Document,
     pub file: PackFile,
     /// The rules that stand in no `file`: those of the compact form.
@@ -33,7 +33,7 @@ pub(super) struct Opened {
     pub is_built_in: bool,
 }
 
-impl Opened {
+impl LoadedPack {
     pub(super) fn new(
         source: Source,
         is_built_in: bool,
@@ -103,8 +103,8 @@ pub(super) fn compact<T: DeserializeOwned>(
 
 /// Takes away the built-in packs that `own` ones replace.
 pub(super) fn replace(
-    own: &[Opened],
-    built_in: &mut Vec<Opened>,
+    own: &[LoadedPack],
+    built_in: &mut Vec<LoadedPack>,
     faults: &mut Vec<Diagnostic>,
     warnings: &mut Vec<Diagnostic>,
 ) {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_yaml::Mapping;
 
-use super::scene::Scene;
+use super::scene::RuleScope;
 use super::{Builder, Report};
 use crate::diagnostic::{Path, Problems, nearest};
-use crate::metric::{Domain, Kind};
+use crate::metric::{Kind, LabelValues};
 use crate::rules::file::{ConditionFile, LabelsFile, Scalar, UpdateFile, WorstFile};
-use crate::rules::{From, If, Part, Text, Update, Verb, Worst};
+use crate::rules::{Action, Condition, Part, Update, ValueRef, ValueTemplate, Worst};
 
 impl Builder<'_> {
     /// A metric's labels after `appliance`.
@@ -45,7 +45,7 @@ impl Builder<'_> {
         &self,
         file: &UpdateFile,
         path: &Path,
-        scene: &mut Scene<'_>,
+        scene: &mut RuleScope<'_>,
         report: &mut Report<'_>,
     ) -> Option<Update> {
         let (verb, metric) = self.verb(file, path, &mut report.faults)?;
@@ -74,11 +74,11 @@ impl Builder<'_> {
         let mut value =
             |text: &Option<Scalar>, key| value(text.as_ref(), key, path, scene, &mut report.faults);
         let verb = match verb {
-            "inc" => Verb::Inc,
-            "add" => Verb::Add(value(&file.value, "value")?),
-            "set" => Verb::Set(value(&file.value, "value")?),
-            "time" => Verb::Time,
-            "states" => Verb::States {
+            "inc" => Action::Inc,
+            "add" => Action::Add(value(&file.value, "value")?),
+            "set" => Action::Set(value(&file.value, "value")?),
+            "time" => Action::Time,
+            "states" => Action::States {
                 label: state_label?,
                 active: value(&file.active, "active")?,
                 split: file.split.clone(),
@@ -89,14 +89,14 @@ impl Builder<'_> {
                     None => None,
                 };
                 let clear = self.clear(file, value, metric, path, scene, &mut report.faults)?;
-                Verb::Clear(Box::new(clear))
+                Action::Clear(Box::new(clear))
             }
             _ => {
                 let mut groups = Vec::new();
                 for (index, of) in file.of.iter().enumerate() {
                     groups.push(self.worst(of, &path.then("of").then(index), scene, report)?);
                 }
-                Verb::Worst(groups)
+                Action::Worst(groups)
             }
         };
         Some(Update {
@@ -178,13 +178,13 @@ impl Builder<'_> {
     fn labels(
         &self,
         metric: usize,
-        mut texts: Vec<(String, Text)>,
+        mut texts: Vec<(String, ValueTemplate)>,
         left_out: Option<&str>,
         at: &Path,
         update: &Path,
-        scene: &Scene<'_>,
+        scene: &RuleScope<'_>,
         report: &mut Report<'_>,
-    ) -> Option<Vec<Option<Text>>> {
+    ) -> Option<Vec<Option<ValueTemplate>>> {
         let metric = &self.set.metrics[metric];
         let mut labels = Vec::with_capacity(metric.spec.domains.len());
         let mut sound = true;
@@ -212,9 +212,9 @@ impl Builder<'_> {
                 }
                 _ => {}
             }
-            if let (Domain::Any(_), Some(text)) = (domain, &text) {
+            if let (LabelValues::Any(_), Some(text)) = (domain, &text) {
                 for part in &text.parts {
-                    if let Part::Value(From::Variable(variable), transforms) = part
+                    if let Part::Value(ValueRef::Variable(variable), transforms) = part
                         && transforms.is_empty()
                         && scene.boundless.get(*variable) == Some(&true)
                     {
@@ -255,7 +255,7 @@ impl Builder<'_> {
         &self,
         of: &WorstFile,
         path: &Path,
-        scene: &mut Scene<'_>,
+        scene: &mut RuleScope<'_>,
         report: &mut Report<'_>,
     ) -> Option<Worst> {
         let metric = self.find_metric(&of.metric, &path.then("metric"), &mut report.faults)?;
@@ -309,9 +309,9 @@ impl Builder<'_> {
 fn label_texts(
     labels: Option<&LabelsFile>,
     at: &Path,
-    scene: &mut Scene<'_>,
+    scene: &mut RuleScope<'_>,
     problems: &mut Problems<'_>,
-) -> Vec<(String, Text)> {
+) -> Vec<(String, ValueTemplate)> {
     let mut texts = Vec::new();
     match labels {
         None => {}
@@ -342,9 +342,9 @@ fn label_texts(
 fn conditions(
     file: &UpdateFile,
     path: &Path,
-    scene: &mut Scene<'_>,
+    scene: &mut RuleScope<'_>,
     problems: &mut Problems<'_>,
-) -> Vec<If> {
+) -> Vec<Condition> {
     let mut conditions = Vec::with_capacity(file.conditions.as_ref().map_or(0, Mapping::len));
     for (name, value) in file.conditions.iter().flatten() {
         let Some(name) = name.as_str() else { continue };
@@ -367,7 +367,7 @@ fn conditions(
             ConditionFile::Is(values) => (values, false),
             ConditionFile::Not { not } => (not, true),
         };
-        conditions.push(If {
+        conditions.push(Condition {
             from,
             values: values.texts().into_iter().map(str::to_owned).collect(),
             negated,
@@ -381,9 +381,9 @@ fn value(
     text: Option<&Scalar>,
     key: &str,
     path: &Path,
-    scene: &mut Scene<'_>,
+    scene: &mut RuleScope<'_>,
     problems: &mut Problems<'_>,
-) -> Option<Text> {
+) -> Option<ValueTemplate> {
     let Scalar(written) = text?;
     let at = path.then(key);
     let text = scene.text(written, &at, problems)?;
