@@ -112,13 +112,19 @@ pub(crate) fn check(dir: &Path) -> Result<(), OpenError> {
     });
     usable.map_err(|error| OpenError::Io(dir.to_owned(), error))?;
     match existing == absolute {
-        true => check_files(dir, &handle(dir)?),
+        true => check_files(dir, &handle(&resolved(dir)?)?),
         false => Ok(()),
     }
 }
 
+/// The directory that a path leads to now.
+fn resolved(dir: &Path) -> Result<PathBuf, OpenError> {
+    dir.canonicalize()
+        .map_err(|error| OpenError::Io(dir.to_owned(), error))
+}
+
 fn handle(dir: &Path) -> Result<OwnedFd, OpenError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(dir, flags, Mode::empty())
         .map_err(|error| OpenError::Io(dir.to_owned(), error.into()))
 }
@@ -189,7 +195,7 @@ pub struct State {
     fault: Option<Fault>,
 }
 
-/// A directory that this process has locked.
+/// A directory that this process has locked. Its path has no link at its end.
 struct Held {
     directory: OwnedFd,
     /// Held for its lock, which goes with the process however that ends.
@@ -229,7 +235,7 @@ impl Held {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),
             Err(error) => Err(error),
         };
-        let directory = rustix::fs::statat(CWD, dir, AtFlags::empty());
+        let directory = rustix::fs::statat(CWD, dir, AtFlags::SYMLINK_NOFOLLOW);
         let lock = rustix::fs::statat(&self.directory, LOCK, AtFlags::SYMLINK_NOFOLLOW);
         Ok(same(directory, rustix::fs::fstat(&self.directory)?)?
             && same(lock, rustix::fs::fstat(&self.lock)?)?)
@@ -256,6 +262,9 @@ impl State {
     /// where a file of the exporter is to be.
     pub fn open(dir: impl Into<PathBuf>) -> Result<State, OpenError> {
         let dir = dir.into();
+        make(&dir).map_err(|error| OpenError::Io(dir.clone(), error))?;
+        // The path of a setting may be a link. One that is put there while the exporter runs is not followed.
+        let dir = resolved(&dir)?;
         Ok(State {
             held: Held::take(&dir)?,
             dir,
@@ -513,6 +522,31 @@ mod tests {
         std::fs::remove_file(path.join(SNAPSHOT)).unwrap();
         std::os::unix::fs::symlink(&victim, path.join(SNAPSHOT)).unwrap();
         assert!(state.load().is_err());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_directory_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, link, elsewhere] =
+            ["state", "link", "elsewhere"].map(|name| dir.path().join(name));
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        // The link of a setting is.
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut state = State::open(&link).unwrap();
+        let encoded = snapshot(&[], b"table").encode();
+        assert_eq!(state.save(&encoded).unwrap(), Place::Same);
+        assert_eq!(std::fs::read(path.join(SNAPSHOT)).unwrap(), encoded);
+        for target in [&elsewhere, &dir.path().join("away")] {
+            let away = dir.path().join("away");
+            std::fs::rename(&path, &away).unwrap();
+            std::os::unix::fs::symlink(target, &path).unwrap();
+            assert!(state.save(&encoded).is_err(), "{target:?}");
+            assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+            std::fs::remove_file(&path).unwrap();
+            std::fs::rename(&away, &path).unwrap();
+            assert_eq!(state.save(&encoded).unwrap(), Place::Same);
+        }
     }
 
     #[test]
