@@ -382,9 +382,8 @@ impl Table {
             .push(slot);
         self.counts[metric.0 as usize].0 += 1;
         self.births[metric.0 as usize] += 1;
-        if self.specs[metric.0 as usize].family.kind == Kind::Gauge {
-            self.appliances[appliance.0 as usize].gauges_entered += 1;
-        }
+        let is_gauge = self.specs[metric.0 as usize].family.kind == Kind::Gauge;
+        self.appliances[appliance.0 as usize].gauges_entered += u64::from(is_gauge);
     }
 
     /// How many series of a metric were ever made; 0 for one that is not there.
