@@ -661,10 +661,10 @@ fn unknown_words(dice: &mut Dice) -> Message {
             ),
         ),
         8 => said(
-            ("kern", "info"),
-            "kernel",
-            None,
-            format!("[{number}.{port:06}] eth0: link up, 10000 Mbps, full duplex, flow control rx"),
+            INFO,
+            "certmonitord",
+            2100,
+            format!("info : 0 : Poll {number} of the trust store took {port} us"),
         ),
         _ => said(
             INFO,
