@@ -333,7 +333,9 @@ after one interval of that scraper, and a bit.
   down, or was counted and not yet scraped, is a birth. Only a first start without state has no births: what it finds in old logs
   is no burst of events. For the same reason a birth is shown with its value only once a checkpoint with it is on disk,
   at most `state.interval` (5 seconds) later: after `kill -9` nothing falls. If checkpoints cannot be written, values are
-  shown without them, and may fall if the process dies then. A lost answer and a death before the next checkpoint together can cost a first event.
+  shown without them, and may fall if the process dies then. A lost answer and a death before the next checkpoint
+  together can cost a first event. A scraper that no checkpoint knew of when the exporter was killed is a new one to the
+  next process.
 - **Until the backlog is read** that is found at the start, `/metrics` has the exporter's own metrics only, with
   `appliance_log_exporter_ready` at 0 and what is left to read in `appliance_log_exporter_source_lag_bytes`. Births are
   shown from then on.
