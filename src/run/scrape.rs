@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info};
@@ -13,7 +13,7 @@ use super::{Figures, RELOAD_WAIT, Shared, unix_seconds};
 use crate::engine::Engine;
 use crate::exposition::{self, Body, Format};
 use crate::logfmt;
-use crate::metric::{Snapshot, lock};
+use crate::metric::{ScrapeView, Snapshot, lock};
 use crate::own_metrics::{Process, ScrapeGauges};
 use crate::server::{self, App, ApplianceStatus};
 
@@ -52,18 +52,17 @@ impl Shared {
         figures
     }
 
-    /// What appliances logged, for somebody who has been shown the births up to `shown`, and the last birth in it.
-    fn sync_view(&self, engine: &Engine, shown: u64) -> (Snapshot, u64) {
+    /// What scrapes see, brought up to date.
+    fn sync_view(&self, engine: &Engine) -> MutexGuard<'_, ScrapeView> {
         let mut view = lock(&self.view);
         // Those who read may go on between two steps.
         while !engine.table().sync_view(&mut view, LABELS_AT_ONCE) {}
-        (view.snapshot(shown), view.last_birth())
+        view
     }
 
     /// The appliances, the one that was silent for longest first; those that were never heard before all.
     fn appliance_list(&self, engine: &Engine) -> Vec<ApplianceStatus> {
-        let (now, mut view) = (unix_seconds(SystemTime::now()), lock(&self.view));
-        while !engine.table().sync_view(&mut view, LABELS_AT_ONCE) {}
+        let (now, view) = (unix_seconds(SystemTime::now()), self.sync_view(engine));
         let mut found: BTreeMap<&str, ApplianceStatus> = BTreeMap::new();
         let expected = self.config().expected_appliances();
         for name in &expected {
@@ -75,10 +74,9 @@ impl Shared {
         for (labels, count) in view.series_of("log_unmatched_messages_total") {
             found.entry(&labels[0]).or_default().unmatched += count as u64;
         }
-        for (labels, at) in view.series_of("log_last_message_timestamp_seconds") {
+        for (name, at) in last_messages(&view) {
             let age = Duration::from_secs_f64((now - at).max(0.0));
-            let last = &mut found.entry(&labels[0]).or_default().last_message;
-            *last = Some(last.map_or(age, |last| last.min(age)));
+            found.entry(name).or_default().last_message = Some(age);
         }
         let named = found.into_iter().map(|(name, appliance)| ApplianceStatus {
             name: name.to_owned(),
@@ -92,6 +90,16 @@ impl Shared {
     fn checkpoint_age(&self) -> Option<Duration> {
         lock(&self.checkpoint).map(|at| at.elapsed())
     }
+}
+
+/// When each appliance was last heard, by any of its programs, in seconds since 1970.
+fn last_messages(view: &ScrapeView) -> BTreeMap<&str, f64> {
+    let mut last: BTreeMap<&str, f64> = BTreeMap::new();
+    for (labels, at) in view.series_of("log_last_message_timestamp_seconds") {
+        let known = last.entry(&labels[0]).or_insert(at);
+        *known = known.max(at);
+    }
+    last
 }
 
 impl App for Shared {
@@ -108,7 +116,10 @@ impl App for Shared {
         };
         let engine = self.engine();
         let (mut snapshot, birth) = match ready {
-            true => self.sync_view(&engine, shown),
+            true => {
+                let view = self.sync_view(&engine);
+                (view.snapshot(shown), view.last_birth())
+            }
             // Half a backlog is no figure, and who is shown none of it sees each birth later.
             false => (Snapshot::default(), 0),
         };
@@ -283,12 +294,9 @@ impl App for Shared {
             };
             appliances.insert(name.to_string(), appliance);
         }
-        let mut view = lock(&self.view);
-        while !engine.table().sync_view(&mut view, LABELS_AT_ONCE) {}
-        for (labels, at) in view.series_of("log_last_message_timestamp_seconds") {
-            if let Some(appliance) = appliances.get_mut(&*labels[0]) {
-                let last = appliance.last_message.map_or(at, |last| last.max(at));
-                appliance.last_message = Some(last);
+        for (name, at) in last_messages(&self.sync_view(&engine)) {
+            if let Some(appliance) = appliances.get_mut(name) {
+                appliance.last_message = Some(at);
             }
         }
         appliances.into_values().collect()
