@@ -6,7 +6,7 @@ use std::process::Command;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_thread_res_uid;
 
-use super::kinds::{CASES, Case, act, check_lines};
+use super::kinds::{CASES, Case, check_lines, play};
 use super::*;
 
 /// Why nothing can be read for a while.
@@ -161,21 +161,7 @@ fn check((name, patterns, before, after): &Case, fault: Fault) {
             .tempdir()
             .unwrap();
         let mut scene = Scene::within(dir, Watcher::Inotify, patterns);
-        let mut next = 0;
-        before
-            .iter()
-            .for_each(|one| act(&mut scene, &mut next, *one));
-        scene.look();
-        let positions = scene.positions();
-        if restarts {
-            scene.tail = None;
-        }
-        after
-            .iter()
-            .for_each(|one| act(&mut scene, &mut next, *one));
-        if restarts {
-            scene.restart(positions);
-        }
+        let next = play(&mut scene, before, after, restarts);
         let what = format!("{name}, {fault:?}, restarts {restarts}");
         look_under(&mut scene, fault);
         let lag: u64 = scene

@@ -86,25 +86,32 @@ pub(super) fn act(scene: &mut Scene, next: &mut u32, act: Act) {
     }
 }
 
+/// Does `before`, looks, and does `after`, during which the tail is stopped if it `restarts`. Returns how many lines were
+/// written.
+pub(super) fn play(scene: &mut Scene, before: &[Act], after: &[Act], restarts: bool) -> u32 {
+    let mut next = 0;
+    for one in before {
+        act(scene, &mut next, *one);
+    }
+    scene.look();
+    let positions = scene.positions();
+    if restarts {
+        scene.tail = None;
+    }
+    for one in after {
+        act(scene, &mut next, *one);
+    }
+    if restarts {
+        scene.restart(positions);
+    }
+    next
+}
+
 /// Does `before`, looks, stops, does `stopped`, starts again, and expects each line once.
 fn check(name: &str, patterns: &[&str], before: &[Act], stopped: &[Act]) {
     for restarts in [true, false] {
         let mut scene = Scene::on_disk(Watcher::Inotify, patterns);
-        let mut next = 0;
-        before
-            .iter()
-            .for_each(|one| act(&mut scene, &mut next, *one));
-        scene.look();
-        let positions = scene.positions();
-        if restarts {
-            scene.tail = None;
-        }
-        stopped
-            .iter()
-            .for_each(|one| act(&mut scene, &mut next, *one));
-        if restarts {
-            scene.restart(positions);
-        }
+        let next = play(&mut scene, before, stopped, restarts);
         scene.look().later(40);
         check_lines(&scene, next, &format!("{name}, restarts {restarts}"));
     }
