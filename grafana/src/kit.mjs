@@ -135,6 +135,12 @@ const noData = {
   options: { match: SpecialValueMatch.NullAndNan, result: { text: '–', color: UNKNOWN, index: 99 } },
 };
 
+/** A gauge of 0 and 1: which of them is bad, its word, and the word of the other. */
+const bad = (at, word, other, color = CRIT, otherColor = OK) => [
+  value({ [at]: { text: word, color, index: 1 }, [1 - at]: { text: other, color: otherColor, index: 0 } }),
+  noData,
+];
+
 /** 0, 1, 2 as ipmi_exporter encodes a state. The word comes with the colour, so that nobody needs to see colours. */
 export const STATE = [
   value({
@@ -145,40 +151,16 @@ export const STATE = [
   noData,
 ];
 /** 1 is good. */
-export const UP = [
-  value({ 0: { text: 'DOWN', color: CRIT, index: 1 }, 1: { text: 'UP', color: OK, index: 0 } }),
-  noData,
-];
-export const READY = [
-  value({ 0: { text: 'BEHIND', color: CRIT, index: 1 }, 1: { text: 'yes', color: OK, index: 0 } }),
-  noData,
-];
-export const HEALTHY = [
-  value({ 0: { text: 'FAILED', color: CRIT, index: 1 }, 1: { text: 'OK', color: OK, index: 0 } }),
-  noData,
-];
+export const UP = bad(0, 'DOWN', 'UP');
+export const READY = bad(0, 'BEHIND', 'yes');
+export const HEALTHY = bad(0, 'FAILED', 'OK');
 /** 1 is bad. */
-export const ASSERTED = [
-  value({ 0: { text: 'OK', color: OK, index: 0 }, 1: { text: 'ASSERTED', color: CRIT, index: 1 } }),
-  noData,
-];
-export const FAILED = [
-  value({ 0: { text: 'no', color: OK, index: 0 }, 1: { text: 'FAILED', color: CRIT, index: 1 } }),
-  noData,
-];
-export const EXCEEDED = [
-  value({ 0: { text: 'kept', color: OK, index: 0 }, 1: { text: 'EXCEEDED', color: CRIT, index: 1 } }),
-  noData,
-];
+export const ASSERTED = bad(1, 'ASSERTED', 'OK');
+export const FAILED = bad(1, 'FAILED', 'no');
+export const EXCEEDED = bad(1, 'EXCEEDED', 'kept');
 /** A condition that is worth a look. */
-export const CONDITION = [
-  value({ 0: { text: 'no', color: UNKNOWN, index: 0 }, 1: { text: 'ASSERTED', color: WARN, index: 1 } }),
-  noData,
-];
-export const PRESENT = [
-  value({ 0: { text: 'ABSENT', color: CRIT, index: 1 }, 1: { text: 'present', color: OK, index: 0 } }),
-  noData,
-];
+export const CONDITION = bad(1, 'ASSERTED', 'no', WARN, UNKNOWN);
+export const PRESENT = bad(0, 'ABSENT', 'present');
 /** The worst alert of an appliance, or that nobody watches it. */
 export const WORST = [
   value({
@@ -190,30 +172,15 @@ export const WORST = [
   noData,
 ];
 /** 1 is bad, as the recorded states have it. */
-export const DOWN = [
-  value({ 0: { text: 'UP', color: OK, index: 0 }, 1: { text: 'DOWN', color: CRIT, index: 1 } }),
-  noData,
-];
+export const DOWN = bad(1, 'DOWN', 'UP');
 /** The severity of an alert, as its label has it. */
 export const SEVERITY = [
   value({ critical: { text: 'CRITICAL', color: CRIT, index: 0 }, warning: { text: 'WARNING', color: WARN, index: 1 } }),
 ];
-export const TRUE = [
-  value({ 0: { text: 'no', color: OK, index: 0 }, 1: { text: 'YES', color: CRIT, index: 1 } }),
-  noData,
-];
-export const TROUBLE = [
-  value({ 0: { text: 'no', color: OK, index: 0 }, 1: { text: 'YES', color: WARN, index: 1 } }),
-  noData,
-];
-export const FULL = [
-  value({ 0: { text: 'no', color: OK, index: 0 }, 1: { text: 'FULL', color: CRIT, index: 1 } }),
-  noData,
-];
-export const MISSING = [
-  value({ 0: { text: 'present', color: OK, index: 0 }, 1: { text: 'MISSING', color: CRIT, index: 1 } }),
-  noData,
-];
+export const TRUE = bad(1, 'YES', 'no');
+export const TROUBLE = bad(1, 'YES', 'no', WARN);
+export const FULL = bad(1, 'FULL', 'no');
+export const MISSING = bad(1, 'MISSING', 'present');
 /** The service states in the order of METRICS: what `max` of (state × rank) gives. */
 export const SERVICE = [
   value({
