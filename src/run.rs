@@ -25,7 +25,7 @@ use crate::metric::{Restored, ScrapeView, lock};
 use crate::own_metrics::OwnMetrics;
 use crate::record;
 use crate::server::{self, App, Scrapers, WebConfig};
-use crate::state::{Loaded, State};
+use crate::state::{self, State};
 use crate::syslog::{self, Intake, Receivers};
 use crate::tail::{self, Pattern, Positions, SourceSpec, Tail, Waker};
 pub use auto_reload::AutoReload;
@@ -38,8 +38,18 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a reload waits for the reading thread to begin with it.
 const RELOAD_WAIT: Duration = Duration::from_secs(30);
 
+/// Settings and rules, read and checked.
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// The rules, ready to run.
+    pub engine: Engine,
+    /// The certificates and tables of sources that listen.
+    pub syslog: syslog::Settings,
+}
+
 /// Reads settings and rules anew, as the command line asks for them.
-pub type Load = dyn Fn() -> Result<(Config, Engine), Vec<Diagnostic>> + Send + Sync;
+pub type Load = dyn Fn() -> Result<Loaded, Vec<Diagnostic>> + Send + Sync;
 
 /// How to serve.
 pub struct Serving {
@@ -73,7 +83,11 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         .build()
         .map_err(|error| Failure::Other(error.to_string()))?;
     survive_file_limit(&runtime).map_err(|error| Failure::Other(error.to_string()))?;
-    let (config, engine) = load().map_err(Failure::Settings)?;
+    let Loaded {
+        config,
+        engine,
+        syslog: settings,
+    } = load().map_err(Failure::Settings)?;
     let own = Arc::new(OwnMetrics::new(
         env!("CARGO_PKG_VERSION"),
         env!("BUILD_REVISION"),
@@ -81,7 +95,6 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
     ));
     engine.table().set_now(unix_seconds(started) as u32);
     let bound = syslog::bind(&config.sources).map_err(Failure::Other)?;
-    let settings = syslog::Settings::load(&config).map_err(Failure::Settings)?;
     let (state, former) = open_state(&config, &engine)?;
     let (positions, restored) = former.unzip();
     let (positions, spools) = positions.unzip();
@@ -284,8 +297,8 @@ fn open_state(
         .load()
         .map_err(|error| Failure::Other(format!("{}: {error}", state.path().display())))?;
     let snapshot = match loaded {
-        Loaded::Nothing => return Ok((Some(state), None)),
-        Loaded::Unusable(why) => {
+        state::Loaded::Nothing => return Ok((Some(state), None)),
+        state::Loaded::Unusable(why) => {
             warn!(
                 err = %why,
                 path = %state.path().display(),
@@ -293,7 +306,7 @@ fn open_state(
             );
             return Ok((Some(state), None));
         }
-        Loaded::Snapshot(snapshot) => snapshot,
+        state::Loaded::Snapshot(snapshot) => snapshot,
     };
     let restored = engine.table().restore_from(unpack(&snapshot.table));
     match restored {

@@ -81,7 +81,7 @@ pub(super) fn check(flags: &StartFlags, output: Output) -> Result<ExitCode, Fail
     let mut found = Findings::default();
     let plan = flags.plan(&[], &mut found.errors);
     let config = match plan {
-        Some(plan) => plan.config,
+        Some(plan) => plan.load.config,
         None => flags.config(&[], &mut Vec::new()),
     };
     found.sources = matched(&config, &mut found.warnings);

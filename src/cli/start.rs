@@ -68,9 +68,16 @@ pub(super) fn rule_set(config: &Config) -> Result<Arc<RuleSet>, Vec<Diagnostic>>
 
 /// What a start needs.
 pub(super) struct Plan {
-    pub(super) config: Config,
-    pub(super) engine: Engine,
-    pub(super) web: Option<WebConfig>,
+    pub(super) load: run::Loaded,
+    web: Option<WebConfig>,
+    prefixes: Prefixes,
+}
+
+/// What paths begin with: empty, or `/PATH` without a slash at its end.
+struct Prefixes {
+    route: String,
+    /// The same as clients see it, who may talk to a reverse proxy.
+    external: String,
 }
 
 impl StartFlags {
@@ -114,10 +121,13 @@ impl StartFlags {
         {
             faults.push(Diagnostic::bare(&error.to_string(), &error.hint()));
         }
-        if let Err(more) = syslog::Settings::load(&config) {
-            faults.extend(more);
-        }
+        let syslog = syslog::Settings::load(&config)
+            .map_err(|more| faults.extend(more))
+            .ok();
         let web = self.web.check(faults);
+        let prefixes = (self.web.prefixes())
+            .map_err(|fault| faults.push(fault))
+            .ok();
         let engine = match rule_set(&config) {
             Ok(rules) => {
                 profiles(&config, &rules, faults);
@@ -139,9 +149,13 @@ impl StartFlags {
             fault.line == 0 || seen.insert((fault.file.clone(), fault.line, fault.column))
         });
         (faults.len() == before).then_some(Plan {
-            config,
-            engine: engine?,
+            load: run::Loaded {
+                config,
+                engine: engine?,
+                syslog: syslog?,
+            },
             web,
+            prefixes: prefixes?,
         })
     }
 }
@@ -215,15 +229,13 @@ impl WebFlags {
                 faults.push(fault);
             }
         }
-        faults.extend(self.prefixes().err());
         let file = self.web_config_file.as_ref()?;
         WebConfig::load(file)
             .map_err(|more| faults.extend(more))
             .ok()
     }
 
-    /// What paths begin with, for the exporter and for clients: empty, or `/PATH` without a slash at its end.
-    fn prefixes(&self) -> Result<(String, String), Diagnostic> {
+    fn prefixes(&self) -> Result<Prefixes, Diagnostic> {
         let fault = |flag, text: &str, message, hint: &str| {
             let mut fault = Diagnostic::of_flag(flag, message, Some(hint.to_owned()));
             fault.text = text.to_owned();
@@ -259,7 +271,10 @@ impl WebFlags {
             return Err(fault("--web.route-prefix", prefix, "must be a path", hint));
         }
         let trimmed = |path: &str| path.trim_end_matches('/').to_owned();
-        Ok((trimmed(prefix), trimmed(&external)))
+        Ok(Prefixes {
+            route: trimmed(prefix),
+            external: trimmed(&external),
+        })
     }
 
     fn listeners(&self, default: &str) -> Result<Vec<std::net::TcpListener>, Failure> {
@@ -424,7 +439,7 @@ pub(super) fn run(flags: StartFlags, log: &LogFlags) -> Result<ExitCode, Failure
             "give --log.file GLOB, --syslog.listen ADDRESS or --config.file FILE",
         )]));
     }
-    serve(flags, Vec::new(), ":10067", |_| Ok(()))
+    serve(flags, Vec::new(), ":10067", |_, _| Ok(()))
 }
 
 /// Follows the logs of a fleet that is made up.
@@ -442,14 +457,13 @@ pub(super) fn demo(rules: RuleFlags, web: WebFlags, log: &LogFlags) -> Result<Ex
         auto_reload_interval: Duration::MAX,
         web,
     };
-    let (prefix, _) = (flags.web.prefixes()).map_err(|fault| Failure::Settings(vec![fault]))?;
     let scheme = if flags.web.web_config_file.is_some() {
         "https"
     } else {
         "http"
     };
     let path = flags.web.telemetry_path.clone();
-    serve(flags, demo.sources(), DEMO_ADDRESS, |port| {
+    serve(flags, demo.sources(), DEMO_ADDRESS, |port, prefix| {
         let mut out = std::io::stdout();
         writeln!(out, "demo: logs in {}", demo.directory().display())?;
         writeln!(
@@ -468,50 +482,48 @@ pub(super) fn demo(rules: RuleFlags, web: WebFlags, log: &LogFlags) -> Result<Ex
     })
 }
 
-/// Opens what the plan says, and runs. `listening` hears each port.
+/// Opens what the plan says, and runs. `listening` gets each port, and what paths begin with.
 fn serve(
     flags: StartFlags,
     more: Vec<Source>,
     default_address: &str,
-    listening: impl Fn(u16) -> std::io::Result<()>,
+    listening: impl Fn(u16, &str) -> std::io::Result<()>,
 ) -> Result<ExitCode, Failure> {
     let plan = move |flags: &StartFlags| {
         let mut faults = Vec::new();
         let plan = flags.plan(&more, &mut faults).ok_or(faults)?;
-        for warning in &plan.engine.rules().warnings {
+        for warning in &plan.load.engine.rules().warnings {
             tracing::warn!("{warning}");
         }
         Ok(plan)
     };
     let Plan {
-        config,
-        engine,
+        load,
         web,
+        prefixes,
     } = plan(&flags).map_err(Failure::Settings)?;
     let listeners = flags.web.listeners(default_address)?;
     for listener in &listeners {
         if let Ok(address) = listener.local_addr() {
-            listening(address.port())?;
+            listening(address.port(), &prefixes.route)?;
         }
     }
-    let (route_prefix, external_path) =
-        (flags.web.prefixes()).map_err(|fault| Failure::Settings(vec![fault]))?;
     let auto_reload = flags.auto_reload.then(|| run::AutoReload {
         file: flags.rules.config_file.clone(),
         interval: flags.auto_reload_interval,
     });
     let options = server::Options {
-        route_prefix,
-        external_path,
+        route_prefix: prefixes.route,
+        external_path: prefixes.external,
         telemetry_path: flags.web.telemetry_path.clone(),
         enable_lifecycle: flags.web.enable_lifecycle,
         ..server::Options::default()
     };
     // The first load is what was planned before the ports were opened.
-    let first = Mutex::new(Some((config, engine)));
+    let first = Mutex::new(Some(load));
     let load = move || match lock(&first).take() {
         Some(planned) => Ok(planned),
-        None => plan(&flags).map(|plan| (plan.config, plan.engine)),
+        None => plan(&flags).map(|plan| plan.load),
     };
     let serving = run::Serving {
         listeners,

@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 
 use tracing::{error, info};
 
-use super::{Next, RELOAD_WAIT, Shared, WAIT_MAX, pipeline_limits, tail_settings, touch};
+use super::{Loaded, Next, RELOAD_WAIT, Shared, WAIT_MAX, pipeline_limits, tail_settings, touch};
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::engine::Engine;
@@ -15,15 +15,19 @@ use crate::pipeline::Pipeline;
 use crate::syslog;
 use crate::tail::{Positions, Tail};
 
+fn describe(faults: Vec<Diagnostic>) -> String {
+    let lines: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
+    lines.join("\n")
+}
+
 impl Shared {
     pub(super) fn try_reload(&self) -> Result<(), String> {
         let _one = lock(&self.reloading);
-        let describe = |faults: Vec<Diagnostic>| {
-            let lines: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
-            lines.join("\n")
-        };
-        let (config, engine) = (self.load)().map_err(describe)?;
-        let syslog = syslog::Settings::load(&config).map_err(describe)?;
+        let Loaded {
+            config,
+            engine,
+            syslog,
+        } = (self.load)().map_err(describe)?;
         if syslog::fixed(&config.sources) != syslog::fixed(&self.config().sources) {
             return Err("sources with `syslog`, what they listen on and their buffers cannot change while the exporter runs; restart it".into());
         }
@@ -36,10 +40,6 @@ impl Shared {
 
     /// Has the reading thread take over settings and rules.
     fn exchange(&self, config: Config, engine: Engine) -> Result<(), String> {
-        let describe = |faults: Vec<Diagnostic>| {
-            let lines: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
-            lines.join("\n")
-        };
         let (specs, options) = tail_settings(&config).map_err(describe)?;
         if config.state.directory != self.config().state.directory {
             return Err("state.directory cannot change while the exporter runs; restart it".into());
