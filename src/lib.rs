@@ -46,6 +46,7 @@ mod der;
 pub mod engine;
 pub mod explain;
 mod followed;
+mod host;
 pub mod pipeline;
 pub mod rules;
 pub mod run;

@@ -6,6 +6,8 @@ use std::net::TcpListener;
 
 use listenfd::ListenFd;
 
+use crate::host::on_host;
+
 /// An address that cannot be listened on.
 #[derive(Debug)]
 pub struct BindError {
@@ -76,13 +78,7 @@ pub fn bind<A: AsRef<str>>(addresses: &[A]) -> Result<Vec<TcpListener>, BindErro
                 error: io::Error::new(ErrorKind::InvalidInput, error),
             })?;
             let bound = match address.strip_prefix(':') {
-                // The IPv6 wildcard takes IPv4 too; where there is no IPv6, its family is refused.
-                Some(port) => TcpListener::bind(format!("[::]:{port}")).or_else(|error| {
-                    if error.kind() == ErrorKind::AddrInUse {
-                        return Err(error);
-                    }
-                    TcpListener::bind(format!("0.0.0.0:{port}"))
-                }),
+                Some(port) => on_host("", port, TcpListener::bind),
                 None => TcpListener::bind(address),
             };
             bound.map_err(|error| BindError {

@@ -7,6 +7,7 @@ use socket2::SockRef;
 use tracing::warn;
 
 use crate::config::{ListenAddress, Source, Transport};
+use crate::host::on_host;
 
 /// A socket of the source with this index.
 #[derive(Debug)]
@@ -60,27 +61,15 @@ fn refused(address: &ListenAddress, error: &io::Error) -> String {
     }
 }
 
-/// On one host, or on all interfaces: the IPv6 wildcard takes IPv4 too; where there is no IPv6, its family is refused.
-fn on_host<T>(address: &ListenAddress, bind: impl Fn(String) -> io::Result<T>) -> io::Result<T> {
-    let ListenAddress { host, port, .. } = address;
-    if !host.is_empty() {
-        return bind(format!("{host}:{port}"));
-    }
-    bind(format!("[::]:{port}")).or_else(|error| match error.kind() {
-        ErrorKind::AddrInUse => Err(error),
-        _ => bind(format!("0.0.0.0:{port}")),
-    })
-}
-
 fn bind_one(address: &ListenAddress, receive_buffer: usize) -> io::Result<Socket> {
     match address.transport {
         Transport::Tcp | Transport::Tls => {
-            let listener = on_host(address, TcpListener::bind)?;
+            let listener = on_host(&address.host, address.port, TcpListener::bind)?;
             listener.set_nonblocking(true)?;
             Ok(Socket::Streams(listener))
         }
         Transport::Udp => {
-            let socket = on_host(address, UdpSocket::bind)?;
+            let socket = on_host(&address.host, address.port, UdpSocket::bind)?;
             socket.set_nonblocking(true)?;
             let reference = SockRef::from(&socket);
             reference.set_recv_buffer_size(receive_buffer)?;
