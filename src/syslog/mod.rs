@@ -226,17 +226,16 @@ impl Receivers {
             else {
                 continue;
             };
+            let local = match &socket {
+                Socket::Streams(socket) => socket.local_addr(),
+                Socket::Datagrams(socket) => socket.local_addr(),
+            };
+            if let Ok(local) = local {
+                info!(source = listener.name, %address, port = local.port(), "listening for syslog");
+            }
             match socket {
-                Socket::Streams(socket) => {
-                    if let Ok(local) = socket.local_addr() {
-                        info!(source = listener.name, %address, port = local.port(), "listening for syslog");
-                    }
-                    streams.push((socket, address, listener));
-                }
+                Socket::Streams(socket) => streams.push((socket, address, listener)),
                 Socket::Datagrams(socket) => {
-                    if let Ok(local) = socket.local_addr() {
-                        info!(source = listener.name, %address, port = local.port(), "listening for syslog");
-                    }
                     let socket = Arc::new(socket);
                     self.datagrams.push((at, socket.clone()));
                     let thread = std::thread::Builder::new()
@@ -295,9 +294,11 @@ impl Receivers {
 
     /// Brings the figures up to date that others count: the kernel's drops, the size of the buffers.
     pub fn refresh(&self) {
-        let mut dropped = vec![0; self.listeners.len()];
+        // Nothing where no datagrams are received.
+        let mut dropped = vec![None; self.listeners.len()];
         for (at, socket) in &self.datagrams {
-            dropped[*at] += udp::dropped(socket).unwrap_or(0);
+            let more = udp::dropped(socket).unwrap_or(0);
+            dropped[*at] = Some(dropped[*at].unwrap_or(0) + more);
         }
         for (listener, dropped) in self.listeners.iter().zip(dropped) {
             let (own, name) = (&listener.own.syslog, listener.name.as_str());
@@ -306,11 +307,7 @@ impl Receivers {
                 .get([name])
                 .set(i64::try_from(bytes).unwrap_or(i64::MAX));
             raise(&own.spool_full_seconds.get([name]), full.as_secs_f64());
-            if self
-                .datagrams
-                .iter()
-                .any(|(at, _)| self.listeners[*at].name == name)
-            {
+            if let Some(dropped) = dropped {
                 let counter = own.datagrams_dropped.get([name]);
                 counter.inc_by(dropped.saturating_sub(counter.get()));
             }
