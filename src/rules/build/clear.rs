@@ -5,7 +5,7 @@ use serde_yaml::Mapping;
 
 use super::Builder;
 use super::scene::RuleScope;
-use crate::diagnostic::{Path, Problems, nearest};
+use crate::diagnostic::{Path, Problems};
 use crate::rules::file::{LabelsFile, OneOrMany, Scalar, UpdateFile};
 use crate::rules::{And, Clear, Comparison, ConditionLabel, ValueTemplate};
 
@@ -71,16 +71,8 @@ impl Builder<'_> {
         for (label, at, texts) in wanted {
             match labels.iter().position(|known| **known == *label) {
                 Some(place) => matchers[place] = Some(texts),
-                None if self.is_left_out(metric, &label) => {}
-                None => {
-                    let near = nearest(&label, labels.iter().map(|label| &**label));
-                    problems.key(
-                        &at,
-                        "the metric has no such label",
-                        near.map(|near| format!("did you mean `{near}`?")),
-                    );
-                    return None;
-                }
+                None if self.refuse_label(metric, &label, &at, problems) => return None,
+                None => {}
             }
         }
         let and = match &file.and {

@@ -23,6 +23,42 @@ impl Builder<'_> {
         self.left_out.contains(&(name, label.to_owned()))
     }
 
+    /// Reports a label that the metric does not have. False if a setting leaves it out: rules still give it.
+    pub(super) fn refuse_label(
+        &self,
+        metric: usize,
+        label: &str,
+        at: &Path,
+        problems: &mut Problems<'_>,
+    ) -> bool {
+        if self.is_left_out(metric, label) {
+            return false;
+        }
+        let near = nearest(label, self.labels_of(metric).iter().map(|known| &**known));
+        problems.key(
+            at,
+            "the metric has no such label",
+            near.map(|near| format!("did you mean `{near}`?")),
+        );
+        true
+    }
+
+    /// The place of a label that an action names.
+    fn place_of(
+        &self,
+        metric: usize,
+        label: &str,
+        at: &Path,
+        problems: &mut Problems<'_>,
+    ) -> Option<usize> {
+        let labels = self.labels_of(metric);
+        let found = labels.iter().position(|known| **known == *label);
+        if found.is_none() {
+            problems.value(at, "the metric has no such label", None);
+        }
+        found
+    }
+
     pub(super) fn find_metric(
         &self,
         name: &str,
@@ -59,16 +95,7 @@ impl Builder<'_> {
             self.labels(metric, texts, left_out, &at, path, scene, report)?
         };
         let state_label = file.label.as_ref().and_then(|label| {
-            let found = self.set.metrics[metric].spec.family.labels[1..]
-                .iter()
-                .position(|known| **known == **label);
-            if found.is_none() {
-                let at = path.then("label");
-                report
-                    .faults
-                    .value(&at, "the metric has no such label", None);
-            }
-            found
+            self.place_of(metric, label, &path.then("label"), &mut report.faults)
         });
         let conditions = conditions(file, path, scene, &mut report.faults);
         let mut value =
@@ -185,13 +212,10 @@ impl Builder<'_> {
         scene: &RuleScope<'_>,
         report: &mut Report<'_>,
     ) -> Option<Vec<Option<ValueTemplate>>> {
-        let metric = &self.set.metrics[metric];
-        let mut labels = Vec::with_capacity(metric.spec.domains.len());
+        let spec = &self.set.metrics[metric].spec;
+        let mut labels = Vec::with_capacity(spec.domains.len());
         let mut sound = true;
-        for (label, domain) in metric.spec.family.labels[1..]
-            .iter()
-            .zip(&metric.spec.domains)
-        {
+        for (label, domain) in spec.family.labels[1..].iter().zip(&spec.domains) {
             let found = texts.iter().position(|(name, _)| **name == **label);
             let text = found.map(|index| texts.swap_remove(index).1);
             match (&text, left_out == Some(&**label)) {
@@ -232,21 +256,8 @@ impl Builder<'_> {
             labels.push(text);
         }
         for (name, _) in texts {
-            // A label that a setting leaves out is still written in the rule.
-            let left_out = (metric.spec.family.name.to_string(), name.clone());
-            if self.left_out.contains(&left_out) {
-                continue;
-            }
-            report.faults.key(
-                &at.then(name.as_str()),
-                "the metric has no such label",
-                nearest(
-                    &name,
-                    metric.spec.family.labels[1..].iter().map(|label| &**label),
-                )
-                .map(|near| format!("did you mean `{near}`?")),
-            );
-            sound = false;
+            let at = at.then(name.as_str());
+            sound &= !self.refuse_label(metric, &name, &at, &mut report.faults);
         }
         sound.then_some(labels)
     }
@@ -271,16 +282,8 @@ impl Builder<'_> {
                 scene.text(&text, &at, &mut report.faults)?,
             ));
         }
-        let family = self.set.metrics[metric].spec.family.clone();
-        let Some(label) = family.labels[1..]
-            .iter()
-            .position(|known| **known == *of.label)
-        else {
-            report
-                .faults
-                .value(&path.then("label"), "the metric has no such label", None);
-            return None;
-        };
+        let at = path.then("label");
+        let label = self.place_of(metric, &of.label, &at, &mut report.faults)?;
         let labels = self.labels(
             metric,
             texts,
