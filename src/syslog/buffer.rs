@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::full::FullTime;
 use super::spool::{Full, Position, Spool, SpoolReader};
 use crate::metric::lock;
 
@@ -35,8 +36,7 @@ enum Kind {
 pub(super) struct Queue {
     pieces: VecDeque<Vec<u8>>,
     bytes: usize,
-    full_since: Option<Instant>,
-    full: Duration,
+    full: FullTime,
 }
 
 /// The reading thread's end.
@@ -105,8 +105,7 @@ impl Buffer {
         match &self.kind {
             Kind::Queue(queue) => {
                 let queue = lock(queue);
-                let now = queue.full_since.map_or(Duration::ZERO, |at| at.elapsed());
-                (queue.bytes as u64, queue.full + now)
+                (queue.bytes as u64, queue.full.total())
             }
             Kind::Spool(spool) => spool.figures(),
         }
@@ -117,12 +116,10 @@ impl Queue {
     fn append(&mut self, entries: &[u8]) -> Result<(), Full> {
         // What is larger than the whole queue has to get through some day.
         if self.bytes + entries.len() > QUEUE_BYTES_MAX && self.bytes > 0 {
-            self.full_since.get_or_insert_with(Instant::now);
+            self.full.begin();
             return Err(Full);
         }
-        if let Some(since) = self.full_since.take() {
-            self.full += since.elapsed();
-        }
+        self.full.end();
         self.bytes += entries.len();
         match self.pieces.back_mut() {
             Some(piece) if piece.len() + entries.len() <= PIECE_BYTES => {

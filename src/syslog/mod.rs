@@ -10,6 +10,7 @@ mod certificate;
 mod connections;
 mod entry;
 pub mod framing;
+mod full;
 mod identity;
 mod listen;
 mod listener;

@@ -13,13 +13,14 @@ use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memchr::memrchr;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::full::FullTime;
 use crate::metric::lock;
 
 /// Bytes of a segment, unless the spool is small.
@@ -65,8 +66,7 @@ struct Segments {
     bytes: BTreeMap<u64, u64>,
     total: u64,
     next: u64,
-    full_since: Option<Instant>,
-    full: Duration,
+    full: FullTime,
 }
 
 fn path(directory: &Path, segment: u64) -> PathBuf {
@@ -106,8 +106,7 @@ impl Spool {
                 total: bytes.values().sum(),
                 bytes,
                 next: last.max(position.segment) + 1,
-                full_since: None,
-                full: Duration::ZERO,
+                full: FullTime::default(),
             }),
         };
         spool.committed(position);
@@ -128,9 +127,7 @@ impl Spool {
                 let mut segments = lock(&self.segments);
                 segments.bytes.insert(segment, end);
                 segments.total += entries.len() as u64;
-                if let Some(since) = segments.full_since.take() {
-                    segments.full += since.elapsed();
-                }
+                segments.full.end();
                 if std::mem::take(&mut writer.failed) {
                     info!(directory = %self.directory.display(), "the spool can be written again");
                 }
@@ -146,9 +143,7 @@ impl Spool {
     }
 
     fn is_full(&self) -> Full {
-        lock(&self.segments)
-            .full_since
-            .get_or_insert_with(Instant::now);
+        lock(&self.segments).full.begin();
         Full
     }
 
@@ -215,10 +210,7 @@ impl Spool {
     /// Bytes on disk, and for how long there was no space for more since the start.
     pub(super) fn figures(&self) -> (u64, Duration) {
         let segments = lock(&self.segments);
-        let now = segments
-            .full_since
-            .map_or(Duration::ZERO, |at| at.elapsed());
-        (segments.total, segments.full + now)
+        (segments.total, segments.full.total())
     }
 }
 
