@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod source;
 pub mod syslog;
 pub mod tail;
 

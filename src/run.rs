@@ -2,14 +2,16 @@
 //! shutdown.
 
 mod auto_reload;
+mod backlog;
 mod checkpoint;
+mod publish;
 mod reader;
 mod reload;
 mod scrape;
+mod sources;
 mod watchdog;
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex};
@@ -20,17 +22,20 @@ use tracing::{error, info, warn};
 use crate::config::{Config, Source};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Engine;
+use crate::followed::{self, Files};
 use crate::heartbeat::Heartbeat;
 use crate::metric::{Restored, ScrapeView, lock};
 use crate::own_metrics::OwnMetrics;
-use crate::record;
 use crate::server::{self, App, Scrapers, WebConfig};
+use crate::source::Positions;
 use crate::state::{self, State};
-use crate::syslog::{self, Intake, Receivers};
-use crate::tail::{self, Pattern, Positions, SourceSpec, Tail, Waker};
+use crate::syslog::{self, Receivers};
+use crate::tail::{self, SourceSpec, Waker};
 pub use auto_reload::AutoReload;
 use checkpoint::{Writer, unpack};
-use reader::{FirstRead, read};
+use publish::Figures;
+use reader::{FirstRead, Reader, read};
+use sources::Sources;
 use watchdog::feed_watchdog;
 
 /// How long the reading thread sleeps when there is nothing to do.
@@ -81,8 +86,8 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         .thread_name("server")
         .enable_all()
         .build()
-        .map_err(|error| Failure::Other(error.to_string()))?;
-    survive_file_limit(&runtime).map_err(|error| Failure::Other(error.to_string()))?;
+        .map_err(other)?;
+    survive_file_limit(&runtime).map_err(other)?;
     let Loaded {
         config,
         engine,
@@ -97,14 +102,14 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
     let bound = syslog::bind(&config.sources).map_err(Failure::Other)?;
     let (state, former) = open_state(&config, &engine)?;
     let (positions, restored) = former.unzip();
-    let (positions, spools) = positions.unzip();
-    let Restored { repeats, shown, .. } = restored.unwrap_or_default();
     let is_first_start = positions.is_none();
+    let Restored { repeats, shown, .. } = restored.unwrap_or_default();
     let scrapers = Arc::new(Scrapers::new(&shown, state.is_some()));
     let web = web.map(Arc::new);
-    let (specs, options) = tail_settings(&config).map_err(Failure::Settings)?;
-    let tail =
-        Tail::new(specs, options, positions).map_err(|error| Failure::Other(error.to_string()))?;
+    let settings_of_files = followed::settings(&config).map_err(Failure::Settings)?;
+    let files = positions.as_ref().map(|positions| positions.files.clone());
+    let files = Files::new(settings_of_files, files).map_err(other)?;
+    let positions = positions.unwrap_or_default();
     info!(
         version = env!("CARGO_PKG_VERSION"),
         rules = engine.rules().rules.len(),
@@ -114,8 +119,22 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
     for source in &config.sources {
         touch(&own, source);
     }
-    let waker = Arc::new(Mutex::new(tail.waker()));
-    let (receivers, intake) = receive(bound, settings, &config, &own, spools, &waker)?;
+    let waker = Arc::new(Mutex::new(files.waker()));
+    let wake = {
+        let waker = waker.clone();
+        Arc::new(move || lock(&waker).wake())
+    };
+    let directory = config.state.directory.as_ref();
+    let options = syslog::Options {
+        line_bytes: config.limits.line_bytes,
+        directory: directory.map(|directory| directory.join("spool")),
+        positions: positions.clone(),
+        own: own.clone(),
+        wake,
+    };
+    let (receivers, intake) =
+        syslog::start(bound, &config.sources, settings, options).map_err(other)?;
+    let sources = Sources::new(files, vec![Box::new(intake)], positions.streams);
     let shared = Arc::new(Shared {
         engine: Mutex::new(Arc::new(engine)),
         own,
@@ -139,7 +158,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         reloading: Mutex::new(()),
         checkpoint: Arc::new(Mutex::new(None)),
         waker,
-        receivers: receivers.clone(),
+        receivers,
         heartbeat: Arc::default(),
     });
     shared.own.config_last_reload_successful.set(1);
@@ -148,8 +167,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         .config_last_reload_success_timestamp_seconds
         .set(unix_seconds(SystemTime::now()));
 
-    let writer =
-        state.map(|state| Writer::start(state, shared.checkpoint.clone(), scrapers, receivers));
+    let writer = state.map(|state| Writer::start(state, shared.checkpoint.clone(), scrapers));
     let reader = {
         let shared = shared.clone();
         std::thread::Builder::new()
@@ -160,16 +178,16 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
                     is_first_start,
                     repeats,
                 };
-                read(&shared, tail, intake, config, writer, first)
+                read(Reader::new(shared, sources, config, first), writer)
             })
-            .map_err(|error| Failure::Other(error.to_string()))?
+            .map_err(other)?
     };
     if let Some(interval) = sd_notify::watchdog_enabled() {
         let shared = shared.clone();
         std::thread::Builder::new()
             .name("watchdog".into())
             .spawn(move || feed_watchdog(&shared, interval))
-            .map_err(|error| Failure::Other(error.to_string()))?;
+            .map_err(other)?;
     }
     let served = serve(runtime, &shared, serving, web);
     shared.stop.store(true, Ordering::SeqCst);
@@ -177,38 +195,18 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
     if reader.join().is_err() {
         error!("the reading thread has panicked");
     }
-    served.map_err(|error| Failure::Other(error.to_string()))
+    served.map_err(other)
 }
 
-/// Exposes what is counted of a source, at 0.
+fn other(error: impl std::fmt::Display) -> Failure {
+    Failure::Other(error.to_string())
+}
+
+/// Exposes what is counted of a source that follows files, at 0.
 fn touch(own: &OwnMetrics, source: &Source) {
-    match source.syslog {
-        Some(_) => own.touch_received(&source.name),
-        None => own.touch_source(&source.name),
+    if source.syslog.is_none() {
+        own.touch_source(&source.name);
     }
-}
-
-/// Begins to receive what comes over the network.
-fn receive(
-    bound: Vec<syslog::Bound>,
-    settings: syslog::Settings,
-    config: &Config,
-    own: &Arc<OwnMetrics>,
-    spools: Option<syslog::Positions>,
-    waker: &Arc<Mutex<Waker>>,
-) -> Result<(Arc<Receivers>, Intake), Failure> {
-    let waker = waker.clone();
-    let directory = config.state.directory.as_ref();
-    let options = syslog::Options {
-        line_bytes: config.limits.line_bytes,
-        directory: directory.map(|directory| directory.join("spool")),
-        positions: spools.unwrap_or_default(),
-        own: own.clone(),
-        wake: Arc::new(move || lock(&waker).wake()),
-    };
-    let started = syslog::start(bound, &config.sources, settings, options);
-    let (receivers, intake) = started.map_err(|error| Failure::Other(error.to_string()))?;
-    Ok((Arc::new(receivers), intake))
 }
 
 /// What reads lines needs no more threads than there are cores.
@@ -280,7 +278,7 @@ fn serve(
 }
 
 /// What a former process left: how far it had read, and what else than the table has of its values.
-type Former = ((Positions, syslog::Positions), Restored);
+type Former = (Positions, Restored);
 
 fn open_state(
     config: &Config,
@@ -289,7 +287,7 @@ fn open_state(
     let Some(directory) = &config.state.directory else {
         return Ok((None, None));
     };
-    let state = State::open(directory).map_err(|error| Failure::Other(error.to_string()))?;
+    let state = State::open(directory).map_err(other)?;
     if let Some(others) = state.others() {
         warn!(path = %directory.display(), "others can remove or replace the state: {others}");
     }
@@ -318,10 +316,7 @@ fn open_state(
                 dropped = restored.dropped,
                 "values restored"
             );
-            Ok((
-                Some(state),
-                Some(((snapshot.positions, snapshot.spools), restored)),
-            ))
+            Ok((Some(state), Some((snapshot.positions, restored))))
         }
         Err(error) => {
             // Positions without values would lose what the values stood for.
@@ -329,53 +324,6 @@ fn open_state(
             engine.table().clear();
             Ok((Some(state), None))
         }
-    }
-}
-
-/// The sources as the tail takes them.
-///
-/// # Errors
-/// Every path that is no pattern.
-pub(crate) fn tail_settings(
-    config: &Config,
-) -> Result<(Vec<SourceSpec>, tail::Options), Vec<Diagnostic>> {
-    let mut faults = Vec::new();
-    let mut specs = Vec::new();
-    for (index, source) in config.sources.iter().enumerate() {
-        let mut patterns = |key: &str, texts: &[String]| -> Vec<Pattern> {
-            let parsed = texts.iter().enumerate().map(|(item, text)| {
-                let parsed = Pattern::parse(text);
-                parsed.map_err(|error| {
-                    config.source_fault(index, key, Some(item), error.to_string(), None)
-                })
-            });
-            let (good, bad): (Vec<_>, Vec<_>) = parsed.partition(Result::is_ok);
-            faults.extend(bad.into_iter().filter_map(Result::err));
-            good.into_iter().flatten().collect()
-        };
-        let mut spec = SourceSpec::new(source.name.clone(), patterns("paths", &source.paths));
-        spec.exclude = patterns("exclude", &source.exclude);
-        spec.read_from = source.read_from;
-        let zone = source.time_zone.clone();
-        spec.line_time = Some(tail::LineTime::new(move |line| {
-            let (zone, now) = (zone.clone(), jiff::Timestamp::now());
-            record::outer_timestamp(line, &record::Clock { zone, now }).map(|at| at.as_second())
-        }));
-        specs.push(spec);
-    }
-    let options = tail::Options {
-        watcher: config.tail.watcher,
-        poll: config.tail.poll,
-        rescan: config.tail.rescan,
-        drain_grace: config.tail.drain_grace,
-        files_max: config.limits.files,
-        durable: config.state.directory.is_some(),
-        ..tail::Options::default()
-    };
-    if faults.is_empty() {
-        Ok((specs, options))
-    } else {
-        Err(faults)
     }
 }
 
@@ -390,7 +338,7 @@ struct Shared {
     started: Instant,
     ready: AtomicBool,
     stop: AtomicBool,
-    /// What the reading thread last said of its files.
+    /// What the reading thread last said of the streams.
     figures: Mutex<Figures>,
     fresh: Condvar,
     /// Somebody wants figures.
@@ -415,18 +363,6 @@ struct Shared {
     heartbeat: Arc<Heartbeat>,
 }
 
-/// Files as the reading thread sees them.
-#[derive(Clone, Default)]
-struct Figures {
-    number: u64,
-    files: Vec<server::FileStatus>,
-    lag: Vec<(Arc<str>, u64)>,
-    unreadable: Vec<(Arc<str>, u64)>,
-    /// For each file its path, its source, and its size as far as the reading thread knows.
-    sizes: Vec<(PathBuf, usize, u64)>,
-    followed: Vec<(Arc<str>, u64)>,
-}
-
 struct ReloadState {
     at: Instant,
     error: Option<String>,
@@ -435,8 +371,7 @@ struct ReloadState {
 /// A reload on its way.
 struct Next {
     config: Config,
-    specs: Vec<SourceSpec>,
-    options: tail::Options,
+    files: (Vec<SourceSpec>, tail::Options),
     engine: Engine,
     /// Takes what came of it.
     done: SyncSender<Result<(), String>>,

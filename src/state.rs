@@ -1,6 +1,6 @@
 //! What survives the process: one snapshot file, written whole or not at all.
 //!
-//! A snapshot holds how far every file was read and the series table of the same instant, so that a process which starts
+//! A snapshot holds how far every source was read and the series table of the same instant, so that a process which starts
 //! from it counts every line once. It is replaced atomically (temporary file, fsync, rename, fsync of the directory):
 //! whenever the process or the machine dies, what is found is the snapshot before or the one after. A damaged file is
 //! recognised by its checksum and never half used. One process at a time may use a state directory.
@@ -14,17 +14,14 @@
 
 mod directory;
 
-use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 pub(crate) use directory::check;
 pub use directory::{Loaded, OpenError, Place, State, Step};
 
-use crate::syslog;
-use crate::tail::Positions;
+use crate::source::Positions;
 
 /// The first bytes of a snapshot file.
 const MAGIC: [u8; 8] = *b"applogex";
@@ -38,36 +35,17 @@ const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8;
 /// Everything that the next process needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// How far every file was read.
+    /// How far every source was read.
     pub positions: Positions,
-    /// How far the spool of every source that listens was read.
-    pub spools: syslog::Positions,
     /// The series table, as `metric` writes it.
     pub table: Vec<u8>,
-}
-
-/// How far everything was read, as it is stored.
-#[derive(Serialize, Deserialize)]
-struct StoredPositions<'s> {
-    #[serde(flatten)]
-    files: Cow<'s, Positions>,
-    #[serde(default, skip_serializing_if = "is_empty")]
-    spools: Cow<'s, syslog::Positions>,
-}
-
-fn is_empty(spools: &syslog::Positions) -> bool {
-    spools.is_empty()
 }
 
 impl Snapshot {
     /// The snapshot as it is stored. Takes time in proportion to its size; best not done while lines wait.
     pub fn encode(&self) -> Vec<u8> {
         // Positions are structs, numbers and strings; there is nothing in them that JSON could refuse.
-        let stored = StoredPositions {
-            files: Cow::Borrowed(&self.positions),
-            spools: Cow::Borrowed(&self.spools),
-        };
-        let positions = serde_json::to_vec(&stored).unwrap_or_default();
+        let positions = serde_json::to_vec(&self.positions).unwrap_or_default();
         let mut file = Vec::with_capacity(HEADER_BYTES + positions.len() + self.table.len());
         file.extend_from_slice(&MAGIC);
         file.extend_from_slice(&VERSION.to_le_bytes());
@@ -112,11 +90,10 @@ impl Snapshot {
         {
             return Err(Unusable::Damaged);
         }
-        let stored: StoredPositions<'_> = serde_json::from_slice(positions)
+        let positions = serde_json::from_slice(positions)
             .map_err(|error| Unusable::Positions(error.to_string()))?;
         Ok(Snapshot {
-            positions: stored.files.into_owned(),
-            spools: stored.spools.into_owned(),
+            positions,
             table: table.to_vec(),
         })
     }
@@ -163,7 +140,7 @@ impl std::error::Error for Unusable {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tail::{FileKey, Position, PositionState, ReadPosition};
+    use crate::tail::{self, FileKey, Position, PositionState, ReadPosition};
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStringExt;
 
@@ -186,17 +163,12 @@ mod tests {
         };
         Snapshot {
             positions: Positions {
-                files: paths.iter().map(position).collect(),
-                ..Positions::default()
-            },
-            spools: [(
-                "wire".to_owned(),
-                syslog::Position {
-                    segment: 3,
-                    offset: 5,
+                files: tail::Positions {
+                    files: paths.iter().map(position).collect(),
+                    ..tail::Positions::default()
                 },
-            )]
-            .into(),
+                streams: [("syslog:wire".to_owned(), 3.into())].into(),
+            },
             table: table.to_vec(),
         }
     }

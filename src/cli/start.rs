@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::metric::lock;
 use crate::rules::{self, RuleSet, Settings};
 use crate::server::{self, WebConfig};
-use crate::{demo, logfmt, run, state, syslog};
+use crate::{demo, followed, logfmt, run, state, syslog};
 
 /// Rule packs of this machine, used where no directory is named.
 const RULES_DIRECTORY: &str = "/etc/appliance_log_exporter/rules";
@@ -295,7 +295,7 @@ impl WebFlags {
 
 /// What can be wrong with a source without looking at files.
 fn sources(config: &Config, faults: &mut Vec<Diagnostic>) {
-    if let Err(more) = run::tail_settings(config) {
+    if let Err(more) = followed::settings(config) {
         faults.extend(more);
     }
     for (index, source) in config.sources.iter().enumerate() {
@@ -350,7 +350,7 @@ pub(super) struct Matched {
 
 /// The files that each source matches now, and what is odd about them.
 pub(super) fn matched(config: &Config, warnings: &mut Vec<Diagnostic>) -> Vec<Matched> {
-    let Ok((specs, _)) = run::tail_settings(config) else {
+    let Ok((specs, _)) = followed::settings(config) else {
         return Vec::new();
     };
     let mut owners: std::collections::HashMap<PathBuf, usize> = Default::default();

@@ -1,6 +1,7 @@
-//! Bytes become counts: the tail's bytes go through line buffers into an engine, and what went wrong is counted.
+//! Bytes become counts: the tail's bytes go through line buffers into an engine, messages of other sources straight, and
+//! what went wrong is counted.
 //!
-//! One thread owns a [`Pipeline`] and hands it to [`Tail::read`](crate::tail::Tail::read) as the sink. It counts what it
+//! One thread owns a [`Pipeline`] and hands it to all sources as their sink. It counts what it
 //! reads itself, as long as one file at a time has much to read; if several have, [`workers`] help. What they have taken
 //! on is done when [`Pipeline::drain`] returns.
 
@@ -24,6 +25,7 @@ use crate::line::{Line, LineBuffer};
 use crate::metric::{SavedRepeat, lock};
 use crate::own_metrics::OwnMetrics;
 use crate::record::Clock;
+use crate::source::{self, Message, Stream};
 use crate::tail::{Chunk, End, Event, FileId, FileInfo, Sink};
 use received::Received;
 pub(crate) use workers::EndOnPanic;
@@ -70,7 +72,7 @@ pub struct Pipeline {
     /// What the last lines of each path counted, over its rotations.
     repeats: HashMap<PathBuf, Arc<Mutex<Repeats>>>,
     now: Timestamp,
-    /// Sources that listen, by name.
+    /// Streams of messages, by key.
     received: HashMap<String, Received>,
     /// The last file that had much to read.
     busy: Option<FileId>,
@@ -254,33 +256,6 @@ impl Pipeline {
         self.now = now;
     }
 
-    /// Counts whole entries of a source that listens.
-    pub fn received(&mut self, name: &str, entries: &[u8]) {
-        let Some(source) = self.sources.iter().find(|source| source.name == name) else {
-            return;
-        };
-        self.dirty = true;
-        self.heartbeat.beat();
-        let clock = Clock {
-            zone: source.time_zone.clone(),
-            now: self.now,
-        };
-        if let Some(received) = self.received.get_mut(name) {
-            return received.count(&mut self.worker, source, &clock, entries);
-        }
-        let source = source.clone();
-        let path = received::path(name);
-        let (counts, repeats) = (self.counts(&path), self.repeats_of(&path));
-        let mut received = Received::new(&source, self.own.clone(), counts, repeats);
-        received.count(&mut self.worker, &source, &clock, entries);
-        self.received.insert(name.to_owned(), received);
-    }
-
-    /// What is known of a source that listens.
-    pub fn listening(&self, name: &str) -> PathCounts {
-        self.path(&received::path(name))
-    }
-
     /// Waits until all that was read is counted: from then on until the next bytes, positions and numbers belong
     /// together.
     pub fn drain(&mut self) {
@@ -329,6 +304,30 @@ impl Pipeline {
             self.paths.retain(|_, counts| Arc::strong_count(counts) > 1);
         }
         self.paths.entry(path.to_owned()).or_default().clone()
+    }
+}
+
+impl source::Sink for Pipeline {
+    fn messages(&mut self, stream: &Stream, messages: &mut dyn Iterator<Item = Message<'_>>) {
+        let mut sources = self.sources.iter();
+        let Some(source) = sources.find(|source| *source.name == *stream.source) else {
+            return;
+        };
+        self.dirty = true;
+        self.heartbeat.beat();
+        let clock = Clock {
+            zone: source.time_zone.clone(),
+            now: self.now,
+        };
+        if let Some(received) = self.received.get_mut(&stream.key) {
+            return received.count(&mut self.worker, source, &clock, messages);
+        }
+        let source = source.clone();
+        let path = Path::new(&stream.key);
+        let (counts, repeats) = (self.counts(path), self.repeats_of(path));
+        let mut received = Received::new(&source, self.own.clone(), counts, repeats);
+        received.count(&mut self.worker, &source, &clock, messages);
+        self.received.insert(stream.key.clone(), received);
     }
 }
 

@@ -1,10 +1,8 @@
-//! Entries that came over the network become counts, as lines of files do.
+//! Messages that a source has cut out itself become counts, as lines of files do.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use hashbrown::HashMap;
-use memchr::memchr_iter;
 use prometheus_client::metrics::counter::Counter;
 
 use super::{APPLIANCES_SHOWN_MAX, PathCounts};
@@ -13,21 +11,23 @@ use crate::engine::{Engine, Outcome, Repeats, StreamContext, Worker};
 use crate::metric::lock;
 use crate::own_metrics::OwnMetrics;
 use crate::record::Clock;
-use crate::syslog::{self, Said};
+use crate::source;
 
-/// Senders whose state is kept; beyond that all are looked up anew.
+/// Senders of each kind whose state is kept; beyond that all are looked up anew.
 const SENDERS_MAX: usize = 20_000;
 /// Senders whose forged lines are counted for each; those of others count under `other`.
 const FORGERS_MAX: usize = 1_000;
 
-/// What is kept of a source that listens.
+/// What is kept of a stream of messages.
 #[derive(Debug)]
 pub(super) struct Received {
     name: String,
-    senders: HashMap<Vec<u8>, Sender>,
+    /// Those that are known by something else than a header.
+    named: HashMap<String, Sender>,
+    /// Those whose headers say who they are, by the name to use without one.
+    by_header: HashMap<String, Sender>,
     lines_read: Counter,
     bytes_read: Counter,
-    damaged: Counter,
     counts: Arc<Mutex<PathCounts>>,
     repeats: Arc<Mutex<Repeats>>,
     own: Arc<OwnMetrics>,
@@ -49,11 +49,6 @@ struct Header {
     forged: Option<Counter>,
 }
 
-/// What stands for the path of a source that listens.
-pub(super) fn path(source: &str) -> PathBuf {
-    format!("syslog:{source}").into()
-}
-
 impl Received {
     pub(super) fn new(
         source: &Source,
@@ -63,10 +58,10 @@ impl Received {
     ) -> Self {
         let name = source.name.as_str();
         Received {
-            senders: HashMap::new(),
+            named: HashMap::new(),
+            by_header: HashMap::new(),
             lines_read: own.lines_read.get([name]),
             bytes_read: own.bytes_read.get([name]),
-            damaged: own.syslog.lines_dropped.get([name, "damaged"]),
             name: name.to_owned(),
             counts,
             repeats,
@@ -76,16 +71,17 @@ impl Received {
 
     /// Other rules, another table.
     pub(super) fn reset(&mut self) {
-        self.senders.clear();
+        self.named.clear();
+        self.by_header.clear();
     }
 
-    /// Counts whole entries.
+    /// Counts messages.
     pub(super) fn count(
         &mut self,
         worker: &mut Worker,
         source: &Source,
         clock: &Clock,
-        entries: &[u8],
+        messages: &mut dyn Iterator<Item = source::Message<'_>>,
     ) {
         let engine = worker.engine().clone();
         let seconds = u32::try_from(clock.now.as_second()).unwrap_or(0);
@@ -93,21 +89,17 @@ impl Received {
         let mut last = None;
         let mut repeats = lock(&self.repeats);
         let mut batch = worker.batch(seconds, Some(&mut repeats));
-        let mut start = 0;
-        for end in memchr_iter(b'\n', entries) {
-            let entry = &entries[start..end];
-            start = end + 1;
-            let Some((tag, message)) = syslog::split(entry) else {
-                self.damaged.inc();
-                continue;
+        for message in messages {
+            let (senders, name) = match message.sender {
+                source::Sender::Named(name) => (&mut self.named, name),
+                source::Sender::Header(name) => (&mut self.by_header, name),
             };
-            if self.senders.len() >= SENDERS_MAX && !self.senders.contains_key(tag) {
-                self.senders.clear();
+            if senders.len() >= SENDERS_MAX && !senders.contains_key(name) {
+                senders.clear();
             }
-            let sender = self
-                .senders
-                .entry_ref(tag)
-                .or_insert_with(|| Sender::new(tag, source, clock));
+            let sender = senders
+                .entry_ref(name)
+                .or_insert_with(|| Sender::new(message.sender, source, clock));
             sender.origin.clock.now = clock.now;
             let Sender {
                 origin,
@@ -130,10 +122,10 @@ impl Received {
                     forged.inc();
                 }
             };
-            batch.line_with(origin, message, |_, _| {}, check);
+            batch.line_with(origin, message.bytes, |_, _| {}, check);
             last = origin.last_appliance();
             lines += 1;
-            bytes += message.len() as u64;
+            bytes += message.bytes.len() as u64;
         }
         drop(batch);
         self.lines_read.inc_by(lines);
@@ -153,14 +145,13 @@ impl Received {
 }
 
 impl Sender {
-    fn new(tag: &[u8], source: &Source, clock: &Clock) -> Self {
+    fn new(sender: source::Sender<'_>, source: &Source, clock: &Clock) -> Self {
         let mut origin = StreamContext::new(clock.clone());
         origin.profile = source.profile.clone();
         origin.relays = source.relays.clone();
-        match syslog::said(tag) {
-            Some(Said::Named(name)) => origin.appliance = Some(name.to_owned()),
-            Some(Said::Header(name)) => origin.fallback = Some(name.to_owned()),
-            None => {}
+        match sender {
+            source::Sender::Named(name) => origin.appliance = Some(name.to_owned()),
+            source::Sender::Header(name) => origin.fallback = Some(name.to_owned()),
         }
         Sender {
             name: origin.appliance.clone(),

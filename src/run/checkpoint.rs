@@ -14,12 +14,11 @@ use tracing::{error, info, warn};
 use crate::metric::{Saved, lock};
 use crate::pipeline::EndOnPanic;
 use crate::server::Scrapers;
+use crate::source::{OnDisk, Positions};
 use crate::state::{self, Place, State};
-use crate::syslog::{self, Receivers};
-use crate::tail::Positions;
 
-/// A checkpoint to be written, and who waits for it.
-type Job = (Positions, syslog::Positions, Saved, Option<SyncSender<()>>);
+/// A checkpoint to be written, whom to call then, and who waits for it.
+type Job = (Positions, Vec<OnDisk>, Saved, Option<SyncSender<()>>);
 
 /// How long reading waits for a checkpoint at most. With a disk that takes longer, what is rotated meanwhile may be lost at
 /// a kill.
@@ -39,16 +38,13 @@ impl Writer {
         state: State,
         checkpoint: Arc<Mutex<Option<Instant>>>,
         scrapers: Arc<Scrapers>,
-        receivers: Arc<Receivers>,
     ) -> Self {
         let (jobs, queue) = sync_channel(1);
         let failing = Arc::new(AtomicBool::new(false));
         let thread = {
             let (checkpoint, failing) = (checkpoint.clone(), failing.clone());
             let scrapers = scrapers.clone();
-            std::thread::spawn(move || {
-                write(state, &queue, &checkpoint, &failing, &scrapers, &receivers)
-            })
+            std::thread::spawn(move || write(state, &queue, &checkpoint, &failing, &scrapers))
         };
         Self {
             jobs,
@@ -63,14 +59,14 @@ impl Writer {
     pub(super) fn write(
         &self,
         positions: Positions,
-        spools: syslog::Positions,
+        on_disk: Vec<OnDisk>,
         saved: Saved,
         wait: bool,
     ) -> bool {
         if wait {
-            return self.jobs.send((positions, spools, saved, None)).is_ok();
+            return self.jobs.send((positions, on_disk, saved, None)).is_ok();
         }
-        match self.jobs.try_send((positions, spools, saved, None)) {
+        match self.jobs.try_send((positions, on_disk, saved, None)) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.scrapers.not_saved();
@@ -80,11 +76,11 @@ impl Writer {
     }
 
     /// Has a checkpoint written, and waits until it is on disk or cannot be, or [`WRITE_WAIT`] is over.
-    pub(super) fn write_now(&self, positions: Positions, spools: syslog::Positions, saved: Saved) {
+    pub(super) fn write_now(&self, positions: Positions, on_disk: Vec<OnDisk>, saved: Saved) {
         let (done, written) = sync_channel(1);
         if self
             .jobs
-            .send((positions, spools, saved, Some(done)))
+            .send((positions, on_disk, saved, Some(done)))
             .is_ok()
         {
             let _ = written.recv_timeout(WRITE_WAIT);
@@ -132,11 +128,10 @@ fn write(
     checkpoint: &Mutex<Option<Instant>>,
     failing: &AtomicBool,
     scrapers: &Scrapers,
-    receivers: &Receivers,
 ) {
     let _end = EndOnPanic;
     // Whoever waits is told when `_done` goes.
-    while let Ok((positions, spools, saved, _done)) = queue.recv() {
+    while let Ok((positions, on_disk, saved, _done)) = queue.recv() {
         let taken = Instant::now();
         let table = match pack(&saved) {
             Ok(table) => table,
@@ -146,17 +141,13 @@ fn write(
                 continue;
             }
         };
-        let snapshot = state::Snapshot {
-            positions,
-            spools,
-            table,
-        };
+        let snapshot = state::Snapshot { positions, table };
         match state.save(&snapshot.encode()) {
             Ok(place) => {
                 if place == Place::MadeAnew {
                     warn!(path = %state.path().display(), "the state directory had been removed or replaced; it was made anew");
                 }
-                receivers.committed(&snapshot.spools);
+                on_disk.into_iter().for_each(|call| call());
                 if failing.swap(false, Ordering::SeqCst) {
                     info!("checkpoints are written again");
                 }

@@ -6,14 +6,18 @@ use std::sync::mpsc::sync_channel;
 
 use tracing::{error, info};
 
-use super::{Loaded, Next, RELOAD_WAIT, Shared, WAIT_MAX, pipeline_limits, tail_settings, touch};
-use crate::config::Config;
+use super::backlog::Backlog;
+use super::reader::Reader;
+use super::sources::Sources;
+use super::{Loaded, Next, RELOAD_WAIT, Shared, WAIT_MAX, pipeline_limits, touch};
+use crate::config::{Config, Source};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Engine;
+use crate::followed::{self, Files};
 use crate::metric::lock;
 use crate::pipeline::Pipeline;
 use crate::syslog;
-use crate::tail::{Positions, Tail};
+use crate::tail;
 
 fn describe(faults: Vec<Diagnostic>) -> String {
     let lines: Vec<String> = faults.iter().map(Diagnostic::to_string).collect();
@@ -40,15 +44,14 @@ impl Shared {
 
     /// Has the reading thread take over settings and rules.
     fn exchange(&self, config: Config, engine: Engine) -> Result<(), String> {
-        let (specs, options) = tail_settings(&config).map_err(describe)?;
+        let files = followed::settings(&config).map_err(describe)?;
         if config.state.directory != self.config().state.directory {
             return Err("state.directory cannot change while the exporter runs; restart it".into());
         }
         let (done, finished) = sync_channel(1);
         *lock(&self.next) = Some(Next {
             config,
-            specs,
-            options,
+            files,
             engine,
             done,
         });
@@ -66,84 +69,91 @@ impl Shared {
     }
 }
 
-/// Takes over new settings: values, hits and positions stay. If files cannot be followed by them, the former ones stay.
-pub(super) fn apply_reload(
-    shared: &Arc<Shared>,
-    next: Next,
-    tail: Tail,
-    pipeline: &mut Pipeline,
-    config: &mut Config,
-) -> Option<Tail> {
-    let Next {
-        config: new,
-        specs,
-        options,
-        engine,
-        done,
-    } = next;
-    pipeline.drain();
-    let goes_on =
-        config.sources == new.sources && config.tail == new.tail && config.limits == new.limits;
-    let tail = if goes_on {
-        tail
-    } else {
-        // Unfinished lines are read again; what stands in a pipe's is lost, and only there.
-        let positions = tail.positions(|file| pipeline.held_bytes(file));
-        drop(tail);
-        for source in &new.sources {
-            touch(&shared.own, source);
-        }
-        match Tail::new(specs, options, Some(positions.clone())) {
-            Ok(tail) => tail,
-            Err(error) => {
-                let _ = done.send(Err(format!("files cannot be followed: {error}")));
-                return former_tail(shared, config, &positions);
+impl Reader {
+    /// Takes over new settings: values, hits and positions stay. If files cannot be followed by them, the former ones
+    /// stay. None if the exporter is to stop meanwhile.
+    pub(super) fn reload(mut self, next: Next) -> Option<Self> {
+        let Next {
+            config: new,
+            files,
+            engine,
+            done,
+        } = next;
+        self.dirty = true;
+        self.backlog = Backlog::default();
+        self.pipeline.drain();
+        let old = &self.config;
+        let goes_on =
+            old.sources == new.sources && old.tail == new.tail && old.limits == new.limits;
+        if !goes_on {
+            // Unfinished lines are read again; what stands in a pipe's is lost, and only there.
+            let Sources {
+                files: old_files,
+                others,
+                former,
+            } = self.sources;
+            let positions = old_files.file_positions(|file| self.pipeline.held_bytes(file));
+            // Both at a time would need twice the descriptors and watches.
+            drop(old_files);
+            for source in &new.sources {
+                touch(&self.shared.own, source);
             }
+            match Files::new(files, Some(positions.clone())) {
+                Ok(files) => self.sources = Sources::new(files, others, former),
+                Err(error) => {
+                    let _ = done.send(Err(format!("files cannot be followed: {error}")));
+                    let files = former_files(&self.shared, &self.config, &positions)?;
+                    self.sources = Sources::new(files, others, former);
+                    return Some(self);
+                }
+            }
+            *lock(&self.shared.waker) = self.sources.files.waker();
         }
-    };
-    *lock(&shared.waker) = tail.waker();
-    let dropped = engine.migrate_from(&shared.engine());
-    engine.table().finish_backfill();
-    let engine = Arc::new(engine);
-    *lock(&shared.engine) = engine.clone();
-    if goes_on {
-        pipeline.replace_engine(engine);
-    } else {
-        let repeats = pipeline.save_repeats();
-        *pipeline = Pipeline::new(
-            engine.clone(),
-            shared.own.clone(),
-            new.sources.clone(),
-            pipeline_limits(new.limits),
-        );
-        pipeline.set_heartbeat(shared.heartbeat.clone());
-        pipeline.restore_repeats(&engine, &repeats);
-        pipeline.begin_backfill(|source| !config.sources.iter().any(|old| old.name == source.name));
+        let dropped = engine.migrate_from(&self.shared.engine());
+        engine.table().finish_backfill();
+        let engine = Arc::new(engine);
+        *lock(&self.shared.engine) = engine.clone();
+        if goes_on {
+            self.pipeline.replace_engine(engine);
+        } else {
+            let repeats = self.pipeline.save_repeats();
+            self.pipeline = Pipeline::new(
+                engine.clone(),
+                self.shared.own.clone(),
+                new.sources.clone(),
+                pipeline_limits(new.limits),
+            );
+            self.pipeline.set_heartbeat(self.shared.heartbeat.clone());
+            self.pipeline.restore_repeats(&engine, &repeats);
+            let old = &self.config.sources;
+            let is_new = |source: &Source| !old.iter().any(|old| old.name == source.name);
+            self.pipeline.begin_backfill(is_new);
+        }
+        if dropped > 0 {
+            info!(
+                dropped,
+                "series that the new rules do not know were dropped"
+            );
+        }
+        *lock(&self.shared.config) = Arc::new(new.clone());
+        self.config = new;
+        // Nobody waits any more if the request was given up.
+        let _ = done.send(Ok(()));
+        Some(self)
     }
-    if dropped > 0 {
-        info!(
-            dropped,
-            "series that the new rules do not know were dropped"
-        );
-    }
-    *lock(&shared.config) = Arc::new(new.clone());
-    *config = new;
-    // Nobody waits any more if the request was given up.
-    let _ = done.send(Ok(()));
-    Some(tail)
 }
 
 /// Follows files by the settings in force again, as soon as that can be done. None if the exporter is to stop meanwhile.
-fn former_tail(shared: &Shared, config: &Config, positions: &Positions) -> Option<Tail> {
+fn former_files(shared: &Shared, config: &Config, positions: &tail::Positions) -> Option<Files> {
     while !shared.stop.load(Ordering::SeqCst) {
-        let settings = tail_settings(config).map_err(|_| "the settings are wrong".to_owned());
-        let tail = settings.and_then(|(specs, options)| {
-            Tail::new(specs, options, Some(positions.clone())).map_err(|error| error.to_string())
+        let settings = followed::settings(config).map_err(|_| "the settings are wrong".to_owned());
+        let files = settings.and_then(|settings| {
+            Files::new(settings, Some(positions.clone())).map_err(|error| error.to_string())
         });
-        match tail {
-            Ok(tail) => {
-                *lock(&shared.waker) = tail.waker();
-                return Some(tail);
+        match files {
+            Ok(files) => {
+                *lock(&shared.waker) = files.waker();
+                return Some(files);
             }
             Err(error) => error!(err = %error, "files cannot be followed; trying again"),
         }

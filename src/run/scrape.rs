@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info};
 
-use super::{Figures, RELOAD_WAIT, Shared, unix_seconds};
+use super::publish::{Figures, add};
+use super::{RELOAD_WAIT, Shared, unix_seconds};
 use crate::engine::Engine;
 use crate::exposition::{self, Body, Format};
 use crate::logfmt;
@@ -44,9 +45,7 @@ impl Shared {
         if waited.timed_out() {
             for (path, source, size) in &figures.sizes {
                 let now = std::fs::metadata(path).map_or(*size, |metadata| metadata.len());
-                if let Some((_, lag)) = figures.lag.get_mut(*source) {
-                    *lag += now.saturating_sub(*size);
-                }
+                add(&mut figures.lag, source, now.saturating_sub(*size));
             }
         }
         figures
@@ -105,7 +104,6 @@ fn last_messages(view: &ScrapeView) -> BTreeMap<&str, f64> {
 impl App for Shared {
     fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64 {
         let ready = self.ready.load(Ordering::SeqCst);
-        self.receivers.refresh();
         let (source_lag_bytes, unreadable_files, followed_files) = {
             let figures = self.figures();
             (
@@ -183,7 +181,7 @@ impl App for Shared {
     }
 
     fn status(&self) -> server::Status {
-        let files = self.figures().files.clone();
+        let files = self.figures().streams;
         let engine = self.engine();
         let config = self.config();
         let appliances = self.appliance_list(&engine);

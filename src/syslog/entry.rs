@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use memchr::{memchr, memchr_iter};
 
+use crate::source::{Message, Sender};
+
 /// Bytes of a speaker's name; the rest is cut.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 /// What an entry has beside its message, in bytes.
@@ -64,31 +66,29 @@ impl Tag {
     }
 }
 
-/// What an entry's line says of its speaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Said<'e> {
-    /// The appliance, whatever the header says.
-    Named(&'e str),
-    /// The name to use if the header has none.
-    Header(&'e str),
-}
-
-/// An entry without its line feed: the mark and name of its speaker, and the message. `None` if it is no entry, which a
-/// machine that lost its power may leave.
-pub(crate) fn split(entry: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = memchr(b'\t', entry.get(..OVERHEAD_BYTES_MAX.min(entry.len()))?)?;
-    let tag = entry.get(..end)?;
-    matches!(tag, [b'=' | b'?', _, ..]).then_some((tag, entry.get(end + 1..)?))
-}
-
-/// What such a tag says.
-pub(crate) fn said(tag: &[u8]) -> Option<Said<'_>> {
-    let (mark, name) = tag.split_first()?;
-    let name = std::str::from_utf8(name).ok()?;
-    Some(match mark {
-        b'=' => Said::Named(name),
-        _ => Said::Header(name),
+/// The messages of whole entries; `None` for what is no entry, which a machine that lost its power may leave.
+pub(crate) fn messages(entries: &[u8]) -> impl Iterator<Item = Option<Message<'_>>> {
+    let mut start = 0;
+    memchr_iter(b'\n', entries).map(move |end| {
+        let entry = entries.get(start..end)?;
+        start = end + 1;
+        read(entry)
     })
+}
+
+/// The message of an entry without its line feed.
+fn read(entry: &[u8]) -> Option<Message<'_>> {
+    let end = memchr(b'\t', entry.get(..OVERHEAD_BYTES_MAX.min(entry.len()))?)?;
+    let (mark, name) = entry.get(..end)?.split_first()?;
+    let name = std::str::from_utf8(name).ok()?;
+    let sender = match mark {
+        _ if name.is_empty() => return None,
+        b'=' => Sender::Named(name),
+        b'?' => Sender::Header(name),
+        _ => return None,
+    };
+    let bytes = entry.get(end + 1..)?;
+    Some(Message { sender, bytes })
 }
 
 #[cfg(test)]
@@ -98,39 +98,36 @@ mod tests {
     #[test]
     fn entries() {
         let long = "é".repeat(200);
-        let cut = format!("={}", "é".repeat(127));
+        let cut = "é".repeat(127);
         let address = "2001:db8::1".parse().unwrap();
-        for (speaker, message, tag, text) in [
+        for (speaker, message, name, text) in [
             (
                 Speaker::Named("hsm 1".into()),
                 "<13>a\tb",
-                "=hsm 1",
+                "hsm 1",
                 "<13>a\tb",
             ),
             (
                 Speaker::Header(address),
                 "a\nb\n",
-                "?2001:db8::1",
+                "2001:db8::1",
                 "a#012b#012",
             ),
-            (Speaker::Named("a\tb\nc".into()), "", "=a_b_c", ""),
+            (Speaker::Named("a\tb\nc".into()), "", "a_b_c", ""),
             (Speaker::Named(long), "x", cut.as_str(), "x"),
         ] {
             let mut entries = Vec::new();
             Tag::from(&speaker).write(message.as_bytes(), &mut entries);
-            let entry = entries.strip_suffix(b"\n").unwrap();
-            let (tag_read, message_read) = split(entry).unwrap();
-            assert_eq!(tag_read, tag.as_bytes());
-            assert_eq!(message_read, text.as_bytes());
-            let said = said(tag_read).unwrap();
-            let expected = match &speaker {
-                Speaker::Named(_) => Said::Named(&tag[1..]),
-                Speaker::Header(_) => Said::Header(&tag[1..]),
+            let sender = match &speaker {
+                Speaker::Named(_) => Sender::Named(name),
+                Speaker::Header(_) => Sender::Header(name),
             };
-            assert_eq!(said, expected);
+            let bytes = text.as_bytes();
+            let read: Vec<_> = messages(&entries).collect();
+            assert_eq!(read, [Some(Message { sender, bytes })]);
         }
         for damaged in ["", "=", "=\tx", "hsm1\tx", "\0\0\0", "=no tab"] {
-            assert_eq!(split(damaged.as_bytes()), None, "{damaged:?}");
+            assert_eq!(read(damaged.as_bytes()), None, "{damaged:?}");
         }
     }
 }

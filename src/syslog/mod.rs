@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -35,22 +36,19 @@ use crate::config::{Config, Source, Syslog};
 use crate::diagnostic::Diagnostic;
 use crate::metric::lock;
 use crate::own_metrics::OwnMetrics;
+use crate::source::{self, OnDisk, Positions, Sink, Stream, StreamStatus};
+use crate::tail::{FileId, Progress};
 use buffer::{Buffer, Reader};
-pub(crate) use entry::{Said, said, split};
 use identity::Identity;
 use listen::Socket;
 pub use listen::{Bound, bind};
 use listener::{Listener, Rules};
-pub use spool::Position;
 use spool::Spool;
 
 /// Bytes of entries that the reading thread takes at a time.
 const READ_AT_ONCE: usize = 1 << 20;
 /// An octet-counted message may be all line feeds, each of which becomes four bytes.
 const ESCAPED_MAX: usize = 4;
-
-/// How far the spool of each source was read, by its name.
-pub type Positions = BTreeMap<String, Position>;
 
 /// Certificates and tables of every source that listens, read and checked.
 #[derive(Debug, Default)]
@@ -111,16 +109,19 @@ pub struct Receivers {
 }
 
 /// What the reading thread takes received messages from.
-#[derive(Debug)]
 pub struct Intake {
-    sources: Vec<(Arc<Listener>, Reader)>,
+    receivers: Arc<Receivers>,
+    incoming: Vec<Incoming>,
     signalled: Arc<AtomicBool>,
 }
 
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.name)
-    }
+/// What one source receives.
+struct Incoming {
+    stream: Stream,
+    /// What it listens on.
+    addresses: String,
+    listener: Arc<Listener>,
+    reader: Reader,
 }
 
 /// The name of a source as that of a directory.
@@ -144,44 +145,40 @@ pub fn start(
     sources: &[Source],
     settings: Settings,
     options: Options,
-) -> io::Result<(Receivers, Intake)> {
+) -> io::Result<(Arc<Receivers>, Intake)> {
     let stopping = Arc::new(AtomicBool::new(false));
     let signalled = Arc::new(AtomicBool::new(false));
-    let mut listeners = Vec::new();
-    let mut intake = Intake {
-        sources: Vec::new(),
-        signalled: signalled.clone(),
-    };
+    let mut incoming = Vec::new();
     for (name, rules) in settings.0 {
         let transports = rules.identity.settings().transports();
         let transports: Vec<&str> = transports.iter().map(|one| one.as_str()).collect();
+        options.own.touch_received(&name);
         options.own.syslog.touch(&name, &transports);
-        let (buffer, reader) = match &options.directory {
-            None => Buffer::queue(signalled.clone(), options.wake.clone()),
-            Some(directory) => {
-                let position = options.positions.get(&name).copied().unwrap_or_default();
-                let directory = directory.join(directory_name(&name));
-                let bytes_max = rules.identity.settings().spool_bytes;
-                let spool =
-                    Spool::open(directory.clone(), bytes_max, position).map_err(|error| {
-                        io::Error::new(error.kind(), format!("{}: {error}", directory.display()))
-                    })?;
-                let entry_bytes_max = options.line_bytes * ESCAPED_MAX + entry::OVERHEAD_BYTES_MAX;
-                let (signalled, wake) = (signalled.clone(), options.wake.clone());
-                Buffer::spool(spool, position, entry_bytes_max, signalled, wake)
-            }
+        let addresses = rules.identity.settings().listen.iter();
+        let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
+        let stream = Stream {
+            source: name.as_str().into(),
+            key: format!("syslog:{name}"),
         };
-        let listener = Arc::new(Listener::new(
+        let (buffer, reader) = options.buffer(&stream, &rules, &signalled)?;
+        let listener = Listener::new(
             &name,
             buffer,
             options.line_bytes,
             rules,
             options.own.clone(),
             stopping.clone(),
-        ));
-        intake.sources.push((listener.clone(), reader));
-        listeners.push(listener);
+        );
+        incoming.push(Incoming {
+            stream,
+            addresses: addresses.join(", "),
+            listener: Arc::new(listener),
+            reader,
+        });
     }
+    let listeners: Vec<_> = (incoming.iter())
+        .map(|incoming| incoming.listener.clone())
+        .collect();
     if let Some(directory) = &options.directory {
         warn_of_orphans(directory, &listeners);
     }
@@ -193,7 +190,42 @@ pub fn start(
         threads: Mutex::default(),
     };
     receivers.listen(bound, sources)?;
+    let receivers = Arc::new(receivers);
+    let intake = Intake {
+        receivers: receivers.clone(),
+        incoming,
+        signalled,
+    };
     Ok((receivers, intake))
+}
+
+impl Options {
+    /// A spool if there is a state directory, else a queue.
+    fn buffer(
+        &self,
+        stream: &Stream,
+        rules: &Rules,
+        signalled: &Arc<AtomicBool>,
+    ) -> io::Result<(Buffer, Reader)> {
+        let (signalled, wake) = (signalled.clone(), self.wake.clone());
+        let Some(directory) = &self.directory else {
+            return Ok(Buffer::queue(signalled, wake));
+        };
+        let position = self.positions.get(&stream.key)?.unwrap_or_default();
+        let directory = directory.join(directory_name(&stream.source));
+        let bytes_max = rules.identity.settings().spool_bytes;
+        let spool = Spool::open(directory.clone(), bytes_max, position).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", directory.display()))
+        })?;
+        let entry_bytes_max = self.line_bytes * ESCAPED_MAX + entry::OVERHEAD_BYTES_MAX;
+        Ok(Buffer::spool(
+            spool,
+            position,
+            entry_bytes_max,
+            signalled,
+            wake,
+        ))
+    }
 }
 
 /// Spools of sources that are gone from the settings stay, since they may come back.
@@ -284,17 +316,8 @@ impl Receivers {
         }
     }
 
-    /// A checkpoint with these positions is on disk: what is before them is not needed any more.
-    pub fn committed(&self, positions: &Positions) {
-        for listener in &self.listeners {
-            if let Some(position) = positions.get(&listener.name) {
-                listener.buffer.committed(*position);
-            }
-        }
-    }
-
     /// Brings the figures up to date that others count: the kernel's drops, the size of the buffers.
-    pub fn refresh(&self) {
+    fn refresh(&self) {
         // Nothing where no datagrams are received.
         let mut dropped = vec![None; self.listeners.len()];
         for (at, socket) in &self.datagrams {
@@ -316,7 +339,7 @@ impl Receivers {
     }
 
     /// Stops to receive: connections are closed, and nothing comes into the buffers any more.
-    pub fn stop(&self) {
+    fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.stop.notify_one();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
@@ -343,50 +366,93 @@ fn raise(
     }
 }
 
-impl Intake {
-    /// Hands over up to about 1 MiB of entries of each source, with its name. Returns how many bytes that was, and
-    /// whether there is more.
-    pub fn read(&mut self, mut each: impl FnMut(&str, &[u8])) -> (u64, bool) {
+impl Incoming {
+    /// Hands over up to about so many bytes of entries. Returns how many that was.
+    fn read(&mut self, bytes_max: usize, sink: &mut dyn Sink) -> usize {
+        let Incoming {
+            stream,
+            listener,
+            reader,
+            ..
+        } = self;
+        let mut taken = 0;
+        while taken < bytes_max {
+            let Some(entries) = reader.read() else { break };
+            taken += entries.len();
+            let mut messages = entry::messages(entries).filter_map(|message| {
+                if message.is_none() {
+                    listener.dropped.damaged.inc();
+                }
+                message
+            });
+            sink.messages(stream, &mut messages);
+        }
+        let lost = reader.take_lost_bytes();
+        if lost > 0 {
+            listener.dropped.damaged.inc();
+            warn!(
+                source = listener.name,
+                bytes = lost,
+                "a part of the spool is no message"
+            );
+        }
+        if taken > 0 {
+            listener.buffer.space.notify_waiters();
+        }
+        taken
+    }
+}
+
+impl source::Source for Intake {
+    /// Up to about 1 MiB of each source.
+    fn read(&mut self, _: Instant, sink: &mut dyn Sink) -> Progress {
         // What comes from now on is signalled anew.
         self.signalled.store(false, Ordering::SeqCst);
         let (mut bytes, mut more) = (0, false);
-        for (listener, reader) in &mut self.sources {
-            let mut taken = 0;
-            while taken < READ_AT_ONCE {
-                let Some(entries) = reader.read() else { break };
-                taken += entries.len();
-                each(&listener.name, entries);
-            }
-            let lost = reader.take_lost_bytes();
-            if lost > 0 {
-                listener.dropped.damaged.inc();
-                warn!(
-                    source = listener.name,
-                    bytes = lost,
-                    "a part of the spool is no message"
-                );
-            }
-            if taken > 0 {
-                listener.buffer.space.notify_waiters();
-            }
+        for incoming in &mut self.incoming {
+            let taken = incoming.read(READ_AT_ONCE, sink);
             bytes += taken as u64;
             more |= taken >= READ_AT_ONCE;
         }
-        (bytes, more)
+        Progress { bytes, more }
     }
 
-    /// Bytes that wait, by source.
-    pub fn lag_bytes(&self) -> impl Iterator<Item = (&str, u64)> {
-        let sources = self.sources.iter();
-        sources.map(|(listener, reader)| (listener.name.as_str(), reader.lag_bytes()))
+    fn positions(&self, _: &dyn Fn(FileId) -> u64, positions: &mut Positions) -> Option<OnDisk> {
+        let mut spools = Vec::new();
+        for incoming in &self.incoming {
+            if let Some(position) = incoming.reader.position() {
+                positions.insert(&incoming.stream.key, &position);
+                spools.push((incoming.listener.clone(), position));
+            }
+        }
+        Some(Box::new(move || {
+            for (listener, position) in spools {
+                listener.buffer.committed(position);
+            }
+        }))
     }
 
-    /// How far the spools were read.
-    pub fn positions(&self) -> Positions {
-        let sources = self.sources.iter();
-        sources
-            .filter_map(|(listener, reader)| Some((listener.name.clone(), reader.position()?)))
-            .collect()
+    fn status(&self, each: &mut dyn FnMut(StreamStatus)) {
+        self.receivers.refresh();
+        for incoming in &self.incoming {
+            each(StreamStatus {
+                source: incoming.stream.source.clone(),
+                key: incoming.stream.key.clone().into(),
+                name: incoming.addresses.clone(),
+                lag_bytes: incoming.reader.lag_bytes(),
+                error: None,
+                file: None,
+            });
+        }
+    }
+
+    fn stop(&mut self, sink: &mut dyn Sink) {
+        self.receivers.stop();
+        // What is in a spool waits there for the next process.
+        let queues = (self.incoming.iter_mut()).filter(|one| one.reader.position().is_none());
+        for incoming in queues {
+            incoming.read(usize::MAX, sink);
+        }
     }
 }
 

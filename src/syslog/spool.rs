@@ -32,11 +32,11 @@ const READ_BYTES: usize = 256 << 10;
 
 /// How far a spool was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
+pub(super) struct Position {
     /// The number of the segment.
-    pub segment: u64,
+    segment: u64,
     /// The byte in it at which the next entry begins.
-    pub offset: u64,
+    offset: u64,
 }
 
 /// There is no space for more.

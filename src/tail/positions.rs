@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::{FileKey, ReadPosition};
 
-/// The format that is written. Format 1 knew a file by its first and its last KiB.
-const FORMAT: u32 = 2;
+/// The format that is written. Format 1 knew a file by its first and its last KiB; since 3, positions of other sources than
+/// files may stand beside these.
+const FORMAT: u32 = 3;
 
 /// How far every file was read, at one instant.
 ///
@@ -15,7 +16,7 @@ const FORMAT: u32 = 2;
 /// process. Plain data; the order of the files of one path is the order of their age, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Positions {
-    /// The format in which this was stored. Up to 2 is read; 2 is written.
+    /// The format in which this was stored. Up to 3 is read; 3 is written.
     #[serde(
         default = "format_1",
         serialize_with = "format_written",

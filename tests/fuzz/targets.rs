@@ -142,7 +142,7 @@ pub fn snapshot(data: &[u8]) {
             Ok(mut snapshot) => {
                 let again = Snapshot::decode(&snapshot.encode());
                 // Positions of an earlier format are written in the present one.
-                snapshot.positions.format = Positions::default().format;
+                snapshot.positions.files.format = Positions::default().format;
                 assert_eq!(again.ok(), Some(snapshot));
             }
             Err(unusable) => assert!(

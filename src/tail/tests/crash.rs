@@ -14,7 +14,7 @@ fn load(state: &State) -> (Option<Positions>, Counts) {
     match state.load().unwrap() {
         Loaded::Nothing => (None, Counts::new()),
         Loaded::Snapshot(snapshot) => (
-            Some(snapshot.positions),
+            Some(snapshot.positions.files),
             serde_json::from_slice(&snapshot.table).unwrap(),
         ),
         Loaded::Unusable(unusable) => panic!("{unusable}"),
@@ -65,8 +65,10 @@ fn victim() {
         state
             .save(
                 &Snapshot {
-                    positions,
-                    spools: Default::default(),
+                    positions: crate::source::Positions {
+                        files: positions,
+                        ..Default::default()
+                    },
                     table: serde_json::to_vec(&counts).unwrap(),
                 }
                 .encode(),
