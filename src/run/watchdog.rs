@@ -3,16 +3,24 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use sd_notify::NotifyState;
+
 use super::Shared;
 
 /// A clock that differs by more from what has passed was set.
 const CLOCK_SET: Duration = Duration::from_secs(60);
 
-/// Tells systemd that the reading thread makes progress, as long as it does.
+/// Tells systemd that the reading thread makes progress, as long as it does. Until the backlog is read this also extends
+/// the time that a start may take.
 pub(super) fn feed_watchdog(shared: &Shared, interval: Duration) {
+    let extend = u32::try_from(interval.as_micros()).unwrap_or(u32::MAX);
     while !shared.stop.load(Ordering::SeqCst) {
         if shared.heartbeat.age() < interval / 2 {
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            let mut states = vec![NotifyState::Watchdog];
+            if !shared.ready.load(Ordering::SeqCst) {
+                states.push(NotifyState::ExtendTimeoutUsec(extend));
+            }
+            let _ = sd_notify::notify(&states);
         }
         std::thread::sleep(interval / 4);
     }

@@ -272,6 +272,9 @@ fn the_service_tells_systemd_that_it_is_ready_and_alive() {
     notify
         .set_read_timeout(Some(Duration::from_secs(20)))
         .expect("a deadline");
+    // Something to read before it is ready: a start may take longer than systemd grants by itself.
+    let line = "Nov 28 10:00:00 hsm1 sshd[1]: Connection closed by 192.0.2.1 port 50000\n";
+    std::fs::write(directory.path().join("hsm1.log"), line.repeat(50_000)).expect("a backlog");
     let service = Child::start(
         Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
             .arg(format!("--log.file={}/*.log", directory.path().display()))
@@ -294,6 +297,7 @@ fn the_service_tells_systemd_that_it_is_ready_and_alive() {
             }
         }
     };
+    told("EXTEND_TIMEOUT_USEC=1000000");
     told("READY=1");
     told("WATCHDOG=1");
     told("WATCHDOG=1");
