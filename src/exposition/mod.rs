@@ -3,15 +3,12 @@
 //! Families and series keep the order in which they come, so two scrapes without a change between them are equal byte
 //! for byte. Names must be valid metric and label names; whoever loads the rules checks that.
 
+mod coding;
 mod protobuf;
 mod text;
 
-use std::io::Write as _;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use crate::metric::Snapshot;
+pub use coding::{Body, Coding};
 
 /// A format that a scraper can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,79 +45,6 @@ impl Format {
             Format::Protobuf => {
                 "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
             }
-        }
-    }
-}
-
-/// Whether gzip is at least as acceptable to an `Accept-Encoding` header as no coding.
-pub fn gzip_accepted(accept_encoding: &str) -> bool {
-    let mut gzip = None;
-    let mut identity = None;
-    let mut any = None;
-    for range in ranges(accept_encoding) {
-        let quality = Some(range.quality);
-        match range.name {
-            name if name.eq_ignore_ascii_case("gzip") => gzip = gzip.max(quality),
-            name if name.eq_ignore_ascii_case("identity") => identity = identity.max(quality),
-            "*" => any = any.max(quality),
-            _ => {}
-        }
-    }
-    let gzip = gzip.or(any).unwrap_or(0);
-    gzip > 0 && gzip >= identity.unwrap_or(0)
-}
-
-/// A scrape's body while it is written, compressed as it grows if it is to be: fast rather than small, it crosses one
-/// network once.
-#[derive(Debug)]
-pub struct Body(Coding);
-
-#[derive(Debug)]
-enum Coding {
-    Plain(Vec<u8>),
-    Gzip(Box<GzEncoder<Vec<u8>>>),
-}
-
-impl Body {
-    /// An empty one.
-    pub fn new(gzip: bool) -> Self {
-        Self(match gzip {
-            true => Coding::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::fast()))),
-            false => Coding::Plain(Vec::new()),
-        })
-    }
-
-    /// Reserves memory for a snapshot, if it is not compressed.
-    pub fn reserve(&mut self, snapshot: &Snapshot) {
-        if let Coding::Plain(body) = &mut self.0 {
-            let families = snapshot.families.iter();
-            let series: usize = families.map(|(_, series)| series.len()).sum();
-            body.reserve(4096 + 96 * series);
-        }
-    }
-
-    /// Appends bytes.
-    #[expect(clippy::unreachable, reason = "a Vec takes every write")]
-    pub fn push(&mut self, bytes: &[u8]) {
-        match &mut self.0 {
-            Coding::Plain(body) => body.extend_from_slice(bytes),
-            Coding::Gzip(encoder) => {
-                if let Err(error) = encoder.write_all(bytes) {
-                    unreachable!("writing to memory failed: {error}");
-                }
-            }
-        }
-    }
-
-    /// The bytes to be sent.
-    #[expect(clippy::unreachable, reason = "a Vec takes every write")]
-    pub fn finish(self) -> Vec<u8> {
-        match self.0 {
-            Coding::Plain(body) => body,
-            Coding::Gzip(encoder) => match encoder.finish() {
-                Ok(compressed) => compressed,
-                Err(error) => unreachable!("writing to memory failed: {error}"),
-            },
         }
     }
 }
@@ -206,7 +130,6 @@ fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
 
     use std::sync::Arc;
 
@@ -414,38 +337,6 @@ bare 1
         }
     }
 
-    #[test]
-    fn gzip_when_it_is_wanted() {
-        for (accept, expected) in [
-            ("", false),
-            ("gzip", true),
-            ("deflate, GZIP;q=1.0, *;q=0.5", true),
-            ("*", true),
-            ("gzip;q=0, *", false),
-            ("gzip;q=0.000", false),
-            ("identity, gzip;q=0.5", false),
-            ("identity;q=0.5, gzip;q=1.0", true),
-            ("br", false),
-        ] {
-            assert_eq!(gzip_accepted(accept), expected, "{accept}");
-        }
-    }
-
-    #[test]
-    fn gzip_gives_back_what_it_took() {
-        let text = "reading{appliance=\"hsm\"} 1\n".repeat(1000);
-        let mut body = Body::new(true);
-        text.split_inclusive('\n')
-            .for_each(|line| body.push(line.as_bytes()));
-        let compressed = body.finish();
-        assert!(compressed.len() < text.len() / 10);
-        let mut back = String::new();
-        flate2::read::GzDecoder::new(&compressed[..])
-            .read_to_string(&mut back)
-            .unwrap();
-        assert_eq!(back, text);
-    }
-
     /// The label values of a sample line, read as the format's documentation says.
     fn label_values(line: &str) -> Vec<String> {
         let mut values = Vec::new();
@@ -491,7 +382,6 @@ bare 1
         #[test]
         fn no_header_makes_negotiation_panic(header in "[a-z/*;=,.0-9q \"-]{0,60}") {
             Format::negotiate(&header);
-            gzip_accepted(&header);
         }
     }
 }

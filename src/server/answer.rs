@@ -14,7 +14,7 @@ use super::scrape::{Failure, Variant};
 use super::scrapers::Identity;
 use super::web_config::Loaded;
 use super::{App, Appliance, Shared};
-use crate::exposition::{self, Format};
+use crate::exposition::{Coding, Format};
 use crate::metric::lock;
 
 /// Between two requests that change something.
@@ -264,7 +264,7 @@ async fn scrape(
     let timeout = scrape_timeout(headers).filter(|_| request.method() == Method::GET);
     let variant = Variant {
         format: Format::negotiate(&joined(headers, header::ACCEPT)),
-        gzip: exposition::gzip_accepted(&joined(headers, header::ACCEPT_ENCODING)),
+        coding: Coding::negotiate(&joined(headers, header::ACCEPT_ENCODING)),
         shown: timeout.map_or(u64::MAX, |timeout| {
             let identity = || identity(connection, headers);
             connection.begin_scrape(&shared.options.scrapers, identity, timeout)
@@ -280,8 +280,9 @@ async fn scrape(
             }
             let mut answer = respond(StatusCode::OK, variant.format.content_type(), made.bytes());
             let headers = answer.headers_mut();
-            if variant.gzip {
-                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            if variant.coding != Coding::Identity {
+                let name = HeaderValue::from_static(variant.coding.name());
+                headers.insert(header::CONTENT_ENCODING, name);
             }
             headers.insert(
                 header::VARY,

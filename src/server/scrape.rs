@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::App;
 use super::connection::Connections;
-use crate::exposition::{Body, Format};
+use crate::exposition::{Body, Coding, Format};
 
 /// Bodies in memory at the same time, as long as somebody reads them.
 const BODIES_MAX: usize = 4;
@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Variant {
     pub(super) format: Format,
-    pub(super) gzip: bool,
+    pub(super) coding: Coding,
     /// Counters that were born later are at 0.
     pub(super) shown: u64,
 }
@@ -113,7 +113,7 @@ impl Scrapes {
         // The lock goes along: should the client go away, the next body waits for this one nevertheless.
         let making = tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
-            let mut body = Body::new(variant.gzip);
+            let mut body = Body::new(variant.coding);
             let birth = app.exposition(variant.format, variant.shown, &mut body);
             let made = Arc::new(Made {
                 bytes: body.finish(),

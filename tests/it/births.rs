@@ -112,7 +112,14 @@ fn every_server_sees_every_first_event() {
                 &["--web.enable-remote-write-receiver"][..],
             ),
         ),
-        (&new, ("3.16 60s", slow.clone(), &[][..])),
+        (
+            &new,
+            (
+                "3.16 60s zstd",
+                slow.clone(),
+                &["--enable-feature=zstd-scrape"][..],
+            ),
+        ),
         (&new, ("3.16 15s protobuf", protobuf(&fast), &[][..])),
         (
             &new,

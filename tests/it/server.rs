@@ -314,19 +314,28 @@ fn the_format_and_the_coding_are_negotiated() {
     );
     assert!(open.ends_with("# EOF\n"));
 
-    let mut stream = server.connect();
-    let request =
-        "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept-Encoding: gzip\r\n\r\n";
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    let split = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
-    assert!(String::from_utf8_lossy(&bytes[..split]).contains("content-encoding: gzip\r\n"));
-    let mut body = String::new();
-    flate2::read::GzDecoder::new(&bytes[split..])
-        .read_to_string(&mut body)
+    for (wanted, coding) in [("gzip", "gzip"), ("zstd,gzip", "zstd")] {
+        let mut stream = server.connect();
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept-Encoding: {wanted}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let split = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        let (head, compressed) = bytes.split_at(split);
+        let header = format!("content-encoding: {coding}\r\n");
+        assert!(String::from_utf8_lossy(head).contains(&header), "{wanted}");
+        let mut body = Vec::new();
+        match coding {
+            "gzip" => flate2::read::GzDecoder::new(compressed).read_to_end(&mut body),
+            _ => zstd::stream::read::Decoder::new(compressed)
+                .unwrap()
+                .read_to_end(&mut body),
+        }
         .unwrap();
-    assert_eq!(body, "up 1\n");
+        assert_eq!(body, b"up 1\n");
+    }
 }
 
 #[test]
