@@ -18,7 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::metric::{Family, Kind, Series};
 
-pub use process::Process;
+pub use process::{Process, threads};
 pub use syslog::SyslogMetrics;
 
 /// Prefix of every metric here but `process_…` and `promhttp_…`, whose names are common to all exporters.
@@ -70,7 +70,7 @@ impl OwnMetrics {
         );
         own.register_bare(
             "process_start_time_seconds",
-            "Unix time of the start.",
+            "Start time of the process.",
             start_time,
         );
         let scrapes = Counters::new(["code"]);

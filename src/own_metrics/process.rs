@@ -5,12 +5,16 @@ use std::sync::Arc;
 use super::FamilyBuilder;
 use crate::metric::{Family, Kind, Series};
 
+/// Linux reports times to user space in hundredths of a second on every architecture that Rust's std supports.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// What the kernel says about this process. Only Linux tells it in a file; elsewhere there is nothing to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Process {
     cpu_seconds: Option<f64>,
     resident_memory_bytes: Option<f64>,
     virtual_memory_bytes: Option<f64>,
+    virtual_memory_max_bytes: Option<f64>,
     open_fds: Option<f64>,
     max_fds: Option<f64>,
 }
@@ -47,8 +51,7 @@ impl Process {
                 .copied()
                 .filter(|value| !value.is_nan())
         };
-        // Linux reports times to user space in hundredths of a second on every architecture that Rust's std supports.
-        let seconds = |ticks: f64| ticks / 100.0;
+        let seconds = |ticks: f64| ticks / TICKS_PER_SECOND;
         let number_after = |text: &str, key: &str| -> Option<f64> {
             let line = text.lines().find_map(|line| line.strip_prefix(key))?;
             line.split_ascii_whitespace().next()?.parse().ok()
@@ -60,6 +63,10 @@ impl Process {
             resident_memory_bytes: number_after(status, "VmRSS:")
                 .map(|kilobytes| kilobytes * 1024.0),
             virtual_memory_bytes: field(23),
+            // Without a limit the largest number that it could be, as client_golang has it.
+            virtual_memory_max_bytes: limits
+                .contains("Max address space")
+                .then(|| number_after(limits, "Max address space").unwrap_or(u64::MAX as f64)),
             open_fds: None,
             max_fds: number_after(limits, "Max open files"),
         }
@@ -89,7 +96,7 @@ impl Process {
             ),
             (
                 "process_resident_memory_bytes",
-                "Memory that is in RAM.",
+                "Resident memory size.",
                 Gauge,
                 self.resident_memory_bytes,
             ),
@@ -98,6 +105,12 @@ impl Process {
                 "Address space in use.",
                 Gauge,
                 self.virtual_memory_bytes,
+            ),
+            (
+                "process_virtual_memory_max_bytes",
+                "Address space that may be in use; 2^64 without a limit.",
+                Gauge,
+                self.virtual_memory_max_bytes,
             ),
         ]
         .into_iter()
@@ -114,6 +127,38 @@ impl Process {
     }
 }
 
+/// A thread of this process.
+#[derive(Debug)]
+pub struct Thread {
+    /// At most 15 bytes.
+    pub name: String,
+    /// As in proc(5): R runs, S sleeps, D waits for a disk.
+    pub state: char,
+    /// Processor time used, user and system.
+    pub cpu_seconds: f64,
+}
+
+/// The threads of this process, the busiest first; none where the kernel has no file for them.
+pub fn threads() -> Vec<Thread> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    let thread = |task: std::io::Result<std::fs::DirEntry>| {
+        // It may have ended meanwhile.
+        let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+        let (head, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let ticks = fields.skip(10).take(2).map(str::parse::<f64>);
+        Some(Thread {
+            name: head.split_once('(')?.1.to_owned(),
+            state,
+            cpu_seconds: ticks.sum::<Result<f64, _>>().ok()? / TICKS_PER_SECOND,
+        })
+    };
+    let mut threads: Vec<_> = tasks.filter_map(thread).collect();
+    threads.sort_by(|a, b| b.cpu_seconds.total_cmp(&a.cpu_seconds));
+    threads
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +168,8 @@ mod tests {
         let process = Process::parse(
             "42 (a) b (c) S 1 1 1 0 -1 4194304 10 0 0 0 250 50 0 0 20 0 1 0 1000 8192000 300 18446744073709551615\n",
             "Name:\tx\nVmRSS:\t     300 kB\n",
-            "Limit   Soft   Hard   Units\nMax open files            1024                 524288               files\n",
+            "Limit   Soft   Hard   Units\nMax open files            1024                 524288               files\n\
+             Max address space         unlimited            unlimited            bytes\n",
         );
         assert_eq!(
             process,
@@ -131,6 +177,7 @@ mod tests {
                 cpu_seconds: Some(3.0),
                 resident_memory_bytes: Some(307_200.0),
                 virtual_memory_bytes: Some(8_192_000.0),
+                virtual_memory_max_bytes: Some(u64::MAX as f64),
                 open_fds: None,
                 max_fds: Some(1024.0),
             }
@@ -143,9 +190,18 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn this_thread_is_among_the_threads() {
+        let named = std::thread::Builder::new().name("a (thread)".into());
+        let threads = named.spawn(threads).unwrap().join().unwrap();
+        let this = threads.iter().find(|thread| thread.name == "a (thread)");
+        assert_eq!(this.unwrap().state, 'R', "{threads:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn this_process_can_be_read() {
         let families = Process::read().families();
-        assert_eq!(families.len(), 5);
+        assert_eq!(families.len(), 6);
         for (family, series) in families {
             assert!(series[0].value >= 0.0, "{}", family.name);
         }
