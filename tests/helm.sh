@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lints the Helm chart and renders it with every documented value, through the real helm, and holds what comes out against
+# Lints the Helm chart and renders it with every documented value, through the real helm 3 and 4, and holds what comes out against
 # the schemas of Kubernetes, of the Prometheus operator, and promtool. `make helm`; not part of `make test`, since helm and
 # kubeconform are compiled the first time: Go, a network and 5 to 10 minutes. They are kept outside of the repository.
 set -eu
@@ -9,6 +9,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/appliance_log_exporter
 operator=github.com/prometheus-operator/prometheus-operator@v0.85.0
 export CGO_ENABLED=0 GOBIN="$cache/bin" GOFLAGS=-modcacherw GOTOOLCHAIN=local
 [ -x "$GOBIN/helm" ] || go install helm.sh/helm/v3/cmd/helm@v3.22.0
+[ -x "$GOBIN/helm4/helm" ] || GOBIN="$GOBIN/helm4" go install helm.sh/helm/v4/cmd/helm@v4.3.2
 [ -x "$GOBIN/kubeconform" ] || go install github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0
 definitions=$(go mod download -json "$operator" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/example/prometheus-operator-crd
 
@@ -16,7 +17,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # Links in the chart lead to what it shares with the other deployments; helm says so for each.
-helm() { "$GOBIN/helm" "$@" 2> "$work/err" || { grep -v 'found symbolic link' "$work/err" >&2; return 1; }; }
+helm() { "$GOBIN/$version" "$@" 2> "$work/err" || { grep -v 'found symbolic link' "$work/err" >&2; return 1; }; }
 render() { helm template release "$chart" --kube-version 1.31.0 "$@"; }
 
 tests/.venv/bin/python - "$definitions" "$work" <<'PYTHON'
@@ -76,17 +77,19 @@ PYTHON
   echo "$1: $(find "$work/parts" -name 'kubernetes-*' -o -name 'operator-*' | wc -l) resources"
 }
 
-helm lint --strict "$chart" > /dev/null
-helm lint --strict "$chart" --values "$chart/ci/everything-values.yaml" > /dev/null
-render > "$work/defaults.yaml"
-render --values "$chart/ci/everything-values.yaml" > "$work/everything.yaml"
-checked "$work/defaults.yaml"
-checked "$work/everything.yaml"
-grep -q 'vector(55)' "$work/everything.yaml" || { echo 'the threshold is not that of the values' >&2; exit 1; }
+for version in helm helm4/helm; do
+  helm lint --strict "$chart" > /dev/null
+  helm lint --strict "$chart" --values "$chart/ci/everything-values.yaml" > /dev/null
+  render > "$work/defaults.yaml"
+  render --values "$chart/ci/everything-values.yaml" > "$work/everything.yaml"
+  checked "$work/defaults.yaml"
+  checked "$work/everything.yaml"
+  grep -q 'vector(55)' "$work/everything.yaml" || { echo 'the threshold is not that of the values' >&2; exit 1; }
 
-# What the schema of the values refuses.
-for wrong in tls.enabled=true service.type=ClusterIP 'extraArgs[0]=x' nope=1 image.pullPolicy=Sometimes \
-  prometheusRule.enabled=true,prometheusRule.thresholds.nope=1; do
-  ! render --set "$wrong" > /dev/null 2>&1 || { echo "accepted: $wrong" >&2; exit 1; }
+  # What the schema of the values refuses.
+  for wrong in tls.enabled=true service.type=ClusterIP 'extraArgs[0]=x' nope=1 image.pullPolicy=Sometimes \
+    prometheusRule.enabled=true,prometheusRule.thresholds.nope=1; do
+    ! render --set "$wrong" > /dev/null 2>&1 || { echo "accepted: $wrong" >&2; exit 1; }
+  done
 done
 echo 'helm: all right'
