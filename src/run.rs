@@ -4,6 +4,7 @@
 mod auto_reload;
 mod backlog;
 mod checkpoint;
+mod debug;
 mod publish;
 mod reader;
 mod reload;
@@ -238,14 +239,16 @@ fn serve(
     serving: Serving,
     web: Option<Arc<WebConfig>>,
 ) -> std::io::Result<()> {
+    let tls = web.as_ref().is_some_and(|web| web.has_tls());
+    let passwords = web.as_ref().is_some_and(|web| web.has_passwords());
+    for listener in &serving.listeners {
+        if let Ok(address) = listener.local_addr() {
+            info!(%address, tls, passwords, "listening");
+        }
+    }
     let mut options = serving.options;
     options.web_config = web;
     options.scrapers = shared.scrapers.clone();
-    for listener in &serving.listeners {
-        if let Ok(address) = listener.local_addr() {
-            info!(%address, "listening");
-        }
-    }
     let app: Arc<dyn App> = shared.clone();
     let hangups = shared.clone();
     let done = runtime.block_on(async move {

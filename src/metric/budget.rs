@@ -114,6 +114,11 @@ impl Table {
         self.limits.series
     }
 
+    /// Bytes that all series take, scrapes and checkpoints included: an estimate.
+    pub fn series_bytes(&self) -> usize {
+        self.usage.bytes()
+    }
+
     /// Something found no space that an eviction could give it.
     pub fn wants_eviction(&self) -> bool {
         self.wants_eviction

@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::publish::{Figures, add};
 use super::{RELOAD_WAIT, Shared, unix_seconds};
@@ -32,7 +32,7 @@ const UNRECOGNISED_SHOWN: usize = 50;
 impl Shared {
     /// What the reading thread says of its files, fresh if it answers in time; if not, what was appended since is added
     /// to its lag.
-    fn figures(&self) -> Figures {
+    pub(super) fn figures(&self) -> Figures {
         let figures = lock(&self.figures);
         let number = figures.number;
         self.asked.store(true, Ordering::SeqCst);
@@ -300,6 +300,10 @@ impl App for Shared {
         appliances.into_values().collect()
     }
 
+    fn debug(&self) -> String {
+        self.debug_page()
+    }
+
     fn configuration(&self) -> String {
         self.config().written().to_owned()
     }
@@ -309,6 +313,7 @@ impl App for Shared {
     }
 
     fn scraped(&self, code: u16, took: Duration) {
+        debug!(code, milliseconds = took.as_millis(), "scraped");
         self.own.scrapes.get([&code.to_string()]).inc();
         self.own.scrape_seconds.inc_by(took.as_secs_f64());
     }

@@ -109,7 +109,13 @@ async fn route(
         || path == shared.options.telemetry_path
         || matches!(
             path,
-            "/" | "/-/healthy" | "/-/ready" | "/-/reload" | "/-/forget" | "/-/config" | "/sd"
+            "/" | "/-/healthy"
+                | "/-/ready"
+                | "/-/reload"
+                | "/-/forget"
+                | "/-/config"
+                | "/debug"
+                | "/sd"
         );
     if !known {
         return html(
@@ -177,6 +183,7 @@ async fn route(
             None => text(StatusCode::BAD_REQUEST, "which? /-/forget?appliance=NAME\n"),
         },
         "/-/config" => text(StatusCode::OK, app.configuration()),
+        "/debug" => blocking(move || text(StatusCode::OK, app.debug())).await,
         "/sd" => blocking(move || service_discovery(app.appliances())).await,
         _ => {
             let telemetry_path = shared.options.telemetry_path.clone();

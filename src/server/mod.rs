@@ -84,6 +84,8 @@ pub trait App: Send + Sync + 'static {
     fn appliances(&self) -> Vec<Appliance>;
     /// The configuration file as it was last loaded; empty without one.
     fn configuration(&self) -> String;
+    /// What the page at `/debug` shows: memory, threads, what waits.
+    fn debug(&self) -> String;
     /// As many scrapes more are being answered; fewer, if negative.
     fn scrapes_in_flight(&self, change: i64);
     /// A scrape was answered with this HTTP status, after so long.

@@ -133,8 +133,13 @@ impl WebConfig {
     }
 
     /// There is TLS; that does not change.
-    pub(super) fn has_tls(&self) -> bool {
+    pub(crate) fn has_tls(&self) -> bool {
         self.lock().current.tls.is_some()
+    }
+
+    /// Users must give a password now.
+    pub(crate) fn has_passwords(&self) -> bool {
+        !self.lock().current.users.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -593,6 +593,14 @@ fn a_change_of_settings_or_rules_is_loaded_by_itself_if_that_is_asked_for() {
         .expect("an answer")
         .text();
     assert!(shown.contains("appliances: [hsm1, hsm2]"), "{shown}");
+    let shown = http_get(exporter.port, "/debug").expect("an answer").text();
+    for line in [
+        "  reader\n",
+        "process_resident_memory_bytes ",
+        "  log_events_total\n",
+    ] {
+        assert!(shown.contains(line), "no {line:?} in\n{shown}");
+    }
     let page = http_get(exporter.port, "/").expect("an answer").text();
     assert!(
         page.contains("<td>hsm2</td><td class=\"n\">never</td>"),

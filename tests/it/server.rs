@@ -129,6 +129,10 @@ impl App for TestApp {
         names.into_iter().map(of).collect()
     }
 
+    fn debug(&self) -> String {
+        String::new()
+    }
+
     fn configuration(&self) -> String {
         "sources: []\n".to_owned()
     }
@@ -369,6 +373,7 @@ fn a_proxy_can_serve_it_below_a_path() {
         ("/luna/metrics", 200),
         ("/luna/-/healthy", 200),
         ("/luna/-/config", 200),
+        ("/luna/debug", 200),
         ("/luna/runbooks/", 200),
         ("/metrics", 404),
         ("/lunametrics", 404),
