@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::metric::{Saved, lock};
 use crate::pipeline::EndOnPanic;
@@ -141,9 +141,14 @@ fn write(
                 continue;
             }
         };
-        let snapshot = state::Snapshot { positions, table };
-        match state.save(&snapshot.encode()) {
+        let snapshot = state::Snapshot { positions, table }.encode();
+        match state.save(&snapshot) {
             Ok(place) => {
+                debug!(
+                    bytes = snapshot.len(),
+                    milliseconds = taken.elapsed().as_millis(),
+                    "checkpoint written"
+                );
                 if place == Place::MadeAnew {
                     warn!(path = %state.path().display(), "the state directory had been removed or replaced; it was made anew");
                 }

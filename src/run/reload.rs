@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::backlog::Backlog;
 use super::reader::Reader;
@@ -135,6 +135,12 @@ impl Reader {
                 "series that the new rules do not know were dropped"
             );
         }
+        debug!(
+            files_found_anew = !goes_on,
+            rules = self.shared.engine().rules().rules.len(),
+            sources = new.sources.len(),
+            "settings and rules exchanged"
+        );
         *lock(&self.shared.config) = Arc::new(new.clone());
         self.config = new;
         // Nobody waits any more if the request was given up.
