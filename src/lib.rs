@@ -48,6 +48,7 @@ pub mod engine;
 pub mod explain;
 mod followed;
 mod host;
+pub mod passed;
 pub mod pipeline;
 pub mod rules;
 pub mod run;

@@ -27,6 +27,7 @@ use crate::followed::{self, Files};
 use crate::heartbeat::Heartbeat;
 use crate::metric::{Restored, ScrapeView, lock};
 use crate::own_metrics::OwnMetrics;
+use crate::passed::Passed;
 use crate::server::{self, App, Scrapers, WebConfig};
 use crate::source::Positions;
 use crate::state::{self, State};
@@ -61,6 +62,8 @@ pub type Load = dyn Fn() -> Result<Loaded, Vec<Diagnostic>> + Send + Sync;
 pub struct Serving {
     /// Sockets that listen.
     pub listeners: Vec<TcpListener>,
+    /// Sockets of systemd that are left for the sources.
+    pub passed: Passed,
     /// The server's settings.
     pub options: server::Options,
     /// Reload without being asked.
@@ -80,7 +83,7 @@ pub enum Failure {
 ///
 /// # Errors
 /// Settings are wrong, or the state directory, a thread or the server cannot be set up.
-pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<(), Failure> {
+pub fn run(load: Box<Load>, mut serving: Serving, web: Option<WebConfig>) -> Result<(), Failure> {
     let started = SystemTime::now();
     // All that takes long goes to threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -100,7 +103,7 @@ pub fn run(load: Box<Load>, serving: Serving, web: Option<WebConfig>) -> Result<
         started,
     ));
     engine.table().set_now(unix_seconds(started) as u32);
-    let bound = syslog::bind(&config.sources).map_err(Failure::Other)?;
+    let bound = syslog::bind(&config.sources, &mut serving.passed).map_err(Failure::Other)?;
     let (state, former) = open_state(&config, &engine)?;
     let (positions, restored) = former.unzip();
     let is_first_start = positions.is_none();

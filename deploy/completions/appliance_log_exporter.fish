@@ -29,7 +29,7 @@ complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_comma
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l log.file -d 'File to follow, or a quoted glob (repeatable)' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l config.auto-reload-interval -d 'How often --config.enable-auto-reload looks for changes' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l state.dir -d 'Directory for file positions, counter values and what was received, so that they survive a restart [default: none]' -r -F
-complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l syslog.listen -d 'Address to receive syslog on: udp://, tcp:// or tls:// with HOST:PORT, or :PORT for all interfaces (repeatable). A sender is known by its certificate, if it needs one, else by its address' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l syslog.listen -d 'Address to receive syslog on: udp://, tcp:// or tls:// with HOST:PORT, :PORT for all interfaces, or systemd/NAME for sockets that systemd passes (repeatable). A sender is known by its certificate, if it needs one, else by its address' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l syslog.tls-cert-file -d 'Certificate for tls://, PEM' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l syslog.tls-key-file -d 'Key of the certificate, PEM' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l syslog.tls-client-ca-file -d 'Who signs the certificates of senders, PEM. With it, a sender needs one' -r -F
@@ -48,7 +48,7 @@ error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l log.format -d 'Format of log messages' -r -f -a "logfmt\t''
 json\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l config.enable-auto-reload -d 'Reload when the configuration file or a rule pack has changed. (The web configuration is read anew in any case.)'
-complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.systemd-socket -d 'Use the sockets that systemd passes instead of opening any'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.systemd-socket -d 'Use the sockets that systemd passes instead of opening any, but for those that --syslog.listen or a source names'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.enable-lifecycle -d 'Answer POST /-/reload and POST /-/forget. They are answered without this flag if the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -s V -l version -d 'Print version'
@@ -65,7 +65,7 @@ complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subco
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l log.file -d 'File to follow, or a quoted glob (repeatable)' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l config.auto-reload-interval -d 'How often --config.enable-auto-reload looks for changes' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l state.dir -d 'Directory for file positions, counter values and what was received, so that they survive a restart [default: none]' -r -F
-complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l syslog.listen -d 'Address to receive syslog on: udp://, tcp:// or tls:// with HOST:PORT, or :PORT for all interfaces (repeatable). A sender is known by its certificate, if it needs one, else by its address' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l syslog.listen -d 'Address to receive syslog on: udp://, tcp:// or tls:// with HOST:PORT, :PORT for all interfaces, or systemd/NAME for sockets that systemd passes (repeatable). A sender is known by its certificate, if it needs one, else by its address' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l syslog.tls-cert-file -d 'Certificate for tls://, PEM' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l syslog.tls-key-file -d 'Key of the certificate, PEM' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l syslog.tls-client-ca-file -d 'Who signs the certificates of senders, PEM. With it, a sender needs one' -r -F
@@ -88,7 +88,7 @@ error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l log.format -d 'Format of log messages' -r -f -a "logfmt\t''
 json\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l config.enable-auto-reload -d 'Reload when the configuration file or a rule pack has changed. (The web configuration is read anew in any case.)'
-complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.systemd-socket -d 'Use the sockets that systemd passes instead of opening any'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.systemd-socket -d 'Use the sockets that systemd passes instead of opening any, but for those that --syslog.listen or a source names'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.enable-lifecycle -d 'Answer POST /-/reload and POST /-/forget. They are answered without this flag if the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l config.file -d 'Configuration file (YAML). Every setting has a default' -r -F
@@ -117,7 +117,7 @@ warn\t''
 error\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l log.format -d 'Format of log messages' -r -f -a "logfmt\t''
 json\t''"
-complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.systemd-socket -d 'Use the sockets that systemd passes instead of opening any'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.systemd-socket -d 'Use the sockets that systemd passes instead of opening any, but for those that --syslog.listen or a source names'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.enable-lifecycle -d 'Answer POST /-/reload and POST /-/forget. They are answered without this flag if the web configuration asks for a password'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand forget" -l url -d 'Where the exporter serves; http only' -r

@@ -110,8 +110,9 @@ struct StartFlags {
 /// Settings of what is received over the network.
 #[derive(Clone, Debug, Default, Args)]
 struct SyslogFlags {
-    /// Address to receive syslog on: udp://, tcp:// or tls:// with HOST:PORT, or :PORT for all interfaces (repeatable).
-    /// A sender is known by its certificate, if it needs one, else by its address.
+    /// Address to receive syslog on: udp://, tcp:// or tls:// with HOST:PORT, :PORT for all interfaces, or systemd/NAME
+    /// for sockets that systemd passes (repeatable). A sender is known by its certificate, if it needs one, else by its
+    /// address.
     #[arg(long = "syslog.listen", value_name = "ADDRESS")]
     listen: Vec<String>,
     /// Certificate for tls://, PEM.
@@ -140,7 +141,7 @@ struct WebFlags {
     /// 127.0.0.1:10067].
     #[arg(long = "web.listen-address", value_name = "ADDRESS")]
     listen_address: Vec<String>,
-    /// Use the sockets that systemd passes instead of opening any.
+    /// Use the sockets that systemd passes instead of opening any, but for those that --syslog.listen or a source names.
     #[arg(long = "web.systemd-socket")]
     systemd_socket: bool,
     /// Web configuration file (exporter-toolkit format): TLS, basic auth, headers.

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Failure, LOG_FLUSH_MAX, LogFlags, RuleFlags, StartFlags, SyslogFlags, WebFlags};
-use crate::config::{ApplianceFrom, Config, ListenAddress, Source, Syslog, Tls, Transport};
+use crate::config::{
+    ApplianceFrom, Config, ListenAddress, ListenSocket, Source, Syslog, Tls, Transport,
+};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::engine::Engine;
 use crate::metric::lock;
+use crate::passed::Passed;
 use crate::rules::{self, RuleSet, Settings};
 use crate::server::{self, WebConfig};
 use crate::{demo, followed, logfmt, run, state, syslog};
@@ -277,13 +280,28 @@ impl WebFlags {
         })
     }
 
-    fn listeners(&self, default: &str) -> Result<Vec<std::net::TcpListener>, Failure> {
+    /// Those that systemd passes under a name that a source listens on are not the web server's.
+    fn listeners(
+        &self,
+        default: &str,
+        passed: &mut Passed,
+        sources: &[Source],
+    ) -> Result<Vec<std::net::TcpListener>, Failure> {
         let addresses = match self.listen_address.as_slice() {
             [] => &[default.to_owned()],
             addresses => addresses,
         };
         match self.systemd_socket {
-            true => server::systemd_listeners(),
+            true => {
+                let addresses = sources.iter().filter_map(|source| source.syslog.as_ref());
+                let sockets = addresses
+                    .flat_map(|syslog| &syslog.listen)
+                    .map(|address| &address.socket);
+                let sockets: Vec<_> = sockets.collect();
+                let is_taken =
+                    |name: &str| sockets.contains(&&ListenSocket::Passed(name.to_owned()));
+                server::systemd_listeners(passed, is_taken)
+            }
             false => server::bind(addresses),
         }
         .map_err(|error| match error.is_invalid() {
@@ -502,7 +520,9 @@ fn serve(
         web,
         prefixes,
     } = plan(&flags).map_err(Failure::Settings)?;
-    let listeners = flags.web.listeners(default_address)?;
+    let mut passed = Passed::from_env();
+    let sources = &load.config.sources;
+    let listeners = (flags.web).listeners(default_address, &mut passed, sources)?;
     for listener in &listeners {
         if let Ok(address) = listener.local_addr() {
             listening(address.port(), &prefixes.route)?;
@@ -527,6 +547,7 @@ fn serve(
     };
     let serving = run::Serving {
         listeners,
+        passed,
         options,
         auto_reload,
     };

@@ -21,7 +21,7 @@ use jiff::tz::TimeZone;
 use crate::diagnostic::{self, Diagnostic, Document, Path, Problems};
 use crate::metric;
 pub use crate::tail::{ReadFrom, Watcher};
-pub use syslog::{Identify, ListenAddress, Network, Syslog, Tls, Transport};
+pub use syslog::{Identify, ListenAddress, ListenSocket, Network, Syslog, Tls, Transport};
 
 /// Settings as meant.
 #[derive(Clone, Debug, Default, PartialEq)]

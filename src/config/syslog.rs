@@ -87,46 +87,64 @@ impl Transport {
     }
 }
 
-/// `udp://:514`: a transport, a host, or none for all interfaces, and a port.
+/// `udp://:514` or `udp://systemd/NAME`: a transport, and where its socket comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListenAddress {
     /// How messages come.
     pub transport: Transport,
-    /// A name, an address, an IPv6 address in brackets, or nothing.
-    pub host: String,
-    /// 0 for any free one.
-    pub port: u16,
+    /// Where the socket comes from.
+    pub socket: ListenSocket,
+}
+
+/// Where a socket comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ListenSocket {
+    /// It is opened here.
+    Bind {
+        /// A name, an address, an IPv6 address in brackets, or nothing for all interfaces.
+        host: String,
+        /// 0 for any free one.
+        port: u16,
+    },
+    /// systemd passes it under this name: `FileDescriptorName=` of the socket unit.
+    Passed(String),
 }
 
 impl FromStr for ListenAddress {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const FORM: &str = "must be udp://, tcp:// or tls:// with HOST:PORT, [IPv6]:PORT or :PORT";
+        const FORM: &str =
+            "must be udp://, tcp:// or tls:// with HOST:PORT, [IPv6]:PORT, :PORT or systemd/NAME";
         let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
         let transport = Transport::ALL.iter().find(|(name, _)| *name == scheme);
+        let transport = transport.ok_or(FORM)?.1;
+        if let Some(name) = rest.strip_prefix("systemd/") {
+            let socket = ListenSocket::Passed(name.to_owned());
+            // What systemd allows, see FileDescriptorName= in systemd.socket(5).
+            let is_name = !name.is_empty() && !name.contains(|c: char| c == ':' || c.is_control());
+            return is_name
+                .then_some(ListenAddress { transport, socket })
+                .ok_or(FORM);
+        }
         let (host, port) = rest.rsplit_once(':').ok_or(FORM)?;
         let is_open = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
         if is_open || host.contains('/') {
             return Err(FORM);
         }
-        Ok(ListenAddress {
-            transport: transport.ok_or(FORM)?.1,
-            host: host.to_owned(),
-            port: port.parse().map_err(|_| FORM)?,
-        })
+        let (host, port) = (host.to_owned(), port.parse().map_err(|_| FORM)?);
+        let socket = ListenSocket::Bind { host, port };
+        Ok(ListenAddress { transport, socket })
     }
 }
 
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}://{}:{}",
-            self.transport.as_str(),
-            self.host,
-            self.port
-        )
+        write!(f, "{}://", self.transport.as_str())?;
+        match &self.socket {
+            ListenSocket::Bind { host, port } => write!(f, "{host}:{port}"),
+            ListenSocket::Passed(name) => write!(f, "systemd/{name}"),
+        }
     }
 }
 
@@ -449,6 +467,10 @@ mod tests {
             ("udp://:514/", false),
             ("udp://::1:514", false),
             ("udp://host", false),
+            ("udp://systemd/syslog", true),
+            ("udp://systemd:514", true),
+            ("udp://systemd/", false),
+            ("udp://systemd/a:b", false),
             ("udp://:99999", false),
         ] {
             let read = text.parse::<ListenAddress>();

@@ -216,7 +216,7 @@ fn what_is_wrong_is_told_where_it_stands() {
             "sources:\n- name: a\n  syslog: {listen: ['udp:514', 'tls://:6514'], addresses: {192.0.2.1/24: x}, receive_buffer: 8Mb}\n  \
              appliance: [adress]\n  read_from: end\n",
             "c:3:12: tls:// needs a certificate: `listen`\n  hint: tls: {cert_file: …, key_file: …}\n\
-             c:3:21: must be udp://, tcp:// or tls:// with HOST:PORT, [IPv6]:PORT or :PORT: `udp:514`\n\
+             c:3:21: must be udp://, tcp:// or tls:// with HOST:PORT, [IPv6]:PORT, :PORT or systemd/NAME: `udp:514`\n\
              c:3:48: has no effect, since `appliance` does not name `address`: `addresses`\n\
              c:3:60: has bits behind the length of the network: `192.0.2.1/24`\n\
              c:3:94: must be a size from 64KiB to 1GiB, such as 64MiB: `8Mb`\n\

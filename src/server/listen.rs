@@ -4,9 +4,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 
-use listenfd::ListenFd;
-
 use crate::host::on_host;
+use crate::passed::Passed;
 
 /// An address that cannot be listened on.
 #[derive(Debug)]
@@ -89,26 +88,19 @@ pub fn bind<A: AsRef<str>>(addresses: &[A]) -> Result<Vec<TcpListener>, BindErro
         .collect()
 }
 
-/// The sockets that systemd opened for us (`ListenStream=` of a socket unit).
+/// The sockets that systemd opened for us (`ListenStream=` of a socket unit), but for those whose names are taken.
 ///
 /// # Errors
 /// There is none, or one is no TCP socket.
-pub fn systemd_listeners() -> Result<Vec<TcpListener>, BindError> {
-    let mut passed = ListenFd::from_env();
-    let failed = |error| BindError {
+pub fn systemd_listeners(
+    passed: &mut Passed,
+    is_taken: impl Fn(&str) -> bool,
+) -> Result<Vec<TcpListener>, BindError> {
+    let listeners = passed.take_all(|name| !is_taken(name));
+    listeners.map_err(|error| BindError {
         address: "systemd".to_owned(),
         error,
-    };
-    let listeners: Vec<_> = (0..passed.len())
-        .filter_map(|index| passed.take_tcp_listener(index).transpose())
-        .collect::<Result<_, _>>()
-        .map_err(failed)?;
-    if listeners.is_empty() {
-        return Err(failed(io::Error::other(
-            "no socket was passed; is the service started by its socket unit?",
-        )));
-    }
-    Ok(listeners)
+    })
 }
 
 #[cfg(test)]

@@ -312,6 +312,7 @@ fn systemd_accepts_the_units() {
     for name in [
         "appliance_log_exporter.service",
         "appliance_log_exporter.socket",
+        "appliance_log_exporter-syslog.socket",
     ] {
         let file = directory.path().join(name);
         // The program is not installed here; any other will do for the check.

@@ -30,4 +30,5 @@ mod senders;
 mod server;
 mod support;
 mod syslog;
+mod syslog_systemd;
 mod tailing;

@@ -68,6 +68,7 @@ const FILES: &[&str] = &[
     "/usr/share/doc/appliance-log-exporter/examples/prometheus/prometheus.yml",
     "/usr/share/doc/appliance-log-exporter/examples/rsyslog/appliances.conf",
     "/usr/share/doc/appliance-log-exporter/examples/rsyslog/appliances.lookup.json",
+    "/usr/share/doc/appliance-log-exporter/examples/systemd/appliance_log_exporter-syslog.socket",
 ];
 
 /// Where no package is at hand, `make install` puts the same program, units and settings there, and leaves settings that
