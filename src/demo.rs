@@ -1,12 +1,14 @@
 //! A small fleet that logs as real devices do, so that one can look at the exporter without owning an HSM.
 //!
-//! Two Luna HSMs, a Juniper gateway, a Clavister firewall and an ONTAP node write to files in a temporary directory;
-//! the exporter follows them as it follows any file. Traffic is healthy, and in a cycle of four minutes a fan stops and
-//! recovers, a disk warms up, handshakes fail, a tunnel drops and returns, and packets are dropped.
+//! Two Luna HSMs, a Juniper gateway, a Clavister firewall and an ONTAP node write to files in a temporary directory, which
+//! the exporter follows as it follows any file, or send to it over the network. Traffic is healthy, and in a cycle of four
+//! minutes a fan stops and recovers, a disk warms up, handshakes fail, a tunnel drops and returns, and packets are dropped.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+mod output;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -15,52 +17,54 @@ use std::time::{Duration, Instant};
 use jiff::Zoned;
 use tempfile::TempDir;
 
-use crate::config::{ApplianceFrom, Source};
+use crate::config::{ApplianceFrom, ListenAddress, ListenSocket, Source, Syslog, Transport};
+use output::{Device, Network};
 
 /// How often the devices have something to say.
 const TICK: Duration = Duration::from_millis(250);
 /// Length of the cycle of mishaps, in seconds.
 const CYCLE_SECONDS: u64 = 240;
-/// A log that grows beyond this is rotated, so that a forgotten demo does not fill the disk.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+/// How often it is tried to reach the exporter.
+const CONNECT_EVERY: Duration = Duration::from_millis(100);
+/// The devices. Over the network, the first has the address 127.0.0.2, the second the next, and so on.
+const NAMES: [&str; 5] = ["hsm1", "hsm2", "srx1", "cos1", "ontap1"];
 
 /// Devices that write logs until they are dropped.
 pub struct Demo {
     directory: TempDir,
+    source: Source,
     stop: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
 }
 
 impl Demo {
-    /// Makes the directory and starts to write.
+    /// Makes the directory and starts to write to files in it, or to send over the network as soon as somebody listens.
     ///
     /// # Errors
     /// The temporary directory cannot be written.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(over: Option<Transport>) -> io::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("appliance_log_exporter-demo-")
             .tempdir()?;
-        let mut fleet = Fleet::new(directory.path())?;
-        fleet.boot()?;
         let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::Builder::new().name("demo".into());
         let stopped = stop.clone();
-        let writer = std::thread::Builder::new()
-            .name("demo".into())
-            .spawn(move || {
-                let started = Instant::now();
-                let mut tick = 0u32;
-                while !stopped.load(Ordering::SeqCst) {
-                    // A disk that is full ends the demo's lines, not the exporter.
-                    if fleet.tick(started.elapsed().as_secs()).is_err() {
-                        break;
-                    }
-                    tick += 1;
-                    let next = started + TICK * tick;
-                    std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
-                }
-            })?;
+        let (source, writer) = match over {
+            None => {
+                let mut fleet = Fleet::with_files(directory.path())?;
+                fleet.boot()?;
+                let source = follow(directory.path());
+                (source, thread.spawn(move || fleet.run(&stopped))?)
+            }
+            Some(transport) => {
+                let (network, tls) = Network::new(transport, directory.path())?;
+                let source = listen(&network, tls);
+                (source, thread.spawn(move || send(&network, &stopped))?)
+            }
+        };
         Ok(Self {
             directory,
+            source,
             stop,
             writer: Some(writer),
         })
@@ -71,13 +75,56 @@ impl Demo {
         self.directory.path()
     }
 
-    /// The settings that follow them.
-    pub fn sources(&self) -> Vec<Source> {
-        let pattern = self.directory.path().join("{appliance}/*.log");
-        let mut source = Source::of_flag(vec![pattern.display().to_string()]);
-        source.name = "demo".to_owned();
-        source.appliance = ApplianceFrom::Path;
-        vec![source]
+    /// The settings that follow them, or listen for them.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+}
+
+fn follow(directory: &Path) -> Source {
+    let pattern = directory.join("{appliance}/*.log");
+    Source {
+        name: "demo".to_owned(),
+        appliance: ApplianceFrom::Path,
+        ..Source::of_flag(vec![pattern.display().to_string()])
+    }
+}
+
+fn listen(network: &Network, tls: Option<crate::config::Tls>) -> Source {
+    let named = |(name, address): (&str, Ipv4Addr)| (address.into(), Some(name.to_owned()));
+    let syslog = Syslog {
+        listen: vec![ListenAddress {
+            transport: network.transport,
+            socket: ListenSocket::Bind {
+                host: Ipv4Addr::LOCALHOST.to_string(),
+                port: network.port,
+            },
+        }],
+        tls,
+        addresses: Some(addresses().map(named).collect()),
+        ..Syslog::default()
+    };
+    Source {
+        name: "demo".to_owned(),
+        ..Source::of_syslog_flags(syslog)
+    }
+}
+
+/// The devices and the addresses that they send from.
+fn addresses() -> impl Iterator<Item = (&'static str, Ipv4Addr)> {
+    let address = |last| Ipv4Addr::new(127, 0, 0, last);
+    NAMES.into_iter().zip((2..).map(address))
+}
+
+/// Sends over the network, once the exporter listens. A connection that ends is opened anew.
+fn send(network: &Network, stopped: &AtomicBool) {
+    while !stopped.load(Ordering::SeqCst) {
+        let devices = addresses().map(|(name, from)| network.connect(name, from));
+        let fleet = devices.collect::<io::Result<Vec<_>>>().and_then(Fleet::new);
+        match fleet.and_then(|mut fleet| fleet.boot().map(|()| fleet)) {
+            Ok(mut fleet) => fleet.run(stopped),
+            Err(_) => std::thread::park_timeout(CONNECT_EVERY),
+        }
     }
 }
 
@@ -92,52 +139,11 @@ impl Drop for Demo {
     }
 }
 
-/// One log file of one device.
-struct Log {
-    path: PathBuf,
-    file: File,
-    bytes: u64,
-}
-
-impl Log {
-    fn new(directory: &Path, device: &str, name: &str) -> io::Result<Self> {
-        let directory = directory.join(device);
-        std::fs::create_dir_all(&directory)?;
-        let path = directory.join(format!("{name}.log"));
-        Ok(Self {
-            file: OpenOptions::new().create(true).append(true).open(&path)?,
-            path,
-            bytes: 0,
-        })
-    }
-
-    fn line(&mut self, line: &str) -> io::Result<()> {
-        if self.bytes > FILE_BYTES_MAX {
-            std::fs::rename(&self.path, self.path.with_extension("log.1"))?;
-            self.file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&self.path)?;
-            self.bytes = 0;
-        }
-        self.bytes += line.len() as u64 + 1;
-        writeln!(self.file, "{line}")
-    }
-}
-
-/// A Luna HSM's three files.
-struct Luna {
-    name: &'static str,
-    messages: Log,
-    lunalog: Log,
-    secure: Log,
-}
-
 struct Fleet {
-    lunas: [Luna; 2],
-    junos: Log,
-    clavister: Log,
-    ontap: Log,
+    lunas: [Device; 2],
+    junos: Device,
+    clavister: Device,
+    ontap: Device,
     /// A linear congruential generator: the demo need not be random, only lively.
     random: u64,
     /// The second of the cycle that was last acted upon.
@@ -146,24 +152,39 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn new(directory: &Path) -> io::Result<Self> {
-        let luna = |name: &'static str| -> io::Result<Luna> {
-            Ok(Luna {
-                name,
-                messages: Log::new(directory, name, "messages")?,
-                lunalog: Log::new(directory, name, "lunalog")?,
-                secure: Log::new(directory, name, "secure")?,
-            })
-        };
+    fn with_files(directory: &Path) -> io::Result<Self> {
+        let devices = NAMES.map(|name| Device::with_files(directory, name));
+        Self::new(devices.into_iter().collect::<io::Result<_>>()?)
+    }
+
+    /// As many as there are [`NAMES`].
+    fn new(devices: Vec<Device>) -> io::Result<Self> {
+        let devices = <[Device; NAMES.len()]>::try_from(devices);
+        let [hsm1, hsm2, junos, clavister, ontap] =
+            devices.map_err(|_| io::Error::other("devices are missing"))?;
         Ok(Self {
-            lunas: [luna("hsm1")?, luna("hsm2")?],
-            junos: Log::new(directory, "srx1", "messages")?,
-            clavister: Log::new(directory, "cos1", "messages")?,
-            ontap: Log::new(directory, "ontap1", "messages")?,
+            lunas: [hsm1, hsm2],
+            junos,
+            clavister,
+            ontap,
             random: 0x9E37_79B9_7F4A_7C15,
             last: None,
             sequence: 99_000,
         })
+    }
+
+    /// Writes until it is stopped or cannot: a disk that is full ends the demo's lines, not the exporter.
+    fn run(&mut self, stopped: &AtomicBool) {
+        let started = Instant::now();
+        let mut tick = 0u32;
+        while !stopped.load(Ordering::SeqCst) {
+            if self.tick(started.elapsed().as_secs()).is_err() {
+                break;
+            }
+            tick += 1;
+            let next = started + TICK * tick;
+            std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+        }
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -289,13 +310,11 @@ impl Fleet {
                 self.smart(luna, &format!("Device: /dev/sda [SAT], SMART Usage Attribute: 194 Temperature_Celsius changed from {from} to {to}"))?;
             }
             _ => {
-                let stamp = stamp(&Zoned::now());
                 let up = self.below(60);
-                let line = format!(
-                    "{stamp} {}  syslog info  logger: uptime: 04:02:01 up 112 days,  6:{up:02}, 1 user, load average: 0.38, 0.14, 0.04",
-                    self.lunas[luna].name
+                let text = format!(
+                    "uptime: 04:02:01 up 112 days,  6:{up:02}, 1 user, load average: 0.38, 0.14, 0.04"
                 );
-                self.lunas[luna].messages.line(&line)?;
+                self.luna(luna, "messages", "syslog", "info", "logger", &text)?;
             }
         }
         Ok(())
@@ -326,8 +345,7 @@ impl Fleet {
             140 => self.vpn("branch-17", false)?,
             190 => self.vpn("branch-17", true)?,
             141..=189 if second.is_multiple_of(7) => {
-                let stamp = junos_stamp(&Zoned::now());
-                self.junos.line(&format!("{stamp}  srx1 kmd[14162]: IKE negotiation failed with error: Timed out. IKE Version: 1, VPN: branch-17 Gateway: branch-17, Local: 192.0.2.1/500, Remote: 203.0.113.9/500, Local IKE-ID: Not-Available, Remote IKE-ID: Not-Available, VR-ID: 0, Role: Initiator"))?;
+                self.junos("IKE negotiation failed with error: Timed out. IKE Version: 1, VPN: branch-17 Gateway: branch-17, Local: 192.0.2.1/500, Remote: 203.0.113.9/500, Local IKE-ID: Not-Available, Remote IKE-ID: Not-Available, VR-ID: 0, Role: Initiator")?;
             }
             195..=215 => {
                 let (id, text, more) = [
@@ -342,6 +360,32 @@ impl Fleet {
         Ok(())
     }
 
+    /// A line of a Luna HSM: in its files, facility and severity are words; on the network they are the priority.
+    fn luna(
+        &mut self,
+        luna: usize,
+        log: &'static str,
+        facility: &str,
+        severity: &str,
+        tag: &str,
+        text: &str,
+    ) -> io::Result<()> {
+        let luna = &mut self.lunas[luna];
+        let (now, name) = (Zoned::now(), luna.name);
+        let line = match luna.is_remote() {
+            true => format!(
+                "<{}>{} {name} {tag}: {text}",
+                priority(facility, severity),
+                rfc3164_stamp(&now)
+            ),
+            false => {
+                let stamp = now.strftime("%Y %b %e %H:%M:%S");
+                format!("{stamp} {name}  {facility} {severity}  {tag}: {text}")
+            }
+        };
+        luna.line(log, &line)
+    }
+
     fn messages(
         &mut self,
         luna: usize,
@@ -350,21 +394,11 @@ impl Fleet {
         tag: &str,
         text: &str,
     ) -> io::Result<()> {
-        let stamp = stamp(&Zoned::now());
-        let luna = &mut self.lunas[luna];
-        luna.messages.line(&format!(
-            "{stamp} {}  {facility} {severity}  {tag}: {text}",
-            luna.name
-        ))
+        self.luna(luna, "messages", facility, severity, tag, text)
     }
 
     fn lunalog(&mut self, luna: usize, severity: &str, tag: &str, text: &str) -> io::Result<()> {
-        let stamp = stamp(&Zoned::now());
-        let luna = &mut self.lunas[luna];
-        luna.lunalog.line(&format!(
-            "{stamp} {}  local5 {severity}  {tag}: {text}",
-            luna.name
-        ))
+        self.luna(luna, "lunalog", "local5", severity, tag, text)
     }
 
     fn ntls(&mut self, luna: usize, severity: &str, text: &str) -> io::Result<()> {
@@ -376,12 +410,7 @@ impl Fleet {
     }
 
     fn secure(&mut self, luna: usize, text: &str) -> io::Result<()> {
-        let stamp = stamp(&Zoned::now());
-        let luna = &mut self.lunas[luna];
-        luna.secure.line(&format!(
-            "{stamp} {}  authpriv info  sshd[9876]: {text}",
-            luna.name
-        ))
+        self.luna(luna, "secure", "authpriv", "info", "sshd[9876]", text)
     }
 
     #[expect(
@@ -407,10 +436,9 @@ impl Fleet {
     }
 
     fn vpn(&mut self, vpn: &str, up: bool) -> io::Result<()> {
-        let stamp = junos_stamp(&Zoned::now());
         let (tag, state) = if up { ("UP", "up") } else { ("DOWN", "down") };
         let peer = 40 + vpn.len();
-        self.junos.line(&format!("{stamp}  srx1 kmd[14162]: KMD_VPN_{tag}_ALARM_USER: VPN {vpn} from 203.0.113.{peer} is {state}. Local-ip: 192.0.2.1, gateway name: {vpn}, vpn name: {vpn}, tunnel-id: 131073, local tunnel-if: st0.0, remote tunnel-ip: 10.1.0.1, Local IKE-ID: 192.0.2.1, Remote IKE-ID: 203.0.113.{peer}, AAA username: Not-Applicable, VR id: 0, Traffic-selector: , Traffic-selector local ID: ipv4_subnet(any:0,[0..7]=0.0.0.0/0), Traffic-selector remote ID: ipv4_subnet(any:0,[0..7]=0.0.0.0/0), SA Type: Static"))
+        self.junos(&format!("KMD_VPN_{tag}_ALARM_USER: VPN {vpn} from 203.0.113.{peer} is {state}. Local-ip: 192.0.2.1, gateway name: {vpn}, vpn name: {vpn}, tunnel-id: 131073, local tunnel-if: st0.0, remote tunnel-ip: 10.1.0.1, Local IKE-ID: 192.0.2.1, Remote IKE-ID: 203.0.113.{peer}, AAA username: Not-Applicable, VR id: 0, Traffic-selector: , Traffic-selector local ID: ipv4_subnet(any:0,[0..7]=0.0.0.0/0), Traffic-selector remote ID: ipv4_subnet(any:0,[0..7]=0.0.0.0/0), SA Type: Static"))
     }
 
     /// Networks reorder packets: now and then one is too late for the window, though nobody replays any.
@@ -424,26 +452,56 @@ impl Fleet {
 
     fn drop(&mut self, id: u32, text: &str, more: &str) -> io::Result<()> {
         self.sequence += 1;
-        let stamp = junos_stamp(&Zoned::now());
-        let sequence = self.sequence;
-        self.clavister.line(&format!(
+        let (stamp, sequence) = (rfc3164_stamp(&Zoned::now()), self.sequence);
+        let line = format!(
             "{stamp} cos1 IPSEC: id={id} severity=Notice action=Drop msg=\"{text}\" seqno={sequence} {more} matchkey=7"
-        ))
+        );
+        rfc3164(&mut self.clavister, &line)
+    }
+
+    fn junos(&mut self, text: &str) -> io::Result<()> {
+        let stamp = rfc3164_stamp(&Zoned::now());
+        rfc3164(
+            &mut self.junos,
+            &format!("{stamp}  srx1 kmd[14162]: {text}"),
+        )
     }
 
     fn ontap(&mut self, event: &str, text: &str) -> io::Result<()> {
-        let stamp = junos_stamp(&Zoned::now());
-        self.ontap
-            .line(&format!("<13>{stamp} [ontap1:{event}:notice]: {text}"))
+        let stamp = rfc3164_stamp(&Zoned::now());
+        let line = format!("<13>{stamp} [ontap1:{event}:notice]: {text}");
+        self.ontap.line("messages", &line)
     }
 }
 
-/// As the appliance's own files have it.
-fn stamp(now: &Zoned) -> String {
-    now.strftime("%Y %b %e %H:%M:%S").to_string()
+/// A line that a syslog daemon would write without its priority.
+fn rfc3164(device: &mut Device, line: &str) -> io::Result<()> {
+    match device.is_remote() {
+        true => device.line(
+            "messages",
+            &format!("<{}>{line}", priority("daemon", "notice")),
+        ),
+        false => device.line("messages", line),
+    }
 }
 
-/// As RFC 3164 has it.
-fn junos_stamp(now: &Zoned) -> String {
+/// The numbers of RFC 5424, section 6.2.1, for the words that the demo uses.
+fn priority(facility: &str, severity: &str) -> u8 {
+    let facility = match facility {
+        "daemon" => 3,
+        "syslog" => 5,
+        "authpriv" => 10,
+        "local4" => 20,
+        "local5" => 21,
+        _ => 1,
+    };
+    let severity = match severity {
+        "notice" => 5,
+        _ => 6,
+    };
+    facility * 8 + severity
+}
+
+fn rfc3164_stamp(now: &Zoned) -> String {
     now.strftime("%b %e %H:%M:%S").to_string()
 }

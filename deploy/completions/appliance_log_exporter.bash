@@ -261,12 +261,16 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__demo)
-            opts="-h --config.file --rules.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --log.level --log.format --help"
+            opts="-h --over --config.file --rules.dir --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --over)
+                    COMPREPLY=($(compgen -W "udp tcp tls" -- "${cur}"))
+                    return 0
+                    ;;
                 --config.file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

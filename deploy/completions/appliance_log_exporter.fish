@@ -104,6 +104,9 @@ complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subco
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand suggest" -l pack -d 'Name of the pack' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand suggest" -l write -d 'Add the drafts to a pack in the first directory of --rules.dir instead of printing them'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand suggest" -s h -l help -d 'Print help'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l over -d 'Send the logs over the network instead, each device from an address of its own: udp, tcp, or tls with a certificate that is made for it' -r -f -a "udp\t''
+tcp\t''
+tls\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l config.file -d 'Configuration file (YAML). Every setting has a default' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l rules.dir -d 'Directory of rule packs, used before the built-in ones (repeatable) [default: /etc/appliance_log_exporter/rules if it exists]' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand demo" -l web.listen-address -d 'Address to listen on: HOST:PORT, or :PORT for all interfaces (repeatable) [default: :10067, of demo 127.0.0.1:10067]' -r

@@ -4,6 +4,7 @@
 //! and for `check` alike; what the commands do is in `commands`.
 
 mod commands;
+mod demo;
 mod start;
 mod terminal;
 
@@ -18,7 +19,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::Watcher;
+use crate::config::{Transport, Watcher};
 use crate::diagnostic::Diagnostic;
 use crate::logfmt;
 
@@ -185,6 +186,10 @@ fn watcher() -> impl clap::builder::TypedValueParser<Value = Watcher> {
     })
 }
 
+fn transport() -> impl clap::builder::TypedValueParser<Value = Transport> {
+    PossibleValuesParser::new(["udp", "tcp", "tls"]).try_map(|word| word.parse::<Transport>())
+}
+
 fn level() -> impl clap::builder::TypedValueParser<Value = LevelFilter> {
     PossibleValuesParser::new(["debug", "info", "warn", "error"])
         .map(|word| word.parse().unwrap_or(LevelFilter::INFO))
@@ -293,8 +298,12 @@ Examples:
     #[command(after_help = "\
 Examples:
   appliance_log_exporter demo
-  appliance_log_exporter demo --web.listen-address :10067")]
+  appliance_log_exporter demo --over tls --web.listen-address :10067")]
     Demo {
+        /// Send the logs over the network instead, each device from an address of its own: udp, tcp, or tls with a
+        /// certificate that is made for it.
+        #[arg(long, value_name = "TRANSPORT", value_parser = transport())]
+        over: Option<Transport>,
         #[command(flatten)]
         rules: RuleFlags,
         #[command(flatten)]
@@ -375,7 +384,12 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         None => start::run(cli.start, &cli.log),
-        Some(Command::Demo { rules, web, log }) => start::demo(rules, web, &log),
+        Some(Command::Demo {
+            over,
+            rules,
+            web,
+            log,
+        }) => demo::run(over, rules, web, &log),
         Some(Command::Check {
             mut start,
             packs,

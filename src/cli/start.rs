@@ -1,11 +1,9 @@
 //! What a start needs: read and checked as a whole before anything is opened, created or bound. `check` makes the same
 //! plan and goes no further, so it finds what a start would.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use super::{Failure, LOG_FLUSH_MAX, LogFlags, RuleFlags, StartFlags, SyslogFlags, WebFlags};
 use crate::config::{
@@ -17,13 +15,10 @@ use crate::metric::lock;
 use crate::passed::Passed;
 use crate::rules::{self, RuleSet, Settings};
 use crate::server::{self, WebConfig};
-use crate::{demo, followed, logfmt, run, state, syslog};
+use crate::{followed, logfmt, run, state, syslog};
 
 /// Rule packs of this machine, used where no directory is named.
 const RULES_DIRECTORY: &str = "/etc/appliance_log_exporter/rules";
-
-/// Where demo listens: its logs are nobody's business.
-const DEMO_ADDRESS: &str = "127.0.0.1:10067";
 
 impl RuleFlags {
     /// The configuration file with these flags folded in.
@@ -44,7 +39,7 @@ impl RuleFlags {
 }
 
 impl LogFlags {
-    fn begin(&self) {
+    pub(super) fn begin(&self) {
         let stderr = logfmt::Stderr::start();
         let subscriber =
             logfmt::subscriber(self.log_level, self.log_format, move || stderr.clone());
@@ -460,48 +455,8 @@ pub(super) fn run(flags: StartFlags, log: &LogFlags) -> Result<ExitCode, Failure
     serve(flags, Vec::new(), ":10067", |_, _| Ok(()))
 }
 
-/// Follows the logs of a fleet that is made up.
-pub(super) fn demo(rules: RuleFlags, web: WebFlags, log: &LogFlags) -> Result<ExitCode, Failure> {
-    log.begin();
-    let demo = demo::Demo::start()
-        .map_err(|error| Failure::System(format!("the demo cannot write logs: {error}")))?;
-    let flags = StartFlags {
-        rules,
-        log_file: Vec::new(),
-        state_dir: None,
-        syslog: SyslogFlags::default(),
-        watcher: None,
-        auto_reload: false,
-        auto_reload_interval: Duration::MAX,
-        web,
-    };
-    let scheme = if flags.web.web_config_file.is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let path = flags.web.telemetry_path.clone();
-    serve(flags, demo.sources(), DEMO_ADDRESS, |port, prefix| {
-        let mut out = std::io::stdout();
-        writeln!(out, "demo: logs in {}", demo.directory().display())?;
-        writeln!(
-            out,
-            "demo: status page {scheme}://localhost:{port}{prefix}/"
-        )?;
-        writeln!(
-            out,
-            "demo: metrics     {scheme}://localhost:{port}{prefix}{path}"
-        )?;
-        writeln!(
-            out,
-            "demo: watch ipmi_sensor_state: a fan stops every four minutes and recovers"
-        )?;
-        writeln!(out, "demo: Ctrl-C ends it and removes the logs")
-    })
-}
-
 /// Opens what the plan says, and runs. `listening` gets each port, and what paths begin with.
-fn serve(
+pub(super) fn serve(
     flags: StartFlags,
     more: Vec<Source>,
     default_address: &str,

@@ -87,6 +87,15 @@ impl Transport {
     }
 }
 
+impl FromStr for Transport {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Transport::ALL.iter().find(|(name, _)| *name == text);
+        Ok(found.ok_or("must be udp, tcp or tls")?.1)
+    }
+}
+
 /// `udp://:514` or `udp://systemd/NAME`: a transport, and where its socket comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListenAddress {
@@ -117,8 +126,7 @@ impl FromStr for ListenAddress {
         const FORM: &str =
             "must be udp://, tcp:// or tls:// with HOST:PORT, [IPv6]:PORT, :PORT or systemd/NAME";
         let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
-        let transport = Transport::ALL.iter().find(|(name, _)| *name == scheme);
-        let transport = transport.ok_or(FORM)?.1;
+        let transport = scheme.parse().map_err(|_| FORM)?;
         if let Some(name) = rest.strip_prefix("systemd/") {
             let socket = ListenSocket::Passed(name.to_owned());
             // What systemd allows, see FileDescriptorName= in systemd.socket(5).
@@ -174,6 +182,13 @@ impl Network {
     /// How many bits are the same in all addresses.
     pub fn bits(&self) -> u8 {
         self.bits
+    }
+}
+
+impl From<std::net::Ipv4Addr> for Network {
+    fn from(address: std::net::Ipv4Addr) -> Self {
+        let (address, bits) = (address.into(), 32);
+        Network { address, bits }
     }
 }
 

@@ -1114,26 +1114,48 @@ fn explain_as_json_has_the_documented_keys() {
 #[test]
 fn the_demo_shows_the_four_metrics_and_leaves_nothing_behind() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut demo = Exporter::start_command(binary().arg("demo").env("TMPDIR", directory.path()));
-    let port = demo.port;
-    demo.wait_for("the four metrics", || {
-        let samples = scrape(port)?;
-        let there = |metric: &str| samples.iter().any(|(series, _)| series.starts_with(metric));
-        let all = there("ipmi_sensor_reading{")
-            && there("smart_attribute_value{")
-            && there("ntls_handshake_failures_total{")
-            && samples.sum("ipsec_drops_total", &[r#"id="278""#]) > 0.0;
-        all.then_some(())
+    let ways = [&[][..], &["--over=udp"], &["--over=tcp"], &["--over=tls"]];
+    let demos = ways.map(|flags| {
+        let mut command = binary();
+        command
+            .arg("demo")
+            .args(flags)
+            .env("TMPDIR", directory.path());
+        Exporter::start_command(&mut command)
     });
-    let said = demo.child.output();
-    assert!(
-        said.contains(&format!("http://localhost:{port}/")),
-        "{said}"
-    );
-    assert_eq!(std::fs::read_dir(directory.path()).expect("it").count(), 1);
-    demo.child.signal("INT");
-    let status = demo.child.wait_for_end(LONG);
-    assert_eq!(status.code(), Some(0), "{}", demo.child.output());
+    for (mut demo, flags) in demos.into_iter().zip(ways) {
+        let port = demo.port;
+        let samples = demo.wait_for("the four metrics", || {
+            let samples = scrape(port)?;
+            let there = |metric: &str| samples.iter().any(|(series, _)| series.starts_with(metric));
+            let all = there("ipmi_sensor_reading{")
+                && there("smart_attribute_value{")
+                && there("ntls_handshake_failures_total{")
+                && samples.sum("ipsec_drops_total", &[r#"id="278""#]) > 0.0;
+            all.then_some(samples)
+        });
+        // Whatever they come by, all lines are recognised, and each device has its name.
+        assert_eq!(samples.sum("log_unmatched_messages_total", &[]), 0.0);
+        for (series, _) in samples.iter() {
+            let known = ["hsm1", "hsm2", "srx1", "cos1", "ontap1"];
+            let is_known = known.iter().any(|name| series.contains(name));
+            assert!(
+                is_known || !series.starts_with("log_messages_total"),
+                "{flags:?}: {series}"
+            );
+        }
+        let said = demo.child.output();
+        let page = format!("http://localhost:{port}/");
+        assert!(said.contains(&page), "{said}");
+        if let [over] = flags {
+            let transport = over.trim_start_matches("--over=");
+            let address = format!("127.0.0.2 and up to {transport}://127.0.0.1:");
+            assert!(said.contains(&address), "{said}");
+        }
+        demo.child.signal("INT");
+        let status = demo.child.wait_for_end(LONG);
+        assert_eq!(status.code(), Some(0), "{}", demo.child.output());
+    }
     assert_eq!(std::fs::read_dir(directory.path()).expect("it").count(), 0);
 }
 
