@@ -44,7 +44,24 @@ enum Kind {
         reach: Arc<DFA>,
         /// Names of the wildcards, in the order of the regex's groups from 1.
         names: Vec<Arc<str>>,
+        /// What follows the last component with a wildcard, if the components of a path that is meant can be counted.
+        literal_end: Option<LiteralEnd>,
     },
+}
+
+#[derive(Clone, Debug)]
+struct LiteralEnd {
+    /// Components of a path up to the last one with a wildcard.
+    wild: usize,
+    path: PathBuf,
+}
+
+impl LiteralEnd {
+    /// The path that is meant beneath this directory, if only one can be.
+    fn below(&self, directory: &Path) -> Option<PathBuf> {
+        let given = directory.components().count().checked_sub(self.wild)?;
+        Some(directory.join(self.path.iter().skip(given).collect::<PathBuf>()))
+    }
 }
 
 /// Why a text is no pattern.
@@ -170,7 +187,10 @@ impl Pattern {
         {
             found(Found::Directory(existing));
         }
-        let Kind::Glob { reach, .. } = &self.kind else {
+        let Kind::Glob {
+            reach, literal_end, ..
+        } = &self.kind
+        else {
             return;
         };
         let mut cache = reach.create_cache();
@@ -187,11 +207,20 @@ impl Pattern {
                 Ok(entry) if entry.file_type().is_dir() => found(Found::Directory(entry.path())),
                 Ok(entry) => found(Found::File(entry.path())),
                 Err(error) => {
-                    if let (Some(path), Some(error)) = (error.path(), error.io_error())
-                        && !is_absent(error)
-                        && (self.matches(path).is_some() || may_hold(reach, &mut cache, path))
+                    let (Some(path), Some(error)) = (error.path(), error.io_error()) else {
+                        continue;
+                    };
+                    if is_absent(error)
+                        || (self.matches(path).is_none() && !may_hold(reach, &mut cache, path))
                     {
-                        found(Found::Unreadable(path, error));
+                        continue;
+                    }
+                    // A directory that may be entered and not listed still says of one path whether it is there.
+                    let only = literal_end.as_ref().and_then(|end| end.below(path));
+                    match only.as_ref().map(std::fs::metadata) {
+                        Some(Ok(_)) => only.iter().for_each(|path| found(Found::File(path))),
+                        Some(Err(error)) if is_absent(&error) => {}
+                        _ => found(Found::Unreadable(path, error)),
                     }
                 }
             }
@@ -260,6 +289,28 @@ fn glob(text: &str) -> Result<Kind, PatternError> {
         regex,
         reach: Arc::new(reach),
         names,
+        literal_end: literal_end(&components, special),
+    })
+}
+
+fn literal_end(
+    components: &[Component<'_>],
+    special: impl Fn(&OsStr) -> bool,
+) -> Option<LiteralEnd> {
+    let crosses = |component: &Component<'_>| {
+        let bytes = component.as_os_str().as_bytes();
+        // `**`, and alternatives that hold a slash, which are cut in two here.
+        let braces = |brace| bytes.iter().filter(|byte| **byte == brace).count();
+        bytes == b"**" || braces(b'{') != braces(b'}')
+    };
+    if components.iter().any(crosses) {
+        return None;
+    }
+    let last = (components.iter()).rposition(|component| special(component.as_os_str()))?;
+    let (wild, path) = components.split_at_checked(last + 1)?;
+    Some(LiteralEnd {
+        wild: wild.len(),
+        path: path.iter().collect(),
     })
 }
 

@@ -229,3 +229,42 @@ fn each_line_once_after_what_cannot_be_read_for_a_while() {
     let failed: Vec<_> = failed.collect();
     assert!(failed.is_empty(), "{failed:#?}");
 }
+
+/// A directory that may be entered and not listed hides nothing of which the name is known.
+#[test]
+fn a_name_below_a_directory_that_cannot_be_listed() {
+    let readable = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for (pattern, found) in [
+        ("*/logs/messages", true),
+        ("hsm[0-9]/logs/messages", true),
+        ("hsm1/logs/messages", true),
+        ("*/*/messages", true),
+        ("*/logs/m*", false),
+        ("**/messages", false),
+    ] {
+        let mut scene = Scene::with(Watcher::Inotify, &[pattern]);
+        fs::create_dir_all(scene.path("hsm1/logs")).unwrap();
+        scene.write("hsm1/logs/messages", "1\n");
+        directory_rights(&scene, 0o755);
+        readable(&scene.path("hsm1/logs/messages"), 0o644);
+        readable(&scene.path("hsm1/logs"), 0o711);
+        as_nobody(|| {
+            scene.look();
+        });
+        // That rotated files beside it are not found is said of the directory.
+        let unreadable = Unreadable(Trouble::PermissionDenied);
+        assert_eq!(scene.events(), [unreadable], "{pattern}");
+        scene.write("hsm1/logs/messages", "2\n");
+        as_nobody(|| {
+            scene.later(6);
+        });
+        let followed = scene.tail.as_ref().unwrap().status();
+        let followed = followed.filter(|file| file.info.path == scene.path("hsm1/logs/messages"));
+        assert_eq!(followed.count(), usize::from(found), "{pattern}");
+        if found {
+            assert_eq!(scene.lines("hsm1/logs/messages"), ["1", "2"], "{pattern}");
+        }
+    }
+}
