@@ -146,6 +146,24 @@ pub struct RuleCounts {
     pub unrecognised: Unrecognised,
 }
 
+impl RuleCounts {
+    /// Nothing has matched yet.
+    fn new(rules: &RuleSet) -> Self {
+        let adds = |rule: &&Rule| {
+            let mut updates = rule.updates.iter();
+            updates.any(|update| matches!(update.verb, Action::Add(_)))
+        };
+        let adding = rules.rules.iter().filter(adds);
+        Self {
+            hits: vec![0; rules.rules.len()],
+            negative_amounts: adding.map(|rule| (rule.id.clone(), 0)).collect(),
+            repeats_unattributed: 0,
+            repeats_implausible: 0,
+            unrecognised: Unrecognised::default(),
+        }
+    }
+}
+
 impl Engine {
     /// Makes a rule set ready to run on an empty table.
     ///
@@ -163,24 +181,13 @@ impl Engine {
             .into_iter()
             .chain(rules.metrics.iter().map(|metric| metric.spec.clone()))
             .collect();
-        let adds = |rule: &&Rule| {
-            let mut updates = rule.updates.iter();
-            updates.any(|update| matches!(update.verb, Action::Add(_)))
-        };
-        let adding = rules.rules.iter().filter(adds);
         Ok(Self {
             matcher: Matcher::compile(&rules, MatcherLimits::default())?,
             updates: UpdatePlan::new(&rules, EVENTS, RULE_METRICS),
             programs,
             table: Mutex::new(Table::new(specs, limits, exclusive)),
             zeros: Mutex::default(),
-            rule_counts: Mutex::new(RuleCounts {
-                repeats_unattributed: 0,
-                repeats_implausible: 0,
-                hits: vec![0; rules.rules.len()],
-                negative_amounts: adding.map(|rule| (rule.id.clone(), 0)).collect(),
-                unrecognised: Unrecognised::default(),
-            }),
+            rule_counts: Mutex::new(RuleCounts::new(&rules)),
             rules,
         })
     }

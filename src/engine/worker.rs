@@ -10,12 +10,12 @@ use super::events::{EventSlots, EventTimestamp};
 use super::repeats::{Last, Repeats};
 use super::standard::{LAST_MESSAGE, MESSAGES, SEVERITIES, UNMATCHED};
 use super::zeros::Zeros;
-use super::{CacheLimits, Engine, Outcome, StreamContext, label};
+use super::{CacheLimits, Engine, Outcome, RuleCounts, StreamContext, label};
 use crate::matcher::Scratch;
 use crate::metric::{ApplianceId, CounterDeltas, Slot, lock};
 use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Record, Severity};
 use crate::rules::RuleId;
-use crate::unrecognised::{Sampler, Unrecognised};
+use crate::unrecognised::Sampler;
 use crate::update::{Change, Match, Updater};
 
 /// What one thread needs to read lines.
@@ -165,14 +165,7 @@ impl Worker {
         self.epoch = table.epoch();
         drop(table);
         *lock(&self.engine.zeros) = Zeros::default();
-        let mut counts = self.engine.rule_counts();
-        counts.hits.fill(0);
-        counts
-            .negative_amounts
-            .values_mut()
-            .for_each(|count| *count = 0);
-        counts.unrecognised = Unrecognised::default();
-        drop(counts);
+        *self.engine.rule_counts() = RuleCounts::new(&self.engine.rules);
         self.unrecognised = Sampler::default();
         self.invalidate();
     }
