@@ -217,7 +217,7 @@ impl WebFlags {
                 "must not be / itself, where the status page is",
                 "for instance /metrics",
             );
-        } else if path.starts_with("/-/") || path == "/sd" {
+        } else if server::is_reserved(path) {
             fault("this path has another meaning", "for instance /metrics");
         }
         for address in &self.listen_address {

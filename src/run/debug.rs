@@ -39,7 +39,9 @@ impl Shared {
 
         let (figures, config, engine) = (self.figures(), self.config(), self.engine());
         writeln!(page, "\nwaiting to be read\n  bytes  files  source")?;
-        for ((source, bytes), (_, files)) in figures.lag.iter().zip(&figures.followed) {
+        for (source, bytes) in &figures.lag {
+            let followed = figures.followed.iter().find(|(name, _)| name == source);
+            let files = followed.map_or("-".to_owned(), |(_, files)| files.to_string());
             writeln!(page, "{bytes:>7}  {files:>5}  {source}")?;
         }
 

@@ -85,6 +85,23 @@ async fn admitted(
         .await
 }
 
+/// What is served besides the metrics and the runbooks.
+const ENDPOINTS: [&str; 8] = [
+    "/",
+    "/-/config",
+    "/-/forget",
+    "/-/healthy",
+    "/-/ready",
+    "/-/reload",
+    "/debug",
+    "/sd",
+];
+
+/// Whether a path has a meaning of its own, now or in a later version, so that the metrics cannot be there.
+pub(crate) fn is_reserved(path: &str) -> bool {
+    ENDPOINTS.contains(&path) || path.starts_with("/-/") || path.starts_with("/runbooks")
+}
+
 async fn route(
     connection: &Connection,
     shared: Arc<Shared>,
@@ -105,18 +122,8 @@ async fn route(
     let method = request.method();
     let is_order = matches!(path, "/-/reload" | "/-/forget");
     let runbook = runbook(path);
-    let known = runbook.is_some()
-        || path == shared.options.telemetry_path
-        || matches!(
-            path,
-            "/" | "/-/healthy"
-                | "/-/ready"
-                | "/-/reload"
-                | "/-/forget"
-                | "/-/config"
-                | "/debug"
-                | "/sd"
-        );
+    let known =
+        runbook.is_some() || path == shared.options.telemetry_path || ENDPOINTS.contains(&path);
     if !known {
         return html(
             StatusCode::NOT_FOUND,

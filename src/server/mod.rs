@@ -35,6 +35,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::exposition::{Body, Format};
 
+pub(crate) use answer::is_reserved;
 use auth::Passwords;
 use connection::{Connection, Connections, Watched};
 pub(crate) use listen::check_address;

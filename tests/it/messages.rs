@@ -36,6 +36,11 @@ const STOP_A_START: &[Case] = &[
     },
     Case {
         files: &[],
+        arguments: &[FOLLOW, "--web.telemetry-path=/debug"],
+        said: "--web.telemetry-path: this path has another meaning: `/debug`\n  hint: for instance /metrics\n",
+    },
+    Case {
+        files: &[],
         arguments: &[FOLLOW, "--web.telemetry-path=x"],
         said: "--web.telemetry-path: must start with /: `x`\n  hint: for instance /metrics\n",
     },

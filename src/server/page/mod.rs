@@ -20,8 +20,12 @@ pub struct Status {
     pub uptime: Duration,
     /// The backlog found at start has been applied.
     pub ready: bool,
-    /// Every file that is followed.
+    /// Every file that is followed, is to be, or could be if it were readable, and everything that is listened on.
     pub files: Vec<FileStatus>,
+    /// Files that are followed now.
+    pub followed_files: u64,
+    /// Files that cannot be read now.
+    pub unreadable_files: u64,
     /// Every rule in force.
     pub rules: Vec<RuleStatus>,
     /// What no rule knows, most frequent first.
@@ -235,23 +239,13 @@ fn write_figures(out: &mut String, status: &Status) -> fmt::Result {
     let rate: f64 = status.files.iter().map(|file| file.lines_per_second).sum();
     let series: usize = status.series.iter().map(|metric| metric.series).sum();
     let hit = status.rules.iter().filter(|rule| rule.hits > 0).count();
-    let unreadable = status
-        .files
-        .iter()
-        .filter(|file| file.error.is_some())
-        .count();
-
     out.write_str("<dl class=\"figures\">\n")?;
-    let files_note = match unreadable {
+    let files_note = match status.unreadable_files {
         0 => "all readable".to_owned(),
-        n => format!("{} not readable", Grouped(n as u64)),
+        n => format!("{} not readable", Grouped(n)),
     };
-    figure(
-        out,
-        "Files followed",
-        Grouped(status.files.len() as u64),
-        &files_note,
-    )?;
+    let followed = Grouped(status.followed_files);
+    figure(out, "Files followed", followed, &files_note)?;
     figure(
         out,
         "Waiting",
@@ -278,12 +272,11 @@ fn write_figures(out: &mut String, status: &Status) -> fmt::Result {
     )?;
     figure(
         out,
-        "Last reload",
+        "Configuration loaded",
         Age(status.reload.age),
-        if status.reload.error.is_some() {
-            "ago; failed since"
-        } else {
-            "ago"
+        match status.reload.error {
+            Some(_) => "ago; the last reload failed",
+            None => "ago",
         },
     )?;
     let (age, place) = match &status.checkpoint {
