@@ -155,10 +155,7 @@ pub fn run(load: Box<Load>, mut serving: Serving, web: Option<WebConfig>) -> Res
         web: web.clone(),
         next: Mutex::new(None),
         forget: Mutex::default(),
-        reload: Mutex::new(ReloadState {
-            at: Instant::now(),
-            error: None,
-        }),
+        reload: Mutex::new(ReloadState::succeeded()),
         reloading: Mutex::new(()),
         checkpoint: Arc::new(Mutex::new(None)),
         waker,
@@ -171,7 +168,10 @@ pub fn run(load: Box<Load>, mut serving: Serving, web: Option<WebConfig>) -> Res
         .config_last_reload_success_timestamp_seconds
         .set(unix_seconds(SystemTime::now()));
 
-    let writer = state.map(|state| Writer::start(state, shared.checkpoint.clone(), scrapers));
+    let writer = state
+        .map(|state| Writer::start(state, shared.checkpoint.clone(), scrapers))
+        .transpose()
+        .map_err(other)?;
     let reader = {
         let shared = shared.clone();
         std::thread::Builder::new()
@@ -300,14 +300,17 @@ fn open_state(
     let loaded = state
         .load()
         .map_err(|error| Failure::Other(format!("{}: {error}", state.path().display())))?;
+    let unusable = |why: &dyn std::fmt::Display| {
+        warn!(
+            err = %why,
+            path = %state.path().display(),
+            "the snapshot cannot be used and was renamed to snapshot.unusable; counters begin at 0 and files are read again"
+        );
+    };
     let snapshot = match loaded {
         state::Loaded::Nothing => return Ok((Some(state), None)),
         state::Loaded::Unusable(why) => {
-            warn!(
-                err = %why,
-                path = %state.path().display(),
-                "the snapshot cannot be used: counters begin at 0 and old lines count again"
-            );
+            unusable(&why);
             return Ok((Some(state), None));
         }
         state::Loaded::Snapshot(snapshot) => snapshot,
@@ -326,7 +329,8 @@ fn open_state(
         }
         Err(error) => {
             // Positions without values would lose what the values stood for.
-            warn!(err = %error, "the snapshot's values cannot be used; beginning anew");
+            state.put_aside();
+            unusable(&error);
             engine.table().clear();
             Ok((Some(state), None))
         }
@@ -370,8 +374,18 @@ struct Shared {
 }
 
 struct ReloadState {
+    /// When configuration and rules last took effect.
     at: Instant,
     error: Option<String>,
+}
+
+impl ReloadState {
+    fn succeeded() -> Self {
+        Self {
+            at: Instant::now(),
+            error: None,
+        }
+    }
 }
 
 /// A reload on its way.

@@ -398,7 +398,7 @@ pub struct ScrapeGauges {
     pub implausible_values: Vec<(Arc<str>, u64)>,
     /// Appliances that the settings name.
     pub expected_appliances: Vec<Arc<str>>,
-    /// Seconds since the last checkpoint was on disk; nothing without a state directory.
+    /// Seconds since the last checkpoint was on disk, or since the start if none was; nothing without a state directory.
     pub checkpoint_age_seconds: Option<f64>,
     /// Lines of the exporter's own log that could not be written.
     pub stderr_lines_dropped: u64,
@@ -430,7 +430,7 @@ impl ScrapeGauges {
             .alone(self.certificate_expiry),
             family(
                 "checkpoint_age_seconds",
-                "Time since the last checkpoint.",
+                "Time since the last checkpoint was on disk, or since the start if none was.",
                 Gauge,
             )
             .alone(self.checkpoint_age_seconds),

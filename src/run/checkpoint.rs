@@ -2,7 +2,7 @@
 
 use std::io::{BufReader, BufWriter, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,15 @@ use crate::server::Scrapers;
 use crate::source::{OnDisk, Positions};
 use crate::state::{self, Place, State};
 
-/// A checkpoint to be written, whom to call then, and who waits for it.
-type Job = (Positions, Vec<OnDisk>, Saved, Option<SyncSender<()>>);
+/// What a checkpoint consists of, and whom to call when it is on disk.
+pub(super) struct Checkpoint {
+    pub(super) positions: Positions,
+    pub(super) on_disk: Vec<OnDisk>,
+    pub(super) saved: Saved,
+}
+
+/// A checkpoint to be written, and who waits for it.
+type Job = (Checkpoint, Option<SyncSender<()>>);
 
 /// How long reading waits for a checkpoint at most. With a disk that takes longer, what is rotated meanwhile may be lost at
 /// a kill.
@@ -38,52 +45,57 @@ impl Writer {
         state: State,
         checkpoint: Arc<Mutex<Option<Instant>>>,
         scrapers: Arc<Scrapers>,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel(1);
         let failing = Arc::new(AtomicBool::new(false));
         let thread = {
             let (checkpoint, failing) = (checkpoint.clone(), failing.clone());
             let scrapers = scrapers.clone();
-            std::thread::spawn(move || write(state, &queue, &checkpoint, &failing, &scrapers))
+            let named = std::thread::Builder::new().name("checkpoint".into());
+            named.spawn(move || write(state, &queue, &checkpoint, &failing, &scrapers))?
         };
-        Self {
+        Ok(Self {
             jobs,
             thread,
             checkpoint,
             failing,
             scrapers,
-        }
+        })
     }
 
-    /// Has a checkpoint written. Returns false if the last one is not on disk yet; `wait` waits for it.
-    pub(super) fn write(
-        &self,
-        positions: Positions,
-        on_disk: Vec<OnDisk>,
-        saved: Saved,
-        wait: bool,
-    ) -> bool {
-        if wait {
-            return self.jobs.send((positions, on_disk, saved, None)).is_ok();
-        }
-        match self.jobs.try_send((positions, on_disk, saved, None)) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.scrapers.not_saved();
-                false
-            }
-        }
+    /// Queues a checkpoint. Returns false if the queue is full: the disk takes longer than the interval.
+    pub(super) fn queue(&self, checkpoint: Checkpoint) -> bool {
+        self.try_queue((checkpoint, None))
     }
 
-    /// Has a checkpoint written, and waits until it is on disk or cannot be, or [`WRITE_WAIT`] is over.
-    pub(super) fn write_now(&self, positions: Positions, on_disk: Vec<OnDisk>, saved: Saved) {
+    /// Queues a checkpoint, and waits until it is on disk, cannot be written, or [`WRITE_WAIT`] is over. Returns false,
+    /// without waiting, if the queue is full.
+    pub(super) fn queue_and_wait(&self, checkpoint: Checkpoint) -> bool {
         let (done, written) = sync_channel(1);
-        if self
-            .jobs
-            .send((positions, on_disk, saved, Some(done)))
-            .is_ok()
-        {
+        let queued = self.try_queue((checkpoint, Some(done)));
+        if queued {
             let _ = written.recv_timeout(WRITE_WAIT);
+        }
+        queued
+    }
+
+    fn try_queue(&self, job: Job) -> bool {
+        let queued = self.jobs.try_send(job).is_ok();
+        if !queued {
+            self.scrapers.not_saved();
+        }
+        queued
+    }
+
+    /// Writes the last checkpoint, and ends when it is on disk.
+    pub(super) fn finish(self, last: Option<Checkpoint>) {
+        if let Some(last) = last {
+            // It fails if the thread has panicked, which is said below.
+            let _ = self.jobs.send((last, None));
+        }
+        drop(self.jobs);
+        if self.thread.join().is_err() {
+            error!("the checkpoint thread has panicked");
         }
     }
 
@@ -94,13 +106,6 @@ impl Writer {
             if checkpoint.is_some() {
                 *checkpoint = Some(Instant::now());
             }
-        }
-    }
-
-    pub(super) fn finish(self) {
-        drop(self.jobs);
-        if self.thread.join().is_err() {
-            error!("the checkpoint thread has panicked");
         }
     }
 }
@@ -131,7 +136,12 @@ fn write(
 ) {
     let _end = EndOnPanic;
     // Whoever waits is told when `_done` goes.
-    while let Ok((positions, on_disk, saved, _done)) = queue.recv() {
+    while let Ok((job, _done)) = queue.recv() {
+        let Checkpoint {
+            positions,
+            on_disk,
+            saved,
+        } = job;
         let taken = Instant::now();
         let table = match pack(&saved) {
             Ok(table) => table,
@@ -167,5 +177,43 @@ fn write(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
+            positions: Positions::default(),
+            on_disk: Vec::new(),
+            saved: Saved::default(),
+        }
+    }
+
+    #[test]
+    fn a_disk_that_hangs_does_not_hold_up_reading() {
+        let (jobs, hangs) = sync_channel(1);
+        let (end, ended) = sync_channel::<()>(0);
+        let writer = Writer {
+            jobs,
+            thread: std::thread::spawn(move || {
+                let _ = ended.recv();
+            }),
+            checkpoint: Arc::default(),
+            failing: Arc::default(),
+            scrapers: Arc::new(Scrapers::new(&[], true)),
+        };
+        let begun = Instant::now();
+        assert!(writer.queue_and_wait(checkpoint()));
+        for _ in 0..100 {
+            assert!(!writer.queue_and_wait(checkpoint()));
+            assert!(!writer.queue(checkpoint()));
+        }
+        let waited = begun.elapsed();
+        assert!(waited < 2 * WRITE_WAIT, "{waited:?}");
+        drop((hangs, end));
+        writer.finish(None);
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::backlog::Backlog;
-use super::checkpoint::Writer;
+use super::checkpoint::{Checkpoint, Writer};
 use super::publish::{Figures, Rates};
 use super::sources::Sources;
 use super::watchdog::Clock;
@@ -50,7 +50,7 @@ pub(super) struct Reader {
 /// Reads until the process stops.
 pub(super) fn read(mut reader: Reader, writer: Option<Writer>) {
     let _end = EndOnPanic;
-    loop {
+    let last = loop {
         let now = Instant::now();
         reader.shared.heartbeat.beat();
         let more = reader.poll(now);
@@ -61,16 +61,18 @@ pub(super) fn read(mut reader: Reader, writer: Option<Writer>) {
             reader = match reader.reload(next) {
                 Some(reader) => reader,
                 // There is nothing to read from, and the positions of the last checkpoint stand.
-                None => break,
+                None => break None,
             };
         }
         let stopping = reader.shared.stop.load(Ordering::SeqCst);
         if stopping {
             reader.sources.stop(&mut reader.pipeline);
         }
-        reader.checkpoint(now, writer.as_ref(), stopping);
         if stopping {
-            break;
+            break Some(reader.take_checkpoint());
+        }
+        if let Some(writer) = &writer {
+            reader.checkpoint(now, writer);
         }
         if reader.shared.asked.swap(false, Ordering::SeqCst) {
             reader.publish();
@@ -78,9 +80,9 @@ pub(super) fn read(mut reader: Reader, writer: Option<Writer>) {
         if !more {
             reader.sources.files.wait(WAIT_MAX);
         }
-    }
+    };
     if let Some(writer) = writer {
-        writer.finish();
+        writer.finish(last);
     }
 }
 
@@ -170,39 +172,46 @@ impl Reader {
         self.pipeline.drain();
         for (name, done) in wanted {
             let known = self.shared.engine().forget_appliance(&name);
-            info!(appliance = name, known, "an appliance was forgotten");
+            if known {
+                info!(appliance = name, "the appliance was forgotten");
+            }
             // Nobody waits any more if the request was given up.
             let _ = done.send(known);
         }
     }
 
     /// Has a checkpoint written, if it is time. Files that were found for the first time are read after it.
-    fn checkpoint(&mut self, now: Instant, writer: Option<&Writer>, stopping: bool) {
+    fn checkpoint(&mut self, now: Instant, writer: &Writer) {
         self.dirty |= self.pipeline.take_dirty() | self.shared.scrapers.take_changed();
         let found = self.sources.files.has_unsaved();
-        if let Some(writer) = writer
-            && (found || stopping || now >= self.checkpoint_at)
-        {
+        if found || now >= self.checkpoint_at {
             self.checkpoint_at = now + self.config.state.interval;
-            if self.dirty || found {
-                self.pipeline.drain();
-                let (positions, on_disk) = self.sources.positions(&self.pipeline);
-                let shown = self.shared.scrapers.save();
-                let mut saved = self.shared.engine().table().save();
-                saved.repeats = self.pipeline.save_repeats();
-                saved.shown = shown;
-                if found {
-                    writer.write_now(positions, on_disk, saved);
-                    self.dirty = false;
-                } else if writer.write(positions, on_disk, saved, stopping) {
-                    self.dirty = false;
+            let is_queued = match (found, self.dirty) {
+                (true, _) => writer.queue_and_wait(self.take_checkpoint()),
+                (false, true) => writer.queue(self.take_checkpoint()),
+                (false, false) => {
+                    writer.unchanged();
+                    true
                 }
-            } else {
-                writer.unchanged();
-            }
+            };
+            self.dirty = !is_queued;
         }
         if found {
             self.sources.files.saved();
+        }
+    }
+
+    fn take_checkpoint(&mut self) -> Checkpoint {
+        self.pipeline.drain();
+        let (positions, on_disk) = self.sources.positions(&self.pipeline);
+        let shown = self.shared.scrapers.save();
+        let mut saved = self.shared.engine().table().save();
+        saved.repeats = self.pipeline.save_repeats();
+        saved.shown = shown;
+        Checkpoint {
+            positions,
+            on_disk,
+            saved,
         }
     }
 

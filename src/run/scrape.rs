@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tracing::{debug, error, info};
 
 use super::publish::{Figures, add};
-use super::{RELOAD_WAIT, Shared, unix_seconds};
+use super::{RELOAD_WAIT, ReloadState, Shared, unix_seconds};
 use crate::engine::Engine;
 use crate::exposition::{self, Body, Format};
 use crate::logfmt;
@@ -166,7 +166,11 @@ impl App for Shared {
             ]
             .into(),
             expected_appliances: self.config().expected_appliances(),
-            checkpoint_age_seconds: self.checkpoint_age().map(|age| age.as_secs_f64()),
+            checkpoint_age_seconds: self.config().state.directory.as_ref().map(|_| {
+                // As long as none was written, the start has to do: a disk that is full from the beginning shows.
+                let age = self.checkpoint_age();
+                age.unwrap_or_else(|| self.started.elapsed()).as_secs_f64()
+            }),
             stderr_lines_dropped: logfmt::lost_lines(),
             certificate_expiry: self.web.as_ref().and_then(|web| web.certificate_expiry()),
         };
@@ -181,7 +185,8 @@ impl App for Shared {
     }
 
     fn status(&self) -> server::Status {
-        let files = self.figures().streams;
+        let figures = self.figures();
+        let sum = |of: &[(Arc<str>, u64)]| of.iter().map(|(_, count)| count).sum();
         let engine = self.engine();
         let config = self.config();
         let appliances = self.appliance_list(&engine);
@@ -190,7 +195,9 @@ impl App for Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime: self.started.elapsed(),
             ready: self.ready.load(Ordering::SeqCst),
-            files,
+            followed_files: sum(&figures.followed),
+            unreadable_files: sum(&figures.unreadable),
+            files: figures.streams,
             rules: engine
                 .rules()
                 .rules
@@ -247,9 +254,12 @@ impl App for Shared {
         wanted.push((appliance.to_owned(), done));
         drop(wanted);
         self.wake();
-        finished
-            .recv_timeout(RELOAD_WAIT)
-            .map_err(|_| "the reading thread does not answer".to_owned())
+        finished.recv_timeout(RELOAD_WAIT).map_err(|_| {
+            // What was reported as failed must not be done later. Whoever waits has gone, so its channel says who it is.
+            let mut wanted = lock(&self.forget);
+            wanted.retain(|(waiting, _)| waiting != appliance);
+            "the reading thread does not answer; nothing was changed".to_owned()
+        })
     }
 
     fn ready(&self) -> bool {
@@ -272,8 +282,10 @@ impl App for Shared {
             }
         }
         let mut reload = lock(&self.reload);
-        reload.at = Instant::now();
-        reload.error = outcome.clone().err();
+        match &outcome {
+            Ok(()) => *reload = ReloadState::succeeded(),
+            Err(fault) => reload.error = Some(fault.clone()),
+        }
         outcome
     }
 

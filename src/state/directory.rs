@@ -304,12 +304,17 @@ impl State {
         Ok(match Snapshot::decode(&bytes) {
             Ok(snapshot) => Loaded::Snapshot(snapshot),
             Err(unusable) => {
-                // Only a service to the curious: the next save replaces the file anyway.
-                let directory = &self.held.directory;
-                let _ = rustix::fs::renameat(directory, SNAPSHOT, directory, UNUSABLE);
+                self.put_aside();
                 Loaded::Unusable(unusable)
             }
         })
+    }
+
+    /// Renames a snapshot that cannot be used to `snapshot.unusable`. Only a service to the curious: the next save replaces
+    /// it anyway.
+    pub fn put_aside(&self) {
+        let directory = &self.held.directory;
+        let _ = rustix::fs::renameat(directory, SNAPSHOT, directory, UNUSABLE);
     }
 
     /// Replaces the snapshot by `encoded` ([`Snapshot::encode`]). When it returns, the new one is on the disk.

@@ -77,6 +77,24 @@ fn a_limit_of_file_sizes_ends_nothing() {
     assert_eq!(exporter.child.wait_for_end(LONG).code(), Some(0));
 }
 
+#[test]
+fn a_disk_that_is_full_from_the_start_shows() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    append(&path("messages"), handshake_failure("hsm1").as_bytes());
+    let mut exporter = Exporter::start_command(
+        Command::new(program("prlimit"))
+            .arg("--fsize=0")
+            .arg(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+            .arg(format!("--log.file={}", path("messages").display()))
+            .arg(format!("--state.dir={}", path("state").display())),
+    );
+    let port = exporter.port;
+    exporter.wait_for("the age of a checkpoint that there never was", || {
+        scrape(port)?.value(CHECKPOINT_AGE).filter(|age| *age > 2.0)
+    });
+}
+
 /// Starts a program, and stops its thread `reader` at SIGUSR1 as a file system that hangs would. It goes on at SIGUSR2.
 const STOP_READER: &str = r#"
 import ctypes, glob, os, signal, subprocess, sys
