@@ -20,6 +20,9 @@ use crate::pipeline::{EndOnPanic, Pipeline};
 
 /// How often series are evicted at most.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
+/// For how long at most a scrape has shown what is in no checkpoint: if we are killed then, and the file is gone at the next
+/// start, counters fall.
+const SHOWN_FOR: Duration = Duration::from_secs(1);
 /// How often stale series are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
@@ -76,6 +79,7 @@ pub(super) fn read(mut reader: Reader, writer: Option<Writer>) {
         }
         if reader.shared.asked.swap(false, Ordering::SeqCst) {
             reader.publish();
+            reader.checkpoint_at = reader.checkpoint_at.min(now + SHOWN_FOR);
         }
         if !more {
             reader.sources.files.wait(WAIT_MAX);

@@ -351,4 +351,8 @@ Series also have a start timestamp, which is the time of their birth, for Promet
 `--enable-feature=created-timestamp-zero-ingestion`. It is in the protobuf format alone
 (`scrape_protocols: [PrometheusProto]`), and kept over restarts. There are no `_created` series in the text formats:
 Prometheus without that flag would store them as series of their own.
+
+**Over a restart**, counters of appliances go on with a state directory. What a scrape has shown is in a checkpoint within
+a second, so they fall only if the exporter is killed within that second and the lines are in no file at the next start.
+The exporter's own counters (`appliance_log_exporter_…_total`) begin at 0 with each process.
 ";

@@ -19,6 +19,10 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with_checkpoints_every("50ms")
+    }
+
+    fn with_checkpoints_every(interval: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(
             directory.path().join("config.yml"),
@@ -26,7 +30,7 @@ impl Scene {
                 "sources:\n  - name: luna\n    paths: ['{0}/messages']\n\
                  limits: {{line_bytes: 1024}}\n\
                  tail: {{drain_grace: 1s, rescan: 1s}}\n\
-                 state: {{directory: {0}/state, interval: 50ms}}\n",
+                 state: {{directory: {0}/state, interval: {interval}}}\n",
                 directory.path().display()
             ),
         )
@@ -216,6 +220,46 @@ fn gone_while_stopped() {
     scene.lines = 1;
     scene.bytes = 6;
     scene.check(1, 0, &[("gone", 15)], &[]);
+}
+
+/// What a scrape has shown does not fall, however long checkpoints take, and though its file is gone.
+#[test]
+fn what_was_shown_outlives_a_kill() {
+    let mut scene = Scene::with_checkpoints_every("1h");
+    append(&scene.path("messages"), b"");
+    scene.start();
+    for port in 1..4 {
+        let line = format!(
+            "Nov 28 12:00:00 h1 sshd[1]: Accepted password for admin from 192.0.2.1 port {port} ssh2\n"
+        );
+        append(&scene.path("messages"), line.as_bytes());
+    }
+    let events = |port| {
+        crate::exporter::scrape(port).map(|all| all.sum("log_events_total", &[r#"appliance="h1""#]))
+    };
+    let port = scene.exporter().port;
+    scene.exporter().wait_for("three events", || {
+        events(port).filter(|events| *events == 3.0)
+    });
+    let shown = std::time::SystemTime::now();
+    let snapshot = scene.path("state").join("snapshot");
+    scene
+        .exporter()
+        .wait_for("a checkpoint, without another scrape", || {
+            let written = fs::metadata(&snapshot).ok()?.modified().ok()?;
+            (written > shown).then_some(())
+        });
+    let mut exporter = scene.exporter.take().expect("it was started");
+    exporter.child.signal("KILL");
+    exporter.child.wait_for_end(LONG);
+    fs::remove_file(scene.path("messages")).expect("it can be removed");
+    let port = scene.start().port;
+    assert_eq!(events(port), Some(3.0));
+    let lost = scene
+        .exporter()
+        .scrape()
+        .sum("appliance_log_exporter_lost_bytes_total", &[]);
+    assert_eq!(lost, 0.0);
 }
 
 #[test]
