@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::io;
 
 use super::content::Content;
+use super::copies::Verdict;
 use super::followed_path::FollowedPath;
 use super::identity::{Comparison, FileKey, ReadPosition};
 use super::opened::{Depth, Opened, holds};
@@ -19,6 +20,23 @@ impl Archive {
             opened.compare(&self.position, depth),
             Ok(Comparison::Continues)
         )
+    }
+
+    /// All of the file is in what was read. Its length if so.
+    pub(super) fn contains(
+        &self,
+        opened: &Opened,
+        beginning: &ReadPosition,
+    ) -> io::Result<Option<u64>> {
+        if self.position.is_empty() || !self.position.may_agree(beginning) {
+            return Ok(None);
+        }
+        let len = match opened.compare(&self.position, Depth::Whole)? {
+            Comparison::Begins(len) => len,
+            Comparison::Continues => opened.position_at_end()?.offset(),
+            Comparison::Differs => 0,
+        };
+        Ok(Some(len).filter(|len| (1..=self.position.offset()).contains(len)))
     }
 }
 
@@ -59,17 +77,30 @@ impl FollowedPath {
                 }
             };
             let opened = &sibling.opened;
-            let is_copy_of_open = archive.kind == ArchiveKind::Copy
-                && self.is_copy_of_open(&sibling).unwrap_or_default();
+            // It may be a copy that is being made.
+            let is_copy = |archive: &Archive| {
+                archive.kind == ArchiveKind::Copy
+                    && !matches!(
+                        self.verdict(opened, &sibling.beginning, shared),
+                        Ok(Verdict::Other) | Err(_)
+                    )
+            };
             let is_same =
                 archive.key == opened.key && archive.is_unchanged(opened.size, opened.modified_ns);
-            let is_complete = is_same
+            let has_no_more = is_same
                 || match opened.is_compressed() {
                     // How much is behind what is known shows when it is read.
                     true => archive.kind == ArchiveKind::History,
                     false => opened.size <= archive.position.offset(),
-                }
-                || is_copy_of_open;
+                };
+            let mut position = archive.position.clone();
+            if !has_no_more
+                && is_copy(&archive)
+                && let Ok(end) = opened.position_at_end()
+            {
+                position.clone_from(end);
+            }
+            let is_complete = has_no_more || position != archive.position;
             if is_complete {
                 sibling.is_copy = seeks_copy && archive.kind == ArchiveKind::Copy;
                 if archive.kind == ArchiveKind::Read
@@ -80,6 +111,7 @@ impl FollowedPath {
                 }
                 let archive = Archive {
                     key: opened.key,
+                    position,
                     size: opened.size,
                     modified_ns: opened.modified_ns,
                     ..archive
@@ -180,22 +212,20 @@ impl FollowedPath {
         let archive = if let Some(at) = self.unplaced.iter().position(fits) {
             self.unplaced.remove(at)
         } else {
-            let known = |key: &FileKey| shared.registry.archive(*key, self.index);
-            let Some(key) = self
-                .archives
-                .iter()
-                .copied()
-                .find(|key| known(key).is_some_and(fits))
-            else {
-                return Ok(None);
-            };
-            let Some(archive) = known(&key).cloned() else {
-                return Ok(None);
-            };
-            let is_there = |metadata: &Metadata| FileKey::of(metadata) == key;
-            if self.lies_beside(&archive.position, is_there, shared)? {
-                return Ok(None);
+            let fitting = self.finished_files(shared).filter(|archive| fits(archive));
+            let fitting: Vec<Archive> = fitting.cloned().collect();
+            let mut gone = None;
+            for archive in fitting {
+                let is_there = |metadata: &Metadata| FileKey::of(metadata) == archive.key;
+                if !self.lies_beside(&archive.position, is_there, shared)? {
+                    gone = Some(archive);
+                    break;
+                }
             }
+            let Some(archive) = gone else {
+                return Ok(None);
+            };
+            let key = archive.key;
             shared.registry.forget(key, self.index);
             self.archives.retain(|known| *known != key);
             archive
@@ -203,6 +233,7 @@ impl FollowedPath {
         let opened = &sibling.opened;
         if opened.is_compressed()
             && archive.position.offset() < COPY_BYTES
+            && !shared.is_unique(self.info.source, opened, archive.position.offset())
             && !keeps_time(opened, archive.modified_ns)
         {
             self.doubt(opened, archive.position.offset(), sink);
@@ -210,22 +241,14 @@ impl FollowedPath {
         Ok(Some(archive))
     }
 
-    /// All of the file is in one that was finished and lies there too.
-    pub(super) fn is_copy_of_archive(&self, sibling: &Sibling, shared: &Shared) -> bool {
-        let opened = &sibling.opened;
-        self.archives
-            .iter()
-            .filter_map(|key| shared.registry.archive(*key, self.index))
-            .filter(|archive| archive.position.may_agree(&sibling.beginning))
-            .any(
-                |archive| match opened.compare(&archive.position, Depth::Whole) {
-                    Ok(Comparison::Continues) => {
-                        opened.size == archive.position.offset() && opened.size >= COPY_BYTES
-                    }
-                    Ok(Comparison::Begins(len)) => len >= COPY_BYTES,
-                    _ => false,
-                },
-            )
+    /// What was finished, and lies there or nowhere.
+    pub(super) fn finished_files<'a>(
+        &'a self,
+        shared: &'a Shared,
+    ) -> impl Iterator<Item = &'a Archive> {
+        let placed = self.archives.iter();
+        let placed = placed.filter_map(|key| shared.registry.archive(*key, self.index));
+        placed.chain(&self.unplaced)
     }
 
     /// An archive of this path, or of another that does not hold it any more, whose content has come to this path.
@@ -343,10 +366,10 @@ impl FollowedPath {
     ) -> io::Result<()> {
         let archive = Archive {
             key: opened.key,
-            position: opened.position_at_end()?,
+            position: opened.position_at_end()?.clone(),
             size: opened.size,
             modified_ns: opened.modified_ns,
-            first_time: None,
+            first_time: shared.first_time(self.info.source, opened),
             kind,
         };
         self.remember(archive, shared);

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,16 +41,35 @@ pub(super) struct Gzip {
     pub has_failed: bool,
 }
 
-pub(super) type Decoder = MultiGzDecoder<BufReader<Arc<File>>>;
+pub(super) type Decoder = MultiGzDecoder<BufReader<Positioned>>;
+
+/// Reads a file from any offset on, with a position of its own: several may read one descriptor.
+#[derive(Debug)]
+pub(super) struct Positioned {
+    pub file: Arc<File>,
+    pub at: u64,
+}
+
+impl Read for Positioned {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read_at(buffer, self.at)?;
+        self.at += len as u64;
+        Ok(len)
+    }
+}
 
 impl Gzip {
+    pub(super) fn file(&self) -> &Arc<File> {
+        &self.decoder.get_ref().get_ref().file
+    }
+
     /// Decodes a compressed file up to `offset`, in bytes of its content.
     ///
     /// # Errors
     ///
     /// If it cannot be read, is damaged, or ends before.
     pub(super) fn at(file: &Arc<File>, offset: u64) -> io::Result<(Gzip, ReadPosition)> {
-        let mut decoder = decoder(file)?;
+        let mut decoder = decoder(file);
         let mut position = ReadPosition::default();
         let mut run = Vec::new();
         while position.offset() < offset {
@@ -101,11 +120,9 @@ pub(super) fn open_fifo(path: &Path) -> io::Result<Content> {
 }
 
 /// A decoder at the beginning of a compressed file.
-pub(super) fn decoder(file: &Arc<File>) -> io::Result<Decoder> {
-    // The position is shared by all who read the descriptor, so it is set each time.
-    let mut file = file.clone();
-    io::Seek::rewind(&mut file)?;
-    Ok(MultiGzDecoder::new(BufReader::new(file)))
+pub(super) fn decoder(file: &Arc<File>) -> Decoder {
+    let file = file.clone();
+    MultiGzDecoder::new(BufReader::new(Positioned { file, at: 0 }))
 }
 
 /// What a decoder says of a file that is no whole compressed file.

@@ -3,17 +3,31 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
+use super::content::{Content, is_damage};
 use super::followed_path::FollowedPath;
 use super::generation::Generation;
-use super::identity::{CHAIN_BYTES, Comparison, FileKey, born_ns, modified_ns};
-use super::opened::Opened;
+use super::identity::{CHAIN_BYTES, Comparison, FileKey, ReadPosition, born_ns, modified_ns};
+use super::opened::{Depth, Opened, compare};
 use super::registry::{Archive, ArchiveKind, GONE_MAX, Known};
 use super::sibling::{COPY_BYTES, Sibling, keeps_time};
 use super::{Event, LostReason, Shared, Sink, is_absent};
 
+/// Whether what a file beside the path says was counted already, or will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// All of it is in another file that is read or was read.
+    Copy,
+    /// So many bytes, all that it has, are, and nobody can tell whether it is a copy or says the same by chance.
+    Doubtful(u64),
+    /// It says the same as another, by chance.
+    Same,
+    /// It says something else.
+    Other,
+}
+
 /// Whether `opened`, whose `len` bytes all are in the generation's file too, is a copy of that or was compressed from it, or
 /// a file of its own that says the same; `None` if nobody can tell. `is_overwritten`: it had another content before.
-pub(super) fn is_copy(
+fn is_copy(
     generation: &Generation,
     opened: &Opened,
     len: u64,
@@ -37,7 +51,8 @@ pub(super) fn is_copy(
             return Some(other > born_ns || is_overwritten && opened.modified_ns >= born_ns);
         }
     }
-    if len >= COPY_BYTES {
+    // What was truncated is in copies only.
+    if len >= COPY_BYTES || generation.cut == Some(LostReason::Truncated) {
         return Some(true);
     }
     let same_time = keeps_time(opened, modified_ns(&metadata));
@@ -50,7 +65,102 @@ pub(super) fn is_copy(
     }
 }
 
+impl Generation {
+    /// All of `other` (uncompressed) is in this generation's file too, which is open: it is a copy of it (perhaps in the
+    /// making), was compressed from it, or happens to say the same. Its length if so. `beginning` is what `other` begins
+    /// with: most files differ there.
+    pub(super) fn contains(
+        &self,
+        other: &Opened,
+        beginning: &ReadPosition,
+    ) -> io::Result<Option<u64>> {
+        let Some(reader) = self.reader() else {
+            return Ok(None);
+        };
+        if !self.position.may_agree(beginning) {
+            return Ok(None);
+        }
+        let end = other.position_at_end()?;
+        match compare(reader, end, Depth::Whole) {
+            Ok(Comparison::Continues) => Ok(Some(end.offset()).filter(|len| *len > 0)),
+            Err(error) if matches!(self.content, Content::Plain(_)) || !is_damage(&error) => {
+                Err(error)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The file is open and has no name any more, and `opened` may have all of it: somebody saved it anew. (What is only
+    /// compressed from it is a copy: a late writer may go on in this one.)
+    pub(super) fn is_replaced_by(
+        &self,
+        opened: &Opened,
+        beginning: &ReadPosition,
+    ) -> io::Result<bool> {
+        let Some(metadata) = self.metadata().filter(|m| m.nlink() == 0) else {
+            return Ok(false);
+        };
+        Ok(match (&self.content, opened.is_compressed()) {
+            (Content::Plain(_), false) => metadata.len() <= opened.size,
+            (Content::Plain(_), true) => {
+                metadata.len() <= self.position.offset()
+                    && self.contains(opened, beginning)?.is_none()
+            }
+            _ => false,
+        })
+    }
+
+    /// How many of the bytes that were read from this generation `other` has, if it has nothing else; and whether it
+    /// goes on behind them.
+    pub(super) fn compare(&self, other: &Opened) -> io::Result<Comparison> {
+        match self.position.is_empty() {
+            true => Ok(Comparison::Differs),
+            false => other.compare(&self.position, Depth::Whole),
+        }
+    }
+}
+
 impl FollowedPath {
+    /// Whether all that a file beside the path says is in a file that is read, or in one that was finished. Lines with a
+    /// date are [not said twice](Shared::is_unique); otherwise it is a matter of length, inodes and times.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be told now.
+    pub(super) fn verdict(
+        &self,
+        opened: &Opened,
+        beginning: &ReadPosition,
+        shared: &Shared,
+    ) -> io::Result<Verdict> {
+        let is_unique = |len| shared.is_unique(self.info.source, opened, len);
+        let is_overwritten = self.is_overwritten(opened, shared);
+        let mut verdict = Verdict::Other;
+        for generation in &self.generations {
+            let Some(len) = generation.contains(opened, beginning)? else {
+                continue;
+            };
+            match is_copy(generation, opened, len, is_overwritten) {
+                _ if is_unique(len) => return Ok(Verdict::Copy),
+                Some(true) => return Ok(Verdict::Copy),
+                Some(false) if verdict == Verdict::Other => verdict = Verdict::Same,
+                Some(false) => {}
+                None => verdict = Verdict::Doubtful(len),
+            }
+        }
+        for archive in self.finished_files(shared) {
+            let Some(len) = archive.contains(opened, beginning)? else {
+                continue;
+            };
+            match len >= COPY_BYTES || is_unique(len) {
+                true => return Ok(Verdict::Copy),
+                false if verdict == Verdict::Other => verdict = Verdict::Same,
+                false => {}
+            }
+        }
+        Ok(verdict)
+    }
+
     /// Rotated files that were empty say something now: they are accounted for by that. Says whether there is one.
     pub(super) fn reconsider(&mut self, shared: &mut Shared) -> bool {
         let mut found = false;
@@ -163,7 +273,7 @@ impl FollowedPath {
         };
         if len > generation.next_offset() {
             // Not all of it was handed on.
-            let position = opened.position_at_end()?;
+            let position = opened.position_at_end()?.clone();
             let resume_at = Some(generation.next_offset());
             let before = std::mem::replace(&mut generation.position, position);
             let resume_before = std::mem::replace(&mut generation.resume_at, resume_at);
@@ -247,17 +357,45 @@ impl FollowedPath {
         Ok(is_copy)
     }
 
-    /// A copy that has grown is a copy still being made if it is in a file that is open.
-    pub(super) fn is_copy_of_open(&self, sibling: &Sibling) -> io::Result<bool> {
-        for generation in &self.generations {
-            if generation
-                .contains(&sibling.opened, &sibling.beginning)?
-                .is_some()
+    /// Where a file goes on behind the longest of those that are read or were read: it is a later copy of what that is a
+    /// copy of. Only where its lines are [not said twice](Shared::is_unique) or the other was truncated, since two files may
+    /// begin with the same header.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be told now.
+    pub(super) fn known_beginning(
+        &self,
+        opened: &Opened,
+        beginning: &ReadPosition,
+        shared: &Shared,
+    ) -> io::Result<Option<ReadPosition>> {
+        let mut longest: Option<ReadPosition> = None;
+        let mut consider = |end: &ReadPosition, was_truncated: bool| -> io::Result<()> {
+            let is_longer = end.offset() > longest.as_ref().map_or(0, ReadPosition::offset);
+            if is_longer
+                && end.may_agree(beginning)
+                && (was_truncated || shared.is_unique(self.info.source, opened, end.offset()))
+                && opened.compare(end, Depth::Whole)? == Comparison::Continues
             {
-                return Ok(true);
+                longest = Some(end.clone());
+            }
+            Ok(())
+        };
+        for generation in self.generations.iter().filter(|g| !g.current) {
+            if generation.position.may_agree(beginning)
+                && let Some(file) = generation.reopened()?
+            {
+                consider(
+                    file.position_at_end()?,
+                    generation.cut == Some(LostReason::Truncated),
+                )?;
             }
         }
-        Ok(false)
+        for archive in self.finished_files(shared) {
+            consider(&archive.position, false)?;
+        }
+        Ok(longest)
     }
 
     /// A copy that has grown has what was read from a generation that lost its file.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -66,6 +67,8 @@ pub(super) struct FollowedPath {
     pub pending: bool,
     /// Its first file is not on disk yet; nothing is read before it is.
     pub unsaved: bool,
+    /// It was empty when that was done.
+    pub was_saved_empty: bool,
     /// The path leads to a file that another path follows.
     pub alias: Option<FileKey>,
     /// Where to begin with a file that was never seen.
@@ -110,6 +113,7 @@ impl FollowedPath {
             first_sight: None,
             pending: false,
             unsaved: false,
+            was_saved_empty: false,
             alias: None,
             read_from,
             awaited: false,
@@ -210,7 +214,7 @@ impl FollowedPath {
             self.read_on_finished(shared);
             self.close_finished(now, shared);
         }
-        if self.reconsider(shared) {
+        if self.reconsider(shared) || self.says_something_first(shared) {
             return 0;
         }
         let mut at = 0;
@@ -222,6 +226,7 @@ impl FollowedPath {
                 at += 1;
                 continue;
             }
+            let is_beginning = generation.next_offset() == 0;
             let outcome = generation.read(&mut shared.chunk.buffer);
             generation.retry_at = None;
             if generation.current && matches!(outcome, Outcome::Bytes { .. } | Outcome::Quiet) {
@@ -246,10 +251,7 @@ impl FollowedPath {
                     let (id, is_new) = (generation.id, !generation.announced);
                     generation.announced = true;
                     if is_new {
-                        let is_late = self.is_behind_what_was_read(at, shared);
-                        if let Some(generation) = self.generations.get_mut(at) {
-                            generation.is_late = is_late;
-                        }
+                        self.begin(at, is_beginning.then_some(&range), shared);
                         sink.opened(id, &self.info);
                     }
                     let is_late = self.is_late(at);
@@ -310,6 +312,46 @@ impl FollowedPath {
             }
         }
         0
+    }
+
+    /// Before the first bytes of a file are handed on: whether it is late. `first` are its first ones, if it was empty when
+    /// it was found.
+    fn begin(&mut self, at: usize, first: Option<&Range<usize>>, shared: &Shared) {
+        if let Some(bytes) = first.and_then(|first| shared.chunk.buffer.get(first.clone()))
+            && let Some(generation) = self.generations.get_mut(at)
+            && generation.first_time.is_none()
+        {
+            generation.first_time = shared.first_time_in(self.info.source, bytes);
+        }
+        let is_late = self.is_behind_what_was_read(at, shared);
+        if let Some(generation) = self.generations.get_mut(at) {
+            generation.is_late = is_late;
+        }
+    }
+
+    /// The first file of the path was empty when it was put on disk, and says something now: that is put on disk as well
+    /// before it is read, so that a file which is gone at the next start is reported.
+    fn says_something_first(&mut self, shared: &mut Shared) -> bool {
+        if !self.was_saved_empty {
+            return false;
+        }
+        let Some(generation) = self.generations.first_mut() else {
+            return false;
+        };
+        if generation.position.is_empty() {
+            let Ok(Some(opened)) = generation.reopened() else {
+                return false;
+            };
+            let Some(beginning) = opened.beginning().ok().filter(|read| !read.is_empty()) else {
+                return false;
+            };
+            generation.size = generation.size.max(opened.size);
+            generation.discover(&opened, beginning);
+        }
+        self.was_saved_empty = false;
+        self.unsaved = true;
+        shared.unsaved = true;
+        true
     }
 
     /// What lies beside the file where the path led before cannot be read now: once this generation is finished, nothing

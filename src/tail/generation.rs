@@ -8,11 +8,11 @@
 //! behind a truncation, in a file that was made larger in advance, over NFS until the data follows the size. At the end of
 //! a file they are not read until something follows them; at the beginning of a line they are skipped.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek as _};
+use std::fs::Metadata;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -20,8 +20,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::LostReason;
 use super::content::{Content, Gzip, is_damage, last_bytes};
-use super::identity::{Comparison, FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, modified_ns};
-use super::opened::{Depth, Opened, begins_with};
+use super::identity::{FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, modified_ns};
+use super::opened::{Opened, Reader};
 
 /// How much is handed on at a time at most, in bytes.
 pub(super) const CHUNK_BYTES: usize = 256 * 1024;
@@ -387,70 +387,33 @@ impl Generation {
     pub(super) fn metadata(&self) -> Option<Metadata> {
         match &self.content {
             Content::Plain(file) => file.metadata().ok(),
-            Content::Gzip(gzip) => gzip.decoder.get_ref().get_ref().metadata().ok(),
+            Content::Gzip(gzip) => gzip.file().metadata().ok(),
             _ => None,
         }
     }
 
-    /// All of `other` (uncompressed) is in this generation's file too, which is open: it is a copy of it (perhaps in the
-    /// making), was compressed from it, or happens to say the same. Its length if so. `beginning` is what `other` begins
-    /// with: most files differ there.
-    pub(super) fn contains(
-        &self,
-        other: &Opened,
-        beginning: &ReadPosition,
-    ) -> io::Result<Option<u64>> {
-        let Content::Plain(file) = &self.content else {
-            return Ok(None);
-        };
-        if !self.position.may_agree(beginning) {
-            return Ok(None);
-        }
-        if !other.is_compressed() {
-            let end = other.position_at(other.size, 0)?;
-            let mut seam = vec![0; end.seam_bytes()];
-            if file.metadata()?.len() < other.size {
-                return Ok(None);
-            }
-            match file.read_exact_at(&mut seam, end.read_from()) {
-                Ok(()) if end.seam_begins(&seam) => {}
-                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
-                _ => return Ok(None),
-            }
-        }
-        match begins_with(file, other) {
-            Err(error) if other.is_compressed() && is_damage(&error) => Ok(None),
-            result => Ok(result?.filter(|len| *len > 0)),
+    /// The (uncompressed) content from its first byte, if it is open.
+    pub(super) fn reader(&self) -> Option<Reader> {
+        match &self.content {
+            Content::Plain(file) => Some(Reader::plain(file, 0)),
+            Content::Gzip(gzip) => Some(Reader::gzip(gzip.file())),
+            _ => None,
         }
     }
 
-    /// The file is open and has no name any more, and `opened` may have all of it: somebody saved it anew. (What is only
-    /// compressed from it is a copy: a late writer may go on in this one.)
-    pub(super) fn is_replaced_by(
-        &self,
-        opened: &Opened,
-        beginning: &ReadPosition,
-    ) -> io::Result<bool> {
-        let Some(metadata) = self.metadata().filter(|m| m.nlink() == 0) else {
-            return Ok(false);
+    /// The file, if it is open, to see what it says.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be told now.
+    pub(super) fn reopened(&self) -> io::Result<Option<Opened>> {
+        let (file, is_compressed) = match &self.content {
+            Content::Plain(file) => (file, false),
+            Content::Gzip(gzip) => (gzip.file(), true),
+            _ => return Ok(None),
         };
-        Ok(match (&self.content, opened.is_compressed()) {
-            (Content::Plain(_), false) => metadata.len() <= opened.size,
-            (Content::Plain(_), true) => {
-                metadata.len() <= self.position.offset()
-                    && self.contains(opened, beginning)?.is_none()
-            }
-            _ => false,
-        })
-    }
-
-    /// How many of the bytes that were read from this generation `other` has, if it has nothing else; and whether it
-    /// goes on behind them.
-    pub(super) fn compare(&self, other: &Opened) -> io::Result<Comparison> {
-        match self.position.is_empty() {
-            true => Ok(Comparison::Differs),
-            false => other.compare(&self.position, Depth::Whole),
-        }
+        let metadata = file.metadata()?;
+        Ok(Some(Opened::new(file.clone(), &metadata, is_compressed)))
     }
 
     /// Bytes that wait to be read, as stored.
@@ -475,10 +438,8 @@ impl Generation {
             return 0;
         };
         let reader = gzip.decoder.get_ref();
-        let mut file: &File = reader.get_ref();
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        let taken = file.stream_position().unwrap_or(0);
-        size.saturating_sub(taken) + reader.buffer().len() as u64
+        let size = gzip.file().metadata().map_or(0, |metadata| metadata.len());
+        size.saturating_sub(reader.get_ref().at) + reader.buffer().len() as u64
     }
 
     /// The descriptor to wait on for a pipe.
@@ -504,8 +465,7 @@ impl Generation {
 
 fn read_gzip(gzip: &mut Gzip, position: &mut ReadPosition, buffer: &mut [u8]) -> Outcome {
     if gzip.has_failed {
-        let file = gzip.decoder.get_ref().get_ref();
-        match Gzip::at(file, position.offset()) {
+        match Gzip::at(gzip.file(), position.offset()) {
             Ok((again, _)) => *gzip = again,
             Err(error) => return Outcome::Failed(error),
         }

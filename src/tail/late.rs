@@ -96,12 +96,8 @@ impl FollowedPath {
                 _ => modified_ns > changed_ns,
             };
         let begun = self.generations.iter().take(at);
-        let mut finished = self
-            .archives
-            .iter()
-            .filter_map(|key| shared.registry.archive(*key, self.index))
-            .chain(&self.unplaced)
-            .filter(|archive| archive.kind == ArchiveKind::Read);
+        let finished = self.finished_files(shared);
+        let mut finished = finished.filter(|archive| archive.kind == ArchiveKind::Read);
         begun
             .filter(|other| other.next_offset() > 0)
             .any(|other| is_younger(other.first_time, other.modified_ns))

@@ -171,6 +171,8 @@ impl FollowedPath {
         sink: &mut impl Sink,
     ) -> io::Result<()> {
         shared.opened += 1;
+        // What this may be a copy of, if it is in no other file any more.
+        self.split_truncated(shared, sink);
         let key = opened.key;
         let beginning = opened.beginning()?;
         if let Some(at) = self.find(&opened, &beginning, shared)?
@@ -210,6 +212,7 @@ impl FollowedPath {
             sink.event(&self.info, event);
         } else {
             self.unsaved = shared.options.durable;
+            self.was_saved_empty = self.unsaved && opened.size == 0;
             shared.unsaved |= self.unsaved;
             if !self.awaited {
                 self.first_sight = Some(None);

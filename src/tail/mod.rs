@@ -306,10 +306,40 @@ impl Shared {
 
     /// When the first dated line of this file was received.
     fn first_time(&self, source: usize, opened: &Opened) -> Option<i64> {
+        self.first_time_in(source, &opened.first_bytes().ok()?)
+    }
+
+    /// When the first dated line of what a file begins with was received.
+    fn first_time_in(&self, source: usize, bytes: &[u8]) -> Option<i64> {
         let LineTime(time) = self.sources.get(source)?.line_time.as_ref()?;
-        let bytes = opened.first_bytes().ok()?;
         let lines = bytes.split(|byte| *byte == b'\n');
         lines.take(DATED_LINES).find_map(|line| time(line))
+    }
+
+    /// No other file says what the first `len` bytes of this one say: its lines are dated, and not all of them are the same.
+    fn is_unique(&self, source: usize, opened: &Opened, len: u64) -> bool {
+        let Some(LineTime(time)) = self
+            .sources
+            .get(source)
+            .and_then(|source| source.line_time.as_ref())
+        else {
+            return false;
+        };
+        let Ok(bytes) = opened.first_bytes() else {
+            return false;
+        };
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let bytes = bytes.get(..len).unwrap_or(&bytes);
+        let mut lines = bytes
+            .split_inclusive(|byte| *byte == b'\n')
+            .take(DATED_LINES);
+        let first = lines.next();
+        let differs = lines.clone().any(|line| Some(line) != first);
+        differs
+            && first
+                .into_iter()
+                .chain(lines)
+                .any(|line| time(line).is_some())
     }
 
     /// When the last dated line of this file was received.

@@ -3,15 +3,15 @@
 //! Everything here reads by position or through a decoder of its own, so that several questions may be asked of one
 //! descriptor.
 
-use std::cell::Cell;
-use std::fs::{File, OpenOptions};
+use std::cell::{Cell, OnceCell};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::content::{Content, Decoder, Gzip, NONBLOCK, decoder, is_damage};
+use super::content::{Content, Decoder, Gzip, NONBLOCK, Positioned, decoder, is_damage};
 use super::identity::{
     CHAIN_BYTES, Comparison, FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, born_ns,
     modified_ns,
@@ -52,6 +52,10 @@ pub(super) struct Opened {
     compressed: bool,
     /// See [`Opened::has_failed`].
     failed: Cell<Option<io::ErrorKind>>,
+    /// See [`Opened::position_at_end`].
+    at_end: OnceCell<ReadPosition>,
+    /// Its end is not the end of a compressed file, as far as that was read.
+    ends_early: Cell<bool>,
 }
 
 impl Opened {
@@ -74,15 +78,23 @@ impl Opened {
         if !metadata.is_file() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        Ok(Opened {
-            key: FileKey::of(&metadata),
+        let is_compressed = path.as_os_str().as_bytes().ends_with(COMPRESSED);
+        Ok(Opened::new(Arc::new(file), &metadata, is_compressed))
+    }
+
+    /// A file that is open already.
+    pub(super) fn new(file: Arc<File>, metadata: &Metadata, compressed: bool) -> Opened {
+        Opened {
+            key: FileKey::of(metadata),
             size: metadata.len(),
-            modified_ns: modified_ns(&metadata),
-            born_ns: born_ns(&metadata),
-            file: Arc::new(file),
+            modified_ns: modified_ns(metadata),
+            born_ns: born_ns(metadata),
+            file,
+            compressed,
             failed: Cell::new(None),
-            compressed: path.as_os_str().as_bytes().ends_with(COMPRESSED),
-        })
+            at_end: OnceCell::new(),
+            ends_early: Cell::new(false),
+        }
     }
 
     /// Something that was asked of it could not be read, so that its content was not found to differ, nor to be new. (Damage
@@ -110,14 +122,11 @@ impl Opened {
         self.compressed
     }
 
-    fn reader(&self) -> io::Result<Reader<'_>> {
-        Ok(match self.compressed {
-            true => Reader::Gzip {
-                decoder: Box::new(decoder(&self.file)?),
-                at: 0,
-            },
+    fn reader(&self) -> Reader {
+        match self.compressed {
+            true => Reader::gzip(&self.file),
             false => Reader::plain(&self.file, 0),
-        })
+        }
     }
 
     /// What the file's beginning says, up to where nobody has written yet.
@@ -127,8 +136,7 @@ impl Opened {
     /// If it cannot be read now.
     pub(super) fn beginning(&self) -> io::Result<ReadPosition> {
         let mut run = Vec::new();
-        let reader = self.note(self.reader())?;
-        match reader.take(BEGINNING_BYTES).read_to_end(&mut run) {
+        match self.reader().take(BEGINNING_BYTES).read_to_end(&mut run) {
             // What was decoded before the damage is good.
             Err(error) if !self.compressed || !is_damage(&error) => return self.note(Err(error)),
             _ => {}
@@ -146,10 +154,7 @@ impl Opened {
     ///
     /// If the file cannot be read now, which says nothing about its content.
     pub(super) fn compare(&self, position: &ReadPosition, depth: Depth) -> io::Result<Comparison> {
-        let compared = self
-            .reader()
-            .and_then(|reader| compare(reader, position, depth));
-        match self.note(compared) {
+        match self.note(compare(self.reader(), position, depth)) {
             Err(error) if self.compressed && is_damage(&error) => Ok(Comparison::Differs),
             // It can only be a part, where the whole is not compared to its end.
             Ok(Comparison::Continues)
@@ -236,12 +241,22 @@ impl Opened {
         }
     }
 
-    /// A position at the end of the (uncompressed) content.
-    pub(super) fn position_at_end(&self) -> io::Result<ReadPosition> {
+    /// A position at the end of the (uncompressed) content. Read once, however often this is asked.
+    pub(super) fn position_at_end(&self) -> io::Result<&ReadPosition> {
+        match self.at_end.get() {
+            Some(position) => Ok(position),
+            None => Ok(self.at_end.get_or_init({
+                let position = self.read_to_end()?;
+                || position
+            })),
+        }
+    }
+
+    fn read_to_end(&self) -> io::Result<ReadPosition> {
         if !self.compressed {
             return self.position_at(self.size, CHAIN_BYTES);
         }
-        let mut reader = self.note(self.reader())?;
+        let mut reader = self.reader();
         let mut position = ReadPosition::default();
         let mut run = Vec::new();
         loop {
@@ -252,26 +267,39 @@ impl Opened {
                 Ok(0) => return Ok(position),
                 Ok(_) => position.advance(&run),
                 // What is before the damage is good.
-                Err(error) if is_damage(&error) => return Ok(position),
+                Err(error) if is_damage(&error) => {
+                    let kind = error.kind();
+                    self.ends_early.set(kind == io::ErrorKind::UnexpectedEof);
+                    return Ok(position);
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
+    /// The end of a compressed file is missing.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read now.
+    pub(super) fn ends_early(&self) -> io::Result<bool> {
+        self.position_at_end()?;
+        Ok(self.ends_early.get())
+    }
+
     /// The first and the last bytes of the (uncompressed) content, at most [`COMPARED_BYTES`] of each.
     pub(super) fn first_bytes(&self) -> io::Result<Vec<u8>> {
         let mut run = Vec::new();
-        let reader = self.note(self.reader())?;
-        self.note(reader.take(GLANCE_BYTES).read_to_end(&mut run))?;
+        self.note(self.reader().take(GLANCE_BYTES).read_to_end(&mut run))?;
         Ok(run)
     }
 
     /// See [`Opened::first_bytes`]. A compressed file is decoded to its end.
     pub(super) fn last_bytes(&self) -> io::Result<Vec<u8>> {
-        let mut reader = self.note(self.reader())?;
-        if let Reader::Plain { at, .. } = &mut reader {
-            *at = self.size.saturating_sub(COMPARED_BYTES as u64);
-        }
+        let mut reader = match self.compressed {
+            true => self.reader(),
+            false => Reader::plain(&self.file, self.size.saturating_sub(COMPARED_BYTES as u64)),
+        };
         let mut run = Vec::new();
         loop {
             let mut piece = reader.by_ref().take(COMPARED_BYTES as u64);
@@ -283,63 +311,46 @@ impl Opened {
     }
 }
 
-/// Reads from any offset on, without a position of its own in the file.
-enum Reader<'a> {
-    Plain {
-        file: &'a File,
-        origin: u64,
-        at: u64,
-    },
-    Gzip {
-        decoder: Box<Decoder>,
-        at: u64,
-    },
+/// The (uncompressed) content of a file, with a position of its own.
+pub(super) enum Reader {
+    Plain(Positioned),
+    Gzip(Box<Decoder>),
 }
 
-impl<'a> Reader<'a> {
-    fn plain(file: &'a File, origin: u64) -> Self {
-        Reader::Plain {
-            file,
-            origin,
-            at: 0,
-        }
+impl Reader {
+    pub(super) fn plain(file: &Arc<File>, at: u64) -> Self {
+        let file = file.clone();
+        Reader::Plain(Positioned { file, at })
     }
 
-    /// Goes on at `to`, which is not behind; `false` if a compressed file ends before.
-    fn skip_to(&mut self, to: u64) -> io::Result<bool> {
+    pub(super) fn gzip(file: &Arc<File>) -> Self {
+        Reader::Gzip(Box::new(decoder(file)))
+    }
+
+    /// Goes on `len` bytes further, or to the end of a compressed file if that comes before. Returns how far it went.
+    fn skip(&mut self, len: u64) -> io::Result<u64> {
         match self {
-            Reader::Plain { at, .. } => {
-                *at = to;
-                Ok(true)
+            Reader::Plain(file) => {
+                file.at += len;
+                Ok(len)
             }
-            Reader::Gzip { decoder, at } => {
-                let len = to - *at;
-                *at = to;
-                Ok(io::copy(&mut decoder.take(len), &mut io::sink())? == len)
-            }
+            Reader::Gzip(decoder) => io::copy(&mut decoder.take(len), &mut io::sink()),
         }
     }
 }
 
-impl Read for Reader<'_> {
+impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Reader::Plain { file, origin, at } => {
-                let len = file.read_at(buffer, *origin + *at)?;
-                *at += len as u64;
-                Ok(len)
-            }
-            Reader::Gzip { decoder, at } => {
-                let len = decoder.read(buffer)?;
-                *at += len as u64;
-                Ok(len)
-            }
+            Reader::Plain(file) => file.read(buffer),
+            Reader::Gzip(decoder) => decoder.read(buffer),
         }
     }
 }
 
-fn compare(
-    mut reader: Reader<'_>,
+/// The content begins with what was read up to `position`.
+pub(super) fn compare(
+    mut reader: Reader,
     position: &ReadPosition,
     depth: Depth,
 ) -> io::Result<Comparison> {
@@ -354,7 +365,8 @@ fn compare(
             return Ok(Comparison::Continues);
         }
         run.resize(tail.len as usize, 0);
-        let has = reader.skip_to(at)? && fill(&mut reader, &mut run)? && tail.is_of(&run);
+        let gap = at - u64::from(head.len);
+        let has = reader.skip(gap)? == gap && fill(&mut reader, &mut run)? && tail.is_of(&run);
         return Ok(match has {
             true => Comparison::Continues,
             false => Comparison::Differs,
@@ -394,10 +406,12 @@ fn compare(
         return Ok(Comparison::Continues);
     }
     if base > run_at + run.len() as u64 {
+        let read_to = run_at + run.len() as u64;
         run.clear();
         run_at = base;
-        if !reader.skip_to(base)? {
-            return Ok(Comparison::Differs);
+        let skipped = reader.skip(base - read_to)?;
+        if skipped < base - read_to {
+            return Ok(Comparison::Begins(read_to + skipped));
         }
     }
     run.drain(..(base - run_at) as usize);
@@ -410,28 +424,6 @@ fn compare(
     } else {
         Comparison::Differs
     })
-}
-
-/// `file` begins with all that `other` has; how much that is.
-pub(super) fn begins_with(file: &File, other: &Opened) -> io::Result<Option<u64>> {
-    let mut other = other.reader()?;
-    let (mut ours, mut theirs) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
-    let mut at = 0;
-    loop {
-        let len = other.read(&mut theirs)?;
-        let (Some(ours), Some(theirs)) = (ours.get_mut(..len), theirs.get(..len)) else {
-            return Ok(None);
-        };
-        if len == 0 {
-            return Ok(Some(at));
-        }
-        match file.read_exact_at(ours, at) {
-            Ok(()) if *ours == *theirs => at += len as u64,
-            Ok(()) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Fills `run`; `false` if the end comes before.

@@ -9,19 +9,23 @@
 //!  generations that lost their file             files beside the path
 //!  ───────────────────────────────              ─────────────────────
 //!  1. same inode, content continues  ────────►  the file, whatever its name is now
-//!  2. content continues              ────────►  restored, compressed, copied before it was truncated: read on there
+//!  2. content continues              ────────►  restored, compressed, copied before it was truncated: read on there, in
+//!                                               the longest of several copies
 //!  3.                                           an archive that was finished: nothing, or what a late writer added
 //!  4. content begins with the file   ────────►  a copy that is shorter than what was read: nothing to read
 //!  5. content behind an archive      ────────►  an archive that grows by appending: read on there
 //!  6. nothing fits: lost, and its bytes are counted
-//!  7.                                           a copy of a file that is still open
-//!  8.                                           what another path lost sight of
-//!  9.                                           lines older than all that was read: history
-//! 10.                                           news: came and was rotated unseen, read from its first byte
+//!  7. all of it is in a file that is read, or was finished: a copy, whatever it is compressed with and whichever was met
+//!     first
+//!  8. it has all of such a file and more: read on behind that
+//!  9.                                           what another path lost sight of
+//! 10.                                           lines older than all that was read: history
+//! 11.                                           news: came and was rotated unseen, read from its first byte
 //! ```
 //!
-//! A generation has one file and a file one generation. So two files that say the same are two generations, as long as
-//! both lie there: the inode tells which is which, and only what is nowhere else is looked for by content.
+//! A generation has one file and a file one generation. Where two files say the same, the inode tells which of them is the
+//! one that was read, and only what is nowhere else is looked for by content; the other is a copy, unless the same may have
+//! been said twice.
 //!
 //! A copy may be seen while it is made. As long as the file is empty, it is not decided what it is
 //! ([`Generation::undecided`]); as soon as it says something, that is compared with the files that are open, which the copy
@@ -45,8 +49,9 @@
 //!
 //! # Limits
 //!
-//! * Below [`COPY_BYTES`](super::sibling::COPY_BYTES), equal text is no proof of a copy: inode and times decide, and where
-//!   they cannot, it is not read and told as doubtful.
+//! * Below [`COPY_BYTES`](super::sibling::COPY_BYTES), equal text is no proof of a copy if it has no dates or one line only
+//!   ([`Shared::is_unique`](super::Shared::is_unique)): a truncation, inodes and times decide, and where they cannot, it is
+//!   not read and told as doubtful.
 //! * At most [`SIBLINGS_MAX`] files are open at a time, so that thousands of archives need no more descriptors.
 //! * The last [`GONE_MAX`] finished files that lie nowhere are remembered, others for as long as they lie there, and
 //!   200,000 of all paths together.
@@ -55,9 +60,10 @@
 use std::collections::HashSet;
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use super::content::Content;
-use super::copies::is_copy;
+use super::copies::Verdict;
 use super::followed_path::{DRAINING_MAX, FollowedPath, NO_FILE, now_ns};
 use super::generation::Generation;
 use super::identity::{Comparison, FileKey, ReadPosition, born_ns};
@@ -213,19 +219,32 @@ impl FollowedPath {
                 continue;
             }
             let fits = |opened: &Opened| generation.is_in(opened.key, opened.born_ns);
-            let found = siblings.iter().position(|sibling| {
+            let continues = |sibling: &Sibling| {
                 let is_candidate = match depth {
                     Depth::Seam | Depth::Glance => fits(&sibling.opened),
                     Depth::Whole => generation.position.may_agree(&sibling.beginning),
                 };
                 let replaces = || generation.is_replaced_by(&sibling.opened, &sibling.beginning);
                 is_candidate
-                    && (!is_open || replaces().unwrap_or_default())
                     && matches!(
                         sibling.opened.compare(&generation.position, depth),
                         Ok(Comparison::Continues)
                     )
-            });
+                    && (!is_open || replaces().unwrap_or_default())
+            };
+            let mut found = None;
+            for (at, sibling) in siblings.iter().enumerate() {
+                // Of several copies, the last has all that the others have.
+                let goes_on = |best: usize| {
+                    let best = siblings.get(best)?;
+                    let end = best.opened.position_at_end().ok()?;
+                    Some(sibling.has_more_than(end))
+                };
+                if continues(sibling) && found.is_none_or(|best| goes_on(best).unwrap_or_default())
+                {
+                    found = Some(at);
+                }
+            }
             if let Some(found) = found {
                 let sibling = siblings.remove(found);
                 let opened = &sibling.opened;
@@ -254,7 +273,7 @@ impl FollowedPath {
         }
     }
 
-    /// Gives up what is nowhere to be found, unless it may be in what cannot be read, or the whole directory is away.
+    /// Gives up what is nowhere to be found, unless it may be in what cannot be read, or the whole file system is away.
     pub(super) fn lose_what_is_gone(&mut self, shared: &mut Shared, sink: &mut impl Sink) {
         let is_full = self.generations.len() > DRAINING_MAX;
         if shared.starting || !self.unreadable.is_empty() && !is_full {
@@ -263,11 +282,16 @@ impl FollowedPath {
                 shared.starting && self.generations.iter().any(|g| !g.is_open() && !g.current);
             return;
         }
+        let path = self.target.as_ref().unwrap_or(&self.info.path);
+        let directory = path
+            .parent()
+            .and_then(|directory| directory.metadata().ok());
         let is_there = self.trouble.is_none() && self.info.path.exists();
+        let is_mounted = |key: FileKey| directory.as_ref().is_some_and(|d| d.dev() == key.dev);
         let mut at = 0;
         while let Some(generation) = self.generations.get(at) {
             let is_lost = !generation.is_open() && !generation.current;
-            if is_lost && (generation.key.is_none() || is_there) {
+            if is_lost && (is_there || generation.key.is_none_or(is_mounted)) {
                 self.lose(at, shared, sink);
             } else {
                 at += 1;
@@ -312,25 +336,16 @@ impl FollowedPath {
         sink: &mut impl Sink,
     ) -> io::Result<bool> {
         let opened = &sibling.opened;
-        let mut doubtful = None;
-        let is_overwritten = self.is_overwritten(opened, shared);
-        for generation in &self.generations {
-            let Some(len) = generation.contains(opened, &sibling.beginning)? else {
-                continue;
-            };
-            match is_copy(generation, opened, len, is_overwritten) {
-                Some(true) => {
-                    // What it says is read from the original.
-                    self.remember_read(opened, ArchiveKind::Copy, shared)?;
-                    return Ok(true);
-                }
-                Some(false) => {}
-                None => doubtful = Some(len),
+        match self.verdict(opened, &sibling.beginning, shared)? {
+            Verdict::Copy => {
+                self.remember_read(opened, ArchiveKind::Copy, shared)?;
+                return Ok(true);
             }
-        }
-        if let Some(len) = doubtful {
-            self.doubt(opened, len, sink);
-            return Ok(true);
+            Verdict::Doubtful(len) => {
+                self.doubt(opened, len, sink);
+                return Ok(true);
+            }
+            Verdict::Same | Verdict::Other => {}
         }
         let truncated = self.generations.iter_mut().find(|g| g.is_truncated());
         if let Some(generation) = truncated {
@@ -338,11 +353,16 @@ impl FollowedPath {
             generation.ready = true;
             return Ok(false);
         }
-        let is_copy = self.is_copy_of_archive(sibling, shared);
-        let is_history = !is_copy && self.is_history(opened, shared);
+        let known = self.known_beginning(opened, &sibling.beginning, shared)?;
+        let is_history = known.is_none() && self.is_history(opened, shared);
         opened.check()?;
-        if is_copy {
-            self.remember_read(opened, ArchiveKind::Read, shared)?;
+        if let Some(position) = known {
+            let mut generation = self.rotated(opened, shared);
+            generation.position = position;
+            generation.first_time = shared.first_time(self.info.source, opened);
+            generation.attach(opened)?;
+            self.reopen(opened, shared);
+            self.insert_old(generation, opened.modified_ns);
         } else if let Some(generation) = self.claim(opened, &sibling.beginning, others, shared)? {
             shared.registry.open(opened.key, self.index);
             self.insert_old(generation, opened.modified_ns);
@@ -362,10 +382,8 @@ impl FollowedPath {
 
     /// Its lines are older than all that was read of this path, by the dates that the collector wrote.
     pub(super) fn is_history(&self, opened: &Opened, shared: &Shared) -> bool {
-        let archives = self
-            .archives
-            .iter()
-            .filter_map(|key| shared.registry.archive(*key, self.index))
+        let archives = self.finished_files(shared);
+        let archives = archives
             .filter(|archive| archive.kind == ArchiveKind::Read)
             .map(|archive| archive.first_time);
         let read = self.generations.iter().map(|g| g.first_time);

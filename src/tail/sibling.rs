@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::followed_path::FollowedPath;
-use super::identity::{FileKey, ReadPosition, SEAM_BYTES, modified_ns};
-use super::opened::{Opened, holds};
+use super::followed_path::{FollowedPath, now_ns};
+use super::identity::{Comparison, FileKey, ReadPosition, SEAM_BYTES, modified_ns};
+use super::opened::{Depth, Opened, holds};
 use super::registry::{ArchiveKind, Known};
 use super::{Shared, Trouble, is_absent, rotated};
 
@@ -25,6 +26,16 @@ pub(super) struct Sibling {
     pub beginning: ReadPosition,
     /// It is known as a copy: only what was truncated may be found in it.
     pub is_copy: bool,
+}
+
+impl Sibling {
+    /// It goes on behind what ends at this position.
+    pub(super) fn has_more_than(&self, end: &ReadPosition) -> bool {
+        let opened = &self.opened;
+        end.may_agree(&self.beginning)
+            && matches!(opened.compare(end, Depth::Whole), Ok(Comparison::Continues))
+            && matches!(opened.position_at_end(), Ok(own) if own.offset() > end.offset())
+    }
 }
 
 /// How many are open at a time: there may be more than descriptors.
@@ -91,6 +102,9 @@ impl FollowedPath {
             });
             match opened {
                 Ok((opened, _)) if twin_exists(&opened, &path) => {}
+                Ok((opened, _)) if is_being_compressed(&opened, shared.options.drain_grace) => {
+                    self.unreadable.push((path, size));
+                }
                 Ok((opened, beginning)) => found.push(Sibling {
                     path,
                     opened,
@@ -197,6 +211,14 @@ impl FollowedPath {
 pub(super) fn keeps_time(opened: &Opened, original_ns: i64) -> bool {
     let whole = original_ns - original_ns.rem_euclid(1_000_000_000);
     opened.modified_ns == original_ns || opened.modified_ns == whole
+}
+
+/// The end of a compressed file is missing, and was missing for no longer than a rotated file must be quiet.
+fn is_being_compressed(opened: &Opened, grace: Duration) -> bool {
+    let age_ns = u128::try_from(now_ns() - opened.modified_ns);
+    opened.is_compressed()
+        && age_ns.is_ok_and(|age_ns| age_ns < grace.as_nanos())
+        && opened.ends_early().unwrap_or_default()
 }
 
 /// A compressed file whose uncompressed form is still there is being made, or says the same.

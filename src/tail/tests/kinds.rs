@@ -15,6 +15,10 @@ pub(super) enum Act {
     CopyTruncate(&'static str, &'static str),
     /// `cp FILE COPY`
     Copy(&'static str, &'static str),
+    /// `gzip -c FILE > COPY`
+    CompressTo(&'static str, &'static str),
+    /// `zcat FILE > COPY`
+    ExtractTo(&'static str, &'static str),
     /// `: > FILE`
     Empty(&'static str),
     /// `cat FILE >> ARCHIVE; : > FILE`
@@ -61,6 +65,17 @@ pub(super) fn act(scene: &mut Scene, next: &mut u32, act: Act) {
         Copy(name, copy) => {
             fs::copy(scene.path(name), scene.path(copy)).unwrap();
         }
+        CompressTo(name, copy) => {
+            let target = File::create(scene.path(copy)).unwrap();
+            let mut encoder = flate2::write::GzEncoder::new(target, flate2::Compression::fast());
+            std::io::Write::write_all(&mut encoder, &fs::read(scene.path(name)).unwrap()).unwrap();
+            encoder.finish().unwrap();
+        }
+        ExtractTo(name, copy) => {
+            let mut decoder = flate2::read::GzDecoder::new(File::open(scene.path(name)).unwrap());
+            let mut target = File::create(scene.path(copy)).unwrap();
+            std::io::copy(&mut decoder, &mut target).unwrap();
+        }
         Empty(name) => scene.truncate(name),
         AppendTruncate(name, archive) => {
             scene.write(archive, &fs::read_to_string(scene.path(name)).unwrap());
@@ -99,7 +114,10 @@ pub(super) fn play(scene: &mut Scene, before: &[Act], after: &[Act], restarts: b
         scene.tail = None;
     }
     for one in after {
-        act(scene, &mut next, *one);
+        // Nobody looks while it is stopped.
+        if !restarts || !matches!(one, Later(_)) {
+            act(scene, &mut next, *one);
+        }
     }
     if restarts {
         scene.restart(positions);
@@ -108,12 +126,22 @@ pub(super) fn play(scene: &mut Scene, before: &[Act], after: &[Act], restarts: b
 }
 
 /// Does `before`, looks, stops, does `stopped`, starts again, and expects each line once.
-fn check(name: &str, patterns: &[&str], before: &[Act], stopped: &[Act]) {
+fn check(name: &str, patterns: &[&str], before: &[Act], stopped: &[Act], is_dated: bool) {
     for restarts in [true, false] {
         let mut scene = Scene::on_disk(Watcher::Inotify, patterns);
+        scene.specs[0].line_time = is_dated.then(|| {
+            LineTime::new(|line| {
+                let mut words = std::str::from_utf8(line).ok()?.split(' ');
+                words.nth(1)?.parse().ok()
+            })
+        });
         let next = play(&mut scene, before, stopped, restarts);
         scene.look().later(40);
-        check_lines(&scene, next, &format!("{name}, restarts {restarts}"));
+        check_lines(
+            &scene,
+            next,
+            &format!("{name}, restarts {restarts}, dated {is_dated}"),
+        );
     }
 }
 
@@ -378,10 +406,208 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
+/// Finished, compressed, and met again at a start.
+const FINISHED: &[Act] = &[
+    Write("m", 100),
+    Later(0),
+    Rename("m", "m.1"),
+    Write("m", 9),
+    Later(3),
+    Compress("m.1"),
+    Later(2),
+];
+const LONG: &[Act] = &[Write("m", 100)];
+const SHORT: &[Act] = &[Write("m", 5)];
+/// What is copied more than once, compressed or not, before a truncation or later. Of what is short, lines have dates.
+pub(super) const COPIES: &[Case] = &[
+    (
+        "compressed twice and truncated",
+        &["m"],
+        LONG,
+        &[
+            Write("m", 30),
+            CompressTo("m", "m.2.gz"),
+            CompressTo("m", "m.1.gz"),
+            Empty("m"),
+            Write("m", 2),
+        ],
+    ),
+    (
+        "compressed, copied and truncated",
+        &["m"],
+        LONG,
+        &[
+            CompressTo("m", "m.1.gz"),
+            Copy("m", "m.2"),
+            Empty("m"),
+            Write("m", 2),
+        ],
+    ),
+    (
+        "copied, compressed and truncated",
+        &["m"],
+        LONG,
+        &[
+            Copy("m", "m.old"),
+            CompressTo("m", "m.1.gz"),
+            Empty("m"),
+            Write("m", 2),
+        ],
+    ),
+    (
+        "copied, the copy compressed and renamed, and truncated",
+        &["m"],
+        LONG,
+        &[
+            Write("m", 30),
+            Copy("m", "m.1"),
+            CompressTo("m.1", "m.1.gz"),
+            Rename("m.1", "m.old"),
+            Empty("m"),
+            Write("m", 2),
+        ],
+    ),
+    (
+        "copied with a look after each step",
+        &["m"],
+        LONG,
+        &[
+            CompressTo("m", "m.2.gz"),
+            Later(1),
+            Copy("m", "m.1"),
+            Later(1),
+            Empty("m"),
+            Later(1),
+            CompressTo("m.1", "m.3.gz"),
+            Later(40),
+            Copy("m.3.gz", "m.4.gz"),
+        ],
+    ),
+    (
+        "copied again when it has grown, and truncated",
+        &["m"],
+        LONG,
+        &[
+            Write("m", 30),
+            CompressTo("m", "m.3.gz"),
+            Write("m", 30),
+            Copy("m", "m.2"),
+            Write("m", 30),
+            CompressTo("m", "m.1.gz"),
+            Empty("m"),
+            Write("m", 2),
+        ],
+    ),
+    (
+        "what was finished is copied compressed",
+        &["m"],
+        FINISHED,
+        &[Copy("m.1.gz", "m-20260101.gz"), Write("m", 2)],
+    ),
+    (
+        "what was finished is extracted beside it",
+        &["m"],
+        FINISHED,
+        &[ExtractTo("m.1.gz", "m.3")],
+    ),
+    (
+        "what was finished is extracted and copied, and the file that was compressed is removed",
+        &["m"],
+        FINISHED,
+        &[
+            ExtractTo("m.1.gz", "m.3"),
+            Copy("m.1.gz", "m.4.gz"),
+            Remove("m.1.gz"),
+        ],
+    ),
+];
+pub(super) const SHORT_COPIES: &[Case] = &[
+    (
+        "a copy is put back to the path while others lie there",
+        &["m"],
+        &[
+            Write("m", 2),
+            Later(0),
+            Copy("m", "m.old"),
+            CompressTo("m", "m.2.gz"),
+            Later(1),
+            CompressTo("m", "m.1.gz"),
+            Empty("m"),
+            Write("m", 12),
+            Copy("m.old", "m.3"),
+            Write("m", 2),
+            Rename("m", "m-20261128"),
+            Rename("m.old", "m"),
+            Touch("m.1.gz", -72),
+            Later(9),
+        ],
+        &[],
+    ),
+    (
+        "few lines, copied twice and truncated",
+        &["m"],
+        SHORT,
+        &[
+            Write("m", 2),
+            Copy("m", "m.1"),
+            Copy("m", "m.2"),
+            Empty("m"),
+            Write("m", 2),
+        ],
+    ),
+    (
+        "few lines, renamed, and copied",
+        &["m"],
+        SHORT,
+        &[
+            Rename("m", "m.1"),
+            Copy("m.1", "m-20260101"),
+            CompressTo("m.1", "m-20260102.gz"),
+            Write("m", 2),
+        ],
+    ),
+    (
+        "few lines, compressed at another time",
+        &["m"],
+        SHORT,
+        &[
+            Rename("m", "m.1"),
+            Write("m", 1),
+            Later(3),
+            Compress("m.1"),
+            Touch("m.1.gz", -3),
+        ],
+    ),
+    (
+        "few lines, copied, and copied again when they are more",
+        &["m"],
+        SHORT,
+        &[
+            Copy("m", "m.3"),
+            Write("m", 1),
+            Copy("m", "m.2"),
+            Later(1),
+            Write("m", 1),
+            Copy("m", "m.1"),
+            Empty("m"),
+            Later(1),
+            Copy("m.1", "m.4"),
+        ],
+    ),
+];
+
 #[test]
 fn each_line_once() {
-    for (name, patterns, before, stopped) in CASES {
-        check(name, patterns, before, stopped);
+    for (name, patterns, before, stopped) in CASES.iter().chain(COPIES) {
+        check(name, patterns, before, stopped, false);
+    }
+}
+
+/// As above, and what is too short to be told by its length.
+#[test]
+fn each_dated_line_once() {
+    for (name, patterns, before, stopped) in CASES.iter().chain(COPIES).chain(SHORT_COPIES) {
+        check(name, patterns, before, stopped, true);
     }
 }
 
@@ -607,6 +833,54 @@ fn what_is_discovered_is_recognised_before_it_is_read() {
     scene.restart(positions);
     scene.look().later(2);
     assert_eq!(scene.lines("messages"), ["1", "2"]);
+}
+
+/// What is found empty is put on disk again before its first line counts, so that it is reported if it is gone.
+#[test]
+fn what_is_found_empty_is_reported_if_it_is_gone() {
+    let mut scene = Scene::new();
+    scene.options.durable = true;
+    scene.write("messages", "");
+    scene.look();
+    scene.tail.as_mut().unwrap().saved();
+    scene.write("messages", "1\n");
+    scene.look();
+    assert!(scene.tail.as_ref().unwrap().has_unsaved());
+    assert_eq!(scene.lines("messages"), [""; 0]);
+    let positions = scene.positions();
+    scene.tail.as_mut().unwrap().saved();
+    scene.look();
+    assert_eq!(scene.lines("messages"), ["1"]);
+    scene.remove("messages");
+    scene.restart(positions);
+    scene.look().later(2);
+    let reason = LostReason::Gone;
+    assert_eq!(scene.events(), [Lost { bytes: 2, reason }]);
+}
+
+/// Nothing of it is read before its end is there, nor told to be damaged.
+#[test]
+fn a_compressed_file_in_the_making_waits() {
+    let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
+    scene.options.drain_grace = Duration::from_secs(60);
+    let mut next = 0;
+    act(&mut scene, &mut next, Write("m", 5));
+    scene.look();
+    let positions = scene.stop();
+    act(&mut scene, &mut next, Write("m", 300));
+    act(&mut scene, &mut next, CompressTo("m", "whole.gz"));
+    let whole = fs::read(scene.path("whole.gz")).unwrap();
+    scene.remove("m");
+    act(&mut scene, &mut next, Write("m", 1));
+    scene.restart(positions);
+    for len in [0, 5, 20, whole.len() / 2, whole.len() - 1] {
+        fs::write(scene.path("m.1.gz"), &whole[..len]).unwrap();
+        scene.look().later(12);
+        assert_eq!(scene.lines("m").len(), 6, "{len} bytes");
+    }
+    fs::write(scene.path("m.1.gz"), &whole).unwrap();
+    scene.look().later(12);
+    check_lines(&scene, next, "compressed");
 }
 
 #[test]

@@ -28,9 +28,11 @@ enum Op {
     Unlink,
     /// `messages` is emptied.
     Truncate,
-    /// `messages` is copied to `messages.1`. Whatever was `messages.1` becomes `messages.2`, and so on. Only a truncation
-    /// takes `messages` from there, some writes later.
-    Copy,
+    /// `messages` is copied to `messages.1`, or compressed to `messages.1.gz`. Whatever was `messages.1` becomes
+    /// `messages.2`, and so on. Only a truncation takes `messages` from there, some writes and copies later.
+    Copy(bool),
+    /// A rotated file that has no writer is copied, compressed or not, to a new `messages.1`.
+    CopyRotated(u8, bool),
     /// A file gets another inode, as by a restore, an editor, or a file system that numbers its files anew: `messages` (0)
     /// or a rotated one that has no writer.
     Renumber(u8),
@@ -58,7 +60,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Reopen),
         1 => Just(Op::Unlink),
         2 => Just(Op::Truncate),
-        3 => Just(Op::Copy),
+        3 => any::<bool>().prop_map(Op::Copy),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(file, compressed)| Op::CopyRotated(file, compressed)),
         1 => (0..3u8).prop_map(Op::Renumber),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(file, future)| Op::Touch(file, future)),
         1 => Just(Op::Compress),
@@ -115,17 +118,25 @@ struct Model {
     has_copies: bool,
     /// The process was started and has not looked yet.
     blind: bool,
+    /// The time of a line is its number.
+    is_dated: bool,
     checkpoint: (Positions, HashMap<PathBuf, Vec<String>>),
 }
 
 impl Model {
-    fn new(watcher: Watcher, glob: bool, on_disk: bool) -> Model {
+    fn new(watcher: Watcher, glob: bool, on_disk: bool, is_dated: bool) -> Model {
         let patterns = [if glob { "messages*" } else { "messages" }];
         // Only a file system on a disk gives an inode to the next file at once.
-        let scene = match on_disk {
+        let mut scene = match on_disk {
             true => Scene::on_disk(watcher, &patterns),
             false => Scene::with(watcher, &patterns),
         };
+        scene.specs[0].line_time = is_dated.then(|| {
+            LineTime::new(|line| {
+                let mut halves = std::str::from_utf8(line).ok()?.split(['a', 'b']);
+                halves.next()?.parse().ok()
+            })
+        });
         let writer = open(&scene, 0);
         let mut model = Model {
             scene,
@@ -139,6 +150,7 @@ impl Model {
             has_unlinked: false,
             has_copies: false,
             blind: false,
+            is_dated,
             checkpoint: Default::default(),
         };
         // What was rotated before a path is first seen is history, which is a matter of its own.
@@ -211,7 +223,7 @@ impl Model {
                 self.scene.truncate("messages");
                 self.new_content();
             }
-            Op::Copy if self.has_writer() && self.copied.is_none() => {
+            Op::Copy(compressed) if self.has_writer() && self.may_be_copied() => {
                 self.has_copies = true;
                 let unfinished = usize::from(self.unfinished().is_some());
                 self.copied = Some(self.writer.lines.len() - unfinished);
@@ -220,7 +232,17 @@ impl Model {
                 }
                 self.tear();
                 self.shift();
-                fs::copy(self.scene.path("messages"), self.scene.path("messages.1")).unwrap();
+                let text = fs::read(self.scene.path("messages")).unwrap();
+                self.save("messages.1", &text, compressed);
+            }
+            Op::CopyRotated(number, compressed) => {
+                // A line alone, and what has no date, may be in two files.
+                let name = self.rotated_without_writer(number.into());
+                let text = name.map(|name| self.text_of(&name)).unwrap_or_default();
+                if self.is_dated && has_two_lines(&text) {
+                    self.shift();
+                    self.save("messages.1", &text, compressed);
+                }
             }
             Op::Renumber(0) if self.has_writer() && self.copied.is_none() => {
                 match self.blind {
@@ -242,7 +264,7 @@ impl Model {
             Op::Touch(number, future) => {
                 let name = self.rotated_without_writer(number.into());
                 // What is compressed and short is known by its time alone for a copy of a file that is still there.
-                if let Some(name) = name.filter(|_| future || !self.has_copies) {
+                if let Some(name) = name.filter(|_| future || !self.has_copies || self.is_dated) {
                     let file = File::options().append(true).open(self.scene.path(&name));
                     let now = std::time::SystemTime::now();
                     let hour = Duration::from_secs(3600);
@@ -298,7 +320,7 @@ impl Model {
                 self.scene.restart(self.checkpoint.0.clone());
             }
             // `messages` is not there, or is not the writer's.
-            Op::Rename | Op::Unlink | Op::Truncate | Op::Copy | Op::Renumber(_) => {}
+            Op::Rename | Op::Unlink | Op::Truncate | Op::Copy(_) | Op::Renumber(_) => {}
         }
     }
 
@@ -310,6 +332,38 @@ impl Model {
             fs::metadata(self.scene.path(name)).is_ok_and(|m| FileKey::of(&m) != self.writer.key)
         });
         names.nth(number % self.rotated.max(1))
+    }
+
+    /// What a file says, compressed or not.
+    fn text_of(&self, name: &str) -> Vec<u8> {
+        let stored = fs::read(self.scene.path(name)).unwrap();
+        if !name.ends_with(".gz") {
+            return stored;
+        }
+        let mut text = Vec::new();
+        let mut decoder = flate2::read::MultiGzDecoder::new(&stored[..]);
+        std::io::Read::read_to_end(&mut decoder, &mut text).unwrap();
+        text
+    }
+
+    /// What has no date, and a line alone, may be in two files.
+    fn may_be_copied(&self) -> bool {
+        match self.is_dated {
+            true => has_two_lines(&self.text_of("messages")),
+            false => self.copied.is_none(),
+        }
+    }
+
+    fn save(&mut self, name: &str, text: &[u8], compressed: bool) {
+        if !compressed {
+            fs::write(self.scene.path(name), text).unwrap();
+            return;
+        }
+        self.compressed = true;
+        let target = File::create(self.scene.path(&format!("{name}.gz"))).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(target, flate2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap();
     }
 
     fn renumber(&self, name: &str) {
@@ -520,6 +574,10 @@ impl Model {
     }
 }
 
+fn has_two_lines(text: &[u8]) -> bool {
+    text.iter().filter(|byte| **byte == b'\n').count() > 1
+}
+
 fn append_to(scene: &Scene) -> File {
     OpenOptions::new()
         .append(true)
@@ -561,11 +619,11 @@ fn random_sequences(watcher: Watcher) {
         }
     };
     let sequences = (
-        any::<(bool, bool)>(),
+        any::<(bool, bool, bool)>(),
         proptest::collection::vec(op(), 1..30),
     );
-    let result = runner.run(&sequences, |((glob, on_disk), ops)| {
-        let mut model = Model::new(watcher, glob, on_disk && may_be_on_disk);
+    let result = runner.run(&sequences, |((glob, on_disk, is_dated), ops)| {
+        let mut model = Model::new(watcher, glob, on_disk && may_be_on_disk, is_dated);
         ops.into_iter().for_each(|op| model.apply(op));
         model.check()
     });
@@ -600,16 +658,16 @@ fn known_sequences_on_disk() {
             Write(3),
             Reopen,
             Write(3),
-            Copy,
+            Copy(false),
             Look,
             Touch(69, false),
-            Copy,
-            Copy,
+            Copy(false),
+            Copy(false),
             WritePart,
-            Copy,
+            Copy(false),
             Write(3),
             Renumber(1),
-            Copy,
+            Copy(false),
             Later(2),
             Compress,
             Rename,
@@ -619,7 +677,7 @@ fn known_sequences_on_disk() {
     )];
     for (watcher, ops) in sequences {
         for glob in [false, true] {
-            let mut model = Model::new(watcher, glob, true);
+            let mut model = Model::new(watcher, glob, true, false);
             ops.iter().for_each(|op| model.apply(*op));
             model.check().unwrap();
         }
