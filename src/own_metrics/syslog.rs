@@ -90,11 +90,11 @@ impl SyslogMetrics {
         }
     }
 
-    /// Exposes everything of a source that listens by these transports, at 0.
+    /// Exposes everything of a source that listens by these transports, at 0; but for what the kernel drops, which may not
+    /// be known.
     pub fn touch(&self, source: &str, transports: &[&str]) {
         for transport in transports {
             if *transport == "udp" {
-                self.datagrams_dropped.get([source]);
                 self.frames.get([source, "datagram"]);
                 continue;
             }

@@ -269,6 +269,9 @@ impl Receivers {
             match socket {
                 Socket::Streams(socket) => streams.push((socket, address, listener)),
                 Socket::Datagrams(socket) => {
+                    if udp::dropped(&socket).is_none() {
+                        warn!(source = listener.name, %address, "datagrams that the kernel drops cannot be counted: the socket belongs to another network namespace (PrivateNetwork=no in the service makes them visible)");
+                    }
                     let socket = Arc::new(socket);
                     self.datagrams.push((at, socket.clone()));
                     let thread = std::thread::Builder::new()
@@ -318,11 +321,12 @@ impl Receivers {
 
     /// Brings the figures up to date that others count: the kernel's drops, the size of the buffers.
     fn refresh(&self) {
-        // Nothing where no datagrams are received.
+        // Nothing where no datagrams are received, or where the kernel does not show what it drops of a socket.
         let mut dropped = vec![None; self.listeners.len()];
         for (at, socket) in &self.datagrams {
-            let more = udp::dropped(socket).unwrap_or(0);
-            dropped[*at] = Some(dropped[*at].unwrap_or(0) + more);
+            if let Some(more) = udp::dropped(socket) {
+                dropped[*at] = Some(dropped[*at].unwrap_or(0) + more);
+            }
         }
         for (listener, dropped) in self.listeners.iter().zip(dropped) {
             let (own, name) = (&listener.own.syslog, listener.name.as_str());

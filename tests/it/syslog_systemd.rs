@@ -148,3 +148,43 @@ fn the_first_datagram_starts_the_exporter_and_counts() {
         scrape(web).filter(|samples| samples.sum(LINES, &[]) == 1.0)
     });
 }
+
+/// As in the shipped unit, which has a network of its own (`PrivateNetwork=yes`).
+#[test]
+fn drops_that_cannot_be_counted_are_no_zero() {
+    let any = (Ipv4Addr::LOCALHOST, 0);
+    let web = TcpListener::bind(any).expect("a port");
+    let datagrams = UdpSocket::bind(any).expect("a port");
+    let address = datagrams.local_addr().expect("its address");
+    let port = web.local_addr().expect("its address").port();
+    let sockets: [(&str, &dyn AsFd); 2] = [
+        ("appliance_log_exporter.socket", &web),
+        ("syslog", &datagrams),
+    ];
+    let sender = UdpSocket::bind(any).expect("a socket");
+    for (network, is_counted) in [(&["env"][..], true), (&["unshare", "--net"], false)] {
+        let inner = with_sockets(&sockets);
+        let mut command = Command::new(program(network[0]));
+        command
+            .args(&network[1..])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .envs(
+                inner
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .args([
+                "--web.systemd-socket",
+                "--syslog.listen=udp://systemd/syslog",
+            ]);
+        let mut exporter = Exporter::start_on(&mut command, port);
+        sender.send_to(LINE, address).expect("sent");
+        let samples = exporter.wait_for_value(&format!("{LINES}{{source=\"syslog.listen\"}}"), 1.0);
+        let drops =
+            "appliance_log_exporter_syslog_datagrams_dropped_total{source=\"syslog.listen\"}";
+        assert_eq!(samples.value(drops), is_counted.then_some(0.0));
+        let said = exporter.child.output().contains("cannot be counted");
+        assert_eq!(said, !is_counted);
+    }
+}
