@@ -28,7 +28,6 @@ use crate::record::Clock;
 use crate::source::{self, Message, Stream};
 use crate::tail::{Chunk, End, Event, FileId, FileInfo, Sink};
 use received::Received;
-pub(crate) use workers::EndOnPanic;
 use workers::Workers;
 
 /// Appliances kept for one file, to be shown.

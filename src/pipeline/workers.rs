@@ -8,29 +8,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use jiff::Timestamp;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::Open;
 use crate::engine::{Engine, Worker};
+use crate::heartbeat::EndOnPanic;
 use crate::metric::lock;
 use crate::tail::Chunk;
 
 /// Pieces that wait for each thread, each of at most 256 KiB.
 const WAITING_MAX: usize = 2;
-
-/// Ends the process if the thread that holds it panics: an exporter that serves and does not read would look healthy.
-/// A supervisor starts it again, and with a state directory nothing is lost.
-pub(crate) struct EndOnPanic;
-
-impl Drop for EndOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            error!("a thread has panicked; ending");
-            crate::logfmt::flush(std::time::Duration::from_millis(500));
-            std::process::abort();
-        }
-    }
-}
 
 /// A piece of a file, to be counted.
 #[derive(Debug)]

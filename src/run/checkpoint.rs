@@ -11,8 +11,8 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use tracing::{debug, error, info, warn};
 
+use crate::heartbeat::EndOnPanic;
 use crate::metric::{Saved, lock};
-use crate::pipeline::EndOnPanic;
 use crate::server::Scrapers;
 use crate::source::{OnDisk, Positions};
 use crate::state::{self, Place, State};

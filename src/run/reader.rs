@@ -15,8 +15,9 @@ use super::sources::Sources;
 use super::watchdog::Clock;
 use super::{Shared, WAIT_MAX, pipeline_limits, unix_seconds};
 use crate::config::Config;
+use crate::heartbeat::EndOnPanic;
 use crate::metric::{SavedRepeat, lock};
-use crate::pipeline::{EndOnPanic, Pipeline};
+use crate::pipeline::Pipeline;
 
 /// How often series are evicted at most.
 const EVICT_EVERY: Duration = Duration::from_secs(1);

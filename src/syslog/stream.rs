@@ -25,6 +25,7 @@ use super::identity::Peer;
 use super::listener::Listener;
 use super::proxy;
 use crate::config::{ListenAddress, Transport};
+use crate::heartbeat::EndOnPanic;
 
 /// For a TLS handshake, and for a PROXY header.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -84,6 +85,7 @@ impl Listener {
 
 /// Accepts connections until its task is dropped.
 pub(super) async fn accept(socket: TcpListener, address: ListenAddress, listener: Arc<Listener>) {
+    let _end = EndOnPanic;
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => {
@@ -104,6 +106,7 @@ pub(super) async fn accept(socket: TcpListener, address: ListenAddress, listener
 
 /// A connection from its beginning to its end, or until it has to make way for another.
 async fn hold(stream: TcpStream, peer: IpAddr, transport: Transport, listener: Arc<Listener>) {
+    let _end = EndOnPanic;
     let limits = listener.limits();
     let is_proxy = {
         let rules = listener.rules();

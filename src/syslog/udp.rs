@@ -17,6 +17,7 @@ use super::framing::datagram;
 use super::identity::Peer;
 use super::listener::{Listener, Rules};
 use crate::config::ListenAddress;
+use crate::heartbeat::EndOnPanic;
 
 /// The largest datagram.
 const DATAGRAM_BYTES_MAX: usize = 65_536;
@@ -34,6 +35,7 @@ const STOP_EVERY: Timespec = Timespec {
 
 /// Receives until the receivers stop.
 pub(super) fn receive(socket: &UdpSocket, address: &ListenAddress, listener: &Listener) {
+    let _end = EndOnPanic;
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     let mut entries = Vec::with_capacity(BATCH_BYTES + DATAGRAM_BYTES_MAX);
     let mut senders = Senders::default();
