@@ -1,7 +1,7 @@
 //! Clavister: what is particular in the headers of cOS Core, and of InControl that exports them.
 
 use super::bytes::{skip_blanks, split_token};
-use super::time::clock_len;
+use super::stamp::clock_len;
 use super::{Programs, Record};
 
 /// Whether a message is one of cOS Core 15 as InControl exports it: `id=1802022 event=ike_sa_failed …`.

@@ -1,5 +1,7 @@
 //! What may name a host in a header.
 
+use super::bytes::split_digits;
+
 /// The host that a token names: `en14` for `en14/en14`, and for `local@en14`, as syslog-ng writes it with
 /// `chain_hostnames`.
 pub(super) fn name(token: &[u8]) -> &[u8] {
@@ -31,6 +33,13 @@ fn is_date(token: &[u8]) -> bool {
         && second.is_some_and(|part| matches!(part.len(), 1..=3))
         && digits(third, &[2, 4])
         && parts.next().is_none()
+}
+
+/// Whether a token is a number, with a fraction or not.
+pub(super) fn is_number(token: &[u8]) -> bool {
+    let (_, rest) = split_digits(token);
+    let fraction = rest.strip_prefix(b".").unwrap_or(rest);
+    fraction.iter().all(u8::is_ascii_digit)
 }
 
 /// Whether a token names a host rather than a word or a number: it has a digit, a dot or a colon, and something else.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::severity::{Severity, facility_number};
-use super::time::stamp_len;
+use super::stamp::stamp_len;
 
 /// The names of each field, those of journald first.
 const MESSAGE: &[&str] = &["MESSAGE", "message", "msg", "log"];

@@ -6,7 +6,8 @@
 //! [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and [`luna`] for what stands before its messages. They share
 //! [`tag`], [`host`], [`mod@priority`], [`mod@prefix`] and [`severity`]. [`body`] knows messages that name no program in
 //! their header. [`mod@frames`] takes apart lines that hold several messages,
-//! [`json`] turns an object into the line that it stands for, and [`time`] reads a stamp when somebody asks.
+//! [`json`] turns an object into the line that it stands for, [`stamp`] knows where a time stamp ends, and [`time`] reads it
+//! when somebody asks.
 
 mod body;
 mod bytes;
@@ -25,6 +26,7 @@ mod programs;
 mod repeat;
 mod rfc5424;
 mod severity;
+mod stamp;
 mod syslog;
 mod tag;
 mod time;

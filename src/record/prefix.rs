@@ -1,7 +1,7 @@
 //! What stands before or in place of the first timestamp of some senders.
 
 use super::bytes::{ends_token, skip_blanks, split_token};
-use super::time::clock_len;
+use super::stamp::clock_len;
 
 /// `- 1131567306 2005.11.09 en14 ` before the real header: a label, seconds since 1970, a date, a node.
 pub(super) fn epoch_prefix(text: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -7,8 +7,8 @@
 
 use super::bytes::{ends_token, is_blank, skip_blanks, split_digits, split_token};
 use super::priority::words_of_priority;
+use super::stamp::stamp_len;
 use super::tag::{Tag, known};
-use super::time::stamp_len;
 use super::{Programs, Record, Severity, clavister, host, junos, ontap};
 
 /// UTF-8's byte order mark, which may open the message.
@@ -52,7 +52,8 @@ impl<'a> Header<'a> {
             0 => split_token(text),
             len => text.split_at_checked(len)?,
         };
-        let is_iso = len > 0 && matches!(stamp, [_, _, _, _, b'-', ..]);
+        let is_iso =
+            len > 0 && (matches!(stamp, [_, _, _, _, b'-', ..]) || stamp.get(8) == Some(&b'T'));
         let lenient = versioned && (is_iso || (stamp == b"-" && prioritised));
         let broken = versioned && prioritised && is_broken_date(stamp);
         if !(lenient || broken || stamp_len(stamp) > 0) || !ends_token(rest) {
@@ -279,17 +280,20 @@ fn is_element(text: &[u8]) -> bool {
 }
 
 /// The length of an element whose quotes do not pair: it ends at the first bracket with a quote before it and a blank,
-/// another element or nothing behind it.
+/// another element or nothing behind it, or where there is none, at the first one without that quote.
 fn odd_element_len(text: &[u8]) -> Option<usize> {
-    let mut len = 0;
-    loop {
-        len += memchr::memchr(b']', text.get(len..)?)? + 1;
-        let quoted = len >= 2 && text.get(len - 2) == Some(&b'"');
-        let after = text.get(len..)?;
-        if quoted && (ends_token(after) || after.starts_with(b"[")) {
-            return Some(len);
+    let mut unquoted = None;
+    for at in memchr::memchr_iter(b']', text) {
+        let (element, after) = text.split_at_checked(at + 1)?;
+        if !(ends_token(after) || after.starts_with(b"[")) {
+            continue;
         }
+        if element.ends_with(b"\"]") {
+            return Some(element.len());
+        }
+        unquoted = unquoted.or(Some(element.len()));
     }
+    unquoted
 }
 
 /// The length up to the closing quote.

@@ -1,13 +1,14 @@
-//! Time stamps: where one ends in a header, and what time it means. Reading a header only marks the stamp; the calendar
-//! is asked when somebody wants the time, so a date that never was cannot reject a line.
+//! What time a stamp means. Reading a header only marks the stamp ([`super::stamp`]); the calendar is asked when
+//! somebody wants the time, so a date that never was cannot reject a line.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Span, Timestamp};
 
 use super::Record;
-use super::bytes::{is_blank, number, skip_blanks, split_digits, split_token, trim};
-use super::time_words::{behind_day_first, foreign_month, foreign_weekday, month, zone_offset};
+use super::bytes::{number, skip_blanks, split_digits, split_token, trim};
+use super::stamp::{all_digits, clock_len, compact_clock_len, stamp_len};
+use super::time_words::{foreign_month, month, zone_offset};
 
 /// How far in the future a stamp without a year may lie before it is taken for last year's: the sender's clock may run
 /// ahead, and its zone may not be the one that was configured.
@@ -63,270 +64,13 @@ pub fn outer_timestamp(line: &[u8], clock: &Clock) -> Option<Timestamp> {
     }
 }
 
-/// The length of the stamp that `text` begins with, 0 if it begins with none. Digits are checked, ranges are not.
-#[inline]
-pub(super) fn stamp_len(text: &[u8]) -> usize {
-    match text.first() {
-        Some(b'0'..=b'9') => numeric_stamp_len(text),
-        Some(b'A'..=b'Z' | b'a'..=b'z' | 0x80..) => month_stamp_len(text),
-        Some(b'[') => bracket_stamp_len(text),
-        _ => 0,
-    }
-}
-
-fn numeric_stamp_len(text: &[u8]) -> usize {
-    match text {
-        // The appliance's own files: `2024 Feb 29 12:05:01`.
-        [y0, y1, y2, y3, b' ', rest @ ..]
-            if all_digits(&[*y0, *y1, *y2, *y3]) && !matches!(rest, [b'0'..=b'9', ..]) =>
-        {
-            match month_stamp_len(rest) {
-                0 => 0,
-                len => 5 + len,
-            }
-        }
-        // `2024-02-29T12:05:01+00:00` and its relatives.
-        [
-            y0,
-            y1,
-            y2,
-            y3,
-            separator @ (b'-' | b'/' | b'.'),
-            m0,
-            m1,
-            separator2,
-            d0,
-            d1,
-            b'T' | b't' | b' ',
-            rest @ ..,
-        ] if separator == separator2 && all_digits(&[*y0, *y1, *y2, *y3, *m0, *m1, *d0, *d1]) => {
-            match clock_len(rest) {
-                0 => 0,
-                len => {
-                    let len = 11 + len;
-                    len + offset_len(text.get(len..).unwrap_or_default())
-                }
-            }
-        }
-        // Sophos UTM: `2016:01:29-06:09:59`.
-        [y0, y1, y2, y3, b':', m0, m1, b':', d0, d1, b'-', rest @ ..]
-            if all_digits(&[*y0, *y1, *y2, *y3, *m0, *m1, *d0, *d1]) =>
-        {
-            match clock_len(rest) {
-                0 => 0,
-                len => 11 + len,
-            }
-        }
-        // ISO 8601 with the day of the year: `2024-060T12:05:01Z`, and the same with other signs.
-        [
-            y0,
-            y1,
-            y2,
-            y3,
-            b'-' | b' ' | b':',
-            d0,
-            d1,
-            d2,
-            b'T' | b't' | b' ' | b':',
-            rest @ ..,
-        ] if all_digits(&[*y0, *y1, *y2, *y3, *d0, *d1, *d2]) => match clock_len(rest) {
-            0 => 0,
-            len => {
-                let len = 9 + len;
-                len + offset_len(text.get(len..).unwrap_or_default())
-            }
-        },
-        _ => match clock_len(text) {
-            // Seconds since 1970, with or without a fraction.
-            0 => {
-                let (digits, rest) = split_digits(text);
-                let len = digits.len() + fraction_len(rest);
-                let ends = text.get(len).is_some_and(|&byte| is_blank(byte));
-                if matches!(digits.len(), 10 | 13) && ends {
-                    len
-                } else {
-                    day_first_len(text)
-                }
-            }
-            // The bare time of an iked trace file.
-            len if text.get(len).is_some_and(|&byte| is_blank(byte)) => len,
-            _ => 0,
-        },
-    }
-}
-
-/// `10 Dec 06:55:48`, `10. Dez. 2024 06:55:48`, `10.12.2024 06:55:48`: the day first.
-#[cold]
-fn day_first_len(text: &[u8]) -> usize {
-    let rest = behind_day_first(text).unwrap_or_default();
-    match clock_len(rest) {
-        0 => 0,
-        clock => {
-            let after = rest.get(clock..).unwrap_or_default();
-            text.len() - after.len() + zone_and_year_len(after)
-        }
-    }
-}
-
-/// `Feb 29 12:05:01` with its varieties: a weekday before it, one digit for the day, a year before or after the time, a
-/// zone's name after it. The weekday may be of another language.
-fn month_stamp_len(text: &[u8]) -> usize {
-    match month_first_len(text) {
-        0 => {
-            let Some(skipped) = foreign_weekday(text) else {
-                return 0;
-            };
-            match month_first_len(text.get(skipped..).unwrap_or_default()) {
-                0 => 0,
-                len => skipped + len,
-            }
-        }
-        len => len,
-    }
-}
-
-#[inline]
-fn month_first_len(text: &[u8]) -> usize {
-    let skipped = match text {
-        [a, b, c, b' ', ..] if weekday(&[*a, *b, *c]) => 4,
-        [a, b, c, b',', b' ', ..] if weekday(&[*a, *b, *c]) => 5,
-        _ => 0,
-    };
-    let text = text.get(skipped..).unwrap_or_default();
-    let (mut len, day) = match text {
-        [a, b, c, b' ', rest @ ..] if month(&[*a, *b, *c]).is_some() => (skipped + 4, rest),
-        _ => match foreign_month(text) {
-            Some((_, month)) => match text.get(month..) {
-                Some([b' ', rest @ ..]) => (skipped + month + 1, rest),
-                _ => return 0,
-            },
-            None => return 0,
-        },
-    };
-    let rest = match day {
-        [b'0'..=b'3' | b' ', b'0'..=b'9', b' ', rest @ ..] => {
-            len += 3;
-            rest
-        }
-        [b'0'..=b'9', b' ', rest @ ..] => {
-            len += 2;
-            rest
-        }
-        _ => return 0,
-    };
-    let (year, rest) = match rest {
-        [y0, y1, y2, y3, b' ', rest @ ..] if all_digits(&[*y0, *y1, *y2, *y3]) => (5, rest),
-        _ => (0, rest),
-    };
-    match clock_len(rest) {
-        0 => 0,
-        clock => {
-            let rest = rest.get(clock..).unwrap_or_default();
-            len + year + clock + zone_and_year_len(rest)
-        }
-    }
-}
-
-/// What may follow the time: ` CET`, ` +0100`, ` 2024`, ` CET 2024`. Rare enough to be kept out of the way.
-#[inline]
-fn zone_and_year_len(text: &[u8]) -> usize {
-    match text {
-        [b' ', b'A'..=b'Z' | b'0'..=b'9' | b'+' | b'-', ..] | [b'+' | b'-', b'0'..=b'9', ..] => {
-            let (word, rest) = split_token(skip_blanks(text));
-            let before = text.len() - word.len() - rest.len();
-            // The colon behind the date is no part of it.
-            let word = word.strip_suffix(b":").unwrap_or(word);
-            let is_offset = matches!(word, [b'+' | b'-', ..]) && offset_len(word) == word.len();
-            if is_offset || zone_offset(word).is_some() {
-                before + word.len() + year_len(rest)
-            } else {
-                year_len(text)
-            }
-        }
-        _ => 0,
-    }
-}
-
-fn year_len(text: &[u8]) -> usize {
-    match text {
-        [
-            b' ',
-            b'1' | b'2',
-            b'9' | b'0',
-            b'0'..=b'9',
-            b'0'..=b'9',
-            b' ',
-            ..,
-        ] => 5,
-        _ => 0,
-    }
-}
-
-/// `[2014-09-01 13:04:11]`.
-fn bracket_stamp_len(text: &[u8]) -> usize {
-    let [b'[', inner @ ..] = text else { return 0 };
-    match numeric_stamp_len(inner) {
-        len if len >= 19 && inner.get(len) == Some(&b']') => len + 2,
-        _ => 0,
-    }
-}
-
-/// `12:05:01`, with a fraction or not.
-#[inline]
-pub(super) fn clock_len(text: &[u8]) -> usize {
-    match text {
-        [h0, h1, b':', m0, m1, b':', s0, s1, rest @ ..]
-            if all_digits(&[*h0, *h1, *m0, *m1, *s0, *s1]) =>
-        {
-            8 + fraction_len(rest)
-        }
-        _ => 0,
-    }
-}
-
-fn fraction_len(text: &[u8]) -> usize {
-    match text {
-        [b'.' | b',', rest @ ..] => match split_digits(rest).0.len() {
-            0 => 0,
-            len => 1 + len,
-        },
-        _ => 0,
-    }
-}
-
-/// `Z`, `+02:00`, `+0200`, `+02`; a blank before a sign is allowed.
-fn offset_len(text: &[u8]) -> usize {
-    match text {
-        [b'Z' | b'z', ..] => 1,
-        [b' ', rest @ ..] if matches!(rest, [b'+' | b'-', b'0'..=b'9', ..]) => 1 + offset_len(rest),
-        [b' ', b'A'..=b'Z', b'A'..=b'Z', ..] => {
-            let (word, _) = split_token(text.get(1..).unwrap_or_default());
-            match zone_offset(word) {
-                Some(_) => 1 + word.len(),
-                None => 0,
-            }
-        }
-        [b'+' | b'-', h0, h1, b':', m0, m1, ..] if all_digits(&[*h0, *h1, *m0, *m1]) => 6,
-        [b'+' | b'-', h0, h1, m0, m1, ..] if all_digits(&[*h0, *h1, *m0, *m1]) => 5,
-        [b'+' | b'-', h0, h1, ..] if all_digits(&[*h0, *h1]) => 3,
-        _ => 0,
-    }
-}
-
-#[inline]
-fn all_digits(bytes: &[u8]) -> bool {
-    bytes.iter().all(u8::is_ascii_digit)
-}
-
-fn weekday(name: &[u8; 3]) -> bool {
-    matches!(
-        name,
-        b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun"
-    )
-}
-
-/// Reads a stamp of any of the forms above.
+/// Reads a stamp of any of the forms that [`stamp_len`] knows.
 fn civil_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
+    if let Some((date, [b'T' | b't', time @ ..])) = stamp.split_at_checked(8)
+        && all_digits(date)
+    {
+        return at_offset(compact_date(date)?, time, clock);
+    }
     if let [
         y0,
         y1,
@@ -369,6 +113,13 @@ fn civil_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
     words_stamp(stamp, clock)
 }
 
+/// `20241210`.
+fn compact_date(date: &[u8]) -> Option<Date> {
+    let (year, rest) = date.split_at_checked(4)?;
+    let (month, day) = rest.split_at_checked(2)?;
+    Date::new(small(year)?, month_or_day(month)?, month_or_day(day)?).ok()
+}
+
 fn iso_stamp(stamp: &[u8], year_len: usize, clock: &Clock) -> Option<Timestamp> {
     let (date, rest) = stamp.split_at_checked(10)?;
     let year = small(date.get(..year_len)?)?;
@@ -383,7 +134,8 @@ fn iso_stamp(stamp: &[u8], year_len: usize, clock: &Clock) -> Option<Timestamp> 
 
 /// A time of that day, with its offset or in the clock's zone.
 fn at_offset(day: Date, rest: &[u8], clock: &Clock) -> Option<Timestamp> {
-    let (time, offset) = rest.split_at_checked(clock_len(rest))?;
+    let len = clock_len(rest).max(compact_clock_len(rest));
+    let (time, offset) = rest.split_at_checked(len)?;
     let civil = DateTime::from_parts(day, time_of(time)?);
     match skip_blanks(offset) {
         [] => zoned(civil, &clock.zone),
@@ -416,7 +168,7 @@ fn offset_minutes(offset: &[u8]) -> Option<i32> {
     Some(if *sign == b'-' { -minutes } else { minutes })
 }
 
-/// Month, day, time and perhaps a year and a zone, in any of the orders that [`month_stamp_len`] lets through.
+/// Month, day, time and perhaps a year and a zone, in any of the orders that [`stamp_len`] lets through.
 fn words_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
     let (mut year, mut month_number, mut day, mut time, mut offset) =
         (None, None, None, None, None);
@@ -504,13 +256,16 @@ fn epoch(word: &[u8]) -> Option<Timestamp> {
     }
 }
 
-/// `12:05:01.25`; a leap second is read as the second before it.
+/// `12:05:01.25` or `120501.25`; a leap second is read as the second before it.
 fn time_of(word: &[u8]) -> Option<Time> {
+    let colon = usize::from(word.get(2) == Some(&b':'));
+    let (minutes, seconds) = (2 + colon, 4 + 2 * colon);
     let hour = month_or_day(word.get(..2)?)?;
-    let minute = month_or_day(word.get(3..5)?)?;
-    let second = month_or_day(word.get(6..8)?)?;
+    let minute = month_or_day(word.get(minutes..minutes + 2)?)?;
+    let second = month_or_day(word.get(seconds..seconds + 2)?)?;
     let second = if second == 60 { 59 } else { second };
-    Time::new(hour, minute, second, nanoseconds(word.get(8..)?)?).ok()
+    let fraction = nanoseconds(word.get(seconds + 2..)?)?;
+    Time::new(hour, minute, second, fraction).ok()
 }
 
 /// `.25` or `,25` as nanoseconds; digits after the ninth are cut off.

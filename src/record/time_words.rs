@@ -203,6 +203,29 @@ pub(super) fn zone_offset(word: &[u8]) -> Option<Option<i32>> {
         b"AKST" => -540,
         b"HST" => -600,
         b"IST" | b"CST" => return Some(None),
+        [b'U', b'T', b'C', offset @ ..] | [b'G', b'M', b'T', offset @ ..] => {
+            minutes_of_offset(offset)?
+        }
         _ => return None,
     }))
+}
+
+/// `+1`, `-03`, `+0530` or `+05:30` as minutes.
+fn minutes_of_offset(text: &[u8]) -> Option<i32> {
+    let (sign, digits) = match text {
+        [b'+', digits @ ..] => (1, digits),
+        [b'-', digits @ ..] => (-1, digits),
+        _ => return None,
+    };
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| i32::from(byte - b'0'));
+    let (hours, minutes) = match *digits {
+        [hour] => (digit(hour)?, 0),
+        [tens, hour] => (digit(tens)? * 10 + digit(hour)?, 0),
+        [tens, hour, b':', ten, minute] | [tens, hour, ten, minute] => (
+            digit(tens)? * 10 + digit(hour)?,
+            digit(ten)? * 10 + digit(minute)?,
+        ),
+        _ => return None,
+    };
+    Some(sign * (hours * 60 + minutes))
 }

@@ -13,8 +13,8 @@ use super::bytes::{ends_token, skip_blanks, split_digits, split_token};
 use super::prefix::{epoch_prefix, foreign_stamp};
 use super::priority::{named_priority, priority, words_of_priority};
 use super::severity::{FacilityKind, Severity, facility_kind};
+use super::stamp::stamp_len;
 use super::tag::{Shape, Tag, known};
-use super::time::stamp_len;
 use super::{Programs, Record, clavister, host, junos, ontap, repeat, rfc5424, without_uptime};
 
 /// Most tokens of a header, dates counted as one. Relays add a date and a host each; beyond two of them nothing is
@@ -143,6 +143,7 @@ impl<'a> HeaderParser<'a, '_> {
                     self.message = rest;
                     return self.without_program(record, true);
                 }
+                Some(b'"' | b'\'') => self.quoted_tag(rest, record),
                 Some(_) => self.token(rest, record),
             };
             match token {
@@ -191,9 +192,14 @@ impl<'a> HeaderParser<'a, '_> {
             self.stamp = StampKind::Epoch;
             return self.stamp(stamp, rest, record);
         }
-        // A sequence number, and Cisco's mark of a clock that is not set: `<189>123: *Feb 29 12:05:01: …`.
+        // A sequence number, and Cisco's mark of a clock that is not set: `<189>123: *Feb 29 12:05:01: …`. The number may
+        // be missing.
         let rest = match split_digits(text) {
-            ([_, ..], [b':', rest @ ..]) if ends_token(rest) => skip_blanks(rest),
+            (number, [b':', rest @ ..])
+                if ends_token(rest) && (self.dated || !number.is_empty()) =>
+            {
+                skip_blanks(rest)
+            }
             _ => text,
         };
         let rest = match rest {
@@ -374,6 +380,37 @@ impl<'a> HeaderParser<'a, '_> {
         self.unknown(rest, tag, record)
     }
 
+    /// `"sshd[1]": `, as a template with quotes around the tag writes it.
+    #[cold]
+    fn quoted_tag(&self, rest: &'a [u8], record: &mut Record<'a>) -> Token<'a> {
+        const TAG_BYTES_MAX: usize = 64;
+        let read = || {
+            let (quote, inner) = rest.split_first()?;
+            let end = inner
+                .iter()
+                .take(TAG_BYTES_MAX)
+                .position(|byte| byte == quote)?;
+            let (text, after) = inner.split_at_checked(end)?;
+            let tag = Tag::read(text);
+            let after = match (tag.shape, after.get(1..)?) {
+                (Shape::Pid | Shape::Colon, after) => after,
+                (_, [b':', after @ ..]) => after,
+                _ => return None,
+            };
+            (self.dated && tag.rest.is_empty() && ends_token(after))
+                .then(|| Some((known(tag.name, self.programs)?, tag.module, after)))?
+        };
+        match read() {
+            Some(((id, name), module, message)) => {
+                record.program = name;
+                record.program_id = Some(id);
+                record.tag = module;
+                Token::Program(message)
+            }
+            None => Token::End,
+        }
+    }
+
     /// A token without colon, bracket or parenthesis: a word of the priority, a host, or a program that lost its colon.
     #[inline]
     fn bare(&mut self, tag: Tag<'a>, record: &mut Record<'a>) -> Token<'a> {
@@ -458,8 +495,8 @@ impl<'a> HeaderParser<'a, '_> {
         if !host::is_plausible(token) || (words && self.hosts > 0) {
             return Token::End;
         }
-        // A sequence number.
-        if self.hosts == 0 && !self.stamped && token.iter().all(u8::is_ascii_digit) {
+        // A sequence number, or seconds since the start.
+        if self.hosts == 0 && !self.stamped && host::is_number(token) {
             return Token::Continue(rest);
         }
         let sure = host::is_sure(token);

@@ -6,6 +6,9 @@ use crate::record::priority::words_of_priority;
 use crate::record::tag::{Shape, Tag, is_program_name};
 use crate::record::{Record, host, junos, ontap};
 
+/// The program of Clavister's cOS Stream.
+const COS: &[u8] = b"cOS";
+
 impl<'a> HeaderParser<'a, '_> {
     /// A token with a colon, bracket or parenthesis that is no known program.
     pub(super) fn unknown(
@@ -38,10 +41,22 @@ impl<'a> HeaderParser<'a, '_> {
             {
                 return self.host(tag.name, after, record);
             }
-            let bracket_next = || ontap::bracket(skip_blanks(tag.rest)).is_some();
-            if tag.shape == Shape::Colon && (self.known_tag_next(tag.rest) || bracket_next()) {
+            let next = skip_blanks(tag.rest);
+            let header_next = || {
+                self.known_tag_next(next)
+                    || ontap::bracket(next).is_some()
+                    || junos::explicit_priority(next).is_some()
+            };
+            if tag.shape == Shape::Colon && !tag.name.eq_ignore_ascii_case(COS) && header_next() {
                 return self.host(tag.name, tag.rest, record);
             }
+        }
+        // cOS Stream names itself before its category: `cOS: IPSEC: id=278 …`.
+        if tag.shape == Shape::Colon
+            && tag.name.eq_ignore_ascii_case(COS)
+            && self.known_tag_next(tag.rest)
+        {
+            return Token::Continue(tag.rest);
         }
         let plausible = match tag.shape {
             Shape::Pid | Shape::PidWithoutColon => self.dated || self.hosts == 0,
