@@ -93,9 +93,11 @@ complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subco
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l config.file -d 'Configuration file (YAML). Every setting has a default' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l rules.dir -d 'Directory of rule packs, used before the built-in ones (repeatable) [default: /etc/appliance_log_exporter/rules if it exists]' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l source -d 'Read the lines as those of this source of --config.file: with its profile, time zone, relays and appliance' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -s h -l help -d 'Print help'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand explain" -l config.file -d 'Configuration file (YAML). Every setting has a default' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand explain" -l rules.dir -d 'Directory of rule packs, used before the built-in ones (repeatable) [default: /etc/appliance_log_exporter/rules if it exists]' -r -F
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand explain" -l source -d 'Read the lines as those of this source of --config.file: with its profile, time zone, relays and appliance' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand explain" -l format -d 'Output for a person (text) or a program (json)' -r -f -a "text\t''
 json\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand explain" -s h -l help -d 'Print help'

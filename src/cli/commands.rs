@@ -11,8 +11,8 @@ use clap::CommandFactory as _;
 
 use super::start::{Matched, matched, rule_set};
 use super::terminal::{Measured, green, progress, red};
-use super::{Cli, Failure, Output, RuleFlags, StartFlags, complain};
-use crate::config::Config;
+use super::{Cli, Failure, LineFlags, Output, RuleFlags, StartFlags, complain};
+use crate::config::{ApplianceFrom, Config, Source};
 use crate::coverage::{self, Coverage};
 use crate::diagnostic::{Diagnostic, printable};
 use crate::engine::{Engine, EventTime, Repeats, StreamContext, Worker};
@@ -20,6 +20,7 @@ use crate::exposition::{self, Format};
 use crate::line::{Line, LineBuffer};
 use crate::record::Clock;
 use crate::rules::{self, RuleSet, Settings};
+use crate::tail::Pattern;
 use crate::{check, client, explain};
 
 /// Files of a pattern that `check` lists in its text output.
@@ -48,6 +49,47 @@ fn now(config: &Config) -> StreamContext {
         .flat_map(|source| source.relays.clone())
         .collect();
     origin
+}
+
+/// Lines read now, as those of the source that was named, if one was. The appliance may stand in the file's path.
+fn context(
+    config: &Config,
+    source: Option<&str>,
+    file: Option<&Path>,
+) -> Result<StreamContext, Failure> {
+    let mut origin = now(config);
+    let Some(name) = source else {
+        return Ok(origin);
+    };
+    let Some(source) = config.sources.iter().find(|source| source.name == name) else {
+        let names: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
+        return Err(Failure::Usage(format!(
+            "--source {name}: there is no such source\n  hint: there are: {}",
+            names.join(", ")
+        )));
+    };
+    let in_path = file.and_then(|file| appliance_in_path(source, file));
+    origin.clock.zone = source.time_zone.clone();
+    origin.profile.clone_from(&source.profile);
+    origin.relays.clone_from(&source.relays);
+    match &source.appliance {
+        ApplianceFrom::Header => origin.fallback = in_path,
+        ApplianceFrom::Path => origin.appliance = in_path,
+        ApplianceFrom::Fixed(name) => origin.appliance = Some(name.clone()),
+    }
+    Ok(origin)
+}
+
+fn appliance_in_path(source: &Source, file: &Path) -> Option<String> {
+    let path = std::path::absolute(file).ok()?;
+    let patterns = (source.paths.iter()).filter_map(|text| Pattern::parse(text).ok());
+    let captures = patterns
+        .filter_map(|pattern| pattern.matches(&path))
+        .next()?;
+    let mut named = captures.into_iter();
+    named
+        .find(|(name, _)| &**name == "appliance")
+        .map(|(_, value)| value)
 }
 
 /// Has an exporter that runs forget an appliance.
@@ -211,11 +253,11 @@ fn each_line(path: &Path, line_bytes: usize, mut each: impl FnMut(&[u8])) -> Res
     Ok(())
 }
 
-pub(super) fn replay(flags: &RuleFlags, files: &[PathBuf]) -> Result<ExitCode, Failure> {
-    let (mut worker, config) = worker(flags)?;
-    let mut origin = now(&config);
-    let seconds = u32::try_from(origin.clock.now.as_second()).unwrap_or(0);
+pub(super) fn replay(flags: &LineFlags, files: &[PathBuf]) -> Result<ExitCode, Failure> {
+    let (mut worker, config) = worker(&flags.rules)?;
     for file in files {
+        let mut origin = context(&config, flags.source.as_deref(), Some(file))?;
+        let seconds = u32::try_from(origin.clock.now.as_second()).unwrap_or(0);
         // As the exporter does it, what is repeated belongs to the file.
         let mut repeats = Repeats::default();
         let mut batch = worker.batch(seconds, Some(&mut repeats));
@@ -246,12 +288,17 @@ fn input(given: &OsStr) -> Input<'_> {
 }
 
 pub(super) fn explain(
-    flags: &RuleFlags,
+    flags: &LineFlags,
     given: Option<&OsStr>,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let (mut worker, config) = worker(flags)?;
-    let mut origin = now(&config);
+    let (mut worker, config) = worker(&flags.rules)?;
+    let given = input(given.unwrap_or(OsStr::new("-")));
+    let file = match given {
+        Input::File(file) => Some(file),
+        Input::Line(_) => None,
+    };
+    let mut origin = context(&config, flags.source.as_deref(), file)?;
     let mut repeats = Repeats::default();
     let mut out = anstream::stdout().lock();
     let rules = worker.engine().rules().clone();
@@ -275,7 +322,7 @@ pub(super) fn explain(
         }
         Ok(())
     };
-    let file = match input(given.unwrap_or(OsStr::new("-"))) {
+    let file = match given {
         Input::Line(line) => {
             one(line, &mut out)?;
             return Ok(ExitCode::SUCCESS);

@@ -77,6 +77,16 @@ struct RuleFlags {
     rules_dir: Vec<PathBuf>,
 }
 
+/// Rules, and what is known of the lines that are read by them.
+#[derive(Clone, Debug, Args)]
+struct LineFlags {
+    #[command(flatten)]
+    rules: RuleFlags,
+    /// Read the lines as those of this source of --config.file: with its profile, time zone, relays and appliance.
+    #[arg(long, value_name = "NAME", requires = "config_file")]
+    source: Option<String>,
+}
+
 /// Settings of a start.
 #[derive(Clone, Debug, Args)]
 struct StartFlags {
@@ -256,7 +266,7 @@ Examples:
   zcat hsm1.log.*.gz | appliance_log_exporter replay --rules.dir my-rules -")]
     Replay {
         #[command(flatten)]
-        rules: RuleFlags,
+        lines: LineFlags,
         /// Log files, also gzipped ones, or `-` for standard input.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
@@ -265,10 +275,11 @@ Examples:
     #[command(after_help = "\
 Examples:
   appliance_log_exporter explain 'Feb 29 12:05:01 hsm1 sshd[77]: Accepted password for admin from 192.0.2.1 port 22 ssh2'
-  tail -1 /var/log/appliances/hsm1.log | appliance_log_exporter explain --format json")]
+  tail -1 /var/log/appliances/hsm1.log | appliance_log_exporter explain --format json
+  appliance_log_exporter explain --config.file exporter.yml --source firewalls firewall.log")]
     Explain {
         #[command(flatten)]
-        rules: RuleFlags,
+        lines: LineFlags,
         /// A log file, `-` for standard input, or a log line in quotes [default: -].
         #[arg(value_name = "FILE|LINE")]
         input: Option<OsString>,
@@ -404,12 +415,12 @@ pub fn main() -> ExitCode {
                 Some(file) => commands::coverage(&start.rules, &file, fail_under),
             }
         }
-        Some(Command::Replay { rules, files }) => commands::replay(&rules, &files),
+        Some(Command::Replay { lines, files }) => commands::replay(&lines, &files),
         Some(Command::Explain {
-            rules,
+            lines,
             input,
             format,
-        }) => commands::explain(&rules, input.as_deref(), format),
+        }) => commands::explain(&lines, input.as_deref(), format),
         Some(Command::Suggest {
             rules,
             write,

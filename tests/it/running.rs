@@ -733,6 +733,59 @@ fn explain_takes_a_long_line_for_one_as_replay_does() {
 }
 
 #[test]
+fn explain_and_replay_read_lines_as_a_source_does() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let pack = "pack: gateway\nabout: A gateway.\nprofiles: [gateway]\nprograms: {gw: []}\n\
+        formats:\n  - {program: gw, profile: gateway}\n\
+        rules:\n  - {event: link_down, match: 'link {_:word} down', program: gw, help: A link is down., \
+        examples: [{line: 'Feb 29 12:05:01 gw1 gw: link 1 down'}]}\n";
+    let config = format!(
+        "sources:\n  - {{name: gateways, paths: ['{0}/{{appliance}}.log'], appliance: path, profile: gateway}}\n\
+        rules:\n  directories: ['{0}/rules']\n",
+        directory.path().display()
+    );
+    std::fs::create_dir(path("rules")).expect("a directory");
+    std::fs::write(path("rules/gateway.yaml"), pack).expect("it can be written");
+    std::fs::write(path("exporter.yml"), config).expect("it can be written");
+    let line = "Feb 28 12:05:01 192.0.2.1 link 7 down";
+    append(&path("gw7.log"), format!("{line}\n").as_bytes());
+    let config = format!("--config.file={}", path("exporter.yml").display());
+    let log = path("gw7.log").display().to_string();
+
+    let rule_of = |args: &[&str]| {
+        let output = run(&[&["explain", "--format=json", &config], args].concat());
+        let explained: serde_json::Value = serde_json::from_str(&text(&output.stdout))
+            .unwrap_or_else(|error| panic!("{args:?}: {error}: {}", text(&output.stderr)));
+        let appliance = explained["record"]["appliance"].clone();
+        (explained["rule"].clone(), appliance)
+    };
+    assert_eq!(
+        rule_of(&[line]),
+        (serde_json::Value::Null, "192.0.2.1".into())
+    );
+    let rule = "gateway/link_down";
+    assert_eq!(rule_of(&["--source=gateways", line]).0, rule);
+    assert_eq!(
+        rule_of(&["--source=gateways", &log]),
+        (rule.into(), "gw7".into())
+    );
+
+    let output = run(&["replay", &config, "--source=gateways", &log]);
+    let shown = text(&output.stdout);
+    let expected = r#"log_events_total{appliance="gw7",program="gw",event="link_down"} 1"#;
+    assert!(shown.contains(expected), "{shown}");
+
+    let output = run(&["explain", &config, "--source=gatewys", line]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("gateways"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
 fn a_new_wording_is_shown_whatever_came_before() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = directory.path().join("messages");
