@@ -275,8 +275,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   appliance_log_exporter explain 'Feb 29 12:05:01 hsm1 sshd[77]: Accepted password for admin from 192.0.2.1 port 22 ssh2'
-  tail -1 /var/log/appliances/hsm1.log | appliance_log_exporter explain --format json
-  appliance_log_exporter explain --config.file exporter.yml --source firewalls firewall.log")]
+  tail -1 /var/log/appliances/hsm1.log | appliance_log_exporter explain --format json")]
     Explain {
         #[command(flatten)]
         lines: LineFlags,
