@@ -3,10 +3,11 @@
 use hashbrown::HashMap;
 
 use super::standard::LAST_EVENT;
-use super::{Engine, EventTime, label};
-use crate::metric::{ApplianceId, CounterDeltas, Slot};
-use crate::record::{Clock, ProgramId, Record};
-use crate::rules::RuleId;
+use super::{Engine, EventTime, StreamContext, label};
+use crate::metric::{ApplianceId, CounterDeltas, Slot, lock};
+use crate::record::{self, Clock, ProgramId, Record};
+use crate::rules::{Attempt, AttemptOutcome, RuleId};
+use crate::update::{Match, UpdatePlan};
 
 /// The series of notable events, by appliance, rule and program.
 #[derive(Debug)]
@@ -35,6 +36,53 @@ impl EventTimestamp {
                 Some(time) => Self::At(time.min(clock.now).as_second() as f64),
                 None => Self::Unknown,
             },
+        }
+    }
+}
+
+impl Engine {
+    /// Enters what a match says of somebody's attempts. A success after many failures is an event.
+    #[cold]
+    pub(super) fn enter_attempts(
+        &self,
+        attempts: &[Attempt],
+        matched: &Match<'_>,
+        origin: &StreamContext,
+        epoch: u32,
+    ) {
+        let (record, appliance) = (matched.record, matched.appliance);
+        let time = match origin.event_time {
+            EventTime::Arrival => None,
+            EventTime::Record => record.timestamp(&origin.clock),
+        };
+        let now = time.unwrap_or(origin.clock.now).as_second();
+        let now = u32::try_from(now).unwrap_or(0);
+        for attempt in attempts {
+            let failures = UpdatePlan::attempt_of(attempt, matched, |whose| {
+                let mut rows = lock(&self.attempts);
+                let rows = rows.in_epoch(epoch);
+                let name = &attempt.name;
+                match attempt.outcome {
+                    AttemptOutcome::Passed { .. } => rows.passed(appliance, name, whose, now),
+                    AttemptOutcome::Failed => {
+                        rows.failed(appliance, name, whose, record.repeat.max(1), now);
+                        0
+                    }
+                }
+            });
+            let AttemptOutcome::Passed { after, event } = &attempt.outcome else {
+                continue;
+            };
+            if failures.is_some_and(|failures| failures >= *after) {
+                let labels = [label(&self.programs, record), event];
+                let mut table = self.table();
+                let slot = table.series(LAST_EVENT, appliance, false, &labels);
+                match EventTimestamp::of(origin.event_time, record, &origin.clock) {
+                    EventTimestamp::Now => table.stamp(slot),
+                    EventTimestamp::At(seconds) => table.raise(slot, seconds),
+                    EventTimestamp::Unknown => {}
+                }
+            }
         }
     }
 }
@@ -98,4 +146,13 @@ impl EventSlots {
         }
         slot
     }
+}
+
+/// When whoever collected a line wrote it, in seconds since 1970; 0 if that is not known.
+#[cold]
+pub(super) fn written_at(line: &[u8], clock: &Clock) -> u32 {
+    record::outer_timestamp(line, clock)
+        .filter(|at| *at <= clock.now)
+        .and_then(|at| at.as_second().try_into().ok())
+        .unwrap_or(0)
 }

@@ -4,6 +4,7 @@
 //! [`Worker`] on it: caches, and increments that are not in the table yet. Lines are read in a [`Batch`], which flushes
 //! those increments when it ends. An engine never fails: a line that nothing recognises is counted as such.
 
+mod attempts;
 mod cache_limits;
 mod events;
 mod inspect;
@@ -25,6 +26,7 @@ use crate::record::{Clock, Programs, Record};
 use crate::rules::{Action, Rule, RuleId, RuleSet};
 use crate::unrecognised::Unrecognised;
 use crate::update::UpdatePlan;
+use attempts::Attempts;
 pub use cache_limits::CacheLimits;
 pub use repeats::Repeats;
 use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, standard_metrics};
@@ -128,6 +130,8 @@ pub struct Engine {
     /// Which counters exist at 0; locked after the table.
     zeros: Mutex<Zeros>,
     rule_counts: Mutex<RuleCounts>,
+    /// Locked alone.
+    attempts: Mutex<Attempts>,
 }
 
 /// What is known of the rules' work.
@@ -187,6 +191,7 @@ impl Engine {
             programs,
             table: Mutex::new(Table::new(specs, limits, exclusive)),
             zeros: Mutex::default(),
+            attempts: Mutex::default(),
             rule_counts: Mutex::new(RuleCounts::new(&rules)),
             rules,
         })

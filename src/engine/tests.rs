@@ -56,6 +56,63 @@ fn failures(engine: &Engine, host: &str) -> f64 {
     sum(engine, "sshd_login_failures_total", &[host])
 }
 
+/// Whether somebody got in after many failures, as read from old logs.
+fn got_in_after_failures(lines: &[&str]) -> bool {
+    let engine = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(engine.clone());
+    let mut origin = origin();
+    origin.event_time = EventTime::Record;
+    let mut batch = worker.batch(NOW, None);
+    for line in lines {
+        batch.line(&mut origin, line.as_bytes());
+    }
+    drop(batch);
+    sum(
+        &engine,
+        "log_event_last_timestamp_seconds",
+        &["login_after_failures"],
+    ) > 0.0
+}
+
+#[test]
+fn many_failures_of_one_address_are_a_row_until_a_pause_or_a_success() {
+    let fails = |time: &str, times: u32| {
+        format!(
+            "2026-02-12T{time}Z h1 sshd[1]: message repeated {times} times: [ Failed password for root from 192.0.2.7 port 22 ssh2]"
+        )
+    };
+    let gets_in = |time: &str, host: &str, message: &str| {
+        format!("2026-02-12T{time}Z {host} sshd[1]: {message} from 192.0.2.7 port 22 ssh2")
+    };
+    let password = "Accepted password for root";
+    let (six, six_soon, six_late) = (
+        fails("10:00:00", 6),
+        fails("10:20:00", 6),
+        fails("10:31:00", 6),
+    );
+    let now = gets_in("10:32:00", "h1", password);
+    assert!(got_in_after_failures(&[&six, &six_soon, &now]));
+    assert!(!got_in_after_failures(&[&six, &six_late, &now]), "a pause");
+    let before = gets_in("10:10:00", "h1", password);
+    assert!(
+        !got_in_after_failures(&[&six, &before, &six_soon, &now]),
+        "a success"
+    );
+    let key = gets_in("10:10:00", "h1", "Accepted publickey for root");
+    assert!(
+        got_in_after_failures(&[&six, &key, &six_soon, &now]),
+        "a key"
+    );
+    let elsewhere = gets_in("10:32:00", "h2", password);
+    assert!(
+        !got_in_after_failures(&[&six, &six_soon, &elsewhere]),
+        "another appliance"
+    );
+    // What the appliance's own test writes is none.
+    let test = now.replace("Accepted", "***TEST : Accepted");
+    assert!(!got_in_after_failures(&[&six, &six_soon, &test]), "a test");
+}
+
 #[test]
 fn a_repetition_is_of_the_last_line_of_its_appliance() {
     let engine = engine(Limits::default(), &[]);

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
-use super::events::{EventSlots, EventTimestamp};
+use super::events::{EventSlots, EventTimestamp, written_at};
 use super::repeats::{Last, Repeats};
 use super::standard::{LAST_MESSAGE, MESSAGES, SEVERITIES, UNMATCHED};
 use super::zeros::Zeros;
 use super::{CacheLimits, Engine, Outcome, RuleCounts, StreamContext, label};
 use crate::matcher::Scratch;
 use crate::metric::{ApplianceId, CounterDeltas, Slot, lock};
-use crate::record::{self, Clock, HeaderId, Headers, ProgramId, Record, Severity};
+use crate::record::{self, HeaderId, Headers, ProgramId, Record, Severity};
 use crate::rules::RuleId;
 use crate::unrecognised::Sampler;
 use crate::update::{Change, Match, Updater};
@@ -208,6 +208,7 @@ impl Worker {
             tally,
             matched,
             event_slots,
+            epoch,
             ..
         } = self;
         let Engine {
@@ -253,6 +254,9 @@ impl Worker {
                 let time = EventTimestamp::of(origin.event_time, record, clock);
                 let slot = event_slots.record(engine, found.rule, record, appliance, time, tally);
                 last.event_time = slot;
+            }
+            if !rule.attempts.is_empty() && !record.test {
+                engine.enter_attempts(&rule.attempts, &matched, origin, *epoch);
             }
             recognised |= !rule.go_on;
             rule.go_on
@@ -534,15 +538,6 @@ impl Batch<'_> {
         }
         worker.json = json;
     }
-}
-
-/// When whoever collected a line wrote it, in seconds since 1970; 0 if that is not known.
-#[cold]
-fn written_at(line: &[u8], clock: &Clock) -> u32 {
-    record::outer_timestamp(line, clock)
-        .filter(|at| *at <= clock.now)
-        .and_then(|at| at.as_second().try_into().ok())
-        .unwrap_or(0)
 }
 
 impl Drop for Batch<'_> {

@@ -95,6 +95,8 @@ pub(super) struct RuleFile {
     #[serde(default)]
     pub metrics: Vec<serde_yaml::Value>,
     #[serde(default)]
+    pub attempts: Vec<serde_yaml::Value>,
+    #[serde(default)]
     pub notable: Option<bool>,
     #[serde(default, rename = "continue")]
     pub go_on: Option<bool>,
@@ -149,6 +151,23 @@ pub(super) struct UpdateFile {
     pub split: Option<String>,
     #[serde(default)]
     pub of: Vec<WorstFile>,
+}
+
+/// What a match says of somebody's attempts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AttemptFile {
+    #[serde(default)]
+    pub failed: Option<String>,
+    #[serde(default)]
+    pub passed: Option<String>,
+    pub of: Scalar,
+    #[serde(default, rename = "if")]
+    pub conditions: Option<Mapping>,
+    #[serde(default)]
+    pub after: Option<u32>,
+    #[serde(default)]
+    pub event: Option<String>,
 }
 
 /// A map from label to text, or a list of labels called as their captures.

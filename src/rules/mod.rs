@@ -184,6 +184,33 @@ pub struct Update {
     pub verb: Action,
 }
 
+/// What a match says of somebody's attempts to get in.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// What they are counted by: a failure and a success belong together if this is the same.
+    pub name: Arc<str>,
+    /// Whose they are.
+    pub of: ValueTemplate,
+    /// All must hold.
+    pub conditions: Vec<Condition>,
+    /// What became of it.
+    pub outcome: AttemptOutcome,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug)]
+pub enum AttemptOutcome {
+    /// It failed, one more in a row.
+    Failed,
+    /// It succeeded, and the row is over.
+    Passed {
+        /// After so many failures or more, the event happened.
+        after: u32,
+        /// The value of the label `event`.
+        event: Arc<str>,
+    },
+}
+
 /// What happens to the series.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -333,6 +360,8 @@ pub struct Rule {
     pub lets: Vec<(usize, Binding)>,
     /// What it changes.
     pub updates: Vec<Update>,
+    /// What it says of somebody's attempts to get in.
+    pub attempts: Box<[Attempt]>,
     /// An alert looks at this event.
     pub notable: bool,
     /// Later rules see the line too.

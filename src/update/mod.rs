@@ -24,7 +24,7 @@ use state_set::StateSetPlan;
 use crate::matcher::Found;
 use crate::metric::{ApplianceId, CounterDeltas, MetricId, Slot, Table, lock, plausible};
 use crate::record::{Programs, Record};
-use crate::rules::{Action, Clear, RuleId, RuleSet, Update, ValueRef};
+use crate::rules::{Action, Attempt, Clear, RuleId, RuleSet, Update, ValueRef};
 
 /// One change to one series, for `explain` and for `last message repeated`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -141,6 +141,35 @@ impl UpdatePlan {
                 .collect(),
             times_set: times_set(rules),
         }
+    }
+
+    /// Whose attempt it was, if the conditions hold and the line says it.
+    pub fn attempt_of<T>(
+        attempt: &Attempt,
+        matched: &Match<'_>,
+        then: impl FnOnce(&str) -> T,
+    ) -> Option<T> {
+        let Match {
+            rules,
+            programs,
+            record,
+            found,
+            ..
+        } = *matched;
+        let line = EvalContext {
+            rules,
+            rule: rules.rules.get(found.rule.0 as usize)?,
+            record,
+            found,
+            programs,
+            timestamp: None,
+            lets: OnceCell::new(),
+        };
+        if !line.holds(&attempt.conditions) {
+            return None;
+        }
+        let whose = line.text(&attempt.of)?;
+        (!whose.is_empty()).then(|| then(&whose))
     }
 
     /// The series of a rule's counters. Creates them.

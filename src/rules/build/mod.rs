@@ -1,5 +1,6 @@
 //! From packs as written to a checked rule set.
 
+mod attempt;
 mod clear;
 mod condition;
 mod metric;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use serde_yaml::Mapping;
 
+use self::attempt::attempt;
 use self::condition::{condition, example, lets, place};
 use self::parts::MergedRule;
 use self::pattern::patterns;
@@ -333,6 +335,10 @@ impl Builder<'_> {
                 updates.extend(self.update(&file, at, &mut scene, report));
             }
         }
+        let name = self.set.packs[pack].name.clone();
+        let attempts = (parts.attempts.iter())
+            .filter_map(|(value, at)| attempt(value, at, &name, &mut scene, &mut report.faults))
+            .collect();
         for (variable, used) in scene.variables.iter().zip(&scene.used) {
             if !used && !scene.is_broken {
                 report.lints.value(
@@ -369,6 +375,7 @@ impl Builder<'_> {
             variables: scene.variables,
             lets,
             updates,
+            attempts,
             notable: parts.notable,
             go_on: parts.go_on,
             help: parts.help.to_owned(),

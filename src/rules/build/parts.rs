@@ -16,6 +16,7 @@ pub(super) struct MergedRule<'r> {
     pub when: Vec<(&'r Mapping, Path)>,
     pub lets: Vec<(&'r Mapping, Path)>,
     pub metrics: Vec<(&'r Value, Path)>,
+    pub attempts: Vec<(&'r Value, Path)>,
     pub notable: bool,
     pub go_on: bool,
     pub help: &'r str,
@@ -39,6 +40,7 @@ impl<'r> MergedRule<'r> {
             when: rule.when.iter().map(|it| (it, path.then("when"))).collect(),
             lets: rule.lets.iter().map(|it| (it, path.then("let"))).collect(),
             metrics: items(&rule.metrics, "metrics"),
+            attempts: items(&rule.attempts, "attempts"),
             notable: rule.notable.unwrap_or_default(),
             go_on: rule.go_on.unwrap_or_default(),
             help: rule.help.as_deref().unwrap_or_default(),
@@ -65,6 +67,7 @@ impl<'r> MergedRule<'r> {
         parts.when.extend(own.when);
         parts.lets.extend(own.lets);
         parts.metrics.extend(own.metrics);
+        parts.attempts.extend(own.attempts);
         parts.notable = member.notable.unwrap_or(parts.notable);
         parts.go_on = member.go_on.unwrap_or(parts.go_on);
         if member.help.is_some() {

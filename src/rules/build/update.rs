@@ -97,7 +97,7 @@ impl Builder<'_> {
         let state_label = file.label.as_ref().and_then(|label| {
             self.place_of(metric, label, &path.then("label"), &mut report.faults)
         });
-        let conditions = conditions(file, path, scene, &mut report.faults);
+        let conditions = conditions(file.conditions.as_ref(), path, scene, &mut report.faults);
         let mut value =
             |text: &Option<Scalar>, key| value(text.as_ref(), key, path, scene, &mut report.faults);
         let verb = match verb {
@@ -342,14 +342,15 @@ fn label_texts(
 }
 
 /// The `if` of an update.
-fn conditions(
-    file: &UpdateFile,
+/// What stands under `if`.
+pub(super) fn conditions(
+    written: Option<&Mapping>,
     path: &Path,
     scene: &mut RuleScope<'_>,
     problems: &mut Problems<'_>,
 ) -> Vec<Condition> {
-    let mut conditions = Vec::with_capacity(file.conditions.as_ref().map_or(0, Mapping::len));
-    for (name, value) in file.conditions.iter().flatten() {
+    let mut conditions = Vec::with_capacity(written.map_or(0, Mapping::len));
+    for (name, value) in written.into_iter().flatten() {
         let Some(name) = name.as_str() else { continue };
         let at = path.then("if").then(name);
         let Some(from) = scene.lookup(name) else {

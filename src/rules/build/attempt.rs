@@ -1,0 +1,44 @@
+//! `attempts` of a rule: what a match says of somebody's attempts to get in.
+
+use serde_yaml::Value;
+
+use super::scene::RuleScope;
+use super::update::conditions;
+use crate::diagnostic::{Path, Problems};
+use crate::rules::file::AttemptFile;
+use crate::rules::template::is_name;
+use crate::rules::{Attempt, AttemptOutcome};
+
+/// One entry of the list.
+pub(super) fn attempt(
+    value: &Value,
+    path: &Path,
+    pack: &str,
+    scene: &mut RuleScope<'_>,
+    problems: &mut Problems<'_>,
+) -> Option<Attempt> {
+    let file = problems.decode::<AttemptFile>(value, path)?;
+    let of = scene.text(&file.of.0, &path.then("of"), problems)?;
+    let conditions = conditions(file.conditions.as_ref(), path, scene, problems);
+    let (name, outcome) = match (file.failed, file.passed, file.after, file.event) {
+        (Some(name), None, None, None) => (name, AttemptOutcome::Failed),
+        (None, Some(name), Some(after), Some(event)) if after > 0 && is_name(&event) => {
+            let event = event.into();
+            (name, AttemptOutcome::Passed { after, event })
+        }
+        _ => {
+            problems.value(
+                path,
+                "an attempt has `failed`, or `passed` with `after` (1 or more) and `event` (a name)",
+                None,
+            );
+            return None;
+        }
+    };
+    Some(Attempt {
+        name: format!("{pack}/{name}").into(),
+        of,
+        conditions,
+        outcome,
+    })
+}
