@@ -116,7 +116,7 @@ births:
 # man's switch with Alertmanager 0.35; both are built once.
 INCIDENT_MINUTE ?= 60
 long-incidents:
-	INCIDENT_MINUTE=$(INCIDENT_MINUTE) cargo test --locked --test it -- --nocapture --test-threads=7 incidents::
+	INCIDENT_MINUTE=$(INCIDENT_MINUTE) cargo test --locked --test it -- --nocapture --test-threads=8 incidents::
 	cargo test --locked --test it -- --ignored --nocapture promtool_of_prometheus_3 the_dead_mans_switch_of
 
 # Everything that is published, in dist/: see CONTRIBUTING.md, "Release". Signed if SIGNING_KEY names a key of gpg.

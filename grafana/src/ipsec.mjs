@@ -92,7 +92,7 @@ const tunnels = [
     about:
       'State of each tunnel after its last alarm, and how often it changed in the time range, from the messages of kmd and iked; 200 at most. A ' +
       'tunnel that changes again and again is worse than one that is down.',
-    width: 12,
+    width: 24,
     queries: [kit.rows(`topk(200, ${changes('$__range')})`), kit.rows(`${down} and on (${TUNNEL}) topk(200, ${changes('$__range')})`)],
     columns: [
       { from: 'site', as: 'Site' },
@@ -112,6 +112,14 @@ const tunnels = [
     queries: [
       kit.range(events('phase, reason', of('ike_negotiation_failures_total')), '{{reason}}, phase {{phase}}'),
     ],
+  }),
+  kit.bars({
+    title: 'Negotiation failures by VPN',
+    about:
+      'Negotiations that failed, by the VPN that the message names, from kmd messages and those of Clavister cOS Core (EFW). Nobody may ' +
+      'have said that it is down.',
+    height: 9,
+    queries: [kit.range(events('vpn', of('ike_vpn_negotiation_failures_total')), '{{vpn}}')],
   }),
 ];
 

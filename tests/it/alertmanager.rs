@@ -187,6 +187,7 @@ fn an_alert_silences_what_it_explains_and_nothing_else() {
         &[
             ("ApplianceSshLoginAfterFailures", "appliance=hsm1", true),
             ("ApplianceSshBruteForce", "appliance=hsm1", false),
+            ("ApplianceSshGuessedAccountUsed", "appliance=hsm1", false),
             ("ApplianceAccountChanged", "appliance=hsm1", true),
             ("ApplianceHsmNearZeroization", "appliance=hsm1", true),
             ("ApplianceHsmLoginFailed", "appliance=hsm1", false),
@@ -206,7 +207,6 @@ fn an_alert_silences_what_it_explains_and_nothing_else() {
         // One zeroization is one alert.
         &[
             ("ApplianceHsmZeroized", "appliance=hsm1", true),
-            ("ApplianceHsmNearZeroization", "appliance=hsm1", false),
             ("ApplianceHsmLoginFailed", "appliance=hsm1", false),
             ("ApplianceHsmTampered", "appliance=hsm1", true),
         ],

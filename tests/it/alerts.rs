@@ -258,6 +258,40 @@ fn every_alert_says_what_happened_and_what_to_do() {
     }
 }
 
+/// A runbook names the dashboard that the alert links to, by a part of its title, and no variable that it lacks.
+fn leads_to_its_dashboard(name: &str, runbook: &str, rule: &Rule) {
+    let line = runbook
+        .lines()
+        .find_map(|line| line.strip_prefix("Dashboard: "))
+        .unwrap_or_else(|| panic!("{name}: the runbook names no dashboard"));
+    let (title, url) = line
+        .strip_suffix("` of your Grafana.")
+        .and_then(|line| line.split_once(", `/d/"))
+        .unwrap_or_else(|| panic!("{name}: {line}"));
+    let (uid, query) = url.split_once('?').unwrap_or((url, ""));
+    let alerts_url = &rule.annotations["dashboard_url"];
+    let alerts_uid = alerts_url.trim_start_matches("/d/").split('?').next();
+    assert_eq!(Some(uid), alerts_uid, "{name}");
+    let dashboard = files("grafana/dashboards", ".json")
+        .iter()
+        .map(read::<serde_json::Value>)
+        .find(|dashboard| dashboard["uid"] == uid)
+        .unwrap_or_else(|| panic!("{name}: no dashboard has the uid {uid}"));
+    let full = dashboard["title"].as_str().unwrap_or_default();
+    assert!(
+        full.split([' ', '/']).any(|word| word == title),
+        "{name}: {uid} is called {full}, not {title}"
+    );
+    let variables = dashboard["templating"]["list"].as_array();
+    for variable in query.split('&').filter_map(|part| part.split_once('=')) {
+        let variable = variable.0.trim_start_matches("var-");
+        assert!(
+            variables.is_some_and(|list| list.iter().any(|known| known["name"] == variable)),
+            "{name}: {uid} has no variable {variable}"
+        );
+    }
+}
+
 /// The uids of the dashboards.
 fn dashboards() -> BTreeSet<String> {
     files("grafana/dashboards", ".json")
@@ -267,6 +301,30 @@ fn dashboards() -> BTreeSet<String> {
             dashboard["uid"].as_str().expect("a uid").to_owned()
         })
         .collect()
+}
+
+/// Events hold by their time. What looks at a state or a rate is held beyond it, so that a restart or a hand-over sends no
+/// false all-clear; but for what is told about the monitoring itself, whose end is what one waits for.
+#[test]
+fn an_alert_about_a_state_is_held() {
+    const NOT_HELD: &[&str] = &[
+        "ApplianceWatchdog",
+        "ApplianceMonitoringDown",
+        "ApplianceNoExporter",
+        "ApplianceExporterDown",
+        "ApplianceExporterNotReady",
+        "ApplianceExporterCertificateExpiring",
+        "ApplianceAlertingMisconfigured",
+        "ApplianceNeverHeard",
+        // Nobody is told of these.
+        "ApplianceHsmNonCriticalEvents",
+        "ApplianceTestEvent",
+    ];
+    for (name, rule) in alerts() {
+        let is_by_time = rule.expr.contains("time() -") && rule.expr.contains("_timestamp_seconds");
+        let is_held = rule.keep_firing_for.is_some() || is_by_time;
+        assert_ne!(is_held, NOT_HELD.contains(&&*name), "{name}");
+    }
 }
 
 /// An aggregation by named labels drops the others: `site`, `region` and what else a site's Prometheus gives its targets.
@@ -330,6 +388,7 @@ fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
                 "{name}: the runbook lacks `{section}`"
             );
         }
+        leads_to_its_dashboard(&name, &text, &rule);
         names.insert(name);
     }
     for path in files("docs/runbooks", ".md") {
@@ -439,7 +498,14 @@ fn events_that_alerts_look_at_are_notable() {
             if let Some(event) = rule["event"].as_str() {
                 *notable.entry(event.to_owned()).or_default() |= is_notable(rule);
             }
-            for (event, entry) in rule["events"].as_mapping().into_iter().flatten() {
+            let entries = rule["events"].as_mapping().into_iter().flatten();
+            for (event, entry) in entries {
+                // A success after many failures is an event, too.
+                for attempt in entry["attempts"].as_sequence().into_iter().flatten() {
+                    if let Some(event) = attempt["event"].as_str() {
+                        notable.insert(event.to_owned(), true);
+                    }
+                }
                 let event = event.as_str().unwrap_or_default().to_owned();
                 *notable.entry(event).or_default() |= is_notable(entry) || is_notable(rule);
             }

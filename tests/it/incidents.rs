@@ -47,6 +47,9 @@ struct Play {
     /// How many exporters receive everything.
     #[serde(default = "one")]
     collectors: usize,
+    /// The label `site` of each of them, if they are at different ones.
+    #[serde(default)]
+    sites: Vec<String>,
     /// Settings of the mixin besides the time factor.
     #[serde(default)]
     thresholds: BTreeMap<String, f64>,
@@ -104,6 +107,9 @@ enum What {
 struct Told {
     #[serde(default)]
     of: String,
+    /// The alert's label `site`, or none.
+    #[serde(default)]
+    site: String,
     alert: String,
     /// Not before this minute.
     from: u64,
@@ -167,6 +173,11 @@ fn what_happened_while_the_exporter_was_away_is_told_once() {
 #[test]
 fn two_collectors_are_one_voice() {
     play("two_collectors");
+}
+
+#[test]
+fn an_appliance_is_told_of_with_its_site() {
+    play("sites");
 }
 
 #[test]
@@ -237,18 +248,18 @@ fn play(name: &str) {
         let ended = told.ends.is_none_or(|wanted| wanted != ends.is_empty());
         if fires.len() != told.times || !ended || early {
             faults.push(format!(
-                "{} {}: fired in minutes {minutes:?}, wanted {} from {} on; ended {} times, wanted an end: {:?}",
-                told.of, told.alert, told.times, told.from, ends.len(), told.ends
+                "{} {} {}: fired in minutes {minutes:?}, wanted {} from {} on; ended {} times, wanted an end: {:?}",
+                told.site, told.of, told.alert, told.times, told.from, ends.len(), told.ends
             ));
         }
     }
-    for (of, alert) in stage.everything_told() {
+    for (site, of, alert) in stage.everything_told() {
         if !play
             .told
             .iter()
-            .any(|told| told.of == of && told.alert == alert)
+            .any(|told| told.site == site && told.of == of && told.alert == alert)
         {
-            faults.push(format!("{of} {alert}: nobody should be told"));
+            faults.push(format!("{site} {of} {alert}: nobody should be told"));
         }
     }
     assert!(faults.is_empty(), "{name}:\n{}", faults.join("\n"));
@@ -312,6 +323,15 @@ impl Stage {
             .iter()
             .map(|port| format!("'127.0.0.1:{port}'"))
             .collect();
+        let static_configs = match play.sites.as_slice() {
+            [] => format!("- targets: [{}]", targets.join(", ")),
+            sites => (targets.iter().zip(sites))
+                .map(|(target, site)| {
+                    format!("- {{targets: [{target}], labels: {{site: {site}}}}}")
+                })
+                .collect::<Vec<_>>()
+                .join("\n      "),
+        };
         let config = changed(
             "deploy/prometheus/prometheus.yml",
             &[
@@ -328,7 +348,7 @@ impl Stage {
                     &path("rules.yml").display().to_string(),
                 ),
                 ("localhost:9093", &format!("127.0.0.1:{alertmanager_port}")),
-                ("'localhost:10067'", &targets.join(", ")),
+                ("- targets: ['localhost:10067']", &static_configs),
             ],
         );
         std::fs::write(path("prometheus.yml"), config).expect("it can be written");
@@ -425,8 +445,11 @@ impl Stage {
         let mut at = (Vec::new(), Vec::new());
         for post in self.webhook.posts() {
             let group = &post.body["groupLabels"];
-            let of = group["appliance"].as_str().unwrap_or_default();
-            if group["alertname"] != told.alert.as_str() || of != told.of {
+            let label = |name: &str| group[name].as_str().unwrap_or_default();
+            let is_it = label("alertname") == told.alert
+                && label("appliance") == told.of
+                && label("site") == told.site;
+            if !is_it {
                 continue;
             }
             match post.body["status"] == "firing" {
@@ -437,15 +460,18 @@ impl Stage {
         at
     }
 
-    /// What was told at all, by appliance and alert.
-    fn everything_told(&self) -> BTreeSet<(String, String)> {
+    /// What was told at all, by site, appliance and alert.
+    fn everything_told(&self) -> BTreeSet<(String, String, String)> {
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         self.webhook
             .posts()
             .into_iter()
             .map(|post| post.body["groupLabels"].clone())
-            .map(|group| (text(&group["appliance"]), text(&group["alertname"])))
-            .filter(|(_, alert)| alert != "ApplianceWatchdog")
+            .map(|group| {
+                let label = |name| text(&group[name]);
+                (label("site"), label("appliance"), label("alertname"))
+            })
+            .filter(|(.., alert)| alert != "ApplianceWatchdog")
             .collect()
     }
 }
