@@ -164,6 +164,7 @@ const trouble = (round) => {
   if (round % 8 === 0) write('cos-gw', 'local0.notice', `IPSEC: id=611 severity=Notice action=Drop msg="Integrity check failed." seqno=${round} matchkey=7`);
   if (round % 40 === 0) srx2.tunnel('oslo', '198.51.100.22', round % 80 ? 'down' : 'up');
   if (round % 10 === 0) write('srx-north', 'daemon.info', 'kmd[1234]: KMD_PM_P1_POLICY_LOOKUP_FAILURE: Policy lookup for Phase-1 [responder] failed for p1_local=unknown(any:0,[0..0]=) p1_remote=ipv4(any:0,[0..3]=198.51.100.11)');
+  if (round % 14 === 0) write('srx-north', 'daemon.err', 'kmd[1234]: IKE negotiation failed with error: Timed out. IKE Version: 1, VPN: lyon Gateway: gw-lyon, Local: 192.0.2.1/500, Remote: 198.51.100.11/500, Local IKE-ID: Not-Available, Remote IKE-ID: Not-Available, VR-ID: 0, Role: Initiator');
   if (round % 6 === 0) write('ontap-01', 'user.notice', `[ontap-01:ktls.badAuth:notice]: ONTAP received a TLS message with incorrect authentication at local address 192.0.2.41 local port 11104 from remote address 203.0.113.9 remote port ${(port += 7)} via IPspace 0.`);
   if (round % 50 === 0) write('ontap-01', 'user.notice', "[ontap-01:ktls.failed:notice]: The TLS connections have failed several times with remote host '203.0.113.9' in IPspace 'Default', for which the latest reason given is: certificate verify failed.");
 };
