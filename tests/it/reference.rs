@@ -98,6 +98,7 @@ fn exporter_itself() -> Vec<Row> {
         by_reason.get(["messages", "too_long"]);
     }
     own.syslog.touch("messages", &["udp", "tcp"]);
+    own.syslog.datagrams_dropped.get(["messages"]);
     own.syslog.forged_lines.get(["messages", "hsm1"]);
     let one = || vec![("one".into(), 1)];
     let gauges = ScrapeGauges {
