@@ -85,8 +85,11 @@ impl FollowedPath {
             current.looked_size = metadata.len();
             current.looked_ns = modified_ns;
             current.ready |= changed;
+            let is_empty = current.position.is_empty() && metadata.len() == 0;
             let known = current.is_open() || !changed;
             if known {
+                // What it said between two looks may be in a copy.
+                self.unresolved |= is_empty && self.directories_changed();
                 return;
             }
         }

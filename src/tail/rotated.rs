@@ -68,11 +68,20 @@ fn without_stamp(name: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// of its files.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
-    directories: HashMap<PathBuf, io::Result<Forms>>,
+    directories: HashMap<PathBuf, io::Result<Listing>>,
 }
 
-/// Files by the name that each may have had.
-type Forms = HashMap<Vec<u8>, Vec<PathBuf>>;
+/// Directories in a directory that rotated files are looked for in, at most: beyond, they are none of ours.
+const OLD_DIRECTORIES_MAX: usize = 64;
+
+/// What lies in a directory.
+#[derive(Debug, Default)]
+struct Listing {
+    /// Files by the name that each may have had.
+    forms: HashMap<Vec<u8>, Vec<PathBuf>>,
+    /// Directories in it, [`OLD_DIRECTORIES_MAX`] and one more at most.
+    directories: Vec<PathBuf>,
+}
 
 impl Listings {
     /// What is asked next is listed anew.
@@ -89,34 +98,58 @@ impl Listings {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(&[]);
         };
+        let forms = &self.listing(directory)?.forms;
+        Ok(forms.get(name.as_bytes()).map_or(&[], Vec::as_slice))
+    }
+
+    /// Where logrotate's `olddir` may be: what `path` would be called in the directories beside it.
+    pub(super) fn old_paths(&mut self, path: &Path) -> Vec<PathBuf> {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Vec::new();
+        };
+        match self.listing(directory) {
+            Ok(Listing { directories, .. }) if directories.len() <= OLD_DIRECTORIES_MAX => {
+                directories.iter().map(|old| old.join(name)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn listing(&mut self, directory: &Path) -> io::Result<&Listing> {
         if !self.directories.contains_key(directory) {
             self.directories
                 .insert(directory.to_owned(), list(directory));
         }
         match self.directories.get(directory) {
-            Some(Ok(forms)) => Ok(forms.get(name.as_bytes()).map_or(&[], Vec::as_slice)),
+            Some(Ok(listing)) => Ok(listing),
             Some(Err(error)) => Err(match error.raw_os_error() {
                 Some(errno) => io::Error::from_raw_os_error(errno),
                 None => error.kind().into(),
             }),
-            None => Ok(&[]),
+            None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 }
 
-fn list(directory: &Path) -> io::Result<Forms> {
-    let mut forms = Forms::new();
+fn list(directory: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::default();
     let entries = match directory.read_dir() {
-        Err(error) if is_absent(&error) => return Ok(forms),
+        Err(error) if is_absent(&error) => return Ok(listing),
         entries => entries?,
     };
     for entry in entries {
         let entry = entry?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && listing.directories.len() <= OLD_DIRECTORIES_MAX
+        {
+            listing.directories.push(entry.path());
+        }
         for earlier in earlier_names(&entry.file_name()) {
-            forms.entry(earlier).or_default().push(entry.path());
+            let forms = listing.forms.entry(earlier).or_default();
+            forms.push(entry.path());
         }
     }
-    Ok(forms)
+    Ok(listing)
 }
 
 /// Orders rotated forms of one name by what the name says, oldest first: higher numbers are older, later dates younger.

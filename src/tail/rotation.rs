@@ -55,7 +55,8 @@
 //! * At most [`SIBLINGS_MAX`] files are open at a time, so that thousands of archives need no more descriptors.
 //! * The last [`GONE_MAX`] finished files that lie nowhere are remembered, others for as long as they lie there, and
 //!   200,000 of all paths together.
-//! * Files that were moved to another directory are not found while the exporter is stopped.
+//! * In directories beside the path (`olddir`), only what is not found here is looked for: the rest of what was read. Files
+//!   that came while the exporter was stopped, and went there or farther, are not found.
 
 use std::collections::HashSet;
 use std::fs::Metadata;
@@ -110,6 +111,7 @@ impl FollowedPath {
             self.find_files(Depth::Glance, &mut siblings, shared, sink);
             self.find_copies(&mut siblings, shared, sink);
             // What could not be compared may be any of those.
+            siblings.retain(|sibling| !sibling.is_elsewhere);
             let failed = siblings.extract_if(.., |sibling| sibling.opened.has_failed());
             failed.for_each(|sibling| self.postpone(&sibling));
             if is_last {

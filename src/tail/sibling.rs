@@ -26,6 +26,8 @@ pub(super) struct Sibling {
     pub beginning: ReadPosition,
     /// It is known as a copy: only what was truncated may be found in it.
     pub is_copy: bool,
+    /// It lies in another directory (`olddir`): only what is not found here may be found in it.
+    pub is_elsewhere: bool,
 }
 
 impl Sibling {
@@ -48,6 +50,7 @@ struct Candidate {
     size: u64,
     modified_ns: i64,
     is_copy: bool,
+    is_elsewhere: bool,
 }
 
 impl FollowedPath {
@@ -67,14 +70,19 @@ impl FollowedPath {
                 return Vec::new();
             }
         };
+        let here = paths.into_iter().map(|path| (path, false));
+        let elsewhere = self.old_paths(shared).into_iter().map(|path| (path, true));
         let mut candidates: Vec<Candidate> = Vec::new();
-        for path in paths {
+        for (path, is_elsewhere) in here.chain(elsewhere) {
             match self.candidate(path, shared) {
                 Ok(Some(candidate)) if !before.contains(&candidate.key) => {
-                    candidates.push(candidate)
+                    candidates.push(Candidate {
+                        is_elsewhere,
+                        ..candidate
+                    });
                 }
-                Ok(_) => {}
-                Err(path) => self.unreadable.push((path, 0)),
+                Err(path) if !is_elsewhere => self.unreadable.push((path, 0)),
+                _ => {}
             }
         }
         candidates.sort_by_cached_key(|candidate| {
@@ -87,6 +95,7 @@ impl FollowedPath {
             key,
             size,
             is_copy,
+            is_elsewhere,
             ..
         } in candidates
         {
@@ -110,8 +119,9 @@ impl FollowedPath {
                     opened,
                     beginning,
                     is_copy,
+                    is_elsewhere,
                 }),
-                Err(error) if is_absent(&error) => {}
+                Err(error) if is_elsewhere || is_absent(&error) => {}
                 Err(_) => self.unreadable.push((path, size)),
             }
         }
@@ -155,7 +165,24 @@ impl FollowedPath {
             size,
             modified_ns,
             is_copy,
+            is_elsewhere: false,
         }))
+    }
+
+    /// Rotated forms of the path in directories beside it, if something is not found: logrotate's `olddir`. A directory in
+    /// which the path has its like is another log's.
+    fn old_paths(&self, shared: &mut Shared) -> Vec<PathBuf> {
+        if !self.generations.iter().any(|g| !g.current && !g.is_open()) {
+            return Vec::new();
+        }
+        let path = self.target.as_ref().unwrap_or(&self.info.path);
+        let mut found = Vec::new();
+        for old in shared.listings.old_paths(path) {
+            if !old.exists() && !shared.means(self.info.source, &old) {
+                found.extend_from_slice(shared.listings.rotated(&old).unwrap_or_default());
+            }
+        }
+        found
     }
 
     /// This file cannot be read now. It is tried again at the next look, and waits until then.

@@ -499,6 +499,12 @@ pub(super) const COPIES: &[Case] = &[
         ],
     ),
     (
+        "came, was compressed and truncated between two looks at an empty file",
+        &["m"],
+        &[Write("m", 100), Later(0), Empty("m"), Later(1)],
+        &[Write("m", 80), CompressTo("m", "m.1.gz"), Empty("m")],
+    ),
+    (
         "what was finished is copied compressed",
         &["m"],
         FINISHED,

@@ -90,8 +90,8 @@ fn logrotate_while_we_look() {
     }
 }
 
-/// Rotated files in another directory are not found, so nothing is read twice there: what was read, and what is still open,
-/// is exact.
+/// In another directory, only what is not found beside the log is looked for, so nothing is read twice there: what was read,
+/// and what is still open, is exact.
 #[test]
 fn logrotate_to_another_directory_while_we_look() {
     for mode in ["create", "copytruncate", "create\n compress"] {
@@ -100,22 +100,54 @@ fn logrotate_to_another_directory_while_we_look() {
         for round in 0..5 {
             scene.write("messages", &format!("{round}, seen\n"));
             scene.look();
-            if !mode.contains("truncate") {
-                scene.write("messages", &format!("{round}, not yet seen\n"));
-            }
+            scene.write("messages", &format!("{round}, not yet seen\n"));
             rotate(scene.dir.path(), &format!("{mode}\n olddir old"));
             scene.look().later(2);
         }
         let want: Vec<String> = (0..5)
-            .flat_map(|round| {
-                [
-                    Some(format!("{round}, seen")),
-                    (!mode.contains("truncate")).then(|| format!("{round}, not yet seen")),
-                ]
-            })
-            .flatten()
+            .flat_map(|round| [format!("{round}, seen"), format!("{round}, not yet seen")])
             .collect();
         assert_eq!(scene.lines("messages"), want, "{mode}");
+    }
+}
+
+/// What was not read before it went to another directory is found there.
+#[test]
+fn logrotate_to_another_directory_while_we_are_stopped() {
+    for mode in [
+        "create",
+        "nocreate",
+        "copytruncate",
+        "create\n compress",
+        "copytruncate\n compress",
+    ] {
+        let mut scene = Scene::new();
+        fs::create_dir(scene.path("old")).unwrap();
+        fs::create_dir(scene.path("another")).unwrap();
+        // The like of a log that is not followed.
+        scene.write("another/messages", "1, foreign\n");
+        scene.write("another/messages.1", "0, seen\n0, foreign\n");
+        let mut want = Vec::new();
+        for round in 0..5 {
+            for line in [format!("{round}, seen"), format!("{round}, not yet seen")] {
+                scene.write("messages", &format!("{line}\n"));
+                want.push(line.clone());
+                if line.ends_with(", seen") {
+                    scene.look();
+                }
+            }
+            let positions = scene.stop();
+            rotate(scene.dir.path(), &format!("{mode}\n olddir old"));
+            scene.restart(positions);
+            scene.look().later(6);
+        }
+        assert_eq!(scene.lines("messages"), want, "{mode}");
+        let lost = |event: &Event| matches!(event, Lost { .. });
+        assert!(
+            !scene.events().iter().any(lost),
+            "{mode}: {:?}",
+            scene.events()
+        );
     }
 }
 
