@@ -401,6 +401,255 @@ fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
 }
 
 #[test]
+fn runbooks_begin_as_their_alerts_do() {
+    let index = std::fs::read_to_string(root().join("docs/runbooks/README.md")).expect("an index");
+    for path in files("rules/alerts", ".yaml") {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let groups = read::<RuleFile>(&path).groups;
+        let rules = groups.into_iter().flat_map(|group| group.rules);
+        for (name, rule) in rules.filter_map(|rule| Some((rule.alert.clone()?, rule))) {
+            let mut summary = rule.annotations["summary"].clone();
+            for (label, shown) in [
+                ("appliance", "NAME"),
+                ("instance", "NAME"),
+                ("vpn", "VPN"),
+                ("program", "A program"),
+            ] {
+                summary = summary.replace(&format!("{{{{ $labels.{label} }}}}"), shown);
+            }
+            let severity = &rule.labels["severity"];
+            let wanted = format!("Severity {severity}. {summary} Rule: `rules/alerts/{file}`.");
+            let text = runbook(&name);
+            let begin = text.split("\n\n").nth(1).unwrap_or_default();
+            assert_eq!(begin.replace('\n', " "), wanted, "{name}");
+            let row = format!("\n| [{name}]({name}.md) | {severity} | {summary} |\n");
+            assert!(index.contains(&row), "README.md lacks the row {row}");
+        }
+    }
+}
+
+/// What `forget` does, where a runbook tells to run it.
+const FORGET: &str = "This removes all series of NAME and ends all its open alerts, also those of its HSM: look at \
+    `ALERTS{appliance=\"NAME\"}` first. It needs `--web.enable-lifecycle` (in `/etc/default/appliance_log_exporter`) \
+    or a password.";
+
+#[test]
+fn runbooks_that_tell_to_forget_an_appliance_say_what_that_ends() {
+    for (name, _) in alerts() {
+        let text = runbook(&name);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            text.contains("appliance_log_exporter forget"),
+            text.contains(FORGET),
+            "{name}: beside `appliance_log_exporter forget` stands: {FORGET}"
+        );
+    }
+}
+
+/// Runbooks that say in their own words when the alert ends.
+const ENDS_IN_OWN_WORDS: &[&str] = &[
+    "ApplianceAllSilent",
+    "ApplianceHardwareWatchdogOff",
+    "ApplianceHsmNearZeroization",
+    "ApplianceRebooted",
+    "ApplianceWatchdog",
+];
+
+/// `UPDATE=1` writes the section from `expr` and `keep_firing_for`.
+#[test]
+fn runbooks_say_when_the_alert_ends() {
+    for (name, rule) in alerts() {
+        let text = runbook(&name);
+        let (before, rest) = text.split_once("\n## Ends\n\n").expect("a section");
+        // What follows the first paragraph is said by hand.
+        let (found, after) = rest.split_once("\n\n").expect("a section behind it");
+        let wanted = match ENDS_IN_OWN_WORDS.contains(&name.as_str()) {
+            true => found.to_owned(),
+            false => wrapped(&ends(&rule)),
+        };
+        if std::env::var_os("UPDATE").is_some() {
+            let text = format!("{before}\n## Ends\n\n{wanted}\n\n{after}");
+            let path = root().join(format!("docs/runbooks/{name}.md"));
+            std::fs::write(path, text).expect("it can be written");
+            continue;
+        }
+        assert_eq!(
+            found, wanted,
+            "{name}: run `UPDATE=1 cargo test --test it alerts`"
+        );
+    }
+}
+
+fn runbook(name: &str) -> String {
+    let path = root().join(format!("docs/runbooks/{name}.md"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// When an alert ends, in a sentence.
+fn ends(rule: &Rule) -> String {
+    let keep = rule.keep_firing_for.as_deref().map(|text| {
+        let keep = promql_parser::util::parse_duration(text).expect("a duration");
+        keep.as_secs() / 60
+    });
+    match (lasts(&parse(&rule.expr)), keep) {
+        (Lasts::SinceEvent(window), keep) => {
+            let (window, keep) = (minutes(window), keep.map(minutes));
+            let keep = keep.map_or(String::new(), |keep| {
+                format!(", then {keep} `keep_firing_for`")
+            });
+            format!(
+                "{window} after the last such message became known{keep}. Nothing on the appliance ends it sooner; silence it when it is dealt with."
+            )
+        }
+        (Lasts::Window(window), None) => {
+            format!(
+                "{0} after the last event: the window of {0}.",
+                minutes(window)
+            )
+        }
+        (Lasts::Window(window), Some(keep)) => format!(
+            "{} after the last event: the window of {}, then {} `keep_firing_for`.",
+            minutes(window + keep),
+            minutes(window),
+            minutes(keep)
+        ),
+        (Lasts::AtMost(window), keep) => {
+            let keep = keep.unwrap_or_default();
+            format!(
+                "When fewer events than the threshold are left in the window of {}, then {} `keep_firing_for`: at most {} after the last event.",
+                minutes(window),
+                minutes(keep),
+                minutes(window + keep)
+            )
+        }
+        (Lasts::WhileTrue, None) => "When the condition is over.".to_owned(),
+        (Lasts::WhileTrue, Some(keep)) => format!(
+            "{} after the condition is over (`keep_firing_for`), so that one that comes and goes is one page.",
+            minutes(keep)
+        ),
+    }
+}
+
+fn minutes(minutes: u64) -> String {
+    match minutes {
+        60 => "1 hour".to_owned(),
+        1440 => "1 day".to_owned(),
+        _ if minutes.is_multiple_of(60) => format!("{} hours", minutes / 60),
+        _ => format!("{minutes} minutes"),
+    }
+}
+
+/// Lines of at most 120 bytes.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().expect("a line");
+        if !last.is_empty() && last.len() + 1 + word.len() > 120 {
+            lines.push(word.to_owned());
+        } else {
+            let space = if last.is_empty() { "" } else { " " };
+            *last = format!("{last}{space}{word}");
+        }
+    }
+    lines.join("\n")
+}
+
+/// How long an expression stays true, in minutes.
+#[derive(Clone, Copy, PartialEq)]
+enum Lasts {
+    /// As long as a state does.
+    WhileTrue,
+    /// After a counter's last increase.
+    Window(u64),
+    /// After a counter's last increase, or shorter: it is compared with a threshold.
+    AtMost(u64),
+    /// After the exporter came to know of an event.
+    SinceEvent(u64),
+}
+
+fn lasts(expression: &Expr) -> Lasts {
+    let as_minutes = |duration: std::time::Duration| duration.as_secs() / 60;
+    match expression {
+        Expr::Paren(inner) => lasts(&inner.expr),
+        Expr::Aggregate(aggregate) => lasts(&aggregate.expr),
+        Expr::Call(call) if call.func.name == "time" => Lasts::WhileTrue,
+        Expr::Call(call) => call
+            .args
+            .args
+            .iter()
+            .map(|argument| match &**argument {
+                // A lowest or largest value is that of a state, not a count of events.
+                Expr::MatrixSelector(_) if call.func.name.ends_with("_over_time") => {
+                    Lasts::WhileTrue
+                }
+                Expr::MatrixSelector(matrix) => Lasts::Window(as_minutes(matrix.range)),
+                other => lasts(other),
+            })
+            .find(|lasts| *lasts != Lasts::WhileTrue)
+            .unwrap_or(Lasts::WhileTrue),
+        Expr::Binary(binary) => {
+            let (left, right) = (lasts(&binary.lhs), lasts(&binary.rhs));
+            match binary.op.to_string().as_str() {
+                "and" => shorter(left, right),
+                "or" => longer(left, right),
+                "unless" => match &*binary.rhs {
+                    // A counter that was not there then is a new one.
+                    Expr::VectorSelector(before) => match &before.offset {
+                        Some(parser::Offset::Pos(offset)) => Lasts::Window(as_minutes(*offset)),
+                        _ => left,
+                    },
+                    _ => left,
+                },
+                "<" if binary.lhs.to_string().starts_with("time() - max")
+                    && number(&binary.rhs).is_some() =>
+                {
+                    Lasts::SinceEvent(number(&binary.rhs).unwrap_or_default() as u64 / 60)
+                }
+                ">" if number(&binary.rhs) == Some(0.0) => left,
+                ">" | ">=" => match left {
+                    Lasts::Window(window) => Lasts::AtMost(window),
+                    other => other,
+                },
+                _ => left,
+            }
+        }
+        _ => Lasts::WhileTrue,
+    }
+}
+
+/// When both are true.
+fn shorter(left: Lasts, right: Lasts) -> Lasts {
+    match (left, right) {
+        (Lasts::Window(a) | Lasts::AtMost(a), Lasts::Window(b) | Lasts::AtMost(b)) => {
+            Lasts::AtMost(a.min(b))
+        }
+        (Lasts::WhileTrue, Lasts::Window(a) | Lasts::AtMost(a)) => Lasts::AtMost(a),
+        _ => left,
+    }
+}
+
+/// While one of them is true.
+fn longer(left: Lasts, right: Lasts) -> Lasts {
+    match (left, right) {
+        (Lasts::Window(a), Lasts::Window(b)) => Lasts::Window(a.max(b)),
+        (Lasts::SinceEvent(a), Lasts::Window(b)) => Lasts::SinceEvent(a.max(b)),
+        _ => Lasts::WhileTrue,
+    }
+}
+
+/// The value of a constant expression.
+fn number(expression: &Expr) -> Option<f64> {
+    match expression {
+        Expr::NumberLiteral(number) => Some(number.val),
+        Expr::Paren(inner) => number(&inner.expr),
+        Expr::Binary(binary) if binary.op.to_string() == "*" => {
+            Some(number(&binary.lhs)? * number(&binary.rhs)?)
+        }
+        _ => None,
+    }
+}
+
+#[test]
 fn alerts_look_only_at_metrics_and_labels_that_exist() {
     let known = known_metrics();
     for rule in rules() {
@@ -592,6 +841,11 @@ fn every_threshold_is_used_and_counted() {
             .ends_with(&format!("!= {}", defined.len())),
         "{}",
         check.expr
+    );
+    let told = &check.annotations["description"];
+    assert!(
+        !told.contains(|letter: char| letter.is_ascii_digit()),
+        "the number stands in `expr` alone: {told}"
     );
 }
 
