@@ -55,7 +55,7 @@ pub(super) fn standard_metrics() -> Vec<MetricDesc> {
         spec(
             "log_last_message_timestamp_seconds",
             Kind::Gauge,
-            "When the exporter last read a message, by its own clock, in seconds since 1970. After an outage of the exporter that is later than what the messages themselves say.",
+            "When the exporter last read a message, by its own clock, in seconds since 1970. After an exporter outage this is later than the timestamps in the messages.",
             &["program"],
         ),
         spec(

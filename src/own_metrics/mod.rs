@@ -41,7 +41,7 @@ pub struct OwnMetrics {
     pub old_archives: Counters<1>,
     /// Bytes known to be lost, by `source` and `reason`.
     pub lost_bytes: Counters<2>,
-    /// Lines read and not used, by `source` and `reason`.
+    /// Lines cut or lost, by `source` and `reason`.
     pub lines_dropped: Counters<2>,
     /// What comes over the network.
     pub syslog: SyslogMetrics,
@@ -51,7 +51,7 @@ pub struct OwnMetrics {
     pub scrapes_in_flight: Gauge,
     /// Seconds that answering scrapes took.
     pub scrape_seconds: Counter<f64, AtomicU64>,
-    /// 1 if the last reload took effect, 0 if it failed and the former settings stay.
+    /// 1 if the last reload took effect, 0 if it failed and the previous configuration stays.
     pub config_last_reload_successful: Gauge,
     /// Unix time of the last reload that took effect, in seconds.
     pub config_last_reload_success_timestamp_seconds: Gauge<f64, AtomicU64>,
@@ -126,24 +126,24 @@ impl OwnMetrics {
         };
         let lost_bytes = by_reason(
             "lost_bytes",
-            "Bytes that went away before they could be read",
+            "Bytes of files that were lost before they could be read, or cut from lines longer than `limits.line_bytes` (`too_long`)",
         );
         let lines_dropped = by_reason(
             "lines_dropped",
-            "Lines that were read and could not be used",
+            "Lines cut at `limits.line_bytes` (`too_long`: the beginning is still matched) or lost unfinished (`torn`)",
         );
         let syslog = SyslogMetrics::new(&mut own);
 
         let config_last_reload_successful = Gauge::default();
         own.register(
             "config_last_reload_successful",
-            "Whether the last reload of settings and rules took effect",
+            "Whether the last reload of configuration and rules took effect",
             config_last_reload_successful.clone(),
         );
         let config_last_reload_success_timestamp_seconds = Gauge::default();
         own.register(
             "config_last_reload_success_timestamp_seconds",
-            "When settings and rules last took effect",
+            "When configuration and rules last took effect",
             config_last_reload_success_timestamp_seconds.clone(),
         );
         Self {
@@ -396,7 +396,7 @@ pub struct ScrapeGauges {
     pub repeats_dropped: Vec<(Arc<str>, u64)>,
     /// Values that were refused, since the metric's unit does not allow them, by metric.
     pub implausible_values: Vec<(Arc<str>, u64)>,
-    /// Appliances that the settings name.
+    /// Appliances that the configuration names.
     pub expected_appliances: Vec<Arc<str>>,
     /// Seconds since the last checkpoint was on disk, or since the start if none was; nothing without a state directory.
     pub checkpoint_age_seconds: Option<f64>,
@@ -418,7 +418,7 @@ impl ScrapeGauges {
         [
             FamilyBuilder {
                 name: "appliance_expected".into(),
-                help: "1 for each appliance that the settings name, whether it was heard of or not.",
+                help: "1 for each appliance that the configuration names, whether it was heard of or not.",
                 kind: Gauge,
             }
             .by("appliance", &expected),
@@ -470,13 +470,13 @@ impl ScrapeGauges {
             .alone(Some(self.series_budget as f64)),
             family(
                 "series_dropped_total",
-                "Updates that found the table of a metric full and went to its overflow series.",
+                "How often a limit left no space for a new series: a counter then counts in the series with the label values `other`, a gauge is not exposed.",
                 Counter,
             )
             .by("metric", &self.series_dropped),
             family(
                 "series_evicted_total",
-                "Series that were removed to make space for others.",
+                "Series that were removed to make space for others: of appliances that only headers name, or of a gauge of which one appliance has too many.",
                 Counter,
             )
             .by("metric", &self.series_evicted),
