@@ -223,8 +223,8 @@ enum Output {
 enum Command {
     /// Check everything that a start checks, and run the examples of the rules.
     ///
-    /// Checks the flags, the configuration, the web configuration, the state directory and the rules, opens and writes
-    /// nothing, and lists the files that each source matches now.
+    /// Checks the flags, the configuration, the web configuration, the state directory and the rules, and lists the files
+    /// that each source matches now. Opens no port and writes nothing.
     #[command(
         mut_arg("log_level", |flag| flag.hide(true)),
         mut_arg("log_format", |flag| flag.hide(true)),
@@ -233,7 +233,7 @@ Examples:
   appliance_log_exporter check --config.file /etc/appliance_log_exporter/config.yaml
   appliance_log_exporter check --coverage /var/log/appliances/hsm1.log --fail-under 95
 
-Exit status: 0 without an error, 1 with one or if --fail-under is not reached, 2 if a flag is wrong."
+Exit status: 0 without an error, 1 with one or if --fail-under is not reached, 2 if a flag is unknown or has no valid value."
     )]
     Check {
         #[command(flatten)]

@@ -52,7 +52,7 @@ The documents, with examples for rsyslog, logrotate, Prometheus and Alertmanager
 .SH SIGNALS
 .TP
 .B SIGHUP
-Read configuration and rules again. If anything is wrong with them, the former ones stay.
+Read configuration and rules again. If anything is wrong with them, the previous ones stay.
 .TP
 .B SIGTERM, SIGINT
 Write a last checkpoint and exit with status 0.
