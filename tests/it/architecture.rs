@@ -305,3 +305,46 @@ fn every_dependency_is_used() {
         }
     }
 }
+
+/// Tests that a document names, in the last column of a table whose heading there says so: `name`, `name` in `FILE`;
+/// without a file they are in `default`.
+#[test]
+fn documents_name_tests_that_exist() {
+    for (document, heading, default) in [
+        ("docs/tailing.md", "Test", "src/tail/tests.rs"),
+        ("SECURITY.md", "held by", ""),
+    ] {
+        let text = std::fs::read_to_string(root().join(document)).expect("a document");
+        let mut is_wanted = false;
+        let mut seen = 0;
+        for line in text.lines().filter(|line| !line.starts_with("|---")) {
+            let Some((_, last)) = line.trim_end_matches(" |").rsplit_once(" | ") else {
+                is_wanted = false;
+                continue;
+            };
+            is_wanted |= last == heading;
+            for group in last.split(';').filter(|_| is_wanted) {
+                let words: Vec<&str> = group.split('`').skip(1).step_by(2).collect();
+                let is_file = |word: &&&str| word.ends_with(".rs");
+                let files: Vec<&str> = words.iter().filter(is_file).copied().collect();
+                let is_name = |word: &&&str| {
+                    word.chars().all(|letter| {
+                        letter.is_ascii_lowercase() || matches!(letter, '_' | '0'..='9')
+                    })
+                };
+                for name in words.iter().filter(is_name) {
+                    seen += 1;
+                    let places = files.iter().chain(std::iter::once(&default));
+                    let mut texts = places
+                        .filter(|path| !path.is_empty())
+                        .map(|path| std::fs::read_to_string(root().join(path)).unwrap_or_default());
+                    assert!(
+                        texts.any(|text| text.contains(&format!("fn {name}("))),
+                        "{document}: {name} is not in {files:?} {default}"
+                    );
+                }
+            }
+        }
+        assert!(seen > 5, "{document}: {seen} tests are named");
+    }
+}
