@@ -1,5 +1,5 @@
 //! Tests of the record module. The cases are data: `tests/fixtures/record/*.txt` hold lines, each followed by the record
-//! that it must become. `UPDATE_FIXTURES=1 cargo test record` writes what the code says now; read the difference.
+//! that it must become. `UPDATE=1 cargo test record` writes what the code says now; read the difference.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -196,7 +196,7 @@ fn unescape(line: &str) -> Vec<u8> {
 }
 
 fn check(path: &Path, actual: &str) {
-    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+    if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, actual).unwrap();
     }
     let expected = std::fs::read_to_string(path).unwrap();
