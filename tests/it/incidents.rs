@@ -504,7 +504,7 @@ fn notifying(port: u16) -> String {
         // Nothing is told again within an incident.
         let repeats = key.ends_with("repeat_interval") && unit != 's';
         Some(match repeats {
-            true => format!("{key}: 1h"),
+            true => format!("{key}: 24h"),
             false => format!("{key}: {}ms", (seconds * 1000 * minute() / 60).max(1)),
         })
     };
