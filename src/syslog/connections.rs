@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::metric::lock;
 
-/// A connection on which something came since then is not closed for another's sake.
+/// A connection on which a message came since then is not closed for another's sake.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// See the module.
@@ -27,7 +27,7 @@ struct Open {
 struct Entry {
     /// Nothing for a balancer that has not said yet for whom it speaks.
     address: Option<IpAddr>,
-    /// When something came last; when it was opened if nothing did.
+    /// When a message came last; when it was opened if none did.
     active: Instant,
     has_sent: bool,
     evicted: Arc<Notify>,
@@ -50,7 +50,8 @@ pub(super) struct Limits {
 }
 
 impl Connections {
-    /// A place for a connection from this address, if need be that of one that sends nothing. `None` if there is none.
+    /// A place for a connection from this address, if need be that of one on which no message comes; of the same address,
+    /// if that has too many. `None` if there is none.
     pub(super) fn open(
         &self,
         address: Option<IpAddr>,
@@ -58,15 +59,9 @@ impl Connections {
         now: Instant,
     ) -> Option<Connection<'_>> {
         let mut open = lock(&self.0);
-        if let Some(address) = address
-            && open.of(address) >= limits.of_one_address
-        {
-            return None;
-        }
+        open.make_space_of(address, limits, now)?;
         if open.by_id.len() >= limits.all {
-            let gone = open.evictable(now)?;
-            let entry = open.remove(gone)?;
-            entry.evicted.notify_one();
+            open.evict(now, |_| true)?;
         }
         open.last_id += 1;
         let id = open.last_id;
@@ -115,24 +110,39 @@ impl Open {
         Some(entry)
     }
 
-    /// The oldest that never sent anything, else the one that has been idle for longest.
-    fn evictable(&self, now: Instant) -> Option<u64> {
+    /// Evicts one of this address if it has as many as it may.
+    fn make_space_of(
+        &mut self,
+        address: Option<IpAddr>,
+        limits: Limits,
+        now: Instant,
+    ) -> Option<()> {
+        match address {
+            Some(address) if self.of(address) >= limits.of_one_address => {
+                self.evict(now, |entry| entry.address == Some(address))
+            }
+            _ => Some(()),
+        }
+    }
+
+    /// Evicts the oldest that never sent a message, else the one that has been idle for longest.
+    fn evict(&mut self, now: Instant, is_meant: impl Fn(&Entry) -> bool) -> Option<()> {
         let oldest = |has_sent| {
-            let of = self
-                .by_id
-                .iter()
-                .filter(move |(_, entry)| entry.has_sent == has_sent);
+            let of = (self.by_id.iter())
+                .filter(|(_, entry)| entry.has_sent == has_sent && is_meant(entry));
             of.min_by_key(|(id, entry)| (entry.active, **id))
         };
         let idle = || {
             oldest(true).filter(|(_, entry)| now.saturating_duration_since(entry.active) >= IDLE)
         };
-        oldest(false).or_else(idle).map(|(id, _)| *id)
+        let gone = oldest(false).or_else(idle).map(|(id, _)| *id)?;
+        self.remove(gone)?.evicted.notify_one();
+        Some(())
     }
 }
 
 impl Connection<'_> {
-    /// Something came.
+    /// A message came.
     pub(super) fn is_active(&self, now: Instant) {
         if let Some(entry) = lock(&self.connections.0).by_id.get_mut(&self.id) {
             entry.active = now;
@@ -141,13 +151,13 @@ impl Connection<'_> {
     }
 
     /// A balancer says for whom it speaks; false if that address has too many connections.
-    pub(super) fn speaks_for(&self, address: IpAddr, limits: Limits) -> bool {
+    pub(super) fn speaks_for(&self, address: IpAddr, limits: Limits, now: Instant) -> bool {
         let mut open = lock(&self.connections.0);
-        if open.of(address) >= limits.of_one_address {
-            return false;
+        let has_space = open.make_space_of(Some(address), limits, now).is_some();
+        if has_space {
+            open.set_address(self.id, Some(address));
         }
-        open.set_address(self.id, Some(address));
-        true
+        has_space
     }
 }
 
@@ -174,7 +184,6 @@ mod tests {
         let first = open(1, at(0)).unwrap();
         first.is_active(at(0));
         let second = open(1, at(1)).unwrap();
-        assert!(open(1, at(1)).is_none(), "two of one address");
         let third = open(2, at(2)).unwrap();
         // The one that never sent anything goes, though it is younger than the first.
         let fourth = open(3, at(3)).unwrap();
@@ -199,6 +208,36 @@ mod tests {
     }
 
     #[test]
+    fn who_makes_way_for_another_of_the_same_address() {
+        let limits = Limits {
+            all: 9,
+            of_one_address: 2,
+        };
+        let connections = Connections::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let open = |last: u8, now| connections.open(Some([192, 0, 2, last].into()), limits, now);
+        let is_open = |id| lock(&connections.0).by_id.contains_key(&id);
+        let other = open(2, at(0)).unwrap();
+        let first = open(1, at(1)).unwrap();
+        let second = open(1, at(2)).unwrap();
+        // Neither has sent a message.
+        let third = open(1, at(3)).unwrap();
+        assert_eq!((is_open(first.id), is_open(second.id)), (false, true));
+        second.is_active(at(4));
+        third.is_active(at(5));
+        assert!(
+            open(1, at(63)).is_none(),
+            "both have sent in the last minute"
+        );
+        let fourth = open(1, at(64)).unwrap();
+        assert_eq!((is_open(second.id), is_open(third.id)), (false, true));
+        assert!(is_open(other.id), "it is of another address");
+        drop((first, second, third, fourth, other));
+        assert!(lock(&connections.0).by_address.is_empty());
+    }
+
+    #[test]
     fn a_balancer_speaks_for_several() {
         let limits = Limits {
             all: 9,
@@ -208,10 +247,11 @@ mod tests {
         let now = Instant::now();
         let open = || connections.open(None, limits, now).unwrap();
         let (one, two, three) = (open(), open(), open());
-        assert!(one.speaks_for([192, 0, 2, 1].into(), limits));
-        assert!(two.speaks_for([192, 0, 2, 2].into(), limits));
-        assert!(!three.speaks_for([192, 0, 2, 2].into(), limits));
+        assert!(one.speaks_for([192, 0, 2, 1].into(), limits, now));
+        assert!(two.speaks_for([192, 0, 2, 2].into(), limits, now));
+        two.is_active(now);
+        assert!(!three.speaks_for([192, 0, 2, 2].into(), limits, now));
         drop(two);
-        assert!(three.speaks_for([192, 0, 2, 2].into(), limits));
+        assert!(three.speaks_for([192, 0, 2, 2].into(), limits, now));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use tokio_rustls::rustls::ServerConfig;
@@ -19,6 +20,24 @@ pub(super) struct Rules {
     pub(super) tls: Option<Arc<ServerConfig>>,
 }
 
+/// What a connection has time for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// For a TLS handshake, and for a PROXY header.
+    pub(super) handshake: Duration,
+    /// For a frame from its first byte to its last.
+    pub(super) frame: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Times {
+            handshake: Duration::from_secs(10),
+            frame: Duration::from_secs(60),
+        }
+    }
+}
+
 /// The receivers of a source.
 pub(super) struct Listener {
     pub(super) name: String,
@@ -27,6 +46,7 @@ pub(super) struct Listener {
     pub(super) line_bytes: usize,
     pub(super) dropped: Dropped,
     pub(super) connections: Connections,
+    pub(super) times: Times,
     pub(super) own: Arc<OwnMetrics>,
     rules: Mutex<Arc<Rules>>,
     stopping: Arc<AtomicBool>,
@@ -63,6 +83,7 @@ impl Listener {
                 refused: dropped("refused"),
             },
             connections: Connections::default(),
+            times: Times::default(),
             rules: Mutex::new(Arc::new(rules)),
             own,
             stopping,

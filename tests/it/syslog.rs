@@ -448,7 +448,7 @@ fn a_thousand_connections_and_ten_thousand_that_only_connect() {
             .expect("sent");
     }
     wait_for_lines(&mut exporter, 1_000.0);
-    // The 33rd of an address is refused.
+    // The 33rd of an address is refused, as each of the others has sent something in the last minute.
     let refused: Vec<TcpStream> = (0..8).map(|_| wire.connect("tcp", 2)).collect();
     wait_for(&mut exporter, "connections_total", &["limit"], 8.0);
     drop(refused);
@@ -472,6 +472,38 @@ fn a_thousand_connections_and_ten_thousand_that_only_connect() {
         .write_all(b"<13>Feb 29 12:05:01 h sited: door c\n")
         .expect("sent");
     wait_for_lines(&mut exporter, 2_002.0);
+}
+
+#[test]
+fn slow_connections_of_an_address_do_not_keep_another_sender_of_it_out() {
+    let wire = Wire::new(&["tcp"], "syslog: {LISTEN}");
+    let mut exporter = wire.start(&[]);
+    let slow: Vec<TcpStream> = (0..32)
+        .map(|_| {
+            let mut stream = wire.connect("tcp", 2);
+            stream.write_all(b"<13>Feb 29 12:").expect("sent");
+            stream
+        })
+        .collect();
+    wait_for(&mut exporter, "open_connections", &[], 32.0);
+    // As often as there are slow ones: each new sender displaces the slow one that is oldest.
+    let mut senders = Vec::new();
+    for number in 1..=32 {
+        let mut sender = wire.connect("tcp", 2);
+        sender
+            .write_all(b"<13>Feb 29 12:05:01 h sited: door a\n")
+            .expect("sent");
+        senders.push(sender);
+        wait_for_lines(&mut exporter, f64::from(number));
+    }
+    let samples = wait_for(&mut exporter, "lines_dropped_total", &["torn"], 32.0);
+    let evicted = own(&samples, "connections_total", &["result=\"limit\""]);
+    assert_eq!(evicted, 32.0);
+    for mut stream in slow {
+        let mut answer = [0; 1];
+        stream.set_read_timeout(Some(LONG)).expect("a limit");
+        assert!(!matches!(stream.read(&mut answer), Ok(1..)));
+    }
 }
 
 #[test]
@@ -504,6 +536,9 @@ fn spooled(links: &Path) -> f64 {
     }
     count as f64
 }
+
+/// Kills of one run; more with `KILLS=50 cargo test spool`.
+const KILLS: u32 = 12;
 
 #[test]
 fn what_is_in_the_spool_is_counted_once_whenever_the_process_is_killed() {
@@ -551,8 +586,14 @@ fn what_is_in_the_spool_is_counted_once_whenever_the_process_is_killed() {
             }
         }
     });
-    for round in 0..12 {
+    let kills = std::env::var("KILLS").ok();
+    let kills = kills.and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    for round in 0..kills {
         let mut exporter = wire.start(&[]);
+        // A kill finds this one in the middle of a message.
+        let mut torn = wire.connect("tcp", 2);
+        torn.write_all(b"<13>Feb 29 12:05:01 h sited: door torn")
+            .expect("sent");
         let before = lines(&exporter.scrape());
         let port = exporter.port;
         exporter.wait_for("more lines", || {
@@ -575,11 +616,37 @@ fn what_is_in_the_spool_is_counted_once_whenever_the_process_is_killed() {
     });
     assert_eq!(samples.sum("log_messages_total", &[]), expected);
     assert_eq!(samples.sum("site_doors_total", &[]), expected);
+    assert_eq!(samples.sum("site_doors_total", &["torn"]), 0.0);
     // What is counted and on disk as such is removed.
     exporter.wait_for("an empty spool", || {
         let files = std::fs::read_dir(&spool).ok()?.count();
         (files <= 1).then_some(())
     });
+}
+
+/// As docs/receiving.md has it for an exporter without a state directory.
+#[test]
+fn without_a_state_directory_a_kill_takes_the_counters_and_no_more() {
+    let wire = Wire::new(&["tcp"], "syslog: {LISTEN}");
+    let mut after = 0.0;
+    for round in 1..=5 {
+        let mut exporter = wire.start(&[]);
+        let mut stream = wire.connect("tcp", 2);
+        for _ in 0..round {
+            stream
+                .write_all(b"<13>Feb 29 12:05:01 h sited: door a\n")
+                .expect("sent");
+        }
+        stream.write_all(b"<13>Feb 29 12:05:01 h").expect("sent");
+        // What this process received, and nothing of the one before.
+        after = f64::from(round);
+        wait_for_lines(&mut exporter, after);
+        exporter.child.signal("KILL");
+        exporter.child.wait_for_end(LONG);
+    }
+    let exporter = wire.start(&[]);
+    let samples = exporter.scrape();
+    assert!(after > 0.0 && lines(&samples) == 0.0, "{samples:?}");
 }
 
 #[test]
