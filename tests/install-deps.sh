@@ -28,12 +28,15 @@ needs='
   bash:bash
   groff:groff-base
   valgrind:valgrind
+  ip:iproute2
 '
 
 missing=
 for need in $needs; do
   command -v "${need%%:*}" >/dev/null 2>&1 || missing="$missing ${need##*:}"
 done
+# What loggen needs.
+PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q libgmodule-2.0 || missing="$missing libglib2.0-0"
 # Debian's python3 comes without what `python3 -m venv` needs.
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 
@@ -71,6 +74,15 @@ if [ -n "$missing" ]; then
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends \
     -o DPkg::Lock::Timeout=600 $missing
 fi
+
+# loggen's package would replace rsyslog: it is unpacked beside the tests. Its libraries may be there already.
+syslog_ng=$(dirname "$0")/.tools/syslog-ng
+[ -x "$syslog_ng/usr/bin/loggen" ] || {
+  packages=$(mktemp -d)
+  (cd "$packages" && apt-get -q download syslog-ng-core)
+  dpkg-deb --extract "$packages"/*.deb "$syslog_ng"
+  rm -r "$packages"
+}
 
 # What was installed last is kept beside it, so that nothing is done twice.
 cd "$(dirname "$0")/../grafana"

@@ -100,6 +100,11 @@ pub(super) fn load(tls: &Tls) -> Result<Arc<ServerConfig>, Fault> {
     let fault = unusable("cert_file", &tls.cert_file);
     builder
         .and_then(|builder| builder.with_single_cert(chain, key))
-        .map(Arc::new)
+        .map(|mut config| {
+            // Many senders never read. A ticket that lies unread when they close makes their system reset the connection,
+            // and what they sent last is lost.
+            config.send_tls13_tickets = 0;
+            Arc::new(config)
+        })
         .map_err(|error| fault(&error))
 }

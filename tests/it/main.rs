@@ -30,5 +30,6 @@ mod senders;
 mod server;
 mod support;
 mod syslog;
+mod syslog_load;
 mod syslog_systemd;
 mod tailing;

@@ -44,6 +44,19 @@ pub fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("`{name}` is not installed; tests/install-deps.sh installs it"))
 }
 
+/// Where something lies that tests/install-deps.sh unpacks or compiles beside the tests.
+///
+/// # Panics
+/// If it is not there.
+pub fn tool(name: &str) -> PathBuf {
+    let path = root().join("tests/.tools").join(name);
+    assert!(
+        path.exists(),
+        "there is no {path:?}; tests/install-deps.sh makes it"
+    );
+    path
+}
+
 /// What a program said until its end.
 pub struct Said {
     /// On its standard output.

@@ -1,0 +1,120 @@
+//! Much from real senders, and peers that are gone.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::exporter::{Exporter, Samples, scrape};
+use crate::support::{free_port, make_certificate, program, root, succeeds, tool};
+
+/// syslog-ng's generator of load.
+fn loggen() -> Command {
+    let unpacked = tool("syslog-ng");
+    let mut command = Command::new(unpacked.join("usr/bin/loggen"));
+    command
+        .env("LD_LIBRARY_PATH", unpacked.join("usr/lib/syslog-ng"))
+        .env("SYSLOGNG_PREFIX", unpacked.join("usr"))
+        .args(["--rate=1000000", "--interval=60"]);
+    command
+}
+
+fn own(samples: &Samples, metric: &str, labels: &[&str]) -> f64 {
+    samples.sum(&format!("appliance_log_exporter_{metric}"), labels)
+}
+
+#[test]
+fn what_loggen_sends_is_counted_to_the_last_message() {
+    let directory = tempfile::tempdir().expect("a directory");
+    make_certificate(directory.path(), "localhost", None);
+    let file = |name: &str| format!("{}/{name}", directory.path().display());
+    let ports = ["udp", "tcp", "tls"].map(|transport| (transport, free_port()));
+    let mut flags: Vec<String> = ports
+        .iter()
+        .map(|(transport, port)| format!("--syslog.listen={transport}://127.0.0.1:{port}"))
+        .collect();
+    flags.push(format!("--syslog.tls-cert-file={}", file("localhost.pem")));
+    flags.push(format!("--syslog.tls-key-file={}", file("localhost.key")));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let mut exporter = Exporter::start(&flags);
+    let [udp, tcp, tls] = ports.map(|(_, port)| port.to_string());
+    const SENT: f64 = 20_000.0;
+    let mut expected = 0.0;
+    for (arguments, port) in [
+        (&["--inet", "--stream"][..], &tcp),
+        (&["--inet", "--stream", "--syslog-proto"], &tcp),
+        (
+            &[
+                "--inet",
+                "--stream",
+                "--syslog-proto",
+                "--no-framing",
+                "--size=8000",
+            ],
+            &tcp,
+        ),
+        (&["--inet", "--stream", "--idle-connections=20"], &tcp),
+        (&["--use-ssl", "--syslog-proto"], &tls),
+        (&["--inet", "--dgram"], &udp),
+    ] {
+        let mut loggen = loggen();
+        loggen.arg(format!("--number={SENT}")).args(arguments);
+        succeeds(loggen.args(["127.0.0.1", port]));
+        expected += SENT;
+        let web = exporter.port;
+        exporter.wait_for(&format!("all of {arguments:?}"), || {
+            let samples = scrape(web)?;
+            let read = own(&samples, "lines_read_total", &[]);
+            let dropped = own(&samples, "syslog_datagrams_dropped_total", &[]);
+            (read + dropped == expected).then_some(())
+        });
+    }
+    let samples = exporter.scrape();
+    assert_eq!(own(&samples, "syslog_lines_dropped_total", &[]), 0.0);
+}
+
+/// Many senders never read. Whatever a server sends them lies unread when they close, and then their system resets the
+/// connection, so that what they sent last is lost.
+#[test]
+fn a_sender_over_tls_that_never_reads_loses_nothing_when_it_closes() {
+    const SENDER: &str = r#"
+import socket, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[1])
+for _ in range(20):
+    sender = context.wrap_socket(
+        socket.create_connection(("127.0.0.1", int(sys.argv[2]))), server_hostname="localhost")
+    for _ in range(20):
+        sender.sendall(b"<13>Feb 29 12:05:01 h sshd[1]: hello\n" * 100)
+    sender.close()
+"#;
+    let directory = tempfile::tempdir().expect("a directory");
+    make_certificate(directory.path(), "localhost", None);
+    let (port, here) = (free_port(), directory.path().display().to_string());
+    let mut exporter = Exporter::start(&[
+        &format!("--syslog.listen=tls://127.0.0.1:{port}"),
+        &format!("--syslog.tls-cert-file={here}/localhost.pem"),
+        &format!("--syslog.tls-key-file={here}/localhost.key"),
+    ]);
+    let certificate = format!("{here}/localhost.pem");
+    succeeds(Command::new(program("python3")).args([
+        "-c",
+        SENDER,
+        &certificate,
+        &port.to_string(),
+    ]));
+    let series = "appliance_log_exporter_lines_read_total{source=\"syslog.listen\"}";
+    exporter.wait_for_value(series, 40_000.0);
+}
+
+#[test]
+fn a_peer_that_is_gone_without_a_word_is_found() {
+    let said = succeeds(
+        Command::new(program("unshare"))
+            .args(["--user", "--map-root-user", "--net", "bash"])
+            .arg(root().join("tests/it/half_open.sh"))
+            .arg(env!("CARGO_BIN_EXE_appliance_log_exporter")),
+    );
+    let seconds: u64 = said.out.trim().parse().expect("a number");
+    let found = Duration::from_secs(seconds);
+    // Keepalive begins after 60 seconds, and 90 without an answer are enough.
+    let limits = Duration::from_secs(55)..Duration::from_secs(130);
+    assert!(limits.contains(&found), "{found:?}");
+}
