@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install check test deps instructions bench goals fuzz audit attacks copytruncate births long-incidents dist helm
+.PHONY: demo install check test deps instructions bench goals receive fuzz audit attacks copytruncate births long-incidents dist helm
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -82,6 +82,11 @@ bench:
 goals:
 	cargo build --release --locked
 	benches/goals/goals.py $(released) $(GOALS)
+
+# What a received message costs, see docs/receiving.md. Needs rsyslogd and two cores.
+receive:
+	cargo build --release --locked
+	benches/receive/receive.py $(released)
 
 # What `make test` has little time for: inventions of a fuzzer, far more random cases, far more kills. What the fuzzer
 # finds belongs into tests/fuzz/corpus.
