@@ -48,10 +48,13 @@ pub mod engine;
 pub mod explain;
 mod followed;
 mod host;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub mod passed;
 pub mod pipeline;
 pub mod rules;
 pub mod run;
+pub mod shard;
 mod suggest;
 
 pub mod config;

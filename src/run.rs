@@ -10,12 +10,15 @@ mod reader;
 mod reload;
 mod scrape;
 mod sources;
+mod topics;
+mod totals;
 mod watchdog;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
@@ -29,15 +32,17 @@ use crate::metric::{Restored, ScrapeView, lock};
 use crate::own_metrics::OwnMetrics;
 use crate::passed::Passed;
 use crate::server::{self, App, Scrapers, WebConfig};
+use crate::shard::Shards;
 use crate::source::Positions;
 use crate::state::{self, State};
 use crate::syslog::{self, Receivers};
 use crate::tail::{self, SourceSpec, Waker};
 pub use auto_reload::AutoReload;
-use checkpoint::{Writer, unpack};
+use checkpoint::Writer;
 use publish::Figures;
 use reader::{FirstRead, Reader, read};
 use sources::Sources;
+use topics::Topics;
 use watchdog::feed_watchdog;
 
 /// How long the reading thread sleeps when there is nothing to do.
@@ -139,8 +144,13 @@ pub fn run(load: Box<Load>, mut serving: Serving, web: Option<WebConfig>) -> Res
     let (receivers, intake) =
         syslog::start(bound, &config.sources, settings, options).map_err(other)?;
     let sources = Sources::new(files, vec![Box::new(intake)], positions.streams);
+    let engine = Arc::new(engine);
+    let shards = Arc::new(Shards::default());
+    let topics = Topics::start(&config, &engine, &own, &shards).map_err(other)?;
     let shared = Arc::new(Shared {
-        engine: Mutex::new(Arc::new(engine)),
+        engine: Mutex::new(engine),
+        shards,
+        topics,
         own,
         load,
         config: Mutex::new(Arc::new(config.clone())),
@@ -194,12 +204,18 @@ pub fn run(load: Box<Load>, mut serving: Serving, web: Option<WebConfig>) -> Res
             .map_err(other)?;
     }
     let served = serve(runtime, &shared, serving, web);
+    stop(&shared, reader);
+    served.map_err(other)
+}
+
+/// Ends all reading; the last checkpoints are on disk then.
+fn stop(shared: &Shared, reader: JoinHandle<()>) {
     shared.stop.store(true, Ordering::SeqCst);
     shared.wake();
     if reader.join().is_err() {
         error!("the reading thread has panicked");
     }
-    served.map_err(other)
+    shared.topics.stop();
 }
 
 fn other(error: impl std::fmt::Display) -> Failure {
@@ -208,7 +224,7 @@ fn other(error: impl std::fmt::Display) -> Failure {
 
 /// Exposes what is counted of a source that follows files, at 0.
 fn touch(own: &OwnMetrics, source: &Source) {
-    if source.syslog.is_none() {
+    if source.is_followed() {
         own.touch_source(&source.name);
     }
 }
@@ -315,7 +331,7 @@ fn open_state(
         }
         state::Loaded::Snapshot(snapshot) => snapshot,
     };
-    let restored = engine.table().restore_from(unpack(&snapshot.table));
+    let restored = engine.table().restore_from(state::unpack(&snapshot.table));
     match restored {
         Ok(restored) => {
             // What happened meanwhile is news.
@@ -341,6 +357,9 @@ fn open_state(
 struct Shared {
     /// Rules and numbers; a reload exchanges them.
     engine: Mutex<Arc<Engine>>,
+    /// Partitions, with a table each, and the threads that read them.
+    shards: Arc<Shards>,
+    topics: Topics,
     own: Arc<OwnMetrics>,
     load: Box<Load>,
     /// The settings in force.

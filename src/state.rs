@@ -15,13 +15,20 @@
 mod directory;
 
 use std::fmt;
+use std::io::{self, BufReader, BufWriter, Read};
 
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use xxhash_rust::xxh3::Xxh3;
 
 pub(crate) use directory::check;
 pub use directory::{Loaded, OpenError, Place, State, Step};
 
+use crate::metric::Saved;
 use crate::source::Positions;
+#[cfg(feature = "kafka")]
+pub(crate) use crate::syslog::directory_name;
 
 /// The first bytes of a snapshot file.
 const MAGIC: [u8; 8] = *b"applogex";
@@ -37,7 +44,7 @@ const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8;
 pub struct Snapshot {
     /// How far every source was read.
     pub positions: Positions,
-    /// The series table, as `metric` writes it.
+    /// The series table, as [`pack`] writes it.
     pub table: Vec<u8>,
 }
 
@@ -97,6 +104,26 @@ impl Snapshot {
             table: table.to_vec(),
         })
     }
+}
+
+/// The table as it is stored: JSON, so that it can be read by other versions and by an operator, and compressed on the
+/// way, since names repeat in every series and the whole would be larger than the table itself.
+///
+/// # Errors
+/// A value has no form in JSON.
+pub(crate) fn pack(saved: &Saved) -> io::Result<Vec<u8>> {
+    let compressed = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut buffered = BufWriter::with_capacity(64 << 10, compressed);
+    serde_json::to_writer(&mut buffered, saved)?;
+    buffered
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .finish()
+}
+
+/// The JSON of a table. It is to be read series by series: the whole would take more memory than the table that it becomes.
+pub(crate) fn unpack(table: &[u8]) -> impl Read {
+    BufReader::with_capacity(64 << 10, GzDecoder::new(table))
 }
 
 fn checksum(head: &[u8], parts: &[&[u8]]) -> u64 {

@@ -29,6 +29,9 @@ needs='
   groff:groff-base
   valgrind:valgrind
   ip:iproute2
+  java:openjdk-17-jre-headless
+  pkg-config:pkg-config
+  sha256sum:coreutils
 '
 
 missing=
@@ -39,6 +42,14 @@ done
 PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q libgmodule-2.0 || missing="$missing libglib2.0-0"
 # Debian's python3 comes without what `python3 -m venv` needs.
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+
+# What has no program: the headers that Kafka's client is built with, and rsyslog's way to Kafka.
+for need in /usr/include/openssl/ssl.h:libssl-dev omkafka.so:rsyslog-kafka; do
+  case $need in
+    /*) [ -e "${need%%:*}" ] ;;
+    *) find /usr/lib /usr/lib64 -name "${need%%:*}" 2>/dev/null | grep -q . ;;
+  esac || missing="$missing ${need##*:}"
+done
 
 # What `make test` checks the source with; rustup's profile "minimal" has neither.
 for component in fmt:rustfmt clippy:clippy; do
@@ -107,3 +118,6 @@ tools=.tools/cargo-deb-3.8.0-cargo-generate-rpm-0.21.1-cargo-deny-0.20.2
     cargo-deny@0.20.2
   touch "$tools"
 }
+
+# A real Kafka.
+./install-kafka.sh >/dev/null

@@ -71,7 +71,7 @@ _appliance_log_exporter() {
 
     case "${cmd}" in
         appliance_log_exporter)
-            opts="-h -V --config.file --rules.dir --log.file --config.enable-auto-reload --config.auto-reload-interval --state.dir --syslog.listen --syslog.tls-cert-file --syslog.tls-key-file --syslog.tls-client-ca-file --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --tail.watcher --log.level --log.format --help --version check replay explain suggest demo forget completions help"
+            opts="-h -V --config.file --rules.dir --log.file --config.enable-auto-reload --config.auto-reload-interval --state.dir --syslog.listen --syslog.tls-cert-file --syslog.tls-key-file --syslog.tls-client-ca-file --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --shard --tail.watcher --log.level --log.format --help --version check replay explain suggest demo forget completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -133,6 +133,10 @@ _appliance_log_exporter() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --shard)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --tail.watcher)
                     COMPREPLY=($(compgen -W "inotify linemux poll" -- "${cur}"))
                     return 0
@@ -153,7 +157,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__check)
-            opts="-h --config.file --rules.dir --log.file --config.enable-auto-reload --config.auto-reload-interval --state.dir --syslog.listen --syslog.tls-cert-file --syslog.tls-key-file --syslog.tls-client-ca-file --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --tail.watcher --coverage --fail-under --format --log.level --log.format --help"
+            opts="-h --config.file --rules.dir --log.file --config.enable-auto-reload --config.auto-reload-interval --state.dir --syslog.listen --syslog.tls-cert-file --syslog.tls-key-file --syslog.tls-client-ca-file --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --shard --tail.watcher --coverage --fail-under --format --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -212,6 +216,10 @@ _appliance_log_exporter() {
                     return 0
                     ;;
                 --web.telemetry-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --shard)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_appliance_log_exporter_global_optspecs
-    string join \n config.file= rules.dir= log.file= config.enable-auto-reload config.auto-reload-interval= state.dir= syslog.listen= syslog.tls-cert-file= syslog.tls-key-file= syslog.tls-client-ca-file= web.listen-address= web.systemd-socket web.config.file= web.enable-lifecycle web.external-url= web.route-prefix= web.telemetry-path= tail.watcher= log.level= log.format= h/help V/version
+    string join \n config.file= rules.dir= log.file= config.enable-auto-reload config.auto-reload-interval= state.dir= syslog.listen= syslog.tls-cert-file= syslog.tls-key-file= syslog.tls-client-ca-file= web.listen-address= web.systemd-socket web.config.file= web.enable-lifecycle web.external-url= web.route-prefix= web.telemetry-path= shard= tail.watcher= log.level= log.format= h/help V/version
 end
 
 function __fish_appliance_log_exporter_needs_command
@@ -38,6 +38,7 @@ complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_comma
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.external-url -d 'URL under which clients reach the exporter, if a reverse proxy is between; its path is what redirects begin with' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.route-prefix -d 'What all paths begin with [default: the path of --web.external-url]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l shard -d 'Which partitions of Kafka\'s topics are read: those whose number modulo N is I; auto takes I from the number at the end of the host name [default: all]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_needs_command" -l tail.watcher -d 'How changes to files are noticed; files are checked regularly either way [default: inotify]' -r -f -a "inotify\t''
 linemux\t''
 poll\t''"
@@ -74,6 +75,7 @@ complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subco
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.external-url -d 'URL under which clients reach the exporter, if a reverse proxy is between; its path is what redirects begin with' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.route-prefix -d 'What all paths begin with [default: the path of --web.external-url]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.telemetry-path -d 'Path of the metrics' -r
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l shard -d 'Which partitions of Kafka\'s topics are read: those whose number modulo N is I; auto takes I from the number at the end of the host name [default: all]' -r
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l tail.watcher -d 'How changes to files are noticed; files are checked regularly either way [default: inotify]' -r -f -a "inotify\t''
 linemux\t''
 poll\t''"

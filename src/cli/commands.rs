@@ -75,6 +75,8 @@ fn context(
     match &source.appliance {
         ApplianceFrom::Header => origin.fallback = in_path,
         ApplianceFrom::Path => origin.appliance = in_path,
+        // A line alone has no key.
+        ApplianceFrom::Key => {}
         ApplianceFrom::Fixed(name) => origin.appliance = Some(name.clone()),
     }
     Ok(origin)
@@ -175,8 +177,12 @@ impl Findings {
             let Matched {
                 source,
                 listen,
+                topic,
                 patterns,
             } = matched;
+            if let Some(topic) = topic {
+                writeln!(out, "source {source}: reads the topic {topic}")?;
+            }
             if !listen.is_empty() {
                 writeln!(out, "source {source}: listens on {}", listen.join(", "))?;
                 continue;

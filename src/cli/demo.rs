@@ -25,6 +25,7 @@ pub(super) fn run(
     let flags = StartFlags {
         rules,
         log_file: Vec::new(),
+        shard: None,
         state_dir: None,
         syslog: SyslogFlags::default(),
         watcher: None,

@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod start;
 mod terminal;
+mod topics;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -19,7 +20,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::{Transport, Watcher};
+use crate::config::{Replica, Transport, Watcher};
 use crate::diagnostic::Diagnostic;
 use crate::logfmt;
 
@@ -113,6 +114,10 @@ struct StartFlags {
     syslog: SyslogFlags,
     #[command(flatten)]
     web: WebFlags,
+    /// Which partitions of Kafka's topics are read: those whose number modulo N is I; auto takes I from the number at the end
+    /// of the host name [default: all].
+    #[arg(long = "shard", value_name = "I/N|auto/N")]
+    shard: Option<Replica>,
     /// How changes to files are noticed; files are checked regularly either way [default: inotify].
     #[arg(long = "tail.watcher", value_name = "WATCHER", value_parser = watcher())]
     watcher: Option<Watcher>,

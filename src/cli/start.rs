@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use super::{Failure, LOG_FLUSH_MAX, LogFlags, RuleFlags, StartFlags, SyslogFlags, WebFlags};
+use super::{
+    Failure, LOG_FLUSH_MAX, LogFlags, RuleFlags, StartFlags, SyslogFlags, WebFlags, topics,
+};
 use crate::config::{
     ApplianceFrom, Config, ListenAddress, ListenSocket, Source, Syslog, Tls, Transport,
 };
@@ -100,6 +102,9 @@ impl StartFlags {
         if let Some(watcher) = self.watcher {
             config.tail.watcher = watcher;
         }
+        if let Some(replica) = self.shard {
+            config.replica = replica;
+        }
         config
     }
 
@@ -108,6 +113,7 @@ impl StartFlags {
         let before = faults.len();
         let config = self.config(more, faults);
         sources(&config, faults);
+        topics::check(&config, self.shard.is_some(), faults);
         if config.sources.is_empty() && self.rules.config_file.is_some() && faults.len() == before {
             faults.push(Diagnostic::bare(
                 "there is nothing to follow",
@@ -358,6 +364,8 @@ pub(super) struct Matched {
     pub(super) source: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) listen: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) topic: Option<String>,
     pub(super) patterns: Vec<(String, Vec<PathBuf>)>,
 }
 
@@ -406,6 +414,7 @@ pub(super) fn matched(config: &Config, warnings: &mut Vec<Diagnostic>) -> Vec<Ma
                 .flat_map(|syslog| &syslog.listen)
                 .map(ToString::to_string)
                 .collect(),
+            topic: source.kafka.as_ref().map(|kafka| kafka.topic.clone()),
             patterns,
         });
     }

@@ -4,7 +4,9 @@
 //! file, line and column: unknown keys, values of the wrong kind or out of range, and settings that contradict each
 //! other. Flags are merged in by whoever reads them. `docs/configuration.md` shows every key.
 
+mod kafka;
 mod parse;
+mod replica;
 mod source;
 mod syslog;
 mod value;
@@ -21,6 +23,8 @@ use jiff::tz::TimeZone;
 use crate::diagnostic::{self, Diagnostic, Document, Path, Problems};
 use crate::metric;
 pub use crate::tail::{ReadFrom, Watcher};
+pub use kafka::{Kafka, KafkaTls, Mechanism, RecordFormat, Sasl};
+pub use replica::Replica;
 pub use syslog::{Identify, ListenAddress, ListenSocket, Network, Syslog, Tls, Transport};
 
 /// Settings as meant.
@@ -40,6 +44,8 @@ pub struct Config {
     pub labels: Labels,
     /// How files are followed.
     pub tail: Tail,
+    /// Which partitions of topics are read.
+    pub replica: Replica,
     /// What it was read from, for faults that show only beside rules or files.
     written: Written,
 }
@@ -54,7 +60,7 @@ impl PartialEq for Written {
     }
 }
 
-/// Files that are followed, or addresses that are listened on, under one name.
+/// Files that are followed, addresses that are listened on, or a topic that is read, under one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Its name, the label `source` of the exporter's own metrics. No two have the same.
@@ -63,6 +69,8 @@ pub struct Source {
     pub paths: Vec<String>,
     /// What is listened on instead; there are no paths then.
     pub syslog: Option<Syslog>,
+    /// The topic that is read instead; nothing is followed and nothing is listened on then.
+    pub kafka: Option<Kafka>,
     /// Paths and globs of files that are left out.
     pub exclude: Vec<String>,
     /// Where the appliance's name comes from.
@@ -73,7 +81,7 @@ pub struct Source {
     pub profile: Option<String>,
     /// The zone of time stamps that name none.
     pub time_zone: TimeZone,
-    /// Where a file that is seen for the first time is read from.
+    /// Where a file that is seen for the first time, or a partition without state, is read from.
     pub read_from: ReadFrom,
 }
 
@@ -84,6 +92,11 @@ pub(crate) const FLAG_SOURCE: &str = "log.file";
 pub(crate) const SYSLOG_FLAG_SOURCE: &str = "syslog.listen";
 
 impl Source {
+    /// Whether it follows files.
+    pub fn is_followed(&self) -> bool {
+        self.syslog.is_none() && self.kafka.is_none()
+    }
+
     /// What `--syslog.listen` asks for, with every setting at its default.
     pub fn of_syslog_flags(syslog: Syslog) -> Self {
         Self {
@@ -120,6 +133,7 @@ impl Source {
             },
             paths,
             syslog: None,
+            kafka: None,
             exclude: Vec::new(),
             relays: Vec::new(),
             profile: None,
@@ -136,6 +150,8 @@ pub enum ApplianceFrom {
     Header,
     /// What stands for `{appliance}` in the path.
     Path,
+    /// The key of the record.
+    Key,
     /// All lines are about this one.
     Fixed(String),
 }
@@ -242,7 +258,7 @@ impl Config {
             .iter()
             .filter_map(|source| match &source.appliance {
                 ApplianceFrom::Fixed(name) => Some(name),
-                ApplianceFrom::Header | ApplianceFrom::Path => None,
+                ApplianceFrom::Header | ApplianceFrom::Path | ApplianceFrom::Key => None,
             });
         let by_address = self
             .sources

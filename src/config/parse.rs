@@ -10,7 +10,7 @@ use serde_yaml::Value;
 
 use super::source::read_sources;
 use super::value::{choice, unless_empty};
-use super::{Config, Labels, Limits, State, Tail, Watcher, Written};
+use super::{Config, Labels, Limits, Replica, State, Tail, Watcher, Written};
 use crate::diagnostic::{Path, Problems};
 use crate::metric;
 
@@ -128,6 +128,7 @@ pub(super) fn read(value: &Value, directory: &FilePath, problems: &mut Problems<
             remote_address: labels.remote_address.unwrap_or_default(),
         },
         tail: section.tail(tail),
+        replica: Replica::default(),
         written: Written::default(),
     }
 }

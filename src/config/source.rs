@@ -7,6 +7,7 @@ use jiff::tz::{self, TimeZone};
 use serde::Deserialize;
 use serde_yaml::Value;
 
+use super::kafka::read_kafka;
 use super::syslog::{Identify, TypedAppliance, read_identify, read_syslog};
 use super::value::{choice, unless_empty};
 use super::{ApplianceFrom, FLAG_SOURCE, ReadFrom, SYSLOG_FLAG_SOURCE, Source};
@@ -18,6 +19,7 @@ struct TypedSource {
     name: String,
     paths: Option<Vec<String>>,
     syslog: Option<Value>,
+    kafka: Option<Value>,
     exclude: Option<Vec<String>>,
     appliance: Option<TypedAppliance>,
     relays: Option<Relays>,
@@ -73,9 +75,14 @@ pub(super) fn read_sources(
                 }
             }
         }
-        sources.push(read_source(
-            value, typed, &at, appliances, directory, problems,
-        ));
+        let source = read_source(value, typed, &at, appliances, directory, problems);
+        let topic = |source: &Source| source.kafka.as_ref().map(|kafka| kafka.topic.clone());
+        let mut others = sources.iter().filter(|other| topic(other).is_some());
+        if let Some(other) = others.find(|other| topic(other) == topic(&source)) {
+            let message = format!("the source `{}` reads this topic already", other.name);
+            problems.value(&at.then("kafka").then("topic"), message, None);
+        }
+        sources.push(source);
     }
     sources
 }
@@ -88,11 +95,11 @@ fn read_source(
     directory: &FilePath,
     problems: &mut Problems<'_>,
 ) -> Source {
-    let is_file = typed.syslog.is_none();
+    let is_file = typed.syslog.is_none() && typed.kafka.is_none();
     check_kind(value, &typed, at, problems);
-    let identify = match is_file {
-        true => None,
-        false => read_identify(typed.appliance.as_ref(), &at.then("appliance"), problems),
+    let identify = match typed.syslog {
+        None => None,
+        Some(_) => read_identify(typed.appliance.as_ref(), &at.then("appliance"), problems),
     };
     let by_header = identify
         .as_ref()
@@ -102,6 +109,13 @@ fn read_source(
         .syslog
         .as_ref()
         .and_then(|value| read_syslog(value, identify, directory, &at.then("syslog"), problems));
+    let has_syslog = typed.syslog.is_some();
+    let is_kafka = typed.kafka.is_some();
+    let (kafka, kafka_from) = typed
+        .kafka
+        .as_ref()
+        .and_then(|value| read_kafka(value, directory, &at.then("kafka"), problems))
+        .unzip();
     let paths = typed.paths.unwrap_or_default();
     let exclude = typed.exclude.unwrap_or_default();
     for (key, paths) in [("paths", &paths), ("exclude", &exclude)] {
@@ -121,12 +135,18 @@ fn read_source(
             ApplianceFrom::Header
         }
         Some(TypedAppliance::One(word)) if word == "header" => ApplianceFrom::Header,
+        Some(TypedAppliance::One(word)) if word == "key" && is_kafka => ApplianceFrom::Key,
         Some(TypedAppliance::One(word)) if word == "path" => {
             if !is_file {
                 problems.value(
                     &at.then("appliance"),
                     "messages from the network have no path",
-                    Some("certificate, address, header, or the name of the appliance".into()),
+                    Some(match is_kafka {
+                        true => "key, header, or the name of the appliance".into(),
+                        false => {
+                            "certificate, address, header, or the name of the appliance".into()
+                        }
+                    }),
                 );
             }
             for (number, path) in paths.iter().enumerate() {
@@ -157,7 +177,7 @@ fn read_source(
         unless_empty(profile, &at.then("profile"), problems);
     }
     let relays = read_relays(typed.relays, at, problems);
-    let by_header = by_header.unwrap_or(is_file && appliance == ApplianceFrom::Header);
+    let by_header = by_header.unwrap_or(!has_syslog && appliance == ApplianceFrom::Header);
     if !relays.is_empty() && !by_header {
         problems.key(
             &at.then("relays"),
@@ -174,38 +194,51 @@ fn read_source(
         name: typed.name,
         paths,
         syslog,
+        kafka,
         exclude,
         appliance,
         relays,
         profile: typed.profile,
         time_zone,
-        read_from: read_from.unwrap_or(ReadFrom::Beginning),
+        read_from: read_from
+            .or(kafka_from.flatten())
+            .unwrap_or(ReadFrom::Beginning),
     }
 }
 
-/// A source follows files or listens, and has no key of the other kind.
+/// A source follows files, listens or reads a topic, and has no key of another kind.
 fn check_kind(value: &Value, typed: &TypedSource, at: &Path, problems: &mut Problems<'_>) {
-    match (&typed.paths, &typed.syslog) {
+    let kinds = [
+        ("paths", typed.paths.is_some()),
+        ("syslog", typed.syslog.is_some()),
+        ("kafka", typed.kafka.is_some()),
+    ];
+    let mut there = kinds.iter().filter(|(_, is_there)| *is_there);
+    match (there.next(), there.next()) {
         // What is there and wrong has been reported.
-        (None, None) if value.get("paths").is_some() || value.get("syslog").is_some() => {}
-        (None, None) => problems.key(at, "one of `paths` and `syslog` is missing", None),
-        (Some(_), Some(_)) => problems.key(
-            &at.then("syslog"),
-            "a source has either `paths` or `syslog`",
+        (None, _) if kinds.iter().any(|(key, _)| value.get(key).is_some()) => {}
+        (None, _) => problems.key(at, "one of `paths`, `syslog` and `kafka` is missing", None),
+        (Some(_), Some((second, _))) => problems.key(
+            &at.then(*second),
+            "a source has one of `paths`, `syslog` and `kafka`",
             Some("make two sources of it".into()),
         ),
-        (Some(paths), None) if paths.is_empty() => {
-            problems.key(&at.then("paths"), "there is no path to follow", None);
-        }
-        _ => {}
+        (Some(_), None) => {}
     }
-    if typed.syslog.is_some() {
+    if let (Some(paths), None, None) = (&typed.paths, &typed.syslog, &typed.kafka)
+        && paths.is_empty()
+    {
+        problems.key(&at.then("paths"), "there is no path to follow", None);
+    }
+    if typed.syslog.is_some() || typed.kafka.is_some() {
         for (key, is_there) in [
             ("exclude", typed.exclude.is_some()),
             ("read_from", typed.read_from.is_some()),
         ] {
             if is_there {
-                problems.key(&at.then(key), "has no effect without `paths`", None);
+                let hint = (typed.kafka.is_some() && key == "read_from")
+                    .then(|| "it belongs below `kafka`".into());
+                problems.key(&at.then(key), "has no effect without `paths`", hint);
             }
         }
     }

@@ -70,6 +70,7 @@ fn settings_as_meant() {
                         "/x/{appliance}/**/{a,b}".into()
                     ],
                     syslog: None,
+                    kafka: None,
                     exclude: vec!["/x/y".into()],
                     appliance: ApplianceFrom::Path,
                     relays: vec![],
@@ -81,6 +82,7 @@ fn settings_as_meant() {
                     name: "gw".into(),
                     paths: vec!["-".into()],
                     syslog: None,
+                    kafka: None,
                     exclude: vec![],
                     appliance: ApplianceFrom::Fixed("gw1".into()),
                     relays: vec![],
@@ -121,6 +123,7 @@ fn settings_as_meant() {
                 poll: Duration::from_millis(100),
                 ..Tail::default()
             },
+            replica: Replica::default(),
             written: Written::default(),
         }
     );
@@ -209,8 +212,8 @@ fn what_is_wrong_is_told_where_it_stands() {
         ),
         (
             "sources: [{name: a}, {name: b, paths: [/x], syslog: {listen: ['udp://:514']}}]",
-            "c:1:11: one of `paths` and `syslog` is missing: `sources: [{name: a}, {name: b, paths: [/x], syslog: {listen: ['udp://:514']}}]`\n\
-             c:1:45: a source has either `paths` or `syslog`: `syslog`\n  hint: make two sources of it",
+            "c:1:11: one of `paths`, `syslog` and `kafka` is missing: `sources: [{name: a}, {name: b, paths: [/x], syslog: {listen: ['udp://:514']}}]`\n\
+             c:1:45: a source has one of `paths`, `syslog` and `kafka`: `syslog`\n  hint: make two sources of it",
         ),
         (
             "sources:\n- name: a\n  syslog: {listen: ['udp:514', 'tls://:6514'], addresses: {192.0.2.1/24: x}, receive_buffer: 8Mb}\n  \
@@ -230,6 +233,33 @@ fn what_is_wrong_is_told_where_it_stands() {
              c:3:80: must be a whole number from 1 to 100000: `0`\n\
              c:6:3: `appliance: certificate` needs tls.client_ca_file, who signs the certificates of senders: `syslog`\n\
              c:6:12: only senders over tls:// have a certificate: `listen`\n  hint: appliance: [certificate, address]",
+        ),
+        (
+            "sources:\n- name: a\n  kafka: {brokers: [kafka, ':9092'], topic: a/b, format: xml, read_from: endd, \
+             tls: {key_file: k}, sasl: {mechanism: SCRAM, username: '', password_file: p}}\n  read_from: end\n  appliance: path\n",
+            "c:3:21: must be HOST:PORT: `kafka`\n  hint: for instance kafka-1.example.org:9093\n\
+             c:3:28: must be HOST:PORT: `:9092`\n  hint: for instance kafka-1.example.org:9093\n\
+             c:3:45: no name of a topic: letters, digits, `.`, `_` and `-`, at most 249: `a/b`\n\
+             c:3:58: must be `text`, or `{json: {message: NAME}}` with the name of the field that holds the message: `xml`\n\
+             c:4:3: has no effect without `paths`: `read_from`\n  hint: it belongs below `kafka`\n\
+             c:5:14: messages from the network have no path: `path`\n  hint: key, header, or the name of the appliance",
+        ),
+        (
+            "sources:\n- name: a\n  kafka: {brokers: ['k:9092'], topic: a, read_from: endd, tls: {key_file: k}, \
+             sasl: {mechanism: SCRAM, username: '', password_file: p}}\n  appliance: path\n\
+             - name: b\n  kafka: {brokers: ['k:9092'], topic: a, format: {json: {message: a..b}}}\n- {name: c, kafka: {brokers: [], topics: a}}\n",
+            "c:3:53: must be beginning or end: `endd`\n  hint: did you mean `end`?\n\
+             c:3:65: has no effect without cert_file: `key_file`\n\
+             c:3:97: must be SCRAM-SHA-512 or SCRAM-SHA-256 or PLAIN: `SCRAM`\n\
+             c:3:114: must not be empty\n\
+             c:4:14: messages from the network have no path: `path`\n  hint: key, header, or the name of the appliance\n\
+             c:6:67: must be the name of a field, or several with a dot between: `a..b`\n  hint: for instance message, or log.original\n\
+             c:7:20: missing key `topic`: `- {name: c, kafka: {brokers: [], topics: a}}`\n\
+             c:7:34: unknown key: `topics`\n  hint: did you mean `topic`?",
+        ),
+        (
+            "sources: [{name: a, kafka: {brokers: ['k:9092'], topic: a}}, {name: b, kafka: {brokers: ['k:9092'], topic: a}}]",
+            "c:1:108: the source `a` reads this topic already: `a`",
         ),
         (
             "sources: [{name: log.file, paths: [/x]}]",
@@ -289,6 +319,7 @@ fn every_key_is_in_the_document() {
         "x_y_z: 1",
         "sources: [{x_y_z: 1}]",
         "sources: [{name: a, syslog: {listen: [], x_y_z: 1}}]",
+        "sources: [{name: a, kafka: {brokers: [], topic: a, x_y_z: 1}}]",
         "rules: {x_y_z: 1}",
         "limits: {x_y_z: 1}",
         "state: {x_y_z: 1}",

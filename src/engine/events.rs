@@ -32,6 +32,7 @@ impl EventTimestamp {
     pub(super) fn of(event_time: EventTime, record: &Record<'_>, clock: &Clock) -> Self {
         match event_time {
             EventTime::Arrival => Self::Now,
+            EventTime::At(seconds) => Self::At(f64::from(seconds)),
             EventTime::Record => match record.timestamp(clock) {
                 Some(time) => Self::At(time.min(clock.now).as_second() as f64),
                 None => Self::Unknown,
@@ -52,7 +53,7 @@ impl Engine {
     ) {
         let (record, appliance) = (matched.record, matched.appliance);
         let time = match origin.event_time {
-            EventTime::Arrival => None,
+            EventTime::Arrival | EventTime::At(_) => None,
             EventTime::Record => record.timestamp(&origin.clock),
         };
         let now = time.unwrap_or(origin.clock.now).as_second();
@@ -74,7 +75,7 @@ impl Engine {
                 continue;
             };
             if failures.is_some_and(|failures| failures >= *after) {
-                let labels = [label(&self.programs, record), event];
+                let labels = [label(self.programs(), record), event];
                 let mut table = self.table();
                 let slot = table.series(LAST_EVENT, appliance, false, &labels);
                 match EventTimestamp::of(origin.event_time, record, &origin.clock) {
@@ -119,8 +120,8 @@ impl EventSlots {
         };
         let slot = known.unwrap_or_else(|| {
             let labels = [
-                label(&engine.programs, record),
-                &engine.rules.rules[rule.0 as usize].event,
+                label(&engine.compiled.programs, record),
+                &engine.compiled.rules.rules[rule.0 as usize].event,
             ];
             let mut table = engine.table();
             let slot = table.series(LAST_EVENT, appliance, record.test, &labels);

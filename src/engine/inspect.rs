@@ -1,6 +1,6 @@
 //! What `check` and `explain` ask about lines and rules, without counting anything.
 
-use super::{Engine, Worker};
+use super::{Compiled, Worker};
 use crate::record::{self, Record};
 use crate::rules::{HeaderField, RuleId, When};
 
@@ -14,7 +14,7 @@ impl Worker {
     ) -> Option<RuleId> {
         let mut record = Record {
             program: program.as_bytes(),
-            program_id: self.engine.programs.lookup(program.as_bytes()),
+            program_id: self.engine.compiled.programs.lookup(program.as_bytes()),
             message,
             repeat: 1,
             ..Record::default()
@@ -38,7 +38,7 @@ impl Worker {
             }
         }
         let mut winner = None;
-        let Engine { rules, matcher, .. } = &*self.engine;
+        let Compiled { rules, matcher, .. } = &*self.engine.compiled;
         matcher.find(&record, &mut self.scratch, |found| {
             let go_on = rules.rules[found.rule.0 as usize].go_on;
             if !go_on {
@@ -55,9 +55,12 @@ impl Worker {
         let mut json = Vec::new();
         record::frames(record::unwrap_json(line, &mut json))
             .map(|frame| {
-                let record = record::parse(frame, &engine.programs);
-                let nearest = engine.matcher.nearest(&engine.rules, &record)?;
-                let rule = &engine.rules.rules[nearest.rule.0 as usize].id;
+                let record = record::parse(frame, &engine.compiled.programs);
+                let nearest = engine
+                    .compiled
+                    .matcher
+                    .nearest(&engine.compiled.rules, &record)?;
+                let rule = &engine.compiled.rules.rules[nearest.rule.0 as usize].id;
                 let rest =
                     String::from_utf8_lossy(record.message.get(nearest.at..).unwrap_or_default());
                 let rest: String = rest.chars().take(40).collect();
@@ -76,12 +79,12 @@ impl Worker {
 
     /// For each record in a line the names and values that the first matching rule captures.
     pub fn captures(&mut self, line: &[u8]) -> Vec<Vec<(String, String)>> {
-        let Engine {
+        let Compiled {
             rules,
             programs,
             matcher,
             ..
-        } = &*self.engine;
+        } = &*self.engine.compiled;
         let scratch = &mut self.scratch;
         let mut json = Vec::new();
         record::frames(record::unwrap_json(line, &mut json))

@@ -1,7 +1,7 @@
 //! What one line does: record, rule, updates. The straight way of the data, without files, threads or clocks.
 //!
-//! An [`Engine`] holds a rule set, ready to run, and the series table that it feeds. Each thread that reads lines has an
-//! [`Worker`] on it: caches, and increments that are not in the table yet. Lines are read in a [`Batch`], which flushes
+//! An [`Engine`] holds a rule set, ready to run, and the series table that it feeds. Several may share one [`Compiled`]
+//! rule set, with a table each. Each thread that reads lines has a [`Worker`] on an engine: caches, and increments that are not in the table yet. Lines are read in a [`Batch`], which flushes
 //! those increments when it ends. An engine never fails: a line that nothing recognises is counted as such.
 
 mod attempts;
@@ -40,6 +40,8 @@ pub enum EventTime {
     Arrival,
     /// What its line says, at most the present. For a backlog that is read for the first time, and for replays.
     Record,
+    /// This, in seconds since 1970: for whoever sets the time of receipt to another than that of our clock.
+    At(u32),
 }
 
 /// Where lines come from, as far as it matters to what they mean.
@@ -119,13 +121,19 @@ pub struct Outcome<'r, 'l> {
     pub recognised: bool,
 }
 
-/// A rule set at work, and what it counts: what the engines of all threads share.
+/// A rule set, ready to run. It never changes.
 #[derive(Debug)]
-pub struct Engine {
+struct Compiled {
     rules: Arc<RuleSet>,
     programs: Programs,
     matcher: Matcher,
     updates: UpdatePlan,
+}
+
+/// A rule set at work, and what it counts: what the workers of all threads share.
+#[derive(Debug)]
+pub struct Engine {
+    compiled: Arc<Compiled>,
     table: Mutex<Table>,
     /// Which counters exist at 0; locked after the table.
     zeros: Mutex<Zeros>,
@@ -181,30 +189,45 @@ impl Engine {
                 .map(|program| (program.name.clone(), program.aliases.clone())),
         )
         .with_formats(rules.formats.iter().cloned());
+        let compiled = Compiled {
+            matcher: Matcher::compile(&rules, MatcherLimits::default())?,
+            updates: UpdatePlan::new(&rules, EVENTS, RULE_METRICS),
+            programs,
+            rules,
+        };
+        Ok(Self::of(Arc::new(compiled), limits, exclusive))
+    }
+
+    /// The same rules on an empty table of its own, with limits of its own. Births are numbered together.
+    pub fn shard(&self, limits: Limits, exclusive: &[String]) -> Self {
+        let shard = Self::of(self.compiled.clone(), limits, exclusive);
+        shard.table().share_birth_numbers(&self.table());
+        shard
+    }
+
+    fn of(compiled: Arc<Compiled>, limits: Limits, exclusive: &[String]) -> Self {
+        let rules = &compiled.rules;
         let specs = standard_metrics()
             .into_iter()
             .chain(rules.metrics.iter().map(|metric| metric.spec.clone()))
             .collect();
-        Ok(Self {
-            matcher: Matcher::compile(&rules, MatcherLimits::default())?,
-            updates: UpdatePlan::new(&rules, EVENTS, RULE_METRICS),
-            programs,
+        Self {
             table: Mutex::new(Table::new(specs, limits, exclusive)),
             zeros: Mutex::default(),
             attempts: Mutex::default(),
-            rule_counts: Mutex::new(RuleCounts::new(&rules)),
-            rules,
-        })
+            rule_counts: Mutex::new(RuleCounts::new(rules)),
+            compiled,
+        }
     }
 
     /// The rules at work.
     pub fn rules(&self) -> &Arc<RuleSet> {
-        &self.rules
+        &self.compiled.rules
     }
 
     /// The programs that the rules know.
     pub fn programs(&self) -> &Programs {
-        &self.programs
+        &self.compiled.programs
     }
 
     /// The numbers, but for what engines have counted and not handed over. Those who read lines wait meanwhile.
@@ -246,16 +269,19 @@ impl Engine {
     /// id. Returns how many series no longer mean anything.
     pub fn migrate_from(&self, former: &Engine) -> usize {
         let saved = former.table().save();
-        let dropped = self.table().restore(&saved);
+        let mut table = self.table();
+        table.succeed(&former.table());
+        let dropped = table.restore(&saved);
+        drop(table);
         let (mut own, theirs) = (self.rule_counts(), former.rule_counts());
         let counts: HashMap<&str, u64> = former
-            .rules
+            .rules()
             .rules
             .iter()
             .zip(&theirs.hits)
             .map(|(rule, hits)| (&*rule.id, *hits))
             .collect();
-        for (rule, hits) in self.rules.rules.iter().zip(&mut own.hits) {
+        for (rule, hits) in self.rules().rules.iter().zip(&mut own.hits) {
             *hits = counts.get(&*rule.id).copied().unwrap_or(0);
         }
         for (rule, count) in &mut own.negative_amounts {

@@ -169,7 +169,7 @@ impl Repeats {
                 appliance: table.appliance_name(*appliance).into(),
                 rule: last
                     .rule
-                    .map(|rule| engine.rules.rules[rule.0 as usize].id.clone()),
+                    .map(|rule| engine.compiled.rules.rules[rule.0 as usize].id.clone()),
                 standing: last
                     .counted()
                     .filter_map(|slot| amount(slot, 1.0))
@@ -211,7 +211,12 @@ impl Repeats {
             .and_then(find)
             .unwrap_or(Slot::NONE);
         last.rule = saved.rule.as_ref().and_then(|id| {
-            let at = engine.rules.rules.iter().position(|rule| rule.id == *id)?;
+            let at = engine
+                .compiled
+                .rules
+                .rules
+                .iter()
+                .position(|rule| rule.id == *id)?;
             Some(RuleId(at as u32))
         });
         *self.start(appliance, epoch) = last;

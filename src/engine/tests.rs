@@ -852,3 +852,17 @@ rules:
     assert_eq!(sum(&engine, "gateway_drops_total", &["fw1"]), 2.0);
     assert_eq!(sum(&engine, "gateway_drops_total", &[]), 2.0);
 }
+
+#[test]
+fn who_is_silent_after_a_reload_is_not_forgotten() {
+    let former = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(former.clone());
+    let mut batch = worker.batch(NOW, None);
+    batch.line(&mut origin(), failed("hsm1").as_bytes());
+    drop(batch);
+    let next = engine(Limits::default(), &[]);
+    next.migrate_from(&former);
+    next.maintain(NOW + 60);
+    assert_eq!(failures(&next, "hsm1"), 1.0);
+    assert_eq!(series(&next, "hsm1"), series(&former, "hsm1"));
+}

@@ -10,7 +10,7 @@ use super::events::{EventSlots, EventTimestamp, written_at};
 use super::repeats::{Last, Repeats};
 use super::standard::{LAST_MESSAGE, MESSAGES, SEVERITIES, UNMATCHED};
 use super::zeros::Zeros;
-use super::{CacheLimits, Engine, Outcome, RuleCounts, StreamContext, label};
+use super::{CacheLimits, Compiled, Engine, Outcome, RuleCounts, StreamContext, label};
 use crate::matcher::Scratch;
 use crate::metric::{ApplianceId, CounterDeltas, Slot, lock};
 use crate::record::{self, HeaderId, Headers, ProgramId, Record, Severity};
@@ -80,7 +80,7 @@ impl Worker {
         Self {
             limits,
             json: Vec::new(),
-            scratch: engine.matcher.scratch(),
+            scratch: engine.compiled.matcher.scratch(),
             updater: Updater::new(limits.memo),
             tally: CounterDeltas::default(),
             headers: Headers::new(limits.headers),
@@ -145,7 +145,7 @@ impl Worker {
         }
         let mut counts = self.engine.rule_counts();
         for (rule, more) in negative_amounts {
-            let rule = &self.engine.rules.rules[rule.0 as usize].id;
+            let rule = &self.engine.compiled.rules.rules[rule.0 as usize].id;
             if let Some(count) = counts.negative_amounts.get_mut(rule) {
                 *count += more;
             }
@@ -165,7 +165,7 @@ impl Worker {
         self.epoch = table.epoch();
         drop(table);
         *lock(&self.engine.zeros) = Zeros::default();
-        *self.engine.rule_counts() = RuleCounts::new(&self.engine.rules);
+        *self.engine.rule_counts() = RuleCounts::new(self.engine.rules());
         self.unrecognised = Sampler::default();
         self.invalidate();
     }
@@ -211,14 +211,13 @@ impl Worker {
             epoch,
             ..
         } = self;
-        let Engine {
+        let table = &engine.table;
+        let Compiled {
             rules,
             programs,
             matcher,
             updates,
-            table,
-            ..
-        } = &**engine;
+        } = &*engine.compiled;
         let clock = &origin.clock;
         // A rule that lets later ones see the line does not claim to know it.
         let mut recognised = false;
@@ -407,7 +406,7 @@ impl Worker {
         {
             return *series;
         }
-        let program = label(&self.engine.programs, record);
+        let program = label(&self.engine.compiled.programs, record);
         let severity = SEVERITIES[record
             .severity
             .map_or(SEVERITIES.len() - 1, |severity| severity as usize)];
@@ -444,7 +443,7 @@ impl Worker {
     ) -> Slot {
         let (engine, unrecognised) = (&self.engine, &mut self.unrecognised);
         let program = match record.program_id {
-            Some(id) => engine.programs.name(id).as_bytes(),
+            Some(id) => engine.compiled.programs.name(id).as_bytes(),
             None => record.program,
         };
         if unrecognised.is_new(program, record.message) {
@@ -463,7 +462,7 @@ impl Worker {
         let slot = match self.unmatched_series.get(&(appliance, id)) {
             Some(slot) if !record.test => *slot,
             _ => {
-                let name = engine.programs.name(id);
+                let name = engine.compiled.programs.name(id);
                 let mut table = engine.table();
                 let slot = table.series(UNMATCHED, appliance, record.test, &[name]);
                 // What a series of its own is refused to is counted each time.
@@ -518,9 +517,9 @@ impl Batch<'_> {
             let mut record = Record::default();
             let header = worker
                 .headers
-                .parse(frame, &worker.engine.programs, &mut record);
+                .parse(frame, &worker.engine.compiled.programs, &mut record);
             if let Some(profile) = &origin.profile {
-                worker.engine.programs.adopt(&mut record, profile);
+                worker.engine.compiled.programs.adopt(&mut record, profile);
             }
             let repeats = self.repeats.as_deref_mut();
             let late = origin.is_late.then(|| written_at(frame, &origin.clock));
@@ -533,7 +532,7 @@ impl Batch<'_> {
                     || worker
                         .matched
                         .iter()
-                        .any(|id| !worker.engine.rules.rules[id.0 as usize].go_on),
+                        .any(|id| !worker.engine.compiled.rules.rules[id.0 as usize].go_on),
             });
         }
         worker.json = json;

@@ -50,10 +50,12 @@ impl Engine {
             return;
         }
         let mut wanted = Vec::new();
-        if let Some(program) = program.and_then(|id| self.rules.programs.get(usize::from(id.0))) {
+        if let Some(program) =
+            program.and_then(|id| self.compiled.rules.programs.get(usize::from(id.0)))
+        {
             let profiles = program.packs.iter();
             let mut profiles: Vec<&Arc<str>> = profiles
-                .flat_map(|pack| &self.rules.packs[*pack].profiles)
+                .flat_map(|pack| &self.compiled.rules.packs[*pack].profiles)
                 .collect();
             profiles.sort();
             profiles.dedup();
@@ -92,7 +94,7 @@ impl Engine {
         let packs = started
             .packs
             .iter()
-            .map(|pack| &self.rules.packs[*pack].profiles);
+            .map(|pack| &self.compiled.rules.packs[*pack].profiles);
         let mut packs = packs.filter(|profiles| !profiles.is_empty());
         let mut common = packs.next()?.clone();
         packs.for_each(|profiles| common.retain(|profile| profiles.contains(profile)));
@@ -104,7 +106,7 @@ impl Engine {
 
     /// The packs that belong to a kind of appliance.
     fn packs_of(&self, profile: &str) -> impl Iterator<Item = usize> {
-        let packs = self.rules.packs.iter().enumerate();
+        let packs = self.compiled.rules.packs.iter().enumerate();
         packs
             .filter(move |(_, pack)| pack.profiles.iter().any(|own| **own == *profile))
             .map(|(at, _)| at)
@@ -131,23 +133,23 @@ impl Engine {
 
     fn start_waiting(&self, table: &mut Table, appliance: ApplianceId, started: &mut Started) {
         for program in started.waiting_programs.drain(..) {
-            let name = self.programs.name(program);
+            let name = self.compiled.programs.name(program);
             table.series(UNMATCHED, appliance, false, &[name]);
         }
         for pack in started.waiting_packs.drain(..) {
             started.packs.push(pack);
-            for (index, metric) in self.rules.metrics.iter().enumerate() {
+            for (index, metric) in self.compiled.rules.metrics.iter().enumerate() {
                 if metric.packs.contains(&pack) {
                     table.zero(MetricId(RULE_METRICS + index as u32), appliance);
                 }
             }
-            let rules = self.rules.rules.iter();
+            let rules = self.compiled.rules.rules.iter();
             for rule in rules.filter(|rule| rule.pack == pack && rule.notable) {
                 if let Scope::Programs(programs) = &rule.scope
                     // One program is enough, or an alert's sum would not start at 0.
                     && let Some(program) = programs.first()
                 {
-                    let program = &self.rules.programs[*program].name;
+                    let program = &self.compiled.rules.programs[*program].name;
                     table.series(EVENTS, appliance, false, &[program, &rule.event]);
                 }
             }

@@ -4,6 +4,7 @@
 //! often keeps its slot, and an update is then an addition at an index.
 
 mod appliances;
+mod births;
 mod budget;
 mod gauges;
 mod key;
@@ -16,7 +17,7 @@ mod view;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use budget::Limits;
-pub(crate) use plausible::plausible;
+pub(crate) use plausible::{is_low_worse, plausible};
 pub use snapshot::{Restored, Saved, SavedAmount, SavedRepeat, SavedSeries, Shown};
 pub use table::Table;
 pub use tally::CounterDeltas;

@@ -31,7 +31,7 @@ pub(crate) fn plausible(family: &Family) -> RangeInclusive<f64> {
 }
 
 /// Whether the lower of two values is the worse one.
-pub(super) fn is_low_worse(family: &Family) -> bool {
+pub(crate) fn is_low_worse(family: &Family) -> bool {
     let suffixes = ["_up", "_ok", "_expiry_timestamp_seconds", "_spare_ratio"];
     suffixes.iter().any(|suffix| family.name.ends_with(suffix))
 }

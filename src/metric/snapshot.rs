@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Read;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -137,7 +138,7 @@ impl Table {
             trusted: self.trusted_appliances(),
             named: self.named_appliances(),
             series: series.collect(),
-            last_birth: self.last_birth,
+            last_birth: self.birth_numbers.load(Ordering::SeqCst),
             shown: Vec::new(),
         }
     }
@@ -164,7 +165,7 @@ impl Table {
 
     /// Births are numbered on from this one.
     pub(super) fn restore_last_birth(&mut self, last: u64) {
-        self.last_birth = self.last_birth.max(last);
+        self.birth_numbers.fetch_max(last, Ordering::SeqCst);
     }
 
     /// Takes over one series; false if it means nothing any more, or finds no space. That is no birth, and keeps the

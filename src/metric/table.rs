@@ -30,6 +30,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -94,9 +95,11 @@ pub struct Table {
     /// By metric: series that exist, series that were refused.
     pub(super) counts: Vec<(usize, u64)>,
     /// By metric: series that were ever made.
-    births: Vec<u64>,
+    pub(super) births: Vec<u64>,
     pub(super) epoch: u32,
-    /// The number of the last birth. Numbers only grow, over restarts, too.
+    /// The number of the last birth in all tables that share it. Numbers only grow, over restarts, too.
+    pub(super) birth_numbers: Arc<AtomicU64>,
+    /// The number of the last birth in this table since it was made; 0 if there was none.
     pub(super) last_birth: u64,
     /// New counters have no birth: what a first start finds in old logs is no burst of events.
     pub(super) backfilling: bool,
@@ -145,6 +148,7 @@ impl Table {
             index: HashTable::new(),
             groups: HashMap::new(),
             epoch: 0,
+            birth_numbers: Arc::default(),
             last_birth: 0,
             backfilling: true,
             now: 0,
@@ -193,12 +197,6 @@ impl Table {
     /// Sets the time that updates are stamped with, in seconds since 1970.
     pub fn set_now(&mut self, seconds: u32) {
         self.now = seconds;
-    }
-
-    /// From now on each new counter has a birth: every scraper is shown it at 0 first, so that `increase()` sees its first
-    /// event. Before, that is while a first start reads what it finds, a counter begins with what is known of the past.
-    pub fn finish_backfill(&mut self) {
-        self.backfilling = false;
     }
 
     /// Whether a slot that was handed out in this epoch still means the same series.
@@ -336,7 +334,9 @@ impl Table {
         let counter = self.specs[metric.0 as usize].family.kind == Kind::Counter;
         let hash = self.hash(metric, appliance, test, values[1..].iter().map(|v| &**v));
         let is_born = counter && !self.backfilling;
-        self.last_birth += u64::from(is_born);
+        if is_born {
+            self.last_birth = self.birth_numbers.fetch_add(1, Ordering::SeqCst) + 1;
+        }
         let label = SeriesKey {
             metric,
             appliance,
@@ -384,11 +384,6 @@ impl Table {
         self.births[metric.0 as usize] += 1;
         let is_gauge = self.specs[metric.0 as usize].family.kind == Kind::Gauge;
         self.appliances[appliance.0 as usize].gauges_entered += u64::from(is_gauge);
-    }
-
-    /// How many series of a metric were ever made; 0 for one that is not there.
-    pub(super) fn births(&self, metric: MetricId) -> u64 {
-        self.births.get(metric.0 as usize).copied().unwrap_or(0)
     }
 
     pub(super) fn change(&mut self, slot: Slot) {

@@ -1,6 +1,7 @@
 //! What scrapes see of the series table: a copy of it, so that encoding holds up nobody who counts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::key::SeriesKey;
 use super::{Family, MetricId, Series, Slot, Snapshot, Table};
@@ -16,6 +17,7 @@ pub struct ScrapeView {
     /// By slot.
     values: Vec<f64>,
     last_birth: u64,
+    last_own_birth: u64,
 }
 
 impl ScrapeView {
@@ -41,9 +43,14 @@ impl ScrapeView {
         })
     }
 
-    /// The number of the last birth in this view; who takes its snapshot has been shown all births up to it.
+    /// Who takes this view's snapshot has been shown all births of its table up to this number.
     pub fn last_birth(&self) -> u64 {
         self.last_birth
+    }
+
+    /// The number of the last birth in the table itself since it was made, where several number theirs together.
+    pub fn last_own_birth(&self) -> u64 {
+        self.last_own_birth
     }
 }
 
@@ -75,7 +82,8 @@ impl Table {
             return false;
         }
         view.values.clone_from(&self.values);
-        view.last_birth = self.last_birth;
+        view.last_birth = self.birth_numbers.load(Ordering::SeqCst);
+        view.last_own_birth = self.last_birth;
         true
     }
 }

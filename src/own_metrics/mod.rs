@@ -5,6 +5,7 @@
 //! families like those of the series table, so that every format shows them alike.
 
 mod process;
+mod shard;
 mod syslog;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use crate::metric::{Family, Kind, Series};
 
 pub use process::{Process, threads};
+pub use shard::{ShardGauges, ShardMetrics};
 pub use syslog::SyslogMetrics;
 
 /// Prefix of every metric here but `process_…` and `promhttp_…`, whose names are common to all exporters.
@@ -45,6 +47,8 @@ pub struct OwnMetrics {
     pub lines_dropped: Counters<2>,
     /// What comes over the network.
     pub syslog: SyslogMetrics,
+    /// What is read of Kafka.
+    pub shards: ShardMetrics,
     /// Scrapes answered, by HTTP status `code`.
     pub scrapes: Counters<1>,
     /// Scrapes that are being answered.
@@ -133,7 +137,7 @@ impl OwnMetrics {
             "Lines cut at `limits.line_bytes` (`too_long`: the beginning is still matched) or lost unfinished (`torn`)",
         );
         let syslog = SyslogMetrics::new(&mut own);
-
+        let shards = ShardMetrics::new(&mut own);
         let config_last_reload_successful = Gauge::default();
         own.register(
             "config_last_reload_successful",
@@ -156,6 +160,7 @@ impl OwnMetrics {
             lost_bytes,
             lines_dropped,
             syslog,
+            shards,
             scrapes,
             scrapes_in_flight,
             scrape_seconds,
@@ -167,13 +172,11 @@ impl OwnMetrics {
     /// As families of a snapshot.
     pub fn families(&self) -> Vec<(Arc<Family>, Vec<Series>)> {
         let metrics = self.registry.0.iter();
-        metrics
-            .map(|(family, metric)| (family.clone(), metric.series()))
-            .filter(|(_, series)| !series.is_empty())
-            .collect()
+        let all = metrics.map(|(family, metric)| (family.clone(), metric.series()));
+        all.filter(|(_, series)| !series.is_empty()).collect()
     }
 
-    /// Exposes what is counted of a source that listens like of one that is followed, at 0.
+    /// Exposes what is counted of any source, at 0.
     pub fn touch_received(&self, source: &str) {
         for counters in [&self.lines_read, &self.bytes_read] {
             counters.get([source]);

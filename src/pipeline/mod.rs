@@ -353,6 +353,8 @@ impl Sink for Pipeline {
         match &source.appliance {
             ApplianceFrom::Header => origin.fallback = captured,
             ApplianceFrom::Path => origin.appliance = captured,
+            // Files have no records.
+            ApplianceFrom::Key => {}
             ApplianceFrom::Fixed(name) => origin.appliance = Some(name.clone()),
         }
         let (source, name) = (source.name.clone(), source.name.as_str().to_owned());

@@ -1,14 +1,10 @@
 //! The thread that writes checkpoints.
 
-use std::io::{BufReader, BufWriter, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use tracing::{debug, error, info, warn};
 
 use crate::heartbeat::EndOnPanic;
@@ -110,23 +106,6 @@ impl Writer {
     }
 }
 
-/// The table as it is stored: JSON, so that it can be read by other versions and by an operator, and compressed on the
-/// way, since names repeat in every series and the whole would be larger than the table itself.
-fn pack(saved: &Saved) -> std::io::Result<Vec<u8>> {
-    let compressed = GzEncoder::new(Vec::new(), Compression::fast());
-    let mut buffered = BufWriter::with_capacity(64 << 10, compressed);
-    serde_json::to_writer(&mut buffered, saved)?;
-    buffered
-        .into_inner()
-        .map_err(std::io::IntoInnerError::into_error)?
-        .finish()
-}
-
-pub(super) fn unpack(table: &[u8]) -> impl Read {
-    // It is read series by series: the whole would take more memory than the table that it becomes.
-    BufReader::with_capacity(64 << 10, GzDecoder::new(table))
-}
-
 fn write(
     mut state: State,
     queue: &Receiver<Job>,
@@ -143,7 +122,7 @@ fn write(
             saved,
         } = job;
         let taken = Instant::now();
-        let table = match pack(&saved) {
+        let table = match state::pack(&saved) {
             Ok(table) => table,
             Err(error) => {
                 error!(err = %error, "values cannot be written");

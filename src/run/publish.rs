@@ -24,7 +24,7 @@ pub(super) struct Rates {
 pub(super) struct Figures {
     pub(super) number: u64,
     pub(super) streams: Vec<server::FileStatus>,
-    /// Of every source, in the order of the settings.
+    /// Of every source but topics, in the order of the settings.
     pub(super) lag: Vec<(Arc<str>, u64)>,
     /// Of those that follow files.
     pub(super) unreadable: Vec<(Arc<str>, u64)>,
@@ -70,8 +70,12 @@ impl Rates {
             .at
             .map_or(0.0, |at| now.duration_since(at).as_secs_f64());
         let sources_at_0 = |follows_files: bool| {
-            let sources = config.sources.iter();
-            let sources = sources.filter(|source| !follows_files || source.syslog.is_none());
+            // What waits of a topic is counted in records, by shard.
+            let sources = config
+                .sources
+                .iter()
+                .filter(|source| source.kafka.is_none());
+            let sources = sources.filter(|source| !follows_files || source.is_followed());
             let at_0 = sources.map(|source| (source.name.as_str().into(), 0));
             at_0.collect::<Vec<(Arc<str>, u64)>>()
         };

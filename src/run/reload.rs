@@ -35,9 +35,13 @@ impl Shared {
         if syslog::fixed(&config.sources) != syslog::fixed(&self.config().sources) {
             return Err("sources with `syslog`, what they listen on and their buffers cannot change while the exporter runs; restart it".into());
         }
+        if !self.topics.can_go_on_with(&self.config(), &config) {
+            return Err("sources with `kafka`, their brokers and their topics cannot change while the exporter runs; restart it".into());
+        }
         let outcome = self.exchange(config, engine);
         if outcome.is_ok() {
             self.receivers.replace(syslog);
+            self.topics.replace(&self.config(), &self.engine());
         }
         outcome
     }

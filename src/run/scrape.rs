@@ -5,18 +5,21 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, info};
 
 use super::publish::{Figures, add};
+use super::totals::Totals;
 use super::{RELOAD_WAIT, ReloadState, Shared, unix_seconds};
 use crate::engine::Engine;
 use crate::exposition::{self, Body, Format};
 use crate::logfmt;
 use crate::metric::{ScrapeView, Snapshot, lock};
-use crate::own_metrics::{Process, ScrapeGauges};
+use crate::own_metrics::{Process, ScrapeGauges, ShardGauges};
 use crate::server::{self, App, ApplianceStatus};
+use crate::shard::{self, Part, Published, last_heard};
+use crate::unrecognised::Folded;
 
 /// How long a scrape waits for fresh figures of the reading thread.
 const FIGURES_WAIT: Duration = Duration::from_millis(50);
@@ -26,6 +29,8 @@ const LABELS_AT_ONCE: usize = 10_000;
 const HANGS_AFTER: Duration = Duration::from_secs(30);
 /// Appliances that may wait to be forgotten.
 const FORGET_MAX: usize = 100;
+/// Threads that may have an answer for whoever wants an appliance forgotten.
+const FORGET_ANSWERS: usize = 64;
 /// Kinds of unrecognised messages that are shown on the status page.
 const UNRECOGNISED_SHOWN: usize = 50;
 
@@ -59,26 +64,87 @@ impl Shared {
         view
     }
 
+    /// The rules' own table, and that of every shard.
+    fn engines(&self) -> Vec<Arc<Engine>> {
+        let shards = self.shards.all();
+        let shards = shards.iter().map(|shard| shard.engine());
+        std::iter::once(self.engine()).chain(shards).collect()
+    }
+
+    /// Shows the view of every table, one after the other.
+    fn each_view(&self, mut each: impl FnMut(&ScrapeView)) {
+        each(&self.sync_view(&self.engine()));
+        for shard in self.shards.all() {
+            each(&shard.synced());
+        }
+    }
+
+    /// What all tables show to somebody who has been shown the births up to `shown`, and up to which birth that is shown
+    /// then. Half a backlog is no figure, and who is shown none of it sees each birth later.
+    fn snapshot(&self, shown: u64) -> (Snapshot, u64) {
+        let mut parts = Vec::new();
+        let mut birth = 0;
+        if self.ready.load(Ordering::SeqCst) {
+            let view = self.sync_view(&self.engine());
+            birth = view.last_birth();
+            parts.push(Part {
+                snapshot: view.snapshot(shown),
+                last_heard: last_heard(&view),
+            });
+        }
+        for shard in self.shards.all() {
+            let (part, shard_birth) = shard.part(shown);
+            birth = birth.min(shard_birth);
+            parts.extend(part);
+        }
+        (shard::merge(parts), birth)
+    }
+
+    fn shard_gauges(&self) -> Vec<ShardGauges> {
+        let now = Instant::now();
+        let each = |shard: &Arc<Published>| {
+            let appliances = shard.engine().table().appliances();
+            let figures = shard.figures();
+            let age = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
+            ShardGauges {
+                source: shard.source.clone(),
+                partition: shard.partition,
+                states: shard::State::ALL
+                    .map(|state| (state.as_str(), state == figures.state))
+                    .to_vec(),
+                next_offset: figures.next_offset,
+                lag_records: figures.lag_records(),
+                lag_seconds: figures.lag_seconds(now),
+                contact_age_seconds: figures.contact.map(age),
+                checkpoint_age_seconds: figures.checkpoint.map(age),
+                appliances,
+            }
+        };
+        self.shards.all().iter().map(each).collect()
+    }
+
     /// The appliances, the one that was silent for longest first; those that were never heard before all.
-    fn appliance_list(&self, engine: &Engine) -> Vec<ApplianceStatus> {
-        let (now, view) = (unix_seconds(SystemTime::now()), self.sync_view(engine));
-        let mut found: BTreeMap<&str, ApplianceStatus> = BTreeMap::new();
-        let expected = self.config().expected_appliances();
-        for name in &expected {
+    fn appliance_list(&self) -> Vec<ApplianceStatus> {
+        let now = unix_seconds(SystemTime::now());
+        let mut found: BTreeMap<Arc<str>, ApplianceStatus> = BTreeMap::new();
+        for name in self.config().expected_appliances() {
             found.entry(name).or_default();
         }
-        for (labels, count) in view.series_of("log_messages_total") {
-            found.entry(&labels[0]).or_default().messages += count as u64;
-        }
-        for (labels, count) in view.series_of("log_unmatched_messages_total") {
-            found.entry(&labels[0]).or_default().unmatched += count as u64;
-        }
-        for (name, at) in last_messages(&view) {
-            let age = Duration::from_secs_f64((now - at).max(0.0));
-            found.entry(name).or_default().last_message = Some(age);
-        }
+        self.each_view(|view| {
+            for (labels, count) in view.series_of("log_messages_total") {
+                found.entry(labels[0].clone()).or_default().messages += count as u64;
+            }
+            for (labels, count) in view.series_of("log_unmatched_messages_total") {
+                found.entry(labels[0].clone()).or_default().unmatched += count as u64;
+            }
+            for (name, at) in last_heard(view) {
+                let age = Duration::from_secs_f64((now - at).max(0.0));
+                let last = &mut found.entry(name).or_default().last_message;
+                *last = Some(last.map_or(age, |known| known.min(age)));
+            }
+        });
         let named = found.into_iter().map(|(name, appliance)| ApplianceStatus {
-            name: name.to_owned(),
+            name: name.to_string(),
             ..appliance
         });
         let mut list: Vec<_> = named.collect();
@@ -86,24 +152,26 @@ impl Shared {
         list
     }
 
+    /// The most frequent kinds of messages that no rule knows.
+    fn unrecognised(&self) -> Vec<Folded> {
+        let engines = self.engines();
+        let kinds = engines.iter().flat_map(|engine| {
+            let counts = engine.rule_counts();
+            counts.unrecognised.most_frequent(UNRECOGNISED_SHOWN)
+        });
+        let mut kinds: Vec<_> = kinds.collect();
+        kinds.sort_by_key(|kind| Reverse(kind.count));
+        kinds.truncate(UNRECOGNISED_SHOWN);
+        kinds
+    }
+
     fn checkpoint_age(&self) -> Option<Duration> {
         lock(&self.checkpoint).map(|at| at.elapsed())
     }
 }
 
-/// When each appliance was last heard, by any of its programs, in seconds since 1970.
-fn last_messages(view: &ScrapeView) -> BTreeMap<&str, f64> {
-    let mut last: BTreeMap<&str, f64> = BTreeMap::new();
-    for (labels, at) in view.series_of("log_last_message_timestamp_seconds") {
-        let known = last.entry(&labels[0]).or_insert(at);
-        *known = known.max(at);
-    }
-    last
-}
-
 impl App for Shared {
     fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64 {
-        let ready = self.ready.load(Ordering::SeqCst);
         let (source_lag_bytes, unreadable_files, followed_files) = {
             let figures = self.figures();
             (
@@ -113,56 +181,30 @@ impl App for Shared {
             )
         };
         let engine = self.engine();
-        let (mut snapshot, birth) = match ready {
-            true => {
-                let view = self.sync_view(&engine);
-                (view.snapshot(shown), view.last_birth())
-            }
-            // Half a backlog is no figure, and who is shown none of it sees each birth later.
-            false => (Snapshot::default(), 0),
-        };
-        let table = engine.table();
-        let counts = |count: fn(usize, u64) -> u64| {
-            let of = |(metric, series, refused): (&Arc<str>, _, _)| {
-                (metric.clone(), count(series, refused))
-            };
-            table.counts().map(of).collect()
-        };
-        let (series, series_dropped) = (
-            counts(|series, _| series as u64),
-            counts(|_, refused| refused),
-        );
-        let of = |(metric, count): (&Arc<str>, u64)| (metric.clone(), count);
-        let series_evicted = table.evictions().map(of).collect();
-        let implausible_values = table.implausible().map(of).collect();
-        drop(table);
-        let rule_counts = engine.rule_counts();
+        let (mut snapshot, birth) = self.snapshot(shown);
+        let totals = Totals::of(&self.engines());
         let gauges = ScrapeGauges {
-            ready,
+            ready: self.ready(),
             source_lag_bytes,
             unreadable_files,
             followed_files,
-            series,
-            series_dropped,
-            rule_hits: engine
-                .rules()
-                .rules
-                .iter()
-                .zip(&rule_counts.hits)
-                .map(|(rule, hits)| (rule.id.clone(), *hits))
+            series: totals
+                .series()
+                .map(|(name, held, _)| (name, held))
                 .collect(),
-            negative_amounts: rule_counts
-                .negative_amounts
-                .iter()
-                .map(|(rule, count)| (rule.clone(), *count))
+            series_dropped: totals
+                .series()
+                .map(|(name, _, refused)| (name, refused))
                 .collect(),
+            rule_hits: totals.rule_hits(engine.rules()).collect(),
+            negative_amounts: totals.negative_amounts,
             rules_loaded: engine.rules().rules.len() as u64,
             series_budget: self.config().limits.table.series as u64,
-            series_evicted,
-            implausible_values,
+            series_evicted: totals.evicted,
+            implausible_values: totals.implausible,
             repeats_dropped: [
-                ("implausible".into(), rule_counts.repeats_implausible),
-                ("unattributed".into(), rule_counts.repeats_unattributed),
+                ("implausible".into(), totals.repeats_implausible),
+                ("unattributed".into(), totals.repeats_unattributed),
             ]
             .into(),
             expected_appliances: self.config().expected_appliances(),
@@ -174,10 +216,11 @@ impl App for Shared {
             stderr_lines_dropped: logfmt::lost_lines(),
             certificate_expiry: self.web.as_ref().and_then(|web| web.certificate_expiry()),
         };
-        drop(rule_counts);
         let families = &mut snapshot.families;
         families.splice(0..0, self.own.families());
         families.extend(gauges.families());
+        let (shards, partitions) = (self.shard_gauges(), self.shards.partitions());
+        families.extend(ShardGauges::families(&shards, &partitions));
         families.extend(Process::read().families());
         body.reserve(&snapshot);
         exposition::write(snapshot, format, |bytes| body.push(bytes));
@@ -189,37 +232,33 @@ impl App for Shared {
         let sum = |of: &[(Arc<str>, u64)]| of.iter().map(|(_, count)| count).sum();
         let engine = self.engine();
         let config = self.config();
-        let appliances = self.appliance_list(&engine);
-        let (table, rule_counts) = (engine.table(), engine.rule_counts());
-        let status = server::Status {
+        let totals = Totals::of(&self.engines());
+        server::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime: self.started.elapsed(),
-            ready: self.ready.load(Ordering::SeqCst),
+            ready: self.ready(),
             followed_files: sum(&figures.followed),
             unreadable_files: sum(&figures.unreadable),
             files: figures.streams,
-            rules: engine
-                .rules()
-                .rules
-                .iter()
-                .zip(&rule_counts.hits)
-                .map(|(rule, hits)| server::RuleStatus {
-                    name: rule.id.to_string(),
-                    hits: *hits,
+            rules: totals
+                .rule_hits(engine.rules())
+                .map(|(name, hits)| server::RuleStatus {
+                    name: name.to_string(),
+                    hits,
                 })
                 .collect(),
-            unrecognised: rule_counts.unrecognised.most_frequent(UNRECOGNISED_SHOWN),
-            series: table
-                .counts()
+            unrecognised: self.unrecognised(),
+            series: totals
+                .series()
                 .filter(|(_, series, refused)| *series > 0 || *refused > 0)
                 .map(|(metric, series, dropped)| server::SeriesStatus {
                     metric: metric.to_string(),
-                    series,
+                    series: series as usize,
                     series_max: config.limits.table.series_per_metric,
                     dropped,
                 })
                 .collect(),
-            appliances,
+            appliances: self.appliance_list(),
             appliances_max: config.limits.table.appliances,
             reload: {
                 let reload = lock(&self.reload);
@@ -236,34 +275,38 @@ impl App for Shared {
                     directory: directory.display().to_string(),
                     age: self.checkpoint_age(),
                 }),
-        };
-        drop((table, rule_counts));
-        status
+        }
     }
 
     fn healthy(&self) -> bool {
-        self.heartbeat.age() < HANGS_AFTER
+        self.heartbeat.age().max(self.topics.heartbeat_age()) < HANGS_AFTER
     }
 
     fn forget(&self, appliance: &str) -> Result<bool, String> {
-        let (done, finished) = sync_channel(1);
+        let (done, finished) = sync_channel(FORGET_ANSWERS);
         let mut wanted = lock(&self.forget);
         if wanted.len() >= FORGET_MAX {
             return Err("too many appliances are to be forgotten at once".into());
         }
-        wanted.push((appliance.to_owned(), done));
+        wanted.push((appliance.to_owned(), done.clone()));
         drop(wanted);
         self.wake();
-        finished.recv_timeout(RELOAD_WAIT).map_err(|_| {
-            // What was reported as failed must not be done later. Whoever waits has gone, so its channel says who it is.
-            let mut wanted = lock(&self.forget);
-            wanted.retain(|(waiting, _)| waiting != appliance);
-            "the reading thread does not answer; nothing was changed".to_owned()
-        })
+        let topics = self.topics.forget(appliance, &done);
+        let mut is_known = false;
+        for _ in 0..topics + 1 {
+            let answer = finished.recv_timeout(RELOAD_WAIT);
+            is_known |= answer.map_err(|_| {
+                // What was reported as failed must not be done later. Whoever waits has gone, so its channel says who it is.
+                let mut wanted = lock(&self.forget);
+                wanted.retain(|(waiting, _)| waiting != appliance);
+                "the reading thread does not answer".to_owned()
+            })?;
+        }
+        Ok(is_known)
     }
 
     fn ready(&self) -> bool {
-        self.ready.load(Ordering::SeqCst)
+        self.ready.load(Ordering::SeqCst) && self.shards.are_ready()
     }
 
     fn reload(&self) -> Result<(), String> {
@@ -290,25 +333,30 @@ impl App for Shared {
     }
 
     fn appliances(&self) -> Vec<server::Appliance> {
-        let engine = self.engine();
-        let mut table = engine.table();
-        let named = table.named_appliances();
-        let ids: Vec<_> = named.iter().map(|name| table.appliance(name)).collect();
-        drop(table);
-        let mut appliances: BTreeMap<String, server::Appliance> = BTreeMap::new();
-        for (name, id) in named.iter().zip(ids) {
-            let appliance = server::Appliance {
-                name: name.to_string(),
-                profile: engine.profile(id).map(|profile| profile.to_string()),
-                last_message: None,
-            };
-            appliances.insert(name.to_string(), appliance);
-        }
-        for (name, at) in last_messages(&self.sync_view(&engine)) {
-            if let Some(appliance) = appliances.get_mut(name) {
-                appliance.last_message = Some(at);
+        let mut appliances: BTreeMap<Arc<str>, server::Appliance> = BTreeMap::new();
+        for engine in self.engines() {
+            let mut table = engine.table();
+            let named = table.named_appliances();
+            let ids: Vec<_> = named.iter().map(|name| table.appliance(name)).collect();
+            drop(table);
+            for (name, id) in named.into_iter().zip(ids) {
+                let profile = engine.profile(id).map(|profile| profile.to_string());
+                let known = (appliances.entry(name.clone())).or_insert_with(|| server::Appliance {
+                    name: name.to_string(),
+                    profile: None,
+                    last_message: None,
+                });
+                known.profile = known.profile.take().or(profile);
             }
         }
+        self.each_view(|view| {
+            for (name, at) in last_heard(view) {
+                if let Some(appliance) = appliances.get_mut(&name) {
+                    let last = appliance.last_message.get_or_insert(at);
+                    *last = last.max(at);
+                }
+            }
+        });
         appliances.into_values().collect()
     }
 

@@ -25,7 +25,7 @@ impl Identity {
     pub(super) fn of(source: &Source) -> Option<Self> {
         let fixed = match &source.appliance {
             ApplianceFrom::Fixed(name) => Some(name.clone()),
-            ApplianceFrom::Header | ApplianceFrom::Path => None,
+            ApplianceFrom::Header | ApplianceFrom::Path | ApplianceFrom::Key => None,
         };
         let settings = source.syslog.clone()?;
         Some(Identity { fixed, settings })

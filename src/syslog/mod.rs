@@ -125,7 +125,7 @@ struct Incoming {
 }
 
 /// The name of a source as that of a directory.
-fn directory_name(source: &str) -> String {
+pub(crate) fn directory_name(source: &str) -> String {
     let mut name = String::new();
     for byte in source.bytes() {
         match byte {

@@ -5,6 +5,8 @@ mod alerts;
 mod architecture;
 mod attacks;
 mod births;
+#[cfg(feature = "kafka")]
+mod broker;
 mod catalogue;
 mod dashboards;
 mod deploy;
@@ -14,6 +16,8 @@ mod exposition;
 mod fuzz;
 mod generated;
 mod incidents;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod manual;
 mod messages;
 mod packages;

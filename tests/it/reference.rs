@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use appliance_log_exporter::engine::Engine;
 use appliance_log_exporter::exposition::{self, Format};
 use appliance_log_exporter::metric::{Family, Kind, LabelValues, Limits, MetricId, Snapshot};
-use appliance_log_exporter::own_metrics::{OwnMetrics, Process, ScrapeGauges};
+use appliance_log_exporter::own_metrics::{OwnMetrics, Process, ScrapeGauges, ShardGauges};
 use appliance_log_exporter::rules::{self, Example, Metric, RuleSet, Settings};
 
 use crate::generated::{cell, code, compare};
@@ -100,6 +100,19 @@ fn exporter_itself() -> Vec<Row> {
     own.syslog.touch("messages", &["udp", "tcp"]);
     own.syslog.datagrams_dropped.get(["messages"]);
     own.syslog.forged_lines.get(["messages", "hsm1"]);
+    own.shards.touch("messages", "0", &["empty"]);
+    own.shards.kafka_errors.get(["messages", "AllBrokersDown"]);
+    let shard = ShardGauges {
+        source: "messages".into(),
+        partition: 0,
+        states: vec![("active", true)],
+        next_offset: 0,
+        lag_records: 0,
+        lag_seconds: 0.0,
+        contact_age_seconds: Some(0.0),
+        checkpoint_age_seconds: Some(0.0),
+        appliances: vec!["hsm1".into()],
+    };
     let one = || vec![("one".into(), 1)];
     let gauges = ScrapeGauges {
         ready: true,
@@ -123,6 +136,7 @@ fn exporter_itself() -> Vec<Row> {
     let families = [
         own.families(),
         gauges.families(),
+        ShardGauges::families(&[shard], &[("messages".into(), 1)]),
         Process::read().families(),
     ]
     .concat();

@@ -1,0 +1,272 @@
+//! What we ask of brokers, over librdkafka.
+//!
+//! There is no consumer group: partitions are assigned, and offsets belong to our own state. Nor is there an offset to
+//! fall back to: one that is out of range is an error, so that nothing is skipped without being counted.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tracing::{debug, warn};
+
+use crate::config::Kafka;
+use crate::metric::lock;
+use crate::own_metrics::{Counters, OwnMetrics};
+use crate::shard::{LastRecord, Record};
+
+/// How long an answer of a broker may take.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long the record that was read last may take to come.
+const RECORD_MAX: Duration = Duration::from_secs(15);
+/// Records and bytes that are taken at once.
+const RECORDS_AT_ONCE: usize = 10_000;
+const BYTES_AT_ONCE: usize = 1 << 20;
+/// What librdkafka may fetch ahead, for all partitions of a source.
+const FETCHED_KIB: u32 = 32 << 10;
+/// How often the same trouble is logged.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// A connection to the brokers of a source.
+pub(super) struct Client {
+    consumer: BaseConsumer<Context>,
+    topic: String,
+}
+
+/// What came at once.
+#[derive(Default)]
+pub(super) struct Batch<'c> {
+    /// Records; those of one partition are in order.
+    pub(super) records: Vec<BorrowedMessage<'c>>,
+    /// Partitions of which all is read.
+    pub(super) ended: Vec<i32>,
+    /// An offset is not where it was.
+    pub(super) is_misplaced: bool,
+    /// The client is of no use any more.
+    pub(super) is_fatal: bool,
+}
+
+/// Counts and logs what librdkafka says.
+struct Context {
+    source: String,
+    errors: Counters<2>,
+    logged: Mutex<Option<Instant>>,
+}
+
+impl Context {
+    fn trouble(&self, error: &KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        let name = code.map_or_else(|| "other".to_owned(), |code| format!("{code:?}"));
+        self.errors.get([&self.source, &name]).inc();
+        let mut logged = lock(&self.logged);
+        if logged.is_some_and(|at| at.elapsed() < LOG_EVERY) {
+            debug!(source = self.source, err = %error, reason, "trouble with Kafka");
+            return;
+        }
+        *logged = Some(Instant::now());
+        warn!(source = self.source, err = %error, reason, "trouble with Kafka; for a minute further ones are only counted");
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(source = self.source, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.trouble(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// A record as the shard takes it. One without a time has that of 1970.
+pub(super) fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
+    Record {
+        offset: message.offset(),
+        time_ms: message.timestamp().to_millis().unwrap_or(0),
+        key: message.key(),
+        value: message.payload(),
+    }
+}
+
+impl Client {
+    /// Makes a client. It connects when it is asked something.
+    ///
+    /// # Errors
+    /// A file cannot be read, or librdkafka refuses a setting.
+    pub(super) fn new(source: &str, kafka: &Kafka, own: &OwnMetrics) -> Result<Self, String> {
+        let mut config = ClientConfig::new();
+        let prefix = format!("ale.{}", kafka.topic);
+        config
+            .set("bootstrap.servers", kafka.brokers.join(","))
+            .set("client.id", "appliance_log_exporter")
+            // librdkafka wants a name, but nothing is committed, and no group is joined.
+            .set("group.id", prefix)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set("allow.auto.create.topics", "false")
+            .set("check.crcs", "true")
+            .set("queued.max.messages.kbytes", FETCHED_KIB.to_string())
+            .set("fetch.queue.backoff.ms", "10")
+            .set("socket.keepalive.enable", "true")
+            .set("reconnect.backoff.max.ms", "5000")
+            .set("topic.metadata.refresh.interval.ms", "60000");
+        if let Some(tls) = &kafka.tls {
+            if let Some(file) = &tls.ca_file {
+                config.set("ssl.ca.location", file.to_string_lossy());
+            }
+            if let Some((cert, key)) = &tls.client {
+                config.set("ssl.certificate.location", cert.to_string_lossy());
+                config.set("ssl.key.location", key.to_string_lossy());
+            }
+        }
+        if let Some(sasl) = &kafka.sasl {
+            let password = std::fs::read_to_string(&sasl.password_file)
+                .map_err(|error| format!("{}: {error}", sasl.password_file.display()))?;
+            config
+                .set("sasl.mechanism", sasl.mechanism.as_str())
+                .set("sasl.username", &sasl.username)
+                .set("sasl.password", password.trim_end_matches(['\n', '\r']));
+        }
+        let protocol = match (&kafka.tls, &kafka.sasl) {
+            (None, None) => "plaintext",
+            (Some(_), None) => "ssl",
+            (None, Some(_)) => "sasl_plaintext",
+            (Some(_), Some(_)) => "sasl_ssl",
+        };
+        config.set("security.protocol", protocol);
+        let context = Context {
+            source: source.to_owned(),
+            errors: own.shards.kafka_errors.clone(),
+            logged: Mutex::default(),
+        };
+        let consumer = config
+            .create_with_context(context)
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            consumer,
+            topic: kafka.topic.clone(),
+        })
+    }
+
+    /// How many partitions the topic has.
+    pub(super) fn partitions(&self) -> Result<i32, KafkaError> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(&self.topic), ANSWER_MAX)?;
+        let topic = metadata.topics().first();
+        let unknown = || KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic);
+        let topic = topic.ok_or_else(unknown)?;
+        match topic.error() {
+            Some(error) => Err(KafkaError::MetadataFetch(error.into())),
+            None if topic.partitions().is_empty() => Err(unknown()),
+            None => Ok(i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX)),
+        }
+    }
+
+    /// Where a partition begins and where it ends, as its leader says now.
+    pub(super) fn ends(&self, partition: i32) -> Result<(i64, i64), KafkaError> {
+        self.consumer
+            .fetch_watermarks(&self.topic, partition, ANSWER_MAX)
+    }
+
+    /// The first record that is not older than this time; nothing if all are.
+    pub(super) fn first_since(
+        &self,
+        partition: i32,
+        time_ms: i64,
+    ) -> Result<Option<i64>, KafkaError> {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_offset(&self.topic, partition, Offset::Offset(time_ms))?;
+        let found = self.consumer.offsets_for_times(asked, ANSWER_MAX)?;
+        let found = found.find_partition(&self.topic, partition);
+        Ok(match found.map(|found| (found.error(), found.offset())) {
+            Some((Ok(()), Offset::Offset(offset))) => Some(offset),
+            Some((Err(error), _)) => return Err(error),
+            _ => None,
+        })
+    }
+
+    /// The record at this offset, or the next one that is there. Takes away what is assigned.
+    pub(super) fn look_at(
+        &self,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Option<LastRecord>, KafkaError> {
+        self.assign([(partition, offset)].into_iter())?;
+        let until = Instant::now() + RECORD_MAX;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            match self.consumer.poll(left) {
+                Some(Ok(message)) if message.partition() == partition => {
+                    return Ok(Some(record(&message).identity()));
+                }
+                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => {
+                    return Ok(None);
+                }
+                Some(Err(error)) if is_misplaced(&error) => return Ok(None),
+                Some(Err(error)) => self.consumer.context().trouble(&error, "reading"),
+                Some(Ok(_)) | None => {}
+            }
+        }
+        Err(KafkaError::MessageConsumption(
+            RDKafkaErrorCode::OperationTimedOut,
+        ))
+    }
+
+    /// Reads these partitions from these offsets on, and no others.
+    pub(super) fn assign(&self, all: impl Iterator<Item = (i32, i64)>) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in all {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
+        }
+        self.consumer.assign(&list)
+    }
+
+    /// What is there, after at most `wait`.
+    pub(super) fn poll(&self, wait: Duration) -> Batch<'_> {
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        let mut wait = wait;
+        while batch.records.len() < RECORDS_AT_ONCE && bytes < BYTES_AT_ONCE {
+            match self.consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    bytes += message.payload_len();
+                    batch.records.push(message);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => batch.ended.push(partition),
+                Some(Err(error)) => {
+                    batch.is_misplaced |= is_misplaced(&error);
+                    batch.is_fatal |= matches!(error, KafkaError::MessageConsumptionFatal(_));
+                    self.consumer.context().trouble(&error, "reading");
+                }
+            }
+            wait = Duration::ZERO;
+        }
+        batch
+    }
+
+    /// Counts and logs an error.
+    pub(super) fn trouble(&self, error: &KafkaError, reason: &str) {
+        self.consumer.context().trouble(error, reason);
+    }
+}
+
+/// The offset is not there, or what lies before it has changed.
+fn is_misplaced(error: &KafkaError) -> bool {
+    let codes = [
+        RDKafkaErrorCode::AutoOffsetReset,
+        RDKafkaErrorCode::OffsetOutOfRange,
+        RDKafkaErrorCode::LogTruncation,
+    ];
+    error
+        .rdkafka_error_code()
+        .is_some_and(|code| codes.contains(&code))
+}

@@ -1,0 +1,240 @@
+//! A real Apache Kafka on loopback: brokers that are controllers as well, and what a test does to them.
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+
+use crate::support::{Child, free_port, program, root, succeeds, wait_for};
+
+/// A start takes seconds; a machine that builds something else meanwhile takes far longer.
+const LONG: Duration = Duration::from_secs(120);
+
+/// Brokers; dropping it kills them.
+pub struct Cluster {
+    directory: tempfile::TempDir,
+    jars: String,
+    /// By number, from 1 on.
+    brokers: Vec<Broker>,
+}
+
+struct Broker {
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Cluster {
+    /// Starts so many brokers, with these settings besides.
+    pub fn start(count: usize, more: &[&str]) -> Self {
+        let jars = succeeds(&mut Command::new(root().join("tests/install-kafka.sh"))).out;
+        let directory = tempfile::tempdir().expect("a directory");
+        let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
+        let voters = ports.iter().enumerate();
+        let voters = voters.map(|(at, (_, control))| format!("{}@127.0.0.1:{control}", at + 1));
+        let voters = voters.collect::<Vec<_>>().join(",");
+        let mut cluster = Self {
+            jars: format!("{}/*", jars.trim()),
+            directory,
+            brokers: Vec::new(),
+        };
+        for (at, (port, control)) in ports.iter().enumerate() {
+            let id = at + 1;
+            let data = cluster.path(&format!("data{id}"));
+            let enough = count.div_ceil(2);
+            // Session and election times are shortened, so that a killed broker costs seconds.
+            let mut settings = format!(
+                "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={voters}\n\
+                 listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control}\n\
+                 controller.listener.names=CONTROLLER\ninter.broker.listener.name=CLIENT\n\
+                 listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+                 log.dirs={}\nauto.create.topics.enable=false\ndefault.replication.factor={count}\n\
+                 min.insync.replicas={enough}\noffsets.topic.num.partitions=1\n\
+                 offsets.topic.replication.factor={count}\ntransaction.state.log.num.partitions=3\n\
+                 transaction.state.log.replication.factor={count}\n\
+                 transaction.state.log.min.isr={enough}\ngroup.initial.rebalance.delay.ms=0\n\
+                 broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=300\n\
+                 controller.quorum.fetch.timeout.ms=1000\ncontroller.quorum.election.timeout.ms=500\n\
+                 log.cleaner.dedupe.buffer.size=8388608\nlog.retention.check.interval.ms=500\n\
+                 log.initial.task.delay.ms=500\nfile.delete.delay.ms=500\n",
+                data.display()
+            );
+            for one in more {
+                settings += &format!("{one}\n");
+            }
+            let file = cluster.path(&format!("{id}.properties"));
+            std::fs::write(&file, settings).expect("it can be written");
+            let mut format = cluster.java(64, "kafka.tools.StorageTool");
+            format.args(["format", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c"]);
+            succeeds(format.arg(&file));
+            cluster.brokers.push(Broker {
+                port: *port,
+                process: None,
+            });
+        }
+        for id in 1..=count {
+            cluster.boot(id);
+        }
+        cluster.wait();
+        cluster
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn java(&self, heap_mib: usize, class: &str) -> Command {
+        let mut command = Command::new(program("java"));
+        command
+            .arg(format!("-Xmx{heap_mib}m"))
+            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(["-Dlog4j2.level=WARN", "-cp", &self.jars, class]);
+        command
+    }
+
+    /// Starts a broker that is not running.
+    pub fn boot(&mut self, id: usize) {
+        let mut command = self.java(256, "kafka.Kafka");
+        command.arg(self.path(&format!("{id}.properties")));
+        self.brokers[id - 1].process = Some(Child::start(&mut command));
+    }
+
+    /// Kills a broker.
+    pub fn kill(&mut self, id: usize) {
+        self.brokers[id - 1].process = None;
+    }
+
+    /// Waits until all brokers that run accept connections and one of them knows a controller.
+    pub fn wait(&mut self) {
+        let bootstrap = self.bootstrap();
+        for broker in &mut self.brokers {
+            let port = broker.port;
+            if let Some(process) = &mut broker.process {
+                process.wait_for("open port", LONG, || {
+                    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
+                });
+            }
+        }
+        let running = self.brokers.iter().filter(|one| one.process.is_some());
+        let running = running.count();
+        wait_for("brokers that know each other", LONG, || {
+            let client = self.admin();
+            let metadata = client
+                .inner()
+                .fetch_metadata(None, Duration::from_secs(2))
+                .ok()?;
+            (metadata.brokers().len() >= running && !bootstrap.is_empty()).then_some(())
+        });
+    }
+
+    /// What clients begin with.
+    pub fn bootstrap(&self) -> String {
+        let brokers = self.brokers.iter();
+        let brokers = brokers.map(|broker| format!("127.0.0.1:{}", broker.port));
+        brokers.collect::<Vec<_>>().join(",")
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.bootstrap());
+        config.create().expect("a client")
+    }
+
+    /// Makes a topic, once the brokers are willing to.
+    pub fn make_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let replicas = i32::try_from(self.brokers.len()).expect("a few");
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+        for (key, value) in settings {
+            topic = topic.set(key, value);
+        }
+        wait_for("topic", LONG, || {
+            let made = block(self.admin().create_topics([&topic], &AdminOptions::new()));
+            made.ok()?.into_iter().all(|one| one.is_ok()).then_some(())
+        });
+        // Leaders are elected a moment later.
+        wait_for("leaders", LONG, || {
+            let admin = self.admin();
+            let metadata = admin
+                .inner()
+                .fetch_metadata(Some(name), Duration::from_secs(2));
+            let metadata = metadata.ok()?;
+            let partitions_there = metadata.topics().first()?.partitions();
+            let all = partitions_there.iter().all(|one| one.leader() >= 0);
+            (all && partitions_there.len() == partitions as usize).then_some(())
+        });
+    }
+
+    /// Removes a topic.
+    pub fn remove_topic(&self, name: &str) {
+        let admin = self.admin();
+        wait_for("removal of a topic", LONG, || {
+            let removed = block(admin.delete_topics(&[name], &AdminOptions::new()));
+            removed
+                .ok()?
+                .into_iter()
+                .all(|one| one.is_ok())
+                .then_some(())
+        });
+        wait_for("end of a topic", LONG, || {
+            let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(2));
+            let topics = metadata.ok()?;
+            let is_gone = topics.topics().iter().all(|topic| topic.name() != name);
+            is_gone.then_some(())
+        });
+    }
+
+    /// Deletes the records of a partition before this offset, as its retention would.
+    pub fn delete_before(&self, topic: &str, partition: i32, offset: i64) {
+        let mut list = rdkafka::TopicPartitionList::new();
+        let offset = rdkafka::Offset::Offset(offset);
+        list.add_partition_offset(topic, partition, offset)
+            .expect("an offset");
+        let deleted = block(self.admin().delete_records(&list, &AdminOptions::new()));
+        deleted.expect("they can be deleted");
+    }
+
+    /// Writes records, each with its key, and returns once the brokers have them.
+    pub fn write<'r>(&self, topic: &str, records: impl IntoIterator<Item = (&'r str, String)>) {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.bootstrap())
+            .set("partitioner", "murmur2_random")
+            .set("enable.idempotence", "true");
+        let producer: ThreadedProducer<_> = config.create().expect("a producer");
+        for (key, value) in records {
+            let mut record = BaseRecord::to(topic).payload(&value);
+            if !key.is_empty() {
+                record = record.key(key);
+            }
+            producer
+                .send(record)
+                .map_err(|(error, _)| error)
+                .expect("there is room");
+        }
+        producer.flush(LONG).expect("the brokers take them");
+    }
+}
+
+fn block<F: std::future::Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(future)
+}
+
+/// Whether rsyslog can write to Kafka on this machine.
+pub fn omkafka() -> bool {
+    let libraries = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+    ];
+    let mut libraries = libraries.iter().map(Path::new);
+    libraries.any(|directory| directory.join("rsyslog/omkafka.so").exists())
+}
