@@ -30,7 +30,9 @@ wait_for() {
 }
 wait_for ready 1 >&2
 
-at_peer bash -c 'exec 3<>/dev/tcp/198.18.0.1/5514; echo "<13>Feb 29 12:05:01 h sshd[1]: hello" >&3; sleep 1000' &
+# One process, so that it can be killed, and without our outputs, which somebody may read to their end.
+nsenter --net="/proc/$peer/ns/net" bash -c \
+  'exec 3<>/dev/tcp/198.18.0.1/5514; echo "<13>Feb 29 12:05:01 h sshd[1]: hello" >&3; exec sleep 1000' >/dev/null 2>&1 &
 client=$!
 wait_for 'lines_read_total{source="syslog.listen"}' 1 >&2
 open='syslog_open_connections{source="syslog.listen",transport="tcp"}'
