@@ -17,7 +17,9 @@ const APPLIANCES_MAX: usize = 1 << 14;
 /// What the last line of each appliance of a stream counted.
 #[derive(Clone, Debug)]
 pub struct Repeats {
-    last: HashMap<ApplianceId, Last>,
+    /// By appliance its place in `last`.
+    places: HashMap<ApplianceId, u32>,
+    last: Vec<Last>,
     appliances_max: usize,
 }
 
@@ -27,16 +29,19 @@ impl Default for Repeats {
     }
 }
 
+/// Series of a line that are kept in place, one for each bit of [`Last::standing`].
+const SLOTS_MAX: usize = u8::BITS as usize;
+
 /// What one line counted.
 #[derive(Clone, Debug)]
 pub(super) struct Last {
     /// The table's epoch when it was recorded.
     epoch: u32,
     pub(super) rule: Option<RuleId>,
-    /// How many of `slots` count the line itself, and not what it says.
+    /// Series that went up by 1.
+    slots: ArrayVec<Slot, SLOTS_MAX>,
+    /// By place among `slots` a bit: whether it counts the line itself, and not what it says.
     standing: u8,
-    /// Series that went up by 1: first those that count the line itself, then the rules'.
-    slots: ArrayVec<Slot, 8>,
     pub(super) event_time: Slot,
     /// Series that went up by another amount, and those that `slots` does not hold.
     #[expect(
@@ -72,9 +77,9 @@ impl Last {
     /// Records a series that counts the line itself.
     #[inline]
     pub(super) fn count(&mut self, slot: Slot) {
-        let at = usize::from(self.standing);
-        if slot != Slot::NONE && self.slots.try_insert(at, slot).is_ok() {
-            self.standing += 1;
+        let at = self.slots.len();
+        if slot != Slot::NONE && self.slots.try_push(slot).is_ok() {
+            self.standing |= 1 << at;
         }
     }
 
@@ -106,19 +111,22 @@ impl Last {
         slots.all(|slot| table.is_since(slot, self.epoch))
     }
 
+    /// The slots that count the line itself, or those that do not.
+    fn slots(&self, standing: bool) -> impl Iterator<Item = Slot> {
+        let slots = self.slots.iter().enumerate();
+        let is_wanted = move |at: &usize| (self.standing >> at & 1 == 1) == standing;
+        slots.filter_map(move |(at, slot)| is_wanted(&at).then_some(*slot))
+    }
+
     /// The series that count the line itself.
     pub(super) fn counted(&self) -> impl Iterator<Item = Slot> {
-        self.slots.iter().take(usize::from(self.standing)).copied()
+        self.slots(true)
     }
 
     /// The counters of rules, and what was added to each.
     pub(super) fn amounts(&self) -> impl Iterator<Item = (Slot, f64)> {
         let others = self.others.iter().flat_map(|others| others.iter().copied());
-        self.slots
-            .iter()
-            .skip(usize::from(self.standing))
-            .map(|slot| (*slot, 1.0))
-            .chain(others)
+        self.slots(false).map(|slot| (slot, 1.0)).chain(others)
     }
 }
 
@@ -126,27 +134,38 @@ impl Repeats {
     /// Holds the last lines of at most so many appliances.
     pub fn new(appliances_max: usize) -> Self {
         Self {
-            last: HashMap::new(),
+            places: HashMap::new(),
+            last: Vec::new(),
             appliances_max,
         }
     }
 
     /// The entry of an appliance for a new line, of which nothing is counted yet.
-    #[inline]
+    #[inline(always)] // A third of its cost is to call it.
     pub(super) fn start(&mut self, appliance: ApplianceId, epoch: u32) -> &mut Last {
-        if self.last.len() >= self.appliances_max && !self.last.contains_key(&appliance) {
-            self.last.clear();
-        }
-        let last = self
-            .last
-            .entry(appliance)
-            .or_insert_with(|| Last::new(epoch));
+        let place = match self.places.get(&appliance) {
+            Some(place) => *place,
+            None => self.insert(appliance, epoch),
+        };
+        let last = &mut self.last[place as usize];
         last.reset(epoch);
         last
     }
 
+    #[cold]
+    fn insert(&mut self, appliance: ApplianceId, epoch: u32) -> u32 {
+        if self.last.len() >= self.appliances_max {
+            self.places.clear();
+            self.last.clear();
+        }
+        let place = self.last.len() as u32;
+        self.places.insert(appliance, place);
+        self.last.push(Last::new(epoch));
+        place
+    }
+
     pub(super) fn get(&self, appliance: ApplianceId) -> Option<&Last> {
-        self.last.get(&appliance)
+        self.last.get(*self.places.get(&appliance)? as usize)
     }
 
     /// By name, but for what is not valid any more. At most `max` appliances.
@@ -161,12 +180,16 @@ impl Repeats {
                 amount,
             })
         };
-        let valid = self.last.iter().filter(|(_, last)| last.is_valid(&table));
+        let last = |(appliance, place): (&ApplianceId, &u32)| {
+            Some((*appliance, self.last.get(*place as usize)?))
+        };
+        let all = self.places.iter().filter_map(last);
+        let valid = all.filter(|(_, last)| last.is_valid(&table));
         valid
             .take(max)
             .map(|(appliance, last)| SavedRepeat {
                 path: path.to_owned(),
-                appliance: table.appliance_name(*appliance).into(),
+                appliance: table.appliance_name(appliance).into(),
                 rule: last
                     .rule
                     .map(|rule| engine.compiled.rules.rules[rule.0 as usize].id.clone()),

@@ -127,46 +127,56 @@ impl Compiled {
                 ignore_case,
                 variables,
                 vm,
-                fallback,
-            } => match vm
+                ..
+            } => vm
                 .get_or_init(|| TemplateVm::new(template, *ignore_case, variables))
-                .run(message, spans, scratch)
-            {
-                Outcome::NotMatched => false,
-                Outcome::Matched => true,
-                Outcome::BudgetExceeded => {
-                    scratch.add_cost(20 * message.len());
-                    let make = || linear(&format!("^{}", template.to_regex(*ignore_case))).ok();
-                    let regex = fallback.get_or_init(make).as_ref();
-                    regex.is_some_and(|regex| {
-                        over_budget(regex, message, variables, spans, captures)
-                    })
-                }
-            },
+                .run(message, spans, scratch),
             Compiled::Regex {
                 source,
                 variables,
                 search,
-            } => search
-                .get_or_init(|| Search::new(source, variables).ok())
-                .as_ref()
-                .is_some_and(|search| search.captures(message, end, variables, spans, captures)),
+            } => {
+                return search
+                    .get_or_init(|| Search::new(source, variables).ok())
+                    .as_ref()
+                    .is_some_and(|search| {
+                        search.captures(message, end, variables, spans, captures)
+                    });
+            }
+        };
+        match outcome {
+            Outcome::NotMatched => false,
+            Outcome::Matched => true,
+            Outcome::BudgetExceeded => self.over_budget(message, spans, scratch, captures),
         }
     }
-}
 
-/// Rare, and still linear: a message made to spend the budget.
-#[cold]
-fn over_budget(
-    regex: &Regex,
-    message: &[u8],
-    variables: &[usize],
-    spans: &mut [Span],
-    captures: &mut Captures,
-) -> bool {
-    let named = variables.iter().map(|variable| Some(*variable));
-    spans.fill(ABSENT);
-    fill(regex, message, named, spans, captures)
+    /// Rare, and still linear: a message made to spend the budget.
+    #[cold]
+    fn over_budget(
+        &self,
+        message: &[u8],
+        spans: &mut [Span],
+        scratch: &mut Scratch,
+        captures: &mut Captures,
+    ) -> bool {
+        let Compiled::Template {
+            template,
+            ignore_case,
+            variables,
+            fallback,
+            ..
+        } = self
+        else {
+            return false;
+        };
+        scratch.add_cost(20 * message.len());
+        let make = || linear(&format!("^{}", template.to_regex(*ignore_case))).ok();
+        let named = variables.iter().map(|variable| Some(*variable));
+        spans.fill(ABSENT);
+        let regex = fallback.get_or_init(make).as_ref();
+        regex.is_some_and(|regex| fill(regex, message, named, spans, captures))
+    }
 }
 
 impl From<&Pattern> for Compiled {

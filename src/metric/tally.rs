@@ -1,12 +1,12 @@
-//! What one thread has counted, until the table hears of it.
+//! What one thread has counted and not flushed yet.
 
 use super::Slot;
 
 /// A series that nothing was added to. Amounts are never negative, so no sum is.
 const UNTOUCHED: f64 = -1.0;
 
-/// Additions to counters that the table does not know yet, summed up by series: threads that read lines need not wait for
-/// each other at every one of them. [`Table::apply`](super::Table::apply) hands them over.
+/// Additions to counters that are not in the table yet, summed up by series: threads that read lines need not wait for
+/// each other at every one of them. [`Table::apply`](super::Table::apply) flushes them.
 ///
 /// Holds a number for each of the table's slots, and names each series once, so it is bounded as the table is.
 #[derive(Debug, Default)]
@@ -32,40 +32,42 @@ impl CounterDeltas {
     pub fn add(&mut self, slot: Slot, amount: f64) {
         match self.sums.get_mut(slot.0 as usize) {
             Some(sum) if *sum >= 0.0 => *sum += amount,
-            Some(sum) => {
-                *sum = amount;
-                self.added.push(slot);
+            _ => {
+                if self.touch(slot, amount) {
+                    self.added.push(slot);
+                }
             }
-            None => self.grow(slot, amount),
         }
     }
 
-    /// Sets a gauge to the time at which the tally is handed over.
+    /// Sets a gauge to the time of the flush.
     #[inline]
     pub fn stamp(&mut self, slot: Slot) {
-        match self.sums.get_mut(slot.0 as usize) {
+        match self.sums.get(slot.0 as usize) {
             Some(sum) if *sum >= 0.0 => {}
-            Some(sum) => {
-                *sum = 0.0;
-                self.stamped.push(slot);
+            _ => {
+                if self.touch(slot, 0.0) {
+                    self.stamped.push(slot);
+                }
             }
-            None => self.grow_to(slot, Self::stamp),
         }
     }
 
+    /// Begins the sum of a series; false if there is no series.
     #[cold]
-    fn grow(&mut self, slot: Slot, amount: f64) {
-        self.grow_to(slot, |this, slot| this.add(slot, amount));
-    }
-
-    fn grow_to(&mut self, slot: Slot, then: impl FnOnce(&mut Self, Slot)) {
-        if !matches!(slot, Slot::NONE | Slot::UNKNOWN) {
-            self.sums.resize(slot.0 as usize + 1, UNTOUCHED);
-            then(self, slot);
+    fn touch(&mut self, slot: Slot, amount: f64) -> bool {
+        let is_one = !matches!(slot, Slot::NONE | Slot::UNKNOWN);
+        if is_one {
+            let at = slot.0 as usize;
+            if self.sums.len() <= at {
+                self.sums.resize(at + 1, UNTOUCHED);
+            }
+            self.sums[at] = amount;
         }
+        is_one
     }
 
-    /// Tells everything, each series once, and begins anew.
+    /// Calls `each` for every series once, and begins anew.
     pub(super) fn drain(&mut self, mut each: impl FnMut(Slot, Delta)) {
         let Self {
             sums,
@@ -85,7 +87,7 @@ impl CounterDeltas {
         }
     }
 
-    /// Whether the table has heard of everything.
+    /// Whether there is nothing to flush.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.stamped.is_empty()
     }

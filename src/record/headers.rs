@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Only headers of this form are cached, and only if [`parse`](super::parse) finds in them what does not depend on
-//! the bytes of stamp, pid and message; the tests compare what comes out with `parse`. The memory is bounded: when it is
-//! full, it is forgotten and learnt anew.
+//! the bytes of stamp, pid and message; the tests compare what comes out with `parse`. The cache is bounded: when it is
+//! full, it is cleared.
 
 use std::ops::Range;
 
@@ -148,18 +148,18 @@ impl Headers {
         self.generation
     }
 
-    /// Reads one line into a record as [`parse`](super::parse) does, whatever was in it before, and says which header it
-    /// has, if it is one that is cached.
-    #[inline]
+    /// Reads one line as [`parse`](super::parse) does, into a record of which nothing is known yet, and says which header
+    /// it has, if it is one that is cached.
     pub fn parse<'a>(
         &mut self,
         line: &'a [u8],
         programs: &Programs,
         record: &mut Record<'a>,
     ) -> Option<HeaderId> {
+        record.repeat = 1;
         let line = trim_line(line);
         let Some(cut) = Cut::new(line, &mut self.last_stamp) else {
-            *record = read(line, programs);
+            read(line, programs, record);
             return None;
         };
         let hash = cut.hash();
@@ -169,34 +169,27 @@ impl Headers {
             (entry.form == cut.form && key.len() == cut.key.len() && starts_with(cut.key, key))
                 .then_some((*id, entry))
         });
-        let (id, message, preamble) = match found {
-            Some((id, entry)) => {
-                let place = |place: Place| {
-                    cut.key
-                        .get(usize::from(place.0)..usize::from(place.1))
-                        .unwrap_or_default()
-                };
-                *record = Record {
-                    stamp: cut.stamp,
-                    host: entry.host.map(place),
-                    relayed_host: entry.relayed_host.map(place),
-                    facility: match entry.facility {
-                        Facility::Word(word) => place(word),
-                        Facility::Number(number) => facility_name(u64::from(number)),
-                    },
-                    severity: entry.severity,
-                    program: place(entry.program),
-                    program_id: entry.program_id,
-                    tag: place(entry.tag),
-                    repeat: 1,
-                    ..Record::default()
-                };
-                (Some(HeaderId(id)), cut.message, entry.preamble)
-            }
-            None => self.learn(line, &cut, hash, programs, record),
+        let Some((id, entry)) = found else {
+            return self.insert(line, &cut, hash, programs, record);
         };
-        read_message(message, record, preamble, programs);
-        id
+        let place = |place: Place| {
+            cut.key
+                .get(usize::from(place.0)..usize::from(place.1))
+                .unwrap_or_default()
+        };
+        record.stamp = cut.stamp;
+        record.host = entry.host.map(place);
+        record.relayed_host = entry.relayed_host.map(place);
+        record.facility = match entry.facility {
+            Facility::Word(word) => place(word),
+            Facility::Number(number) => facility_name(u64::from(number)),
+        };
+        record.severity = entry.severity;
+        record.program = place(entry.program);
+        record.program_id = entry.program_id;
+        record.tag = place(entry.tag);
+        read_message(cut.message, record, entry.preamble, programs);
+        Some(HeaderId(id))
     }
 
     #[inline]
@@ -207,18 +200,14 @@ impl Headers {
     }
 
     #[cold]
-    fn learn<'a>(
+    fn insert<'a>(
         &mut self,
         line: &'a [u8],
         cut: &Cut<'a>,
         hash: usize,
         programs: &Programs,
         record: &mut Record<'a>,
-    ) -> (Option<HeaderId>, &'a [u8], Preamble) {
-        *record = Record {
-            repeat: 1,
-            ..Record::default()
-        };
+    ) -> Option<HeaderId> {
         let message = read_header(line, record, programs);
         let message = read_body(message, record, programs);
         let preamble = programs.preamble(record.program_id);
@@ -241,7 +230,8 @@ impl Headers {
             ways[0] = id;
             HeaderId(id)
         });
-        (id, message, preamble)
+        read_message(message, record, preamble, programs);
+        id
     }
 }
 

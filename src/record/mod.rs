@@ -108,7 +108,12 @@ pub struct Record<'a> {
 /// assert_eq!(forged.program, b"sshd");
 /// ```
 pub fn parse<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
-    read(trim_line(line), programs)
+    let mut record = Record {
+        repeat: 1,
+        ..Record::default()
+    };
+    read(trim_line(line), programs, &mut record);
+    record
 }
 
 impl<'a> Record<'a> {
@@ -122,17 +127,12 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Reads a line that is trimmed.
-fn read<'a>(line: &'a [u8], programs: &Programs) -> Record<'a> {
-    let mut record = Record {
-        repeat: 1,
-        ..Record::default()
-    };
-    let message = read_header(line, &mut record, programs);
-    let message = read_body(message, &mut record, programs);
+/// Reads a line that is trimmed into a record of which nothing is known yet.
+fn read<'a>(line: &'a [u8], programs: &Programs, record: &mut Record<'a>) {
+    let message = read_header(line, record, programs);
+    let message = read_body(message, record, programs);
     let preamble = programs.preamble(record.program_id);
-    read_message(message, &mut record, preamble, programs);
-    record
+    read_message(message, record, preamble, programs);
 }
 
 /// A message whose header names no program may name it itself.

@@ -268,14 +268,20 @@ impl Updater {
     /// Counts matches of a rule.
     #[inline]
     pub fn count_hits(&mut self, rule: RuleId, count: u32) {
+        match self.hits.get_mut(rule.0 as usize) {
+            Some(hits) if *hits > 0 => *hits += u64::from(count),
+            _ => self.count_first_hits(rule, count),
+        }
+    }
+
+    #[cold]
+    fn count_first_hits(&mut self, rule: RuleId, count: u32) {
         let at = rule.0 as usize;
         if self.hits.len() <= at {
             self.hits.resize(at + 1, 0);
         }
-        if self.hits[at] == 0 {
-            self.hit_rules.push(rule);
-        }
-        self.hits[at] += u64::from(count);
+        self.hits[at] = u64::from(count);
+        self.hit_rules.push(rule);
     }
 
     #[cold]
