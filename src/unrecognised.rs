@@ -9,6 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::record::first_digit;
+
 /// Kinds held at most.
 const KINDS_MAX: usize = 1000;
 /// Bytes of a message that are looked at.
@@ -16,45 +18,45 @@ const MESSAGE_BYTES_MAX: usize = 240;
 
 /// Bytes of a program's name that are kept.
 const PROGRAM_BYTES_MAX: usize = 48;
-/// Messages that differ in more than numbers, as far as a quick look shows, that a thread or the table remembers; beyond
-/// that they are cleared.
+/// Looks cached by a thread or by the table; beyond that they are cleared.
 const LOOKS_MAX: usize = 8 * KINDS_MAX;
 
 /// Kinds of messages, with their counts.
 #[derive(Clone, Debug, Default)]
 pub struct Unrecognised {
     kinds: HashMap<(String, String), Kind>,
-    /// By what [`look`] makes of a message its kind.
-    looks: HashMap<u64, (String, String)>,
+    /// By look its kind.
+    looks: HashMap<Look, (String, String)>,
 }
 
 /// What one thread has counted of messages that it knows, so that only a new one is masked and looked up in the shared
 /// table: every new wording is noticed, and a flood of known ones costs little.
 #[derive(Debug, Default)]
 pub struct Sampler {
-    /// By what [`look`] makes of a message: lines that are not in the shared table yet.
-    counts: HashMap<u64, u64>,
-    counted: Vec<u64>,
+    /// By look, lines that are not in the shared table yet.
+    counts: HashMap<Look, u64>,
+    counted: Vec<Look>,
 }
 
 impl Sampler {
-    /// Counts a message if it is known; if not, [`Self::add`] is to follow.
-    pub fn is_new(&mut self, program: &[u8], message: &[u8]) -> bool {
-        let look = look(program, message);
+    /// Counts a message if it is known; if not, returns what [`Self::add`] is to be called with.
+    pub fn count(&mut self, program: &[u8], message: &[u8]) -> Option<Look> {
+        let look = Look::of(program, message);
         let Some(count) = self.counts.get_mut(&look) else {
-            return true;
+            return Some(look);
         };
         if *count == 0 {
             self.counted.push(look);
         }
         *count += 1;
-        false
+        None
     }
 
     /// Adds a message that is new to this thread to the shared table.
     pub fn add(
         &mut self,
         shared: &mut Unrecognised,
+        look: Look,
         appliance: &str,
         program: &[u8],
         message: &[u8],
@@ -63,8 +65,8 @@ impl Sampler {
             self.flush_into(shared);
             self.counts.clear();
         }
-        self.counts.insert(look(program, message), 0);
-        shared.add(appliance, program, message);
+        self.counts.insert(look, 0);
+        shared.add(look, appliance, program, message);
     }
 
     /// Whether there is nothing to flush.
@@ -87,43 +89,49 @@ impl Sampler {
 
 /// A hash that is the same for messages that differ only in numbers. Two messages of one kind may have several, but two
 /// of different kinds do not have the same.
-fn look(program: &[u8], message: &[u8]) -> u64 {
-    let mut hash = xxh3_64(&program[..program.len().min(PROGRAM_BYTES_MAX)]);
-    let mut rest = &message[..message.len().min(MESSAGE_BYTES_MAX)];
-    // Words with a digit are masked; what stands between them is hashed as it is.
-    while let Some(digit) = rest.iter().position(u8::is_ascii_digit) {
-        let is_outside = |byte: &u8| BYTE_KINDS[usize::from(*byte)] == 0;
-        let before = rest[..digit].iter().rposition(is_outside);
-        let (text, after) = rest.split_at(before.map_or(0, |at| at + 1));
-        let len = after.iter().position(is_outside).unwrap_or(after.len());
-        let (word, after) = after.split_at(len);
-        hash = mask_word(word, xxh3_64_with_seed(text, hash));
-        rest = after;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Look(u64);
+
+impl Look {
+    fn of(program: &[u8], message: &[u8]) -> Self {
+        let mut hash = xxh3_64(&program[..program.len().min(PROGRAM_BYTES_MAX)]);
+        let mut rest = &message[..message.len().min(MESSAGE_BYTES_MAX)];
+        // Words with a digit are masked; what stands between them is hashed as it is.
+        while let Some(digit) = first_digit(rest) {
+            let is_outside = |byte: &u8| BYTE_KINDS[usize::from(*byte)] == 0;
+            let before = rest[..digit].iter().rposition(is_outside);
+            let (text, word) = rest.split_at(before.map_or(0, |at| at + 1));
+            let (len, masked) = mask_word(word, xxh3_64_with_seed(text, hash));
+            (hash, rest) = (masked, &word[len..]);
+        }
+        Self(xxh3_64_with_seed(rest, hash))
     }
-    xxh3_64_with_seed(rest, hash)
 }
 
-/// Adds a word to a hash: a long one that may be an address or a hexadecimal number as one sign, another one with its
-/// numbers masked.
-fn mask_word(word: &[u8], hash: u64) -> u64 {
+/// Adds the word that a text begins with to a hash: a long one that may be an address or a hexadecimal number as one sign,
+/// another one with its numbers masked. Returns the length of the word, too.
+fn mask_word(text: &[u8], hash: u64) -> (usize, u64) {
     // FNV-1a, which is fast for a few bytes.
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    let kind = |byte: &u8| BYTE_KINDS[usize::from(*byte)];
-    let kinds = word.iter().fold(0, |kinds, byte| kinds | kind(byte));
-    if word.len() >= 8 && kinds & LETTER == 0 {
-        return mix(hash, if kinds & MARK == 0 { b'#' } else { b'@' });
-    }
-    let mut before = 0;
-    word.iter().fold(hash, |hash, byte| {
-        let is_same_number = kind(byte) & before & DIGIT != 0;
-        before = kind(byte);
-        match kind(byte) {
-            // Digits are one number.
-            DIGIT if is_same_number => hash,
-            DIGIT => mix(hash, b'#'),
-            _ => mix(hash, *byte),
+    let (mut len, mut masked) = (0, hash);
+    let (mut kinds, mut before) = (0, 0);
+    for byte in text {
+        let kind = BYTE_KINDS[usize::from(*byte)];
+        if kind == 0 {
+            break;
         }
-    })
+        // Digits are one number.
+        if kind & before & DIGIT == 0 {
+            masked = mix(masked, if kind == DIGIT { b'#' } else { *byte });
+        }
+        len += 1;
+        kinds |= kind;
+        before = kind;
+    }
+    if len >= 8 && kinds & LETTER == 0 {
+        masked = mix(hash, if kinds & MARK == 0 { b'#' } else { b'@' });
+    }
+    (len, masked)
 }
 
 const DIGIT: u8 = 1;
@@ -170,7 +178,7 @@ pub struct Folded {
 
 impl Unrecognised {
     /// Counts a message of a program; `-` stands for none.
-    pub fn add(&mut self, appliance: &str, program: &[u8], message: &[u8]) {
+    pub fn add(&mut self, look: Look, appliance: &str, program: &[u8], message: &[u8]) {
         let name = match program {
             [] => "-".to_owned(),
             name => fold_program(name),
@@ -179,7 +187,7 @@ impl Unrecognised {
         if self.looks.len() >= LOOKS_MAX {
             self.looks.clear();
         }
-        self.looks.insert(look(program, message), key.clone());
+        self.looks.insert(look, key.clone());
         if let Some(kind) = self.kinds.get_mut(&key) {
             kind.count += 1;
             return;
@@ -195,7 +203,7 @@ impl Unrecognised {
     }
 
     /// Counts more lines of a message that was added; false if it is not known any more.
-    fn add_lines(&mut self, look: u64, lines: u64) -> bool {
+    fn add_lines(&mut self, look: Look, lines: u64) -> bool {
         let key = self.looks.get(&look);
         let kind = key.and_then(|key| self.kinds.get_mut(key));
         kind.map(|kind| kind.count += lines).is_some()
@@ -263,9 +271,10 @@ fn is_word(c: char) -> bool {
 }
 
 fn fold_word(word: &str, out: &mut String) {
-    if word.parse::<IpAddr>().is_ok() || is_mac(word) {
+    let may_be_address = word.contains(['.', ':']);
+    if may_be_address && (word.parse::<IpAddr>().is_ok() || is_mac(word)) {
         out.push_str("<address>");
-    } else if word.parse::<SocketAddr>().is_ok() {
+    } else if may_be_address && word.parse::<SocketAddr>().is_ok() {
         out.push_str("<address>:#");
     } else if is_hexadecimal(word) {
         out.push('#');
@@ -339,6 +348,9 @@ mod tests {
     #[test]
     fn the_frequent_stay_and_the_rare_make_room() {
         let mut seen = Unrecognised::default();
+        let add = |seen: &mut Unrecognised, appliance: &str, program: &[u8], message: &[u8]| {
+            seen.add(Look::of(program, message), appliance, program, message);
+        };
         let word = |number: usize| -> String {
             // Digits would fold together.
             number
@@ -348,12 +360,13 @@ mod tests {
                 .collect()
         };
         for number in 0..10 * KINDS_MAX {
-            seen.add("hsm1", b"NTLS", word(number).as_bytes());
-            seen.add("hsm2", b"NTLS", format!("took {number} ms").as_bytes());
+            add(&mut seen, "hsm1", b"NTLS", word(number).as_bytes());
+            let message = format!("took {number} ms");
+            add(&mut seen, "hsm2", b"NTLS", message.as_bytes());
         }
         assert!(seen.kinds.len() <= KINDS_MAX);
         for _ in 0..5 {
-            seen.add("hsm3", b"oamp", b"took 5 ms");
+            add(&mut seen, "hsm3", b"oamp", b"took 5 ms");
         }
         let top = seen.most_frequent(2);
         let expected = [("hsm2", "NTLS", 10 * KINDS_MAX as u64), ("hsm3", "oamp", 5)];
@@ -371,8 +384,8 @@ mod tests {
         let (mut sampler, mut shared) = (Sampler::default(), Unrecognised::default());
         let read = |sampler: &mut Sampler, shared: &mut Unrecognised, message: String| {
             let message = message.as_bytes();
-            if sampler.is_new(b"NTLS", message) {
-                sampler.add(shared, "hsm1", b"NTLS", message);
+            if let Some(look) = sampler.count(b"NTLS", message) {
+                sampler.add(shared, look, "hsm1", b"NTLS", message);
             }
         };
         for number in 0..5_000 {
@@ -402,12 +415,17 @@ mod tests {
     proptest! {
         #[test]
         fn what_looks_alike_is_of_one_kind(a in "[a-c1-3.: ]{0,12}", b in "[a-c1-3.: ]{0,12}") {
-            if look(b"p", a.as_bytes()) == look(b"p", b.as_bytes()) {
+            if Look::of(b"p", a.as_bytes()) == Look::of(b"p", b.as_bytes()) {
                 // An address and a number with as many digits and colons look alike.
                 let kind = |text: &str| fold(text.as_bytes()).replace("<address>:#", "@").replace("<address>", "@");
                 let is_long = |text: &str| text.split(' ').any(|word| word.len() >= 8);
                 prop_assert!(is_long(&a) || kind(&a) == kind(&b), "{a:?} {b:?}");
             }
+        }
+
+        #[test]
+        fn the_first_digit_is_found(text in prop::collection::vec(prop_oneof![any::<u8>(), b'*'..b';'], 0..40)) {
+            prop_assert_eq!(first_digit(&text), text.iter().position(u8::is_ascii_digit));
         }
 
         #[test]

@@ -435,11 +435,12 @@ impl Worker {
             Some(id) => engine.compiled.programs.name(id).as_bytes(),
             None => record.program,
         };
-        if unrecognised.is_new(program, record.message) {
+        if let Some(look) = unrecognised.count(program, record.message) {
             let appliance = engine.table().appliance_name(appliance).to_owned();
             let mut counts = engine.rule_counts();
             unrecognised.add(
                 &mut counts.unrecognised,
+                look,
                 &appliance,
                 program,
                 record.message,

@@ -109,6 +109,24 @@ pub(crate) fn digits(bytes: u64) -> usize {
     others.trailing_zeros() as usize / 8
 }
 
+/// Where the first digit of a text is.
+#[inline]
+pub(crate) fn first_digit(text: &[u8]) -> Option<usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let (chunks, tail) = text.as_chunks::<8>();
+    for (chunk, at) in chunks.iter().zip((0..).step_by(8)) {
+        // A digit becomes at most 9, and only what is more sets its highest bit.
+        let folded = u64::from_le_bytes(*chunk) ^ (EACH * 0x30);
+        let others = ((folded & (EACH * 0x7f)) + EACH * 0x76) | folded;
+        let digits = !others & (EACH * 0x80);
+        if digits != 0 {
+            return Some(at + digits.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = tail.iter().position(u8::is_ascii_digit)?;
+    Some(text.len() - tail.len() + at)
+}
+
 /// Whether eight bytes have a form, in which `0` stands for any digit and everything else for itself.
 #[inline]
 pub(super) fn fits(bytes: &[u8; 8], form: &[u8; 8]) -> bool {

@@ -34,7 +34,7 @@ mod time_words;
 
 use body::Preamble;
 pub use body::{BodyFormat, BodyShape};
-pub(crate) use bytes::{digits, starts_with};
+pub(crate) use bytes::{digits, first_digit, starts_with};
 pub use frames::{Frames, frames};
 pub use headers::{HeaderId, Headers};
 pub use json::unwrap_json;
