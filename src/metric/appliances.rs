@@ -277,8 +277,8 @@ impl Table {
 
     /// The sum of a metric's series of one appliance.
     pub fn sum(&self, metric: MetricId, appliance: ApplianceId) -> f64 {
-        let slots = self.groups.get(&(metric, appliance, false));
-        let slots = slots.into_iter().flatten();
+        let group = self.groups.get(&(metric, appliance, false));
+        let slots = group.into_iter().flat_map(|group| &group.slots);
         slots.map(|slot| self.get(*slot)).sum()
     }
 }

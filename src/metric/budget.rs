@@ -199,10 +199,10 @@ impl Table {
             found.remove();
         }
         let group = (label.metric, label.appliance, label.test);
-        if let Entry::Occupied(mut slots) = self.groups.entry(group) {
-            slots.get_mut().retain(|other| *other != slot);
-            if slots.get().is_empty() {
-                slots.remove();
+        if let Entry::Occupied(mut group) = self.groups.entry(group) {
+            group.get_mut().slots.retain(|other| *other != slot);
+            if group.get().slots.is_empty() {
+                group.remove();
             }
         }
         self.counts[label.metric.0 as usize].0 -= 1;

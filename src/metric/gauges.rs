@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::key::SeriesKey;
+use super::key::{Group, SeriesKey};
 use super::{ApplianceId, Kind, LabelValues, MetricId, OTHER, Slot, Table};
 
 /// Series looked at to find one that can go: the clock hand of an approximate LRU.
@@ -34,7 +34,7 @@ impl Table {
         appliance: ApplianceId,
         test: bool,
     ) -> bool {
-        let Some(slots) = self.groups.get(&(metric, appliance, test)) else {
+        let Some(Group { slots, .. }) = self.groups.get(&(metric, appliance, test)) else {
             return false;
         };
         if self.away.labels.len() >= AWAY_MAX {
@@ -79,11 +79,18 @@ impl Table {
         appliance: ApplianceId,
         test: bool,
     ) -> impl Iterator<Item = (Slot, &[Arc<str>])> {
-        let slots = self.groups.get(&(metric, appliance, test));
-        slots.into_iter().flatten().filter_map(|slot| {
+        let group = self.groups.get(&(metric, appliance, test));
+        let slots = group.into_iter().flat_map(|group| &group.slots);
+        slots.filter_map(|slot| {
             let label = self.labels[slot.0 as usize].as_ref()?;
             Some((*slot, label.values.get(1..)?))
         })
+    }
+
+    /// Another number whenever a series of one metric of one appliance was made.
+    pub fn last_entered(&self, metric: MetricId, appliance: ApplianceId, test: bool) -> u64 {
+        let group = self.groups.get(&(metric, appliance, test));
+        group.map_or(0, |group| group.last_entered)
     }
 
     /// Whether a slot's series is there.
@@ -173,7 +180,8 @@ impl Table {
             return false;
         };
         let group = (label.metric, label.appliance, label.test);
-        let own = self.groups.get(&group).map_or(0, Vec::len);
+        let own = self.groups.get(&group);
+        let own = own.map_or(0, |group| group.slots.len());
         let is_full =
             own >= self.limits.series_per_metric_and_appliance || !self.has_space(label.appliance);
         if is_full && !self.make_space(group.0, group.1, group.2) {

@@ -1,8 +1,8 @@
-//! What a series is called by.
+//! What a series is called by, and which others it belongs to.
 
 use std::sync::Arc;
 
-use super::{ApplianceId, MetricId};
+use super::{ApplianceId, MetricId, Slot};
 
 /// What is known of a series besides its value.
 #[derive(Clone, Debug)]
@@ -17,4 +17,27 @@ pub(super) struct SeriesKey {
     /// The number of its birth; 0 if it had none that a scraper must see.
     pub(super) born: u64,
     pub(super) values: Arc<[Arc<str>]>,
+}
+
+impl SeriesKey {
+    /// Whether it is that of these labels; `values` are those after `appliance`.
+    pub(super) fn is(
+        &self,
+        metric: MetricId,
+        appliance: ApplianceId,
+        test: bool,
+        values: &[&str],
+    ) -> bool {
+        let own = self.values.iter().skip(1).map(|value| &**value);
+        (self.metric, self.appliance, self.test) == (metric, appliance, test)
+            && own.eq(values.iter().copied())
+    }
+}
+
+/// The series of one metric of one appliance.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) slots: Vec<Slot>,
+    /// How many series had been made in the table when the last one was made here.
+    pub(super) last_entered: u64,
 }

@@ -184,9 +184,9 @@ impl Table {
             let (appliance, values) = series.values.split_first()?;
             let appliance = self.appliance(appliance);
             let values: Vec<&str> = values.iter().map(|value| &**value).collect();
-            let made = self.births(metric);
+            let made = self.entered;
             let slot = self.series(metric, appliance, series.test, &values);
-            (slot != Slot::NONE).then_some((slot, self.births(metric) > made))
+            (slot != Slot::NONE).then_some((slot, self.entered > made))
         });
         self.backfilling = backfilling;
         let Some((slot, is_new)) = restored else {

@@ -38,7 +38,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use super::appliances::Appliance;
 use super::budget::Usage;
 use super::gauges::Away;
-use super::key::SeriesKey;
+use super::key::{Group, SeriesKey};
 use super::plausible::{is_low_worse, plausible};
 use super::{
     ApplianceId, CounterDeltas, Family, Kind, LabelValues, Limits, MetricDesc, MetricId, OTHER,
@@ -90,12 +90,12 @@ pub struct Table {
     pub(super) free: Vec<Slot>,
     /// From labels to slot.
     pub(super) index: HashTable<Slot>,
-    /// The series of one gauge of one appliance, for state sets and limits.
-    pub(super) groups: HashMap<(MetricId, ApplianceId, bool), Vec<Slot>>,
+    /// The series of one metric of one appliance, for state sets and limits.
+    pub(super) groups: HashMap<(MetricId, ApplianceId, bool), Group>,
     /// By metric: series that exist, series that were refused.
     pub(super) counts: Vec<(usize, u64)>,
-    /// By metric: series that were ever made.
-    pub(super) births: Vec<u64>,
+    /// Series that were ever made.
+    pub(super) entered: u64,
     pub(super) epoch: u32,
     /// The number of the last birth in all tables that share it. Numbers only grow, over restarts, too.
     pub(super) birth_numbers: Arc<AtomicU64>,
@@ -116,7 +116,6 @@ impl Table {
         });
         let mut table = Self {
             counts: vec![(0, 0); specs.len()],
-            births: vec![0; specs.len()],
             evicted: vec![0; specs.len()],
             plausible: specs.iter().map(|spec| plausible(&spec.family)).collect(),
             implausible: vec![0; specs.len()],
@@ -147,6 +146,7 @@ impl Table {
             free: Vec::new(),
             index: HashTable::new(),
             groups: HashMap::new(),
+            entered: 0,
             epoch: 0,
             birth_numbers: Arc::default(),
             last_birth: 0,
@@ -263,7 +263,7 @@ impl Table {
         let own = self
             .groups
             .get(&(metric, appliance, test))
-            .map_or(0, Vec::len);
+            .map_or(0, |group| group.slots.len());
         let is_metric_full = self.is_full(metric, appliance);
         let is_share_full = own >= self.limits.series_per_metric_and_appliance;
         let is_budget_full = !self.has_space(appliance);
@@ -376,12 +376,11 @@ impl Table {
                 hash_of(hasher, label.metric, label.appliance, label.test, values)
             })
         });
-        self.groups
-            .entry((metric, appliance, test))
-            .or_default()
-            .push(slot);
+        self.entered += 1;
+        let group = self.groups.entry((metric, appliance, test)).or_default();
+        group.slots.push(slot);
+        group.last_entered = self.entered;
         self.counts[metric.0 as usize].0 += 1;
-        self.births[metric.0 as usize] += 1;
         let is_gauge = self.specs[metric.0 as usize].family.kind == Kind::Gauge;
         self.appliances[appliance.0 as usize].gauges_entered += u64::from(is_gauge);
     }
@@ -459,7 +458,7 @@ impl Table {
         self.groups
             .get(&(metric, appliance, test))
             .into_iter()
-            .flatten()
+            .flat_map(|group| &group.slots)
             .filter_map(move |slot| {
                 let known = self.labels[slot.0 as usize].as_ref()?;
                 let same = known.values[1..]

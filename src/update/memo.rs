@@ -1,7 +1,7 @@
 //! Which series a line leads to, by what it captured.
 //!
 //! ```text
-//!  hash of (rule, program, appliance, values)
+//!  hash of (rule, program, appliance, test, values)
 //!        │
 //!        ▼                 keys                              cells
 //!  ┌──────────┐  key   ┌───────────────────────┐  start   ┌─────────────────────────────┐
@@ -14,7 +14,7 @@
 //! every rule of every appliance. When a limit is reached everything is cleared, which costs no more than to look the
 //! same series up in the table again.
 //!
-//! **Not used** for test lines, for values of more than [`KEY_BYTES_MAX`] bytes or [`SOURCES_MAX`] in number, and for
+//! **Not used** for values of more than [`KEY_BYTES_MAX`] bytes or [`SOURCES_MAX`] in number, and for
 //! parameters with escapes, whose value does not stand in the line as it is.
 
 use std::borrow::Cow;
@@ -87,6 +87,7 @@ struct Row {
     start: u32,
     /// `u16::MAX` if no pack knows it.
     program: u16,
+    test: bool,
 }
 
 /// The values of a rule's sources; a value may be absent.
@@ -161,10 +162,11 @@ impl SeriesMemo {
         appliance: ApplianceId,
     ) -> Option<usize> {
         let program = line.record.program_id.map_or(u16::MAX, |id| id.0);
+        let test = line.record.test;
         let mut values = Values::new();
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(u64::from(rule.0) << 32 | u64::from(appliance.0));
-        hasher.write_u16(program);
+        hasher.write_u32(u32::from(program) << 1 | u32::from(test));
         for source in &plan.sources {
             let value = match source {
                 Source::Raw(from) => Some(line.raw(*from)),
@@ -183,7 +185,7 @@ impl SeriesMemo {
             row.hash == hash
                 && row.rule == rule
                 && row.appliance == appliance
-                && row.program == program
+                && (row.program, row.test) == (program, test)
                 && row.has(&self.keys, &values)
         });
         if let Some(row) = found {
@@ -196,6 +198,7 @@ impl SeriesMemo {
             key: self.keys.len() as u32,
             start: self.cells.len() as u32,
             program,
+            test,
         };
         self.insert(row, &values, plan.len)
     }

@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard};
 use eval::EvalContext;
 pub use memo::MemoLimits;
 use memo::{SeriesMemo, UNKNOWN};
-use state_set::StateSetPlan;
+use state_set::{Entered, StateSetPlan};
 
 use crate::matcher::Found;
 use crate::metric::{ApplianceId, CounterDeltas, MetricId, Slot, Table, lock, plausible};
@@ -331,10 +331,7 @@ impl Updater {
         let times = f64::from(repeat);
         self.count_hits(found.rule, repeat);
         self.memo.make_room();
-        let row = match record.test {
-            true => None,
-            false => self.memo.lookup(own, &line, found.rule, appliance),
-        };
+        let row = self.memo.lookup(own, &line, found.rule, appliance);
         let mut table = Lazily { table, guard: None };
         let mut counters = || plan.counters(own, &line, appliance, table.get());
         let uncached;
@@ -401,11 +398,10 @@ impl Updater {
         }
         if step.is_planned {
             let table = table.get();
-            match self.memo.plans.get(known as usize) {
-                Some(set) if set.gauges_entered == table.gauges_entered(appliance) => {
-                    set.run(table, matched.late, observer);
-                }
-                _ => {
+            let planned = self.memo.plans.get_mut(known as usize);
+            match planned.and_then(|set| set.if_current(plan, update, line, appliance, table)) {
+                Some(set) => set.run(table, matched.late, observer),
+                None => {
                     let set = state_set::plan(plan, update, line, appliance, table);
                     set.run(table, matched.late, observer);
                     self.memo.keep(cell, known, set);
@@ -484,14 +480,16 @@ impl Updater {
         {
             return;
         }
-        let table = table.get();
-        let gauges_entered = table.gauges_entered(matched.appliance);
+        let (table, appliance) = (table.get(), matched.appliance);
         let mut new = None;
-        let set = match self.memo.plans.get_mut(known as usize) {
-            Some(set) if set.gauges_entered == gauges_entered => set,
-            _ => {
-                let ends = clear::plan(plan, update, clear, line, matched.appliance, table);
-                new.insert(StateSetPlan::of_clear(ends, gauges_entered))
+        let planned = self.memo.plans.get_mut(known as usize);
+        let set = match planned.and_then(|set| set.if_current(plan, update, line, appliance, table))
+        {
+            Some(set) => set,
+            None => {
+                let ends = clear::plan(plan, update, clear, line, appliance, table);
+                let entered = Entered::of(plan, update, line, appliance, table);
+                new.insert(StateSetPlan::of_clear(ends, entered))
             }
         };
         let is_true = clear::condition(clear, line);

@@ -12,8 +12,7 @@ const ITEMS_MAX: usize = 64;
 /// The series of an update and their new values, good as long as no series is created that it would have to know.
 #[derive(Debug, Default)]
 pub(super) struct StateSetPlan {
-    /// How many gauges of the appliance there had been: with another one it may come to something else.
-    pub(super) gauges_entered: u64,
+    entered: Entered,
     /// Series and their new values, in order.
     set: Vec<(Slot, f64)>,
     /// Instead of that: a series, and those of which the largest weight among them that are 1 becomes its value.
@@ -22,14 +21,80 @@ pub(super) struct StateSetPlan {
     pub(super) clear: ClearPlan,
 }
 
+/// The series that there had been: with others a plan may come to something else.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Entered {
+    /// How many gauges of the appliance.
+    gauges: u64,
+    /// Of the metrics that the update reads and writes.
+    own: u64,
+}
+
+impl Entered {
+    pub(super) fn of(
+        updates: &UpdatePlan,
+        update: &Update,
+        line: &EvalContext<'_>,
+        appliance: ApplianceId,
+        table: &Table,
+    ) -> Self {
+        Self {
+            gauges: table.gauges_entered(appliance),
+            own: last_entered(updates, update, line, appliance, table),
+        }
+    }
+}
+
+/// When the last series was made of the metrics that an update reads and writes.
+fn last_entered(
+    updates: &UpdatePlan,
+    update: &Update,
+    line: &EvalContext<'_>,
+    appliance: ApplianceId,
+    table: &Table,
+) -> u64 {
+    let (others, other): (&[Worst], _) = match &update.verb {
+        Action::Worst(groups) => (groups, None),
+        Action::Clear(clear) => (&[], clear.and.as_ref().map(|and| and.metric)),
+        _ => (&[], None),
+    };
+    let metrics = others.iter().map(|group| group.metric).chain(other);
+    let metrics = metrics.chain([update.metric]);
+    // The largest one: any new series has a larger number than all before.
+    metrics
+        .map(|metric| table.last_entered(updates.metric(metric), appliance, line.record.test))
+        .fold(0, u64::max)
+}
+
 impl StateSetPlan {
     /// One that ends states.
-    pub(super) fn of_clear(clear: ClearPlan, gauges_entered: u64) -> Self {
+    pub(super) fn of_clear(clear: ClearPlan, entered: Entered) -> Self {
         Self {
-            gauges_entered,
+            entered,
             clear,
             ..Self::default()
         }
+    }
+
+    /// The plan, unless a series was made since that it would have to know. Most new gauges of an appliance are of other
+    /// metrics.
+    #[inline]
+    pub(super) fn if_current(
+        &mut self,
+        updates: &UpdatePlan,
+        update: &Update,
+        line: &EvalContext<'_>,
+        appliance: ApplianceId,
+        table: &Table,
+    ) -> Option<&mut Self> {
+        let gauges = table.gauges_entered(appliance);
+        if self.entered.gauges != gauges {
+            if self.entered.own != last_entered(updates, update, line, appliance, table) {
+                return None;
+            }
+            self.entered.gauges = gauges;
+        }
+        Some(self)
     }
 
     /// All of it, or nothing if one of the series was set since a line that is read late was written.
@@ -72,7 +137,7 @@ pub(super) fn plan(
 ) -> StateSetPlan {
     let mut plan = StateSetPlan::default();
     fill(&mut plan, updates, update, line, appliance, table);
-    plan.gauges_entered = table.gauges_entered(appliance);
+    plan.entered = Entered::of(updates, update, line, appliance, table);
     plan
 }
 
