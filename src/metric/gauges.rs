@@ -164,14 +164,7 @@ impl Table {
         let hash = self.hash(metric, appliance, test, values.iter().copied());
         let slot = *self.away.by_hash.get(&hash)?;
         let label = self.away.labels.get(&slot)?;
-        let same = label.metric == metric
-            && label.appliance == appliance
-            && label.test == test
-            && label.values[1..]
-                .iter()
-                .map(|value| &**value)
-                .eq(values.iter().copied());
-        same.then_some(slot)
+        label.is(metric, appliance, test, values).then_some(slot)
     }
 
     /// Brings back a series that gave way; another one may have to. False if there is none, or no space.

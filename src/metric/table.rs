@@ -303,16 +303,8 @@ impl Table {
         let hash = self.hash(metric, appliance, test, values.iter().copied());
         self.index
             .find(hash, |slot| {
-                self.labels[slot.0 as usize].as_ref().is_some_and(|label| {
-                    label.metric == metric
-                        && label.appliance == appliance
-                        && label.test == test
-                        && label.values.len() == values.len() + 1
-                        && label.values[1..]
-                            .iter()
-                            .zip(values)
-                            .all(|(a, b)| **a == **b)
-                })
+                let label = self.labels[slot.0 as usize].as_ref();
+                label.is_some_and(|label| label.is(metric, appliance, test, values))
             })
             .copied()
     }
