@@ -16,7 +16,6 @@ use arrayvec::ArrayVec;
 use memchr::memchr2;
 
 use super::bytes::{digits, fits, skip_blanks, starts_with};
-use super::ordinary::{short_stamp_len, year_len};
 use super::severity::facility_name;
 use super::{
     Preamble, ProgramId, Programs, Record, Severity, read, read_body, read_header, read_message,
@@ -402,6 +401,57 @@ fn stamp(line: &[u8]) -> Option<(Stamp, usize)> {
             Some((Stamp::Year, year + short_stamp_len(line.get(year..)?)?))
         }
     }
+}
+
+/// The length of `2024 `.
+#[inline]
+fn year_len(text: &[u8]) -> Option<usize> {
+    match text {
+        [b'1' | b'2', y1, y2, y3, b' ', ..]
+            if [y1, y2, y3].iter().all(|byte| byte.is_ascii_digit()) =>
+        {
+            Some(5)
+        }
+        _ => None,
+    }
+}
+
+/// The length of `Feb 29 12:05:01`, with a blank behind it.
+#[inline]
+fn short_stamp_len(text: &[u8]) -> Option<usize> {
+    let (head, rest) = text.split_first_chunk::<8>()?;
+    let [
+        m0,
+        m1,
+        m2,
+        b' ',
+        b' ' | b'0'..=b'3',
+        b'0'..=b'9',
+        b' ',
+        b'0'..=b'9',
+    ] = *head
+    else {
+        return None;
+    };
+    if !fits(rest.first_chunk()?, b"0:00:00 ") {
+        return None;
+    }
+    let month = matches!(
+        &[m0, m1, m2],
+        b"Jan"
+            | b"Feb"
+            | b"Mar"
+            | b"Apr"
+            | b"May"
+            | b"Jun"
+            | b"Jul"
+            | b"Aug"
+            | b"Sep"
+            | b"Oct"
+            | b"Nov"
+            | b"Dec"
+    );
+    month.then_some(15)
 }
 
 /// The length of `2024-02-29T12:05:01+01:00`, with or without a fraction of the second, and a blank behind it.

@@ -5,7 +5,6 @@ use super::Record;
 use super::bytes::{
     ends_token, is_blank, short_key, skip_blanks, split_digits, strip_prefix_ignore_case,
 };
-use super::ordinary::word;
 use super::severity::Severity;
 
 /// Removes `***TEST :`, with or without `SEQNO_10000 :` before or after it, and tells whether it was there.
@@ -75,6 +74,22 @@ pub(super) fn severity_and_code<'a>(text: &'a [u8], record: &mut Record<'a>) -> 
         },
     }
     read_severity_and_code(text, record)
+}
+
+/// The first word, if it has at most eight bytes and a blank behind it, as its [`key`](super::bytes::key) and length.
+#[inline]
+fn word(text: &[u8]) -> Option<(u64, usize)> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (chunk, rest) = text.split_first_chunk::<8>()?;
+    let bytes = u64::from_le_bytes(*chunk);
+    // The lowest byte that is a blank sets its highest bit here.
+    let without_blanks = bytes ^ (ONES * u64::from(b' '));
+    let blanks = without_blanks.wrapping_sub(ONES) & !without_blanks & (ONES << 7);
+    if blanks == 0 {
+        return (rest.first() == Some(&b' ')).then_some((bytes, 8));
+    }
+    let len = blanks.trailing_zeros() / 8;
+    Some((bytes & !(u64::MAX << (len * 8)), len as usize))
 }
 
 /// A short cut for the form that nearly every message has: `info : 0 : ` or `error : 0xc0000711 : `, with one blank each.

@@ -2,8 +2,8 @@
 //! nothing, and every slice of a record lies within the line or is a constant.
 //!
 //! Which program means what is left to the packs: a record knows programs by name alone. The header families have a
-//! file each: [`syslog`] for the header that most lines have, with its short cut [`ordinary`] and the cache [`mod@headers`],
-//! [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and [`luna`] for what stands before its messages. They share
+//! file each: [`syslog`] for the header that most lines have, [`rfc5424`], [`junos`], [`ontap`], [`clavister`], and
+//! [`luna`] for what stands before its messages; [`mod@headers`] caches the common ones. They share
 //! [`tag`], [`host`], [`mod@priority`], [`mod@prefix`] and [`severity`]. [`body`] knows messages that name no program in
 //! their header. [`mod@frames`] takes apart lines that hold several messages,
 //! [`json`] turns an object into the line that it stands for, [`stamp`] knows where a time stamp ends, and [`time`] reads it
@@ -19,7 +19,6 @@ mod json;
 mod junos;
 mod luna;
 mod ontap;
-mod ordinary;
 mod prefix;
 mod priority;
 mod programs;
@@ -161,9 +160,6 @@ fn trim_line(line: &[u8]) -> &[u8] {
 fn read_header<'a>(line: &'a [u8], record: &mut Record<'a>, programs: &Programs) -> &'a [u8] {
     let text = priority::priority(line, record);
     let prioritised = text.len() < line.len();
-    if let Some(message) = ordinary::header(text, record, programs) {
-        return message;
-    }
     match rfc5424::Header::read(text, prioritised).map(|header| header.enter(record, programs)) {
         Some(rfc5424::Entered::Message(message)) => message,
         Some(rfc5424::Entered::Nested(message)) => syslog::nested_header(message, record, programs),

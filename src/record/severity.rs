@@ -165,23 +165,12 @@ const AUDIT: u64 = key("audit");
 const SECURITY: u64 = key("security");
 const CONSOLE: u64 = key("console");
 
-/// Whether the word's [`key`] is a facility's.
-#[inline]
-pub(super) fn is_facility_key(word: u64) -> bool {
-    facility_key_kind(word) != FacilityKind::None
-}
-
 /// Whether the word names a facility, and how sure that is.
 #[inline]
 pub(super) fn facility_kind(word: &[u8]) -> FacilityKind {
     let Some(short) = short_key(word) else {
         return FacilityKind::None;
     };
-    facility_key_kind(short)
-}
-
-#[inline]
-fn facility_key_kind(short: u64) -> FacilityKind {
     if short & !(0xff << 40) == LOCAL && matches!((short >> 40) as u8, b'0'..=b'7') {
         return FacilityKind::Plain;
     }
