@@ -29,23 +29,7 @@ pub(super) fn header<'a>(
     record: &mut Record<'a>,
     programs: &Programs,
 ) -> &'a [u8] {
-    HeaderParser {
-        programs,
-        message: text,
-        dated: prioritised,
-        stamped: false,
-        hosts: 0,
-        hosts_max: if prioritised { 2 } else { 1 },
-        host_is_sure: true,
-        nearer_host: None,
-        inner_header: false,
-        facility_word: false,
-        severity_word: false,
-        before_words: (record.facility, record.severity),
-        nested: false,
-        stamp: StampKind::Other,
-    }
-    .run(text, record)
+    HeaderParser::new(text, prioritised, record, programs).run(text, record)
 }
 
 /// The same for the message of an RFC 5424 line that names no program: a relay may have left the sender's own header,
@@ -56,20 +40,11 @@ pub(super) fn nested_header<'a>(
     programs: &Programs,
 ) -> &'a [u8] {
     HeaderParser {
-        programs,
-        message: text,
-        dated: true,
         stamped: true,
         hosts: 1,
-        hosts_max: 2,
         host_is_sure: false,
-        nearer_host: None,
-        inner_header: false,
-        facility_word: false,
-        severity_word: false,
-        before_words: (record.facility, record.severity),
         nested: true,
-        stamp: StampKind::Other,
+        ..HeaderParser::new(text, true, record, programs)
     }
     .run(text, record)
 }
@@ -122,7 +97,26 @@ struct HeaderParser<'a, 'p> {
     stamp: StampKind,
 }
 
-impl<'a> HeaderParser<'a, '_> {
+impl<'a, 'p> HeaderParser<'a, 'p> {
+    fn new(text: &'a [u8], prioritised: bool, record: &Record<'a>, programs: &'p Programs) -> Self {
+        Self {
+            programs,
+            message: text,
+            dated: prioritised,
+            stamped: false,
+            hosts: 0,
+            hosts_max: if prioritised { 2 } else { 1 },
+            host_is_sure: true,
+            nearer_host: None,
+            inner_header: false,
+            facility_word: false,
+            severity_word: false,
+            before_words: (record.facility, record.severity),
+            nested: false,
+            stamp: StampKind::Other,
+        }
+    }
+
     #[inline]
     fn run(mut self, text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] {
         let mut rest = text;
