@@ -1,4 +1,4 @@
-//! Lines that no rule knows, folded by kind and counted: what the status page shows, so that a new wording is noticed.
+//! Unmatched lines, folded by kind and counted: what the status page shows, so that a new wording is noticed.
 //!
 //! Messages that differ in numbers and addresses only are of one kind. The table is bounded in kinds and in bytes a
 //! kind; the rarest kinds are evicted for new ones, so a kind that is frequent stays, whenever it first came.
@@ -29,8 +29,8 @@ pub struct Unrecognised {
     looks: HashMap<Look, (String, String)>,
 }
 
-/// What one thread has counted of messages that it knows, so that only a new one is masked and looked up in the shared
-/// table: every new wording is noticed, and a flood of known ones costs little.
+/// Per-thread counts of messages that were added to the shared table before, so that only a new one is masked and looked
+/// up there: every new wording is noticed, and a flood of known ones costs little.
 #[derive(Debug, Default)]
 pub struct Sampler {
     /// By look, lines that are not in the shared table yet.
@@ -74,7 +74,7 @@ impl Sampler {
         self.counted.is_empty()
     }
 
-    /// Adds what was counted to the shared table. What it has evicted meanwhile is new again.
+    /// Flushes the counts into the shared table. What it has evicted meanwhile is new again.
     pub fn flush_into(&mut self, shared: &mut Unrecognised) {
         for look in self.counted.drain(..) {
             let Some(count) = self.counts.get_mut(&look) else {
@@ -193,7 +193,7 @@ impl Unrecognised {
             return;
         }
         if self.kinds.len() >= KINDS_MAX {
-            self.forget_the_rarest();
+            self.evict_the_rarest();
         }
         let kind = Kind {
             appliance: appliance.to_owned(),
@@ -202,7 +202,7 @@ impl Unrecognised {
         self.kinds.insert(key, kind);
     }
 
-    /// Counts more lines of a message that was added; false if it is not known any more.
+    /// Counts more lines of a message that was added; false if it was evicted.
     fn add_lines(&mut self, look: Look, lines: u64) -> bool {
         let key = self.looks.get(&look);
         let kind = key.and_then(|key| self.kinds.get_mut(key));
@@ -210,7 +210,7 @@ impl Unrecognised {
     }
 
     /// Keeps the more frequent half. That is much at once, so it is seldom.
-    fn forget_the_rarest(&mut self) {
+    fn evict_the_rarest(&mut self) {
         let mut kinds: Vec<_> = self.kinds.drain().collect();
         kinds.sort_unstable_by_key(|(_, kind)| Reverse(kind.count));
         kinds.truncate(KINDS_MAX / 2);

@@ -49,7 +49,7 @@ impl Worker {
         winner
     }
 
-    /// For each record in a line that no rule knows, the rule that came nearest and why it did not match.
+    /// For each unmatched record in a line, the rule that came nearest and why it did not match.
     pub fn nearest(&self, line: &[u8]) -> Vec<Option<String>> {
         let engine = &*self.engine;
         let mut json = Vec::new();

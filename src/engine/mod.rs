@@ -117,7 +117,7 @@ pub struct Outcome<'r, 'l> {
     pub appliance: ApplianceId,
     /// The rules that matched, in order; several only with `continue`.
     pub rules: &'r [RuleId],
-    /// One of them knows the line, and did not only look at it.
+    /// One of them recognises the line: it matched without `continue`.
     pub recognised: bool,
 }
 
@@ -230,12 +230,12 @@ impl Engine {
         &self.compiled.programs
     }
 
-    /// The numbers, but for what engines have counted and not handed over. Those who read lines wait meanwhile.
+    /// Locks the series table. Increments that are not flushed are missing; ingest blocks while it is held.
     pub fn table(&self) -> MutexGuard<'_, Table> {
         lock(&self.table)
     }
 
-    /// What is known of the rules' work, to the same extent.
+    /// Locks the counts of the rules, to the same extent.
     pub fn rule_counts(&self) -> MutexGuard<'_, RuleCounts> {
         lock(&self.rule_counts)
     }

@@ -33,7 +33,7 @@ pub struct Worker {
     header_generation: u32,
     hosts: HashMap<Box<[u8]>, ApplianceId>,
     line_series: HashMap<(ApplianceId, Option<ProgramId>, Option<Severity>), LineSeries>,
-    /// The series of lines that no rule knows; as many as of [`Self::line_series`].
+    /// The series of unmatched lines; as many as of [`Self::line_series`].
     unmatched_series: HashMap<(ApplianceId, ProgramId), Slot>,
     event_slots: EventSlots,
     /// The table's epoch that all slots here belong to.
@@ -170,7 +170,7 @@ impl Worker {
         self.invalidate();
     }
 
-    /// Counts one record. Returns whom it is about, and whether a rule knows it.
+    /// Counts one record. Returns its appliance, and whether a rule recognises it.
     #[inline]
     fn process(
         &mut self,
@@ -221,7 +221,7 @@ impl Worker {
             updates,
         } = &*engine.compiled;
         let clock = &origin.clock;
-        // A rule that lets later ones see the line does not claim to know it.
+        // A rule with `continue` does not recognise a line by itself.
         let mut recognised = false;
         matcher.find(record, scratch, |found| {
             let rule = &rules.rules[found.rule.0 as usize];
@@ -422,7 +422,7 @@ impl Worker {
         series
     }
 
-    /// Counts a line that no rule knows, and returns the series that does.
+    /// Counts an unmatched line, and returns the series that does.
     #[cold]
     fn count_unrecognised(
         &mut self,

@@ -31,7 +31,7 @@ pub struct MetricId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ApplianceId(pub u32);
 
-/// The appliance that stands for all beyond the limit.
+/// The appliance of all lines beyond the limit of appliances.
 pub const OTHER: ApplianceId = ApplianceId(0);
 
 /// A series' place in the table. Good as long as [`Table::epoch`] does not change.

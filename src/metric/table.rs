@@ -45,7 +45,7 @@ use super::{
     Slot, Snapshot, tally::Delta, view,
 };
 
-/// Everything the exporter knows about the appliances, as numbers.
+/// The series of all appliances.
 #[derive(Debug)]
 pub struct Table {
     pub(super) specs: Vec<MetricDesc>,
@@ -161,7 +161,7 @@ impl Table {
         table
     }
 
-    /// Forgets all series and appliances.
+    /// Removes all series and appliances.
     pub fn clear(&mut self) {
         self.strings.clear();
         let listed = self.listed_appliances();

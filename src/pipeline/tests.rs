@@ -79,10 +79,10 @@ const NOW: Timestamp = Timestamp::constant(1_771_500_000, 0);
 /// A rule of several programs, a header with several severities: whatever is looked up only once must be the same the
 /// next time.
 #[test]
-fn what_an_engine_remembers_changes_nothing() {
+fn caches_of_a_worker_change_nothing() {
     let rules = shipped();
     let examples = examples(&rules, 0);
-    let read = |remembers: bool| {
+    let read = |caches: bool| {
         let mut worker = Worker::new(engine(&rules));
         let mut repeats = Repeats::default();
         let mut origin = StreamContext::new(Clock {
@@ -94,7 +94,7 @@ fn what_an_engine_remembers_changes_nothing() {
             let mut batch = worker.batch(0, Some(&mut repeats));
             batch.line(&mut origin, line.as_bytes());
             drop(batch);
-            if !remembers {
+            if !caches {
                 worker.invalidate();
             }
         }
@@ -103,7 +103,7 @@ fn what_an_engine_remembers_changes_nothing() {
     assert_eq!(read(true), read(false));
 }
 
-/// A scrape may come before the engine has handed over what it counted.
+/// A scrape may come before the worker has flushed what it counted.
 #[test]
 fn a_new_appliance_was_never_heard_of_in_1970() {
     let mut worker = Worker::new(engine(&shipped()));
