@@ -11,6 +11,7 @@
 
 mod nearest;
 mod pattern;
+mod prefix;
 mod regex;
 mod select;
 mod vm;

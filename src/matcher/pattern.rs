@@ -7,8 +7,8 @@ use memchr::memmem::Finder;
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 
+use super::prefix::{Prefix, Prefixes};
 use super::regex::{Search, fill, linear};
-use super::select::{Prefix, Prefixes};
 use super::vm::{self, ABSENT, FirstSet, Outcome, Scratch, Span, TemplateVm};
 use crate::rules::{Pattern, Piece, Template};
 
@@ -112,7 +112,7 @@ impl Compiled {
 
     /// `spans`, by variable and all of them [`ABSENT`], are meaningful only after a match; `end` is where the match ends,
     /// if that is known.
-    #[inline]
+    #[inline(always)] // Most of its cost is to call it.
     pub(super) fn captures(
         &self,
         message: &[u8],
@@ -121,7 +121,7 @@ impl Compiled {
         scratch: &mut Scratch,
         captures: &mut Captures,
     ) -> bool {
-        match self {
+        let outcome = match self {
             Compiled::Template {
                 template,
                 ignore_case,
