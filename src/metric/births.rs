@@ -1,6 +1,6 @@
 //! Births of counters, which are numbered so that a number says which of them somebody has been shown (`view.rs`).
 
-use super::{MetricId, Table};
+use super::Table;
 
 impl Table {
     /// From now on each new counter has a birth: every scraper is shown it at 0 first, so that `increase()` sees its first
@@ -20,10 +20,5 @@ impl Table {
         self.now = former.now;
         self.share_birth_numbers(former);
         self.last_birth = former.last_birth;
-    }
-
-    /// How many series of a metric were ever made; 0 for one that is not there.
-    pub(super) fn births(&self, metric: MetricId) -> u64 {
-        self.births.get(metric.0 as usize).copied().unwrap_or(0)
     }
 }
