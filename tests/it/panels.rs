@@ -59,6 +59,7 @@ const FIELD_LINES: [&[&str]; 2] = [
         "2026 Nov 20 12:05:01 hsm1 kern info kernel: k7pf0: [HSM] ALM0014: Low Battery",
         "2026 Nov 20 12:05:01 hsm1 kern crit kernel: EXT4-fs (sda1): Remounting filesystem read-only",
         "2026 Nov 20 12:05:01 hsm1 authpriv info sshd[1]: Failed password for invalid user oracle from 203.0.113.9 port 4711 ssh2",
+        "Nov 20 12:05:01  srx1 kmd[1]: IKE negotiation failed with error: Timed out. IKE Version: 1, VPN: office Gateway: gw, Local: 192.0.2.1/500, Remote: 198.51.100.2/500, VR-ID: 0, Role: Initiator",
         "Nov 20 12:05:01  srx1 kmd[1]: KMD_VPN_DOWN_ALARM_USER: VPN office from 198.51.100.2 is down. Local-ip: 192.0.2.1, gateway name: gw, vpn name: office, tunnel-id: 131073, local tunnel-if: st0.0",
     ],
     &[
@@ -66,6 +67,7 @@ const FIELD_LINES: [&[&str]; 2] = [
         "2026 Nov 20 12:06:01 hsm1 kern info kernel: k7pf0: [HSM] ALM0014: Low Battery",
         "2026 Nov 20 12:06:01 hsm1 kern crit kernel: EXT4-fs (sda1): Remounting filesystem read-only",
         "2026 Nov 20 12:06:01 hsm1 authpriv info sshd[1]: Failed password for invalid user oracle from 203.0.113.9 port 4712 ssh2",
+        "Nov 20 12:06:01  srx1 kmd[1]: IKE negotiation failed with error: Timed out. IKE Version: 1, VPN: office Gateway: gw, Local: 192.0.2.1/500, Remote: 198.51.100.2/500, VR-ID: 0, Role: Initiator",
         "Nov 20 12:06:01  srx1 kmd[1]: KMD_VPN_UP_ALARM_USER: VPN office from 198.51.100.2 is up. Local-ip: 192.0.2.1, gateway name: gw, vpn name: office, tunnel-id: 131073, local tunnel-if: st0.0",
     ],
 ];
