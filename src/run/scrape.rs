@@ -181,6 +181,8 @@ impl App for Shared {
             )
         };
         let engine = self.engine();
+        // Before the series: a line that the exporter says it has read is in them.
+        let own = self.own.families();
         let (mut snapshot, birth) = self.snapshot(shown);
         let totals = Totals::of(&self.engines());
         let gauges = ScrapeGauges {
@@ -217,7 +219,7 @@ impl App for Shared {
             certificate_expiry: self.web.as_ref().and_then(|web| web.certificate_expiry()),
         };
         let families = &mut snapshot.families;
-        families.splice(0..0, self.own.families());
+        families.splice(0..0, own);
         families.extend(gauges.families());
         let (shards, partitions) = (self.shard_gauges(), self.shards.partitions());
         families.extend(ShardGauges::families(&shards, &partitions));

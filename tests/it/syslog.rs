@@ -464,8 +464,9 @@ fn a_thousand_connections_and_ten_thousand_that_only_connect() {
             .write_all(b"<13>Feb 29 12:05:01 h sited: door b\n")
             .expect("sent");
     }
-    let samples = wait_for_lines(&mut exporter, 2_001.0);
-    assert_eq!(own(&samples, "open_connections", &[]), 1_100.0);
+    wait_for_lines(&mut exporter, 2_001.0);
+    // Those that gave way are over a moment later.
+    wait_for(&mut exporter, "open_connections", &[], 1_100.0);
     drop(idle);
     let mut after = wire.connect("tcp", 250);
     after
