@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::exporter::{Exporter, LONG, scrape};
-use crate::support::{Child, free_port, program, prometheus_query, succeeds};
+use crate::support::{Child, free_port, program, prometheus_query, start_rsyslogd, succeeds};
 
 /// rsyslogd with the file layout of a Luna appliance, writing into `directory`.
 fn rsyslogd(directory: &Path, port: u16) -> Child {
@@ -27,15 +27,7 @@ else action(type="omfile" file="{here}/messages" template="appliance")
         ),
     )
     .expect("it can be written");
-    let mut rsyslogd = Child::start(
-        Command::new(program("rsyslogd"))
-            .args(["-n", "-iNONE", "-f"])
-            .arg(config),
-    );
-    rsyslogd.wait_for("open port", LONG, || {
-        TcpStream::connect(("127.0.0.1", port)).ok()
-    });
-    rsyslogd
+    start_rsyslogd(&config, port)
 }
 
 /// Sends one message with `logger`.

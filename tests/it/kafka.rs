@@ -6,11 +6,9 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use std::process::Command;
-
 use crate::broker::{Cluster, omkafka};
 use crate::exporter::{Exporter, LONG, Samples, binary};
-use crate::support::{Child, free_port, program, prometheus_command, prometheus_query};
+use crate::support::{Child, free_port, prometheus_command, prometheus_query, start_rsyslogd};
 
 /// A line of the appliance with this number.
 fn line(appliance: usize, number: usize) -> (String, String) {
@@ -90,15 +88,7 @@ action(type="omkafka" broker={brokers:?} topic="logs" template="raw" dynaKey="on
         ),
     )
     .expect("it can be written");
-    let mut rsyslogd = Child::start(
-        Command::new(program("rsyslogd"))
-            .args(["-n", "-iNONE", "-f"])
-            .arg(config),
-    );
-    rsyslogd.wait_for("open port", LONG, || {
-        TcpStream::connect(("127.0.0.1", port)).ok()
-    });
-    rsyslogd
+    start_rsyslogd(&config, port)
 }
 
 /// Sends lines to rsyslogd over TCP.

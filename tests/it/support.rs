@@ -377,6 +377,19 @@ pub fn http_post(port: u16, path: &str, content_type: &str, body: &[u8]) -> Opti
     )
 }
 
+/// Starts rsyslogd with this configuration, and waits until it listens on the port, a minute at most.
+pub fn start_rsyslogd(config: &Path, port: u16) -> Child {
+    let mut rsyslogd = Child::start(
+        Command::new(program("rsyslogd"))
+            .args(["-n", "-iNONE", "-f"])
+            .arg(config),
+    );
+    rsyslogd.wait_for("open port", Duration::from_secs(60), || {
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    rsyslogd
+}
+
 /// Debian's Prometheus on loopback, with this configuration and its data in this directory.
 pub fn prometheus_command(config: &Path, data: &Path, port: u16) -> Command {
     let mut command = Command::new(program("prometheus"));
