@@ -54,6 +54,15 @@ const MODES: [&str; 16] = [
     "copy\n prerotate\n true\n endscript\n postrotate\n : > $1\n endscript",
 ];
 
+/// Writes a line that the tail sees before the rotation, and one that it does not.
+fn write_round(scene: &mut Scene, round: u32) -> [String; 2] {
+    let lines = [format!("{round}, seen"), format!("{round}, not yet seen")];
+    scene.write("messages", &format!("{}\n", lines[0]));
+    scene.look();
+    scene.write("messages", &format!("{}\n", lines[1]));
+    lines
+}
+
 #[test]
 fn logrotate_while_we_look() {
     for mode in MODES {
@@ -61,13 +70,7 @@ fn logrotate_while_we_look() {
             let mut scene = Scene::with(Watcher::Inotify, &[pattern]);
             let mut want = Vec::new();
             for round in 0..5 {
-                for line in [format!("{round}, seen"), format!("{round}, not yet seen")] {
-                    scene.write("messages", &format!("{line}\n"));
-                    want.push(line.clone());
-                    if line.ends_with(", seen") {
-                        scene.look();
-                    }
-                }
+                want.extend(write_round(&mut scene, round));
                 rotate(scene.dir.path(), mode);
                 if mode.contains("%s") {
                     rename_back_in_time(&scene, round);
@@ -97,16 +100,12 @@ fn logrotate_to_another_directory_while_we_look() {
     for mode in ["create", "copytruncate", "create\n compress"] {
         let mut scene = Scene::new();
         fs::create_dir(scene.path("old")).unwrap();
+        let mut want = Vec::new();
         for round in 0..5 {
-            scene.write("messages", &format!("{round}, seen\n"));
-            scene.look();
-            scene.write("messages", &format!("{round}, not yet seen\n"));
+            want.extend(write_round(&mut scene, round));
             rotate(scene.dir.path(), &format!("{mode}\n olddir old"));
             scene.look().later(2);
         }
-        let want: Vec<String> = (0..5)
-            .flat_map(|round| [format!("{round}, seen"), format!("{round}, not yet seen")])
-            .collect();
         assert_eq!(scene.lines("messages"), want, "{mode}");
     }
 }
@@ -129,13 +128,7 @@ fn logrotate_to_another_directory_while_we_are_stopped() {
         scene.write("another/messages.1", "0, seen\n0, foreign\n");
         let mut want = Vec::new();
         for round in 0..5 {
-            for line in [format!("{round}, seen"), format!("{round}, not yet seen")] {
-                scene.write("messages", &format!("{line}\n"));
-                want.push(line.clone());
-                if line.ends_with(", seen") {
-                    scene.look();
-                }
-            }
+            want.extend(write_round(&mut scene, round));
             let positions = scene.stop();
             rotate(scene.dir.path(), &format!("{mode}\n olddir old"));
             scene.restart(positions);
