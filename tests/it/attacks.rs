@@ -2,6 +2,7 @@
 //! by a machine that fails. What clients can do is in `server`, and who a line is about in `senders`.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,19 +45,25 @@ fn a_link_in_the_state_directory_overwrites_nothing() {
     }
 }
 
+/// An exporter that follows `messages` in a directory, and can write no file of more bytes.
+fn start_with_file_limit(bytes: u64, directory: &Path) -> Exporter {
+    let path = |name: &str| directory.join(name);
+    Exporter::start_command(
+        Command::new(program("prlimit"))
+            .arg(format!("--fsize={bytes}"))
+            .arg(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+            .arg(format!("--log.file={}", path("messages").display()))
+            .arg(format!("--state.dir={}", path("state").display())),
+    )
+}
+
 #[test]
 fn a_limit_of_file_sizes_ends_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);
     append(&path("messages"), handshake_failure("hsm1").as_bytes());
     // Enough for a small snapshot, and for what the exporter says.
-    let mut exporter = Exporter::start_command(
-        Command::new(program("prlimit"))
-            .arg("--fsize=16384")
-            .arg(env!("CARGO_BIN_EXE_appliance_log_exporter"))
-            .arg(format!("--log.file={}", path("messages").display()))
-            .arg(format!("--state.dir={}", path("state").display())),
-    );
+    let mut exporter = start_with_file_limit(16_384, directory.path());
     let port = exporter.port;
     exporter.wait_for("a checkpoint", || {
         scrape(port)?.value(CHECKPOINT_AGE).map(|_| ())
@@ -80,15 +87,11 @@ fn a_limit_of_file_sizes_ends_nothing() {
 #[test]
 fn a_disk_that_is_full_from_the_start_shows() {
     let directory = tempfile::tempdir().expect("a directory");
-    let path = |name: &str| directory.path().join(name);
-    append(&path("messages"), handshake_failure("hsm1").as_bytes());
-    let mut exporter = Exporter::start_command(
-        Command::new(program("prlimit"))
-            .arg("--fsize=0")
-            .arg(env!("CARGO_BIN_EXE_appliance_log_exporter"))
-            .arg(format!("--log.file={}", path("messages").display()))
-            .arg(format!("--state.dir={}", path("state").display())),
+    append(
+        &directory.path().join("messages"),
+        handshake_failure("hsm1").as_bytes(),
     );
+    let mut exporter = start_with_file_limit(0, directory.path());
     let port = exporter.port;
     exporter.wait_for("the age of a checkpoint that there never was", || {
         scrape(port)?.value(CHECKPOINT_AGE).filter(|age| *age > 2.0)
