@@ -62,15 +62,15 @@ for component in fmt:rustfmt clippy:clippy; do
   }
 done
 
+as_root=
+[ "$(id -u)" -eq 0 ] || as_root=sudo
+update() { $as_root apt-get -q update -o DPkg::Lock::Timeout=600; }
+
 if [ -n "$missing" ]; then
-  as_root=
-  if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null 2>&1 || {
-      echo "the tests need these packages; install them as root: apt-get install$missing" >&2
-      exit 1
-    }
-    as_root=sudo
-  fi
+  [ -z "$as_root" ] || command -v sudo >/dev/null 2>&1 || {
+    echo "the tests need these packages; install them as root: apt-get install$missing" >&2
+    exit 1
+  }
   echo "installing:$missing" >&2
 
   policy=/usr/sbin/policy-rc.d
@@ -80,7 +80,7 @@ if [ -n "$missing" ]; then
     $as_root chmod 755 "$policy"
   fi
 
-  $as_root apt-get -q update -o DPkg::Lock::Timeout=600
+  update
   # shellcheck disable=SC2086  # one word for each package
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends \
     -o DPkg::Lock::Timeout=600 $missing
@@ -90,7 +90,9 @@ fi
 syslog_ng=$(dirname "$0")/.tools/syslog-ng
 [ -x "$syslog_ng/usr/bin/loggen" ] || {
   packages=$(mktemp -d)
-  (cd "$packages" && apt-get -q download syslog-ng-core)
+  download() { (cd "$packages" && apt-get -q download syslog-ng-core); }
+  # Without lists of packages, or with old ones, it fails.
+  download || { update && download; }
   dpkg-deb --extract "$packages"/*.deb "$syslog_ng"
   rm -r "$packages"
 }
