@@ -93,6 +93,7 @@ syslog_ng=$(dirname "$0")/.tools/syslog-ng
   download() { (cd "$packages" && apt-get -q download syslog-ng-core); }
   # Without lists of packages, or with old ones, it fails.
   download || { update && download; }
+  mkdir -p "$syslog_ng"
   dpkg-deb --extract "$packages"/*.deb "$syslog_ng"
   rm -r "$packages"
 }
