@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -54,6 +55,9 @@ struct Play {
     #[serde(default)]
     thresholds: BTreeMap<String, f64>,
     lines: Vec<Lines>,
+    /// What is sent over TCP; every exporter listens then.
+    #[serde(default)]
+    sent: Vec<Sent>,
     #[serde(default)]
     programs: Vec<Action>,
     /// Everything that is told; what is not here must not be told.
@@ -78,6 +82,17 @@ struct Lines {
     #[serde(default)]
     ahead: i64,
     say: Vec<String>,
+}
+
+/// A connection to each exporter that sends this and closes in order.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    at: u64,
+    /// So many times more, each a minute later.
+    #[serde(default)]
+    again: u64,
+    bytes: String,
 }
 
 #[derive(Deserialize)]
@@ -191,6 +206,11 @@ fn a_site_that_falls_silent_is_one_page() {
 }
 
 #[test]
+fn who_stops_in_the_middle_of_a_message_is_told_of() {
+    play("receiving");
+}
+
+#[test]
 fn a_healthy_day_tells_nothing() {
     play("healthy");
 }
@@ -204,12 +224,18 @@ fn play(name: &str) {
     let start = Instant::now();
     enum Step<'a> {
         Say(&'a Lines),
+        Send(&'a Sent),
         Do(&'a Action),
     }
     let mut steps: Vec<(u64, Step)> = Vec::new();
     for lines in &play.lines {
         for round in 0..=lines.again {
             steps.push((lines.at + round, Step::Say(lines)));
+        }
+    }
+    for sent in &play.sent {
+        for round in 0..=sent.again {
+            steps.push((sent.at + round, Step::Send(sent)));
         }
     }
     steps.extend(
@@ -223,6 +249,7 @@ fn play(name: &str) {
         wait_until(moment(start, at));
         match step {
             Step::Say(lines) => stage.say(lines),
+            Step::Send(sent) => stage.send(sent),
             Step::Do(action) => stage.act(action),
         }
     }
@@ -274,6 +301,8 @@ struct Stage {
     logs: Vec<File>,
     exporters: Vec<Option<Child>>,
     ports: Vec<u16>,
+    /// Where the exporters listen for syslog, if anything is sent.
+    syslog_ports: Vec<u16>,
     prometheus: Option<Child>,
     prometheus_port: u16,
     _alertmanager: Child,
@@ -288,6 +317,10 @@ impl Stage {
         let webhook = Webhook::start();
         let [alertmanager_port, prometheus_port] = [free_port(), free_port()];
         let ports: Vec<u16> = (0..play.collectors).map(|_| free_port()).collect();
+        let syslog_ports = match play.sent.is_empty() {
+            true => Vec::new(),
+            false => (0..play.collectors).map(|_| free_port()).collect(),
+        };
         let path = |name: &str| directory.path().join(name);
 
         std::fs::write(path("alertmanager.yml"), notifying(webhook.port))
@@ -365,6 +398,7 @@ impl Stage {
             logs,
             exporters: (0..play.collectors).map(|_| None).collect(),
             ports,
+            syslog_ports,
             prometheus: None,
             prometheus_port,
             _alertmanager: alertmanager,
@@ -390,8 +424,10 @@ impl Stage {
     fn start_exporter(&mut self, number: usize) {
         let path = |name: &str| self.directory.path().join(format!("{name}{number}"));
         let port = self.ports[number];
+        let listen = self.syslog_ports.get(number);
         let mut child = Child::start(
             Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+                .args(listen.map(|port| format!("--syslog.listen=tcp://127.0.0.1:{port}")))
                 .arg(format!("--log.file={}", path("messages").display()))
                 .arg(format!("--state.dir={}", path("state").display()))
                 .arg(format!("--web.listen-address=127.0.0.1:{port}")),
@@ -423,6 +459,13 @@ impl Stage {
             for line in &lines.say {
                 writeln!(log, "{now} {}  {line}", lines.of).expect("it can be written");
             }
+        }
+    }
+
+    fn send(&self, sent: &Sent) {
+        for port in &self.syslog_ports {
+            let mut sender = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).expect("it listens");
+            sender.write_all(sent.bytes.as_bytes()).expect("sent");
         }
     }
 
