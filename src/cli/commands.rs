@@ -20,7 +20,8 @@ use crate::exposition::{self, Format};
 use crate::line::{Line, LineBuffer};
 use crate::record::Clock;
 use crate::rules::{self, RuleSet, Settings};
-use crate::tail::Pattern;
+use crate::tail::compression::{self, MAGIC_BYTES};
+use crate::tail::{CompressedAs, Pattern};
 use crate::{check, client, explain};
 
 /// Files of a pattern that `check` lists in its text output.
@@ -230,15 +231,19 @@ fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
     if metadata.is_dir() {
         return Err(failed(io::Error::other("is a directory")));
     }
-    let file = Measured(file, progress(Some(&metadata)));
-    match path.extension().and_then(OsStr::to_str) {
-        Some("gz") => Ok(Box::new(flate2::read::MultiGzDecoder::new(file))),
-        Some(kind @ ("xz" | "zst" | "bz2")) => Err(Failure::System(format!(
-            "{}: {kind} cannot be read\n  hint: decompress it into `-`, standard input",
+    if let Some(form) = CompressedAs::of_file(path) {
+        return Err(Failure::System(format!(
+            "{}: {form}\n  hint: decompress it into `-`, standard input",
             path.display()
-        ))),
-        _ => Ok(Box::new(file)),
+        )));
     }
+    let is_gzip = path.extension().is_some_and(|ending| ending == "gz")
+        || compression::is_gzip(compression::first_bytes(&file, &mut [0; MAGIC_BYTES]));
+    let file = Measured(file, progress(Some(&metadata)));
+    if is_gzip {
+        return Ok(Box::new(flate2::read::MultiGzDecoder::new(file)));
+    }
+    Ok(Box::new(file))
 }
 
 /// Reads a whole file in large pieces, line by line.

@@ -17,6 +17,7 @@ use crate::metric::lock;
 use crate::passed::Passed;
 use crate::rules::{self, RuleSet, Settings};
 use crate::server::{self, WebConfig};
+use crate::tail::CompressedAs;
 use crate::{followed, logfmt, run, state, syslog};
 
 /// Rule packs of this machine, used where no directory is named.
@@ -384,6 +385,7 @@ pub(super) fn matched(config: &Config, warnings: &mut Vec<Diagnostic>) -> Vec<Ma
                 let message = "no file matches now".to_owned();
                 warnings.push(config.source_fault(index, "paths", Some(item), message, None));
             }
+            warnings.extend(compressed(config, (index, item), &files));
             for (path, appliance) in &files {
                 match owners.insert(path.clone(), index) {
                     Some(owner) if owner != index => {
@@ -420,6 +422,26 @@ pub(super) fn matched(config: &Config, warnings: &mut Vec<Diagnostic>) -> Vec<Ma
     }
     warnings.dedup();
     all
+}
+
+/// What a pattern of a source matches and is not read since it is compressed: the first one, and how many there are.
+fn compressed(
+    config: &Config,
+    (source, pattern): (usize, usize),
+    files: &[(PathBuf, Option<String>)],
+) -> Option<Diagnostic> {
+    let forms = files
+        .iter()
+        .filter_map(|(path, _)| Some((path, CompressedAs::of_file(path)?)));
+    let mut forms = forms.peekable();
+    let (path, form) = *forms.peek()?;
+    let others = match forms.count() {
+        1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    let message = format!("{}: {form}{others}", path.display());
+    let hint = "name what is not to be read under `exclude`".to_owned();
+    Some(config.source_fault(source, "paths", Some(pattern), message, Some(hint)))
 }
 
 /// Whether the list of appliances has the name that a path gives.

@@ -9,7 +9,9 @@ use super::identity::FileKey;
 use super::pattern::Found;
 use super::registry::Known;
 use super::schedule::enqueue;
-use super::{Event, FileInfo, Positions, Sink, Tail, Trouble, VANISHED_MAX, is_absent, rotated};
+use super::{
+    CompressedAs, Event, FileInfo, Positions, Sink, Tail, Trouble, VANISHED_MAX, is_absent, rotated,
+};
 
 impl Tail {
     pub(super) fn restore(&mut self, positions: Positions) {
@@ -123,7 +125,13 @@ impl Tail {
     ///
     /// Why it cannot be followed.
     fn consider(&mut self, path: &Path, source: usize) -> Result<(), Trouble> {
-        if self.paths.contains_key(path) || self.is_rotated_form(path, source) {
+        if self.paths.contains_key(path) {
+            return Ok(());
+        }
+        if let Some(form) = CompressedAs::of_name(path).filter(|_| path.is_file()) {
+            return Err(Trouble::Compressed(form));
+        }
+        if self.is_rotated_form(path, source) {
             return Ok(());
         }
         let literal = self.shared.sources.get(source).is_some_and(|source| {

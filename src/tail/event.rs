@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::{Chunk, FileId, FileInfo};
+use super::{Chunk, CompressedAs, FileId, FileInfo};
 
 /// Who takes what the tail reads. Called from within [`Tail::read`](super::Tail::read).
 pub trait Sink {
@@ -99,6 +99,8 @@ pub enum Trouble {
     NotAFile,
     /// The permission is missing.
     PermissionDenied,
+    /// It is compressed, in a form that is not read.
+    Compressed(CompressedAs),
     /// The process or the system has no descriptors left.
     TooManyOpenFiles,
     /// [`Options::files_max`](super::Options::files_max) is reached. Told for the first path that is left out only; [`Tail::status`](super::Tail::status) has them all.
@@ -113,6 +115,9 @@ impl Trouble {
     pub(super) fn of(error: &io::Error) -> Trouble {
         use rustix::io::Errno;
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        if let Some(form) = CompressedAs::of_error(error) {
+            return Trouble::Compressed(form);
+        }
         match error.kind() {
             io::ErrorKind::IsADirectory => Trouble::IsDirectory,
             io::ErrorKind::InvalidInput => Trouble::NotAFile,
@@ -131,6 +136,7 @@ impl fmt::Display for Trouble {
             Trouble::IsDirectory => f.write_str("is a directory"),
             Trouble::NotAFile => f.write_str("is neither a file nor a FIFO"),
             Trouble::PermissionDenied => f.write_str("permission denied"),
+            Trouble::Compressed(form) => form.fmt(f),
             Trouble::TooManyOpenFiles => {
                 f.write_str("too many open files; raise the limit (LimitNOFILE=)")
             }

@@ -11,12 +11,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::compression::is_compressed;
 use super::content::{Content, is_damage};
 use super::generation::{Generation, Outcome};
 use super::identity::{FileKey, modified_ns};
 use super::positions::{Position, PositionState};
 use super::registry::{Archive, ArchiveKind};
-use super::{End, Event, FileId, FileInfo, FileState, LostReason, ReadFrom, Shared, Sink, Trouble};
+use super::{
+    CompressedAs, End, Event, FileId, FileInfo, FileState, LostReason, ReadFrom, Shared, Sink,
+    Trouble,
+};
 
 /// Rotated files of one path that are kept open for late writers. Beyond, the oldest are finished early.
 pub(super) const DRAINING_MAX: usize = 64;
@@ -81,6 +85,8 @@ pub(super) struct FollowedPath {
     pub doubted: VecDeque<FileKey>,
     /// Rotated files that cannot be read now, and their size in bytes.
     pub unreadable: Vec<(PathBuf, u64)>,
+    /// Rotated files that are not read since they are compressed in another form than gzip.
+    pub compressed: Vec<(PathBuf, CompressedAs)>,
     /// Files beside the path that had another content before, or none: what they say now came after that.
     pub overwritten: Vec<FileKey>,
     /// Why the directory cannot be listed now.
@@ -120,6 +126,7 @@ impl FollowedPath {
             searched_ns: None,
             doubted: VecDeque::new(),
             unreadable: Vec::new(),
+            compressed: Vec::new(),
             overwritten: Vec::new(),
             hidden: None,
             finished: None,
@@ -248,6 +255,12 @@ impl FollowedPath {
                     if matches!(self.trouble, Some(Trouble::Io(_))) {
                         self.trouble = None;
                     }
+                    if is_beginning && self.opens_as_compressed(at, &range, shared) {
+                        return 0;
+                    }
+                    let Some(generation) = self.generations.get_mut(at) else {
+                        continue;
+                    };
                     let (id, is_new) = (generation.id, !generation.announced);
                     generation.announced = true;
                     if is_new {
@@ -327,6 +340,26 @@ impl FollowedPath {
         if let Some(generation) = self.generations.get_mut(at) {
             generation.is_late = is_late;
         }
+    }
+
+    /// The file was empty when it was opened, and its first bytes are those of a compressed one: it is opened again, as what
+    /// it is.
+    fn opens_as_compressed(
+        &mut self,
+        at: usize,
+        first: &Range<usize>,
+        shared: &mut Shared,
+    ) -> bool {
+        let is_plain = |g: &Generation| matches!(g.content, Content::Plain(_));
+        if !self.generations.get(at).is_some_and(is_plain)
+            || !is_compressed(shared.chunk.buffer.get(first.clone()))
+        {
+            return false;
+        }
+        let key = self.generations.remove(at).key;
+        key.iter().for_each(|key| self.close(*key, shared));
+        (self.look, self.unresolved) = (true, true);
+        true
     }
 
     /// The first file of the path was empty when it was put on disk, and says something now: that is put on disk as well

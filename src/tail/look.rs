@@ -26,6 +26,7 @@ impl FollowedPath {
         sink: &mut impl Sink,
     ) {
         self.look = false;
+        self.compressed.retain(|(file, _)| file.exists());
         self.check_finished = self.finished.is_some();
         if self.info.is_standard_input() {
             if !self.seen {

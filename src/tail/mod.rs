@@ -47,6 +47,7 @@
 //! descriptor was closed to save descriptors, and after copytruncate is one and the same operation there (see `rotation`).
 
 mod archives;
+pub(crate) mod compression;
 mod content;
 mod copies;
 mod discovery;
@@ -78,6 +79,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use compression::CompressedAs;
 pub use event::{End, Event, LostReason, Sink, Trouble};
 pub use identity::{FileKey, Fingerprint, ReadPosition};
 pub use pattern::{Captures, Pattern, PatternError};
@@ -489,7 +491,15 @@ impl Tail {
             offset: path.current().map_or(0, |current| current.next_offset()),
             lag_bytes: path.lag_bytes(),
         });
-        followed.chain(left_out)
+        let compressed = self.followed.iter().flat_map(|path| {
+            path.compressed.iter().map(|(file, form)| FileStatus {
+                info: Arc::new(FileInfo::left_out(path.info.source, file)),
+                state: FileState::Unreadable(Trouble::Compressed(*form)),
+                offset: 0,
+                lag_bytes: 0,
+            })
+        });
+        followed.chain(compressed).chain(left_out)
     }
 
     /// How the tail is woken up at present.

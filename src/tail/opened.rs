@@ -11,13 +11,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::compression::{COMPRESSED, CompressedAs, MAGIC_BYTES, first_bytes, is_gzip};
 use super::content::{Content, Decoder, Gzip, NONBLOCK, Positioned, decoder, is_damage};
 use super::identity::{
     CHAIN_BYTES, Comparison, FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, born_ns,
     modified_ns,
 };
 use super::is_absent;
-use super::rotated::COMPRESSED;
 
 /// How much of a file's beginning is known from the moment it is discovered, in bytes.
 pub(super) const BEGINNING_BYTES: u64 = 64 * 1024;
@@ -64,8 +64,12 @@ impl Opened {
     /// # Errors
     ///
     /// As [`File::open`]; a directory is [`io::ErrorKind::IsADirectory`], anything else that is no regular file is
-    /// [`io::ErrorKind::InvalidInput`].
+    /// [`io::ErrorKind::InvalidInput`], one that is [compressed](CompressedAs) in a form that is not read
+    /// [`io::ErrorKind::Unsupported`].
     pub(super) fn open(path: &Path) -> io::Result<Opened> {
+        if let Some(form) = CompressedAs::of_name(path) {
+            return Err(form.into());
+        }
         // Without this flag, a FIFO that took the file's place since it was looked at would block for ever.
         let file = OpenOptions::new()
             .read(true)
@@ -78,7 +82,12 @@ impl Opened {
         if !metadata.is_file() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let is_compressed = path.as_os_str().as_bytes().ends_with(COMPRESSED);
+        let mut first = [0; MAGIC_BYTES];
+        let first = first_bytes(&file, &mut first);
+        if let Some(form) = CompressedAs::of_content(first) {
+            return Err(form.into());
+        }
+        let is_compressed = path.as_os_str().as_bytes().ends_with(COMPRESSED) || is_gzip(first);
         Ok(Opened::new(Arc::new(file), &metadata, is_compressed))
     }
 

@@ -6,10 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::compression::plain_name;
 use super::is_absent;
-
-/// The ending of files that are read through a decompressor.
-pub(super) const COMPRESSED: &[u8] = b".gz";
 
 /// Digits of the shortest date: `-260101`.
 const DATE_DIGITS: usize = 6;
@@ -20,14 +18,9 @@ const DATE_DIGITS: usize = 6;
 /// `messages-20260101.gz` was `messages-20260101`, and that was `messages`.
 pub(super) fn earlier_names(name: &OsStr) -> Vec<Vec<u8>> {
     let mut earlier = Vec::new();
-    let mut name = name.as_bytes();
-    if let Some(plain) = name
-        .strip_suffix(COMPRESSED)
-        .filter(|plain| !plain.is_empty())
-    {
-        earlier.push(plain.to_vec());
-        name = plain;
-    }
+    let plain = plain_name(name);
+    earlier.extend(plain.map(<[u8]>::to_vec));
+    let name = plain.unwrap_or(name.as_bytes());
     if let Some(base) = name.strip_suffix(b".old").filter(|base| !base.is_empty()) {
         earlier.push(base.to_vec());
         return earlier;
@@ -155,8 +148,8 @@ fn list(directory: &Path) -> io::Result<Listing> {
 /// Orders rotated forms of one name by what the name says, oldest first: higher numbers are older, later dates younger.
 /// Only for files that were last written at the same instant.
 pub(super) fn age_by_name(path: &Path) -> (std::cmp::Reverse<u64>, Vec<u8>) {
-    let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
-    let name = name.strip_suffix(COMPRESSED).unwrap_or(name);
+    let name = path.file_name().unwrap_or_default();
+    let name = plain_name(name).unwrap_or(name.as_bytes());
     let number = name
         .rsplit(|byte| *byte == b'.')
         .find_map(|part| std::str::from_utf8(part).ok()?.parse::<u64>().ok());
@@ -194,6 +187,10 @@ mod tests {
             ("2026", &[]),
             ("20260101", &[]),
             (".gz", &[]),
+            ("messages.1.xz", &["messages.1", "messages"]),
+            ("messages-20260101.zst", &["messages-20260101", "messages"]),
+            ("app.1.log.bz2", &["app.1.log", "app.log"]),
+            (".xz", &[]),
             ("hsm-a.log", &[]),
         ] {
             let got = earlier_names(OsStr::new(name));

@@ -113,7 +113,9 @@ impl Tail {
                 };
                 if self.followed.get(index).is_some_and(|path| path.unresolved) {
                     self.with_path(index, |path, others, shared| {
+                        let known = path.compressed.len();
                         path.resolve_rotations(others, shared, sink);
+                        path.report_compressed(known, sink);
                         path.pending |= std::mem::take(&mut path.unresolved);
                     });
                     if Instant::now() >= deadline {

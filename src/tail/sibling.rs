@@ -1,18 +1,21 @@
 //! The files beside a followed path that rotation may have made of it.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::compression::{CompressedAs, plain_name};
 use super::followed_path::{FollowedPath, now_ns};
 use super::identity::{Comparison, FileKey, ReadPosition, SEAM_BYTES, modified_ns};
 use super::opened::{Depth, Opened, holds};
 use super::registry::{ArchiveKind, Known};
-use super::{Shared, Trouble, is_absent, rotated};
+use super::{Event, FileInfo, Shared, Sink, Trouble, is_absent, rotated};
 
 /// The length from which on two files that say the same are a file and its copy, in bytes: no two logs say the same for so
 /// long.
@@ -121,11 +124,36 @@ impl FollowedPath {
                     is_copy,
                     is_elsewhere,
                 }),
+                Err(error) if let Some(form) = CompressedAs::of_error(&error) => {
+                    self.leave_compressed(path, form, shared);
+                }
                 Err(error) if is_elsewhere || is_absent(&error) => {}
                 Err(_) => self.unreadable.push((path, size)),
             }
         }
         found
+    }
+
+    /// A file beside the path is compressed in a form that is not read. It is missed if the source means it, or if it may
+    /// be what is not found; otherwise it was read before, or is history.
+    fn leave_compressed(&mut self, file: PathBuf, form: CompressedAs, shared: &Shared) {
+        let is_missed = match shared.means(self.info.source, &file) {
+            // The search for files that are meant has left it out by its name.
+            true => CompressedAs::of_name(&file).is_none(),
+            false => self.generations.iter().any(|g| !g.current && !g.is_open()),
+        };
+        let is_listed = self.compressed.iter().any(|(listed, _)| *listed == file);
+        if is_missed && !is_listed && self.compressed.len() < SIBLINGS_MAX {
+            self.compressed.push((file, form));
+        }
+    }
+
+    /// Reports the files that [are left](Self::leave_compressed), but for the first ones.
+    pub(super) fn report_compressed(&self, known: usize, sink: &mut impl Sink) {
+        for (file, form) in self.compressed.iter().skip(known) {
+            let info = FileInfo::left_out(self.info.source, file);
+            sink.event(&info, Event::Unreadable(Trouble::Compressed(*form)));
+        }
     }
 
     /// A file beside the path, if it has to be looked into; the path, if nobody can tell now.
@@ -250,5 +278,7 @@ fn is_being_compressed(opened: &Opened, grace: Duration) -> bool {
 
 /// A compressed file whose uncompressed form is still there is being made, or says the same.
 fn twin_exists(opened: &Opened, path: &Path) -> bool {
-    opened.is_compressed() && path.with_extension("").exists()
+    let plain = path.file_name().and_then(plain_name);
+    let is_there = |plain| path.with_file_name(OsStr::from_bytes(plain)).exists();
+    opened.is_compressed() && plain.is_some_and(is_there)
 }

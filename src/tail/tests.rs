@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::line::LineBuffer;
 
+mod compressed;
 mod crash;
 mod errors;
 mod kinds;

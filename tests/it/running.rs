@@ -960,6 +960,40 @@ fn bad_input_is_counted_and_stops_nothing() {
     exporter.wait_for_value(&unreadable, 1.0);
 }
 
+/// In the log once, on the page, and in the metric.
+#[test]
+fn a_file_that_is_compressed_in_another_form_than_gzip_is_reported() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    append(&path("hsm1.log"), handshake_failure("hsm1").as_bytes());
+    // What `xz` and `zstd` begin a file with; the second is called like a log.
+    append(&path("hsm1.log.2.xz"), b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46");
+    append(
+        &path("hsm2.log"),
+        b"\x28\xb5\x2f\xfd\x04\x58\x11\0\0\x31\x0a",
+    );
+    let flag = format!("--log.file={}", path("*").display());
+    let mut exporter = Exporter::start(&[&flag]);
+    exporter.wait_for_value(&handshake_failures("hsm1"), 1.0);
+    let unreadable = r#"appliance_log_exporter_unreadable_files{source="log.file"}"#;
+    exporter.wait_for_value(unreadable, 2.0);
+    let port = exporter.port;
+    for (name, form) in [("hsm1.log.2.xz", "xz"), ("hsm2.log", "zstd")] {
+        let shown = format!(
+            "{}</code><br><span class=\"bad\">compressed ({form}), which is not read: use gzip",
+            path(name).display()
+        );
+        exporter.wait_for("it on the page", || {
+            http_get(port, "/")?.text().contains(&shown).then_some(())
+        });
+        let told = format!("path={} ", path(name).display());
+        let said = exporter.child.output();
+        let lines = said.lines().filter(|line| line.contains("level=warn"));
+        let count = lines.filter(|line| line.contains(&told)).count();
+        assert_eq!(count, 1, "{said}");
+    }
+}
+
 #[test]
 fn a_directory_that_may_not_be_entered_is_told_until_it_may() {
     let directory = tempfile::tempdir().expect("a directory");
