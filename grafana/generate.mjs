@@ -13,9 +13,10 @@ import hardware from './src/hardware.mjs';
 import hsm from './src/hsm.mjs';
 import ipsec from './src/ipsec.mjs';
 import ktls from './src/ktls.mjs';
+import shards from './src/shards.mjs';
 
 const directory = process.argv[2] ?? fileURLToPath(new URL('dashboards', import.meta.url));
 mkdirSync(directory, { recursive: true });
-for (const [name, dashboard] of Object.entries({ access, exporter, fleet, hardware, hsm, ipsec, ktls })) {
+for (const [name, dashboard] of Object.entries({ access, exporter, fleet, hardware, hsm, ipsec, ktls, shards })) {
   writeFileSync(join(directory, `${name}.json`), JSON.stringify(dashboard, null, 2) + '\n');
 }

@@ -87,5 +87,6 @@ local durations = ['1m', '2m', '5m', '10m', '15m', '30m', '1h', '2h', '6h', '1d'
     'hsm.json': dashboard(import '../../grafana/dashboards/hsm.json'),
     'ipsec.json': dashboard(import '../../grafana/dashboards/ipsec.json'),
     'ktls.json': dashboard(import '../../grafana/dashboards/ktls.json'),
+    'shards.json': dashboard(import '../../grafana/dashboards/shards.json'),
   },
 }

@@ -1,4 +1,4 @@
-// What the seven dashboards have in common: variables, selectors, mappings and the few kinds of panel that they use.
+// What the eight dashboards have in common: variables, selectors, mappings and the few kinds of panel that they use.
 //
 // A dashboard says what it shows; how that looks is decided here, so that a colour or a "no data" means the same
 // everywhere. Nothing here reads a file or a clock: the same source gives the same JSON.
@@ -58,6 +58,7 @@ export const DASHBOARDS = {
   ktls: { uid: 'appliance-ktls', title: 'Appliances / kTLS' },
   access: { uid: 'appliance-access', title: 'Appliances / Access' },
   exporter: { uid: 'appliance-log-exporter', title: 'Appliances / Exporter' },
+  shards: { uid: 'appliance-shards', title: 'Appliances / Shards' },
 };
 
 const PROMETHEUS = { type: 'prometheus', uid: '${datasource}' };

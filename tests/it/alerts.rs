@@ -239,12 +239,12 @@ fn every_alert_says_what_happened_and_what_to_do() {
             "ApplianceAlertingMisconfigured",
         ];
         for text in [summary, annotation("description")] {
-            let names = ["appliance", "instance"]
+            let names = ["appliance", "instance", "source"]
                 .iter()
                 .any(|label| text.contains(&format!("{{{{ $labels.{label} }}}}")));
             assert!(
                 names || about_all.contains(&name.as_str()),
-                "{name}: `{text}` does not name the appliance or the exporter"
+                "{name}: `{text}` does not name the appliance, the exporter or its source"
             );
         }
         let (uid, _) = annotation("dashboard_url")
@@ -412,6 +412,7 @@ fn runbooks_begin_as_their_alerts_do() {
             for (label, shown) in [
                 ("appliance", "NAME"),
                 ("instance", "NAME"),
+                ("source", "SOURCE"),
                 ("vpn", "VPN"),
                 ("program", "A program"),
             ] {

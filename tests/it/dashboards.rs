@@ -43,13 +43,13 @@ struct Exception {
 const EXCEPTIONS: &[Exception] = &[
     Exception {
         rule: "template-instance-rule",
-        dashboards: |uid| uid != "appliance-log-exporter",
+        dashboards: |uid| !is_about_exporters(uid),
         metric: "*",
         reason: "the thing watched is the appliance; the instance may be the exporter that read its lines",
     },
     Exception {
         rule: "target-instance-rule",
-        dashboards: |uid| uid != "appliance-log-exporter",
+        dashboards: |uid| !is_about_exporters(uid),
         metric: "*",
         reason: "the thing watched is the appliance; every selector has `appliance=~\"$appliance\"` instead",
     },
@@ -66,12 +66,23 @@ const EXCEPTIONS: &[Exception] = &[
         reason: "relabelling may have made the appliance the instance of this series",
     },
     Exception {
+        rule: "target-instance-rule",
+        dashboards: |uid| uid == "appliance-shards",
+        metric: "appliance_shard",
+        reason: "relabelling may have made the appliance the instance of this series",
+    },
+    Exception {
         rule: "target-job-rule",
         dashboards: |_| true,
         metric: "ALERTS",
         reason: "an alert keeps only the labels that its rule keeps, and the job need not be one",
     },
 ];
+
+/// Those of which the thing watched is the exporter.
+fn is_about_exporters(uid: &str) -> bool {
+    ["appliance-log-exporter", "appliance-shards"].contains(&uid)
+}
 
 struct Dashboard {
     file: String,
@@ -130,7 +141,7 @@ fn dashboards() -> Vec<Dashboard> {
         })
         .collect();
     found.sort_by(|a, b| a.file.cmp(&b.file));
-    assert_eq!(found.len(), 7, "dashboards");
+    assert_eq!(found.len(), 8, "dashboards");
     found
 }
 
@@ -255,6 +266,7 @@ fn links_and_bookmarks_keep_working() {
         ("appliance-ipsec", "Appliances / IPsec"),
         ("appliance-ktls", "Appliances / kTLS"),
         ("appliance-log-exporter", "Appliances / Exporter"),
+        ("appliance-shards", "Appliances / Shards"),
     ];
     assert_eq!(
         found,
@@ -324,10 +336,13 @@ fn panels_stand_beside_each_other_and_say_why_they_are_empty() {
     }
 }
 
-/// docs/dashboards.md and README show them; take.mjs draws them.
+/// docs/dashboards.md and README show them; take.mjs draws them. The fleets that it plays are files, which have no shards.
 #[test]
 fn pictures_are_there_and_small() {
     for dashboard in dashboards() {
+        if dashboard.uid() == "appliance-shards" {
+            continue;
+        }
         let name = dashboard.file.trim_end_matches(".json");
         for fleet in ["healthy", "broken"] {
             let path = root().join(format!("docs/images/{fleet}-{name}.png"));
@@ -400,7 +415,7 @@ fn the_landing_page_reads_only_recorded_series_over_time() {
 #[test]
 fn series_of_appliances_leave_test_lines_out() {
     for dashboard in dashboards() {
-        if dashboard.uid() == "appliance-log-exporter" {
+        if is_about_exporters(dashboard.uid()) {
             continue;
         }
         for (panel, expression) in dashboard.targets() {
@@ -446,6 +461,7 @@ const OTHER_LABELS: &[&str] = &[
 /// Metrics of log lines that the exporter has without any pack, and their labels.
 const LOG_METRICS: &[(&str, &[&str])] = &[
     ("appliance_expected", &[]),
+    ("appliance_shard", &["source", "partition"]),
     ("log_event_last_timestamp_seconds", &["program", "event"]),
     ("log_events_total", &["program", "event"]),
     ("log_last_message_timestamp_seconds", &["program"]),

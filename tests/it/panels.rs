@@ -75,13 +75,16 @@ const FIELD_LINES: [&[&str]; 2] = [
 /// A line longer than the exporter takes.
 const LONG_LINE_BYTES: usize = 100_000;
 
-struct Query {
+/// What a dashboard asks.
+pub struct Query {
     /// Dashboard, panel and letter.
-    place: String,
-    expression: String,
+    pub place: String,
+    /// With everything chosen.
+    pub expression: String,
 }
 
-fn queries() -> Vec<Query> {
+/// All that dashboards ask.
+pub fn queries() -> Vec<Query> {
     let mut queries = Vec::new();
     for entry in std::fs::read_dir(root().join("grafana/dashboards")).expect("dashboards") {
         let path = entry.expect("an entry").path();
@@ -256,8 +259,10 @@ fn every_panel_has_an_answer() {
         );
     }
 
+    // Those about shards are asked in a test that has some.
     let mut waiting: BTreeMap<String, String> = queries()
         .into_iter()
+        .filter(|query| !query.place.starts_with("shards: "))
         .map(|query| (query.place, query.expression))
         .collect();
     assert!(waiting.len() > 100);
