@@ -157,7 +157,7 @@ _appliance_log_exporter() {
             return 0
             ;;
         appliance_log_exporter__subcmd__check)
-            opts="-h --config.file --rules.dir --log.file --config.enable-auto-reload --config.auto-reload-interval --state.dir --syslog.listen --syslog.tls-cert-file --syslog.tls-key-file --syslog.tls-client-ca-file --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --shard --tail.watcher --coverage --fail-under --format --log.level --log.format --help"
+            opts="-h --config.file --rules.dir --log.file --config.enable-auto-reload --config.auto-reload-interval --state.dir --syslog.listen --syslog.tls-cert-file --syslog.tls-key-file --syslog.tls-client-ca-file --web.listen-address --web.systemd-socket --web.config.file --web.enable-lifecycle --web.external-url --web.route-prefix --web.telemetry-path --shard --tail.watcher --coverage --fail-under --kafka --format --log.level --log.format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -92,6 +92,7 @@ json\t''"
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l config.enable-auto-reload -d 'Reload when the configuration file or a rule pack has changed. (The web configuration is read anew in any case.)'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.systemd-socket -d 'Use the sockets that systemd passes instead of opening any, but for those that --syslog.listen or a source names'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l web.enable-lifecycle -d 'Answer POST /-/reload and POST /-/forget. They are answered without this flag if the web configuration asks for a password'
+complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -l kafka -d 'Also ask the brokers of all topics: access, partitions, settings, and a few records. Prints the commands that mend what is wrong. Nothing else of `check` uses the network'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l config.file -d 'Configuration file (YAML). Every setting has a default' -r -F
 complete -c appliance_log_exporter -n "__fish_appliance_log_exporter_using_subcommand replay" -l rules.dir -d 'Directory of rule packs, used before the built-in ones (repeatable) [default: /etc/appliance_log_exporter/rules if it exists]' -r -F

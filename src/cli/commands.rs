@@ -11,7 +11,7 @@ use clap::CommandFactory as _;
 
 use super::start::{Matched, matched, rule_set};
 use super::terminal::{Measured, green, progress, red};
-use super::{Cli, Failure, LineFlags, Output, RuleFlags, StartFlags, complain};
+use super::{Cli, Failure, LineFlags, Output, RuleFlags, StartFlags, complain, topics};
 use crate::config::{ApplianceFrom, Config, Source};
 use crate::coverage::{self, Coverage};
 use crate::diagnostic::{Diagnostic, printable};
@@ -115,6 +115,8 @@ struct Findings {
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
     sources: Vec<Matched>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    topics: Vec<topics::Asked>,
     packs: usize,
     rules: usize,
     metrics: usize,
@@ -122,13 +124,20 @@ struct Findings {
 }
 
 /// Plans a start without beginning it, and runs the rules' examples.
-pub(super) fn check(flags: &StartFlags, output: Output) -> Result<ExitCode, Failure> {
+pub(super) fn check(
+    flags: &StartFlags,
+    asks_brokers: bool,
+    output: Output,
+) -> Result<ExitCode, Failure> {
     let mut found = Findings::default();
     let plan = flags.plan(&[], &mut found.errors);
     let config = match plan {
         Some(plan) => plan.load.config,
         None => flags.config(&[], &mut Vec::new()),
     };
+    if asks_brokers {
+        found.topics = topics::ask(&config, &mut found.errors, &mut found.warnings);
+    }
     found.sources = matched(&config, &mut found.warnings);
     found
         .warnings
@@ -198,6 +207,9 @@ impl Findings {
                     writeln!(out, "  and {} more", files.len() - LISTED_MAX)?;
                 }
             }
+        }
+        for topic in &self.topics {
+            writeln!(out, "{topic}")?;
         }
         if self.errors.is_empty() {
             writeln!(

@@ -255,6 +255,10 @@ Exit status: 0 without an error, 1 with one or if --fail-under is not reached, 2
         /// With --coverage: fail if fewer than this percentage of the lines are recognised.
         #[arg(long, value_name = "PERCENT", requires = "coverage", value_parser = percent)]
         fail_under: Option<f64>,
+        /// Also ask the brokers of all topics: access, partitions, settings, and a few records. Prints the commands that
+        /// mend what is wrong. Nothing else of `check` uses the network.
+        #[arg(long, conflicts_with = "coverage")]
+        kafka: bool,
         /// Output for a person (text) or a program (json).
         #[arg(
             long,
@@ -410,12 +414,13 @@ pub fn main() -> ExitCode {
             packs,
             coverage,
             fail_under,
+            kafka,
             format,
             ..
         }) => {
             start.rules.rules_dir.extend(packs);
             match coverage {
-                None => commands::check(&start, format),
+                None => commands::check(&start, kafka, format),
                 Some(file) => commands::coverage(&start.rules, &file, fail_under),
             }
         }

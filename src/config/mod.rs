@@ -327,15 +327,16 @@ impl Config {
         index: usize,
         keys: &[&str],
         message: String,
+        hint: Option<String>,
     ) -> Diagnostic {
         let source = &self.sources[index];
         match &self.written {
             Written(Some((file, text))) if source.name != SYSLOG_FLAG_SOURCE => {
                 let root = Path::root().then("sources").then(index);
                 let path = keys.iter().fold(root, |path, key| path.then(*key));
-                diagnostic::at(file, text, &path, message, None)
+                diagnostic::at(file, text, &path, message, hint)
             }
-            _ => source.flag_fault(None, message, None),
+            _ => source.flag_fault(None, message, hint),
         }
     }
 

@@ -55,6 +55,8 @@ struct Context {
     source: String,
     errors: Counters<2>,
     logged: Mutex<Option<Instant>>,
+    /// The last trouble, in words.
+    last: Mutex<Option<String>>,
 }
 
 impl Context {
@@ -62,6 +64,10 @@ impl Context {
         let code = error.rdkafka_error_code();
         let name = code.map_or_else(|| "other".to_owned(), |code| format!("{code:?}"));
         self.errors.get([&self.source, &name]).inc();
+        // That all brokers are down follows from what was said before.
+        if code != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *lock(&self.last) = Some(format!("{name}: {reason}"));
+        }
         let mut logged = lock(&self.logged);
         if logged.is_some_and(|at| at.elapsed() < LOG_EVERY) {
             debug!(source = self.source, err = %error, reason, "trouble with Kafka");
@@ -94,60 +100,69 @@ pub(super) fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
     }
 }
 
+/// librdkafka's settings.
+///
+/// # Errors
+/// The file with the password cannot be read.
+pub(super) fn config(kafka: &Kafka) -> Result<ClientConfig, String> {
+    let mut config = ClientConfig::new();
+    let prefix = format!("ale.{}", kafka.topic);
+    config
+        .set("bootstrap.servers", kafka.brokers.join(","))
+        .set("client.id", "appliance_log_exporter")
+        // librdkafka wants a name, but nothing is committed, and no group is joined.
+        .set("group.id", prefix)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        .set("allow.auto.create.topics", "false")
+        .set("check.crcs", "true")
+        .set("queued.max.messages.kbytes", FETCHED_KIB.to_string())
+        .set("fetch.queue.backoff.ms", "10")
+        .set("socket.keepalive.enable", "true")
+        .set("reconnect.backoff.max.ms", "5000")
+        .set("topic.metadata.refresh.interval.ms", "60000");
+    if let Some(tls) = &kafka.tls {
+        if let Some(file) = &tls.ca_file {
+            config.set("ssl.ca.location", file.to_string_lossy());
+        }
+        if let Some((cert, key)) = &tls.client {
+            config.set("ssl.certificate.location", cert.to_string_lossy());
+            config.set("ssl.key.location", key.to_string_lossy());
+        }
+    }
+    if let Some(sasl) = &kafka.sasl {
+        let password = std::fs::read_to_string(&sasl.password_file)
+            .map_err(|error| format!("{}: {error}", sasl.password_file.display()))?;
+        config
+            .set("sasl.mechanism", sasl.mechanism.as_str())
+            .set("sasl.username", &sasl.username)
+            .set("sasl.password", password.trim_end_matches(['\n', '\r']));
+    }
+    let protocol = match (&kafka.tls, &kafka.sasl) {
+        (None, None) => "plaintext",
+        (Some(_), None) => "ssl",
+        (None, Some(_)) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    Ok(config)
+}
+
 impl Client {
     /// Makes a client. It connects when it is asked something.
     ///
     /// # Errors
     /// A file cannot be read, or librdkafka refuses a setting.
     pub(super) fn new(source: &str, kafka: &Kafka, own: &OwnMetrics) -> Result<Self, String> {
-        let mut config = ClientConfig::new();
-        let prefix = format!("ale.{}", kafka.topic);
-        config
-            .set("bootstrap.servers", kafka.brokers.join(","))
-            .set("client.id", "appliance_log_exporter")
-            // librdkafka wants a name, but nothing is committed, and no group is joined.
-            .set("group.id", prefix)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true")
-            .set("allow.auto.create.topics", "false")
-            .set("check.crcs", "true")
-            .set("queued.max.messages.kbytes", FETCHED_KIB.to_string())
-            .set("fetch.queue.backoff.ms", "10")
-            .set("socket.keepalive.enable", "true")
-            .set("reconnect.backoff.max.ms", "5000")
-            .set("topic.metadata.refresh.interval.ms", "60000");
-        if let Some(tls) = &kafka.tls {
-            if let Some(file) = &tls.ca_file {
-                config.set("ssl.ca.location", file.to_string_lossy());
-            }
-            if let Some((cert, key)) = &tls.client {
-                config.set("ssl.certificate.location", cert.to_string_lossy());
-                config.set("ssl.key.location", key.to_string_lossy());
-            }
-        }
-        if let Some(sasl) = &kafka.sasl {
-            let password = std::fs::read_to_string(&sasl.password_file)
-                .map_err(|error| format!("{}: {error}", sasl.password_file.display()))?;
-            config
-                .set("sasl.mechanism", sasl.mechanism.as_str())
-                .set("sasl.username", &sasl.username)
-                .set("sasl.password", password.trim_end_matches(['\n', '\r']));
-        }
-        let protocol = match (&kafka.tls, &kafka.sasl) {
-            (None, None) => "plaintext",
-            (Some(_), None) => "ssl",
-            (None, Some(_)) => "sasl_plaintext",
-            (Some(_), Some(_)) => "sasl_ssl",
-        };
-        config.set("security.protocol", protocol);
         let context = Context {
             source: source.to_owned(),
             errors: own.shards.kafka_errors.clone(),
             logged: Mutex::default(),
+            last: Mutex::default(),
         };
-        let consumer = config
+        let consumer = config(kafka)?
             .create_with_context(context)
             .map_err(|error| error.to_string())?;
         Ok(Self {
@@ -251,6 +266,16 @@ impl Client {
             wait = Duration::ZERO;
         }
         batch
+    }
+
+    /// What librdkafka complained about last.
+    pub(super) fn last_trouble(&self) -> Option<String> {
+        lock(&self.consumer.context().last).clone()
+    }
+
+    /// For what is asked but once.
+    pub(super) fn consumer(&self) -> &BaseConsumer<impl ConsumerContext + use<>> {
+        &self.consumer
     }
 
     /// Counts and logs an error.

@@ -4,7 +4,9 @@
 //! checkpoints ([`writer`]). Partitions are divided by number among replicas; no consumer group is used, and offsets are
 //! kept with the series that they belong to. `docs/scaling.md` says what that promises.
 
+mod check;
 mod client;
+mod murmur2;
 mod reader;
 mod watch;
 mod writer;
@@ -19,6 +21,8 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use tracing::error;
+
+pub(crate) use check::{TopicFound, check};
 
 use crate::config::{Config, Replica, Source};
 use crate::engine::Engine;

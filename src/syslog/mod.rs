@@ -71,7 +71,7 @@ impl Settings {
                 Some(Ok(tls)) => Some(tls),
                 Some(Err(fault)) => {
                     let keys = ["syslog", "tls", fault.key];
-                    faults.push(config.source_fault_at(index, &keys, fault.message));
+                    faults.push(config.source_fault_at(index, &keys, fault.message, None));
                     None
                 }
             };

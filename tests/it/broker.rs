@@ -199,10 +199,20 @@ impl Cluster {
 
     /// Writes records, each with its key, and returns once the brokers have them.
     pub fn write<'r>(&self, topic: &str, records: impl IntoIterator<Item = (&'r str, String)>) {
+        self.write_by("murmur2_random", topic, records);
+    }
+
+    /// The same with another way to place keys.
+    pub fn write_by<'r>(
+        &self,
+        partitioner: &str,
+        topic: &str,
+        records: impl IntoIterator<Item = (&'r str, String)>,
+    ) {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", self.bootstrap())
-            .set("partitioner", "murmur2_random")
+            .set("partitioner", partitioner)
             .set("enable.idempotence", "true");
         let producer: ThreadedProducer<_> = config.create().expect("a producer");
         for (key, value) in records {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::broker::{Cluster, omkafka};
 use crate::exporter::{Exporter, LONG, Samples, binary};
+use crate::panels::Query;
 use crate::support::{Child, free_port, prometheus_command, prometheus_query, start_rsyslogd};
 
 /// A line of the appliance with this number.
@@ -133,7 +134,9 @@ fn what_rsyslog_sends_two_replicas_count_once_though_one_is_killed() {
         &config,
         format!(
             "global: {{scrape_interval: 250ms}}\nscrape_configs:\n- job_name: exporter\n  static_configs: [{{targets: {targets:?}}}]\n  \
-             metric_relabel_configs:\n  - {{source_labels: [appliance], regex: (.+), target_label: instance}}\n"
+             metric_relabel_configs:\n  - {{source_labels: [appliance], regex: (.+), target_label: instance}}\n\
+             rule_files: ['{}']\n",
+            crate::support::root().join("rules/alerts/*.yaml").display()
         ),
     )
     .expect("it can be written");
@@ -173,6 +176,26 @@ fn what_rsyslog_sends_two_replicas_count_once_though_one_is_killed() {
     assert_eq!(increase, lines);
     let resets = "max(resets(sshd_login_failures_total[10m]))";
     query("no reset", resets, &|value| value == 0.0);
+
+    // Each panel of the dashboard has an answer, but for those about faults.
+    let faults = [
+        "Shards that are wrong",
+        "Lost and skipped",
+        "Troubles with brokers",
+        "Appliances in several partitions",
+    ];
+    let asked = crate::panels::queries().into_iter();
+    let asked: Vec<_> = asked
+        .filter(|asked| asked.place.starts_with("shards: "))
+        .collect();
+    assert!(asked.len() > 15);
+    let is_about_faults = |place: &str| faults.iter().any(|panel| place.contains(panel));
+    for Query { place, expression } in asked {
+        prometheus_child.wait_for(&place, LONG, || {
+            let found = prometheus_query(prometheus, &expression)?;
+            (!found.is_empty() || is_about_faults(&place)).then_some(())
+        });
+    }
 
     let samples = [replicas[0].scrape(), replicas[1].scrape()];
     for appliance in 0..ALL {
@@ -332,6 +355,75 @@ fn json_is_unwrapped_and_the_end_is_where_it_begins_if_asked() {
     });
     assert_eq!(dropped, [1.0, 1.0]);
     drop(samples);
+}
+
+#[test]
+fn check_asks_the_brokers() {
+    let cluster = Cluster::start(1, &[]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let check = |more: &str| {
+        let config = settings(directory.path(), &cluster, more);
+        let mut command = binary();
+        command.args(["check", "--kafka", "--config.file", &config]);
+        let output = command.output().expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text)
+    };
+    let shows = |text: &str, all: &[&str]| {
+        for wanted in all {
+            assert!(text.contains(wanted), "no `{wanted}` in {text}");
+        }
+    };
+    let (code, text) = check("");
+    assert_eq!(code, Some(1), "{text}");
+    shows(
+        &text,
+        &[
+            "config.yaml:3:",
+            "the brokers have no such topic: `logs`\n  hint: kafka-topics.sh --bootstrap-server 127.0.0.1:",
+            "--create --topic logs --partitions 12",
+        ],
+    );
+
+    let bad = [
+        ("cleanup.policy", "compact"),
+        ("retention.ms", "3600000"),
+        ("unclean.leader.election.enable", "true"),
+    ];
+    cluster.make_topic("logs", 4, &bad);
+    let lines = (0..200).map(|number| line(number, 0));
+    let lines: Vec<_> = lines.collect();
+    let records = || lines.iter().map(|(key, line)| (key.as_str(), line.clone()));
+    cluster.write_by("consistent_random", "logs", records());
+    let (code, text) = check("");
+    assert_eq!(code, Some(1), "{text}");
+    shows(
+        &text,
+        &[
+            "cleanup.policy=compact deletes lines",
+            "kafka-configs.sh --bootstrap-server 127.0.0.1:",
+            "--add-config cleanup.policy=delete",
+            "warning:",
+            "message.timestamp.type=CreateTime",
+            "retention.ms=3600000: an outage of more than 60 minutes",
+            "unclean.leader.election.enable=true",
+            "each record is on one broker only",
+            "are in another partition than murmur2 of their key",
+            "4 partitions, 1 replicas, on 1 brokers; 200 records, of ",
+        ],
+    );
+
+    cluster.remove_topic("logs");
+    cluster.make_topic("logs", 4, &[("message.timestamp.type", "LogAppendTime")]);
+    cluster.write("logs", records());
+    let (code, text) = check("");
+    assert_eq!(code, Some(0), "{text}");
+    shows(
+        &text,
+        &["200 records, of 80 looked at 0 lie elsewhere", "all right"],
+    );
+    let (_, text) = check(", format: {json: {message: a}}");
+    shows(&text, &["of 80 records 80 cannot be used: no_json"]);
 }
 
 /// Minutes: brokers of three are killed, stay away and come back.
