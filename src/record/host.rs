@@ -3,8 +3,11 @@
 use super::bytes::split_digits;
 
 /// The host that a token names: `en14` for `en14/en14`, and for `local@en14`, as syslog-ng writes it with
-/// `chain_hostnames`.
+/// `chain_hostnames`; an address without its port, which may be another for each connection.
 pub(super) fn name(token: &[u8]) -> &[u8] {
+    if let Some(address) = without_port(token) {
+        return address;
+    }
     let token = match token.iter().rposition(|&byte| byte == b'@') {
         Some(at) if at + 1 < token.len() => token.get(at + 1..).unwrap_or(token),
         _ => token,
@@ -57,7 +60,42 @@ pub(super) fn address(token: &[u8]) -> Option<&[u8]> {
         return Some(token);
     }
     let address = token.strip_suffix(b":").unwrap_or(token);
-    is_address(address).then_some(address)
+    if is_address(address) {
+        return Some(address);
+    }
+    without_port(address)
+}
+
+/// The address of `192.0.2.1:514`, `[192.0.2.1]:514` or `[2001:db8::1]:514`.
+fn without_port(token: &[u8]) -> Option<&[u8]> {
+    let [.., b'0'..=b'9'] = token else {
+        return None;
+    };
+    let colon = token.iter().rposition(|&byte| byte == b':')?;
+    let (address, port) = token.split_at_checked(colon)?;
+    let is_port = matches!(port.len(), 2..=6) && port.iter().skip(1).all(u8::is_ascii_digit);
+    match address {
+        _ if !is_port => None,
+        [b'[', address @ .., b']'] => is_address(address).then_some(address),
+        // With two colons or more it is an address itself.
+        _ => (!address.contains(&b':') && is_address(address)).then_some(address),
+    }
+}
+
+/// The address of a token in brackets or parentheses, `(192.0.2.1)`, with a port or not.
+pub(super) fn enclosed_address(token: &[u8]) -> Option<&[u8]> {
+    let token = token.strip_suffix(b":").unwrap_or(token);
+    match token {
+        [b'[', inner @ .., b']'] | [b'(', inner @ .., b')'] => address(inner),
+        [b'[', ..] => without_port(token),
+        _ => None,
+    }
+}
+
+/// The name of `hsm1(192.0.2.1)` or `hsm1[192.0.2.1]:`.
+pub(super) fn with_address<'a>(token: &'a [u8], name: &'a [u8]) -> Option<&'a [u8]> {
+    let enclosed = token.get(name.len()..)?;
+    (is_plausible(name) && enclosed_address(enclosed).is_some()).then_some(name)
 }
 
 fn without_double(token: &[u8]) -> &[u8] {
@@ -83,6 +121,8 @@ pub(super) fn is_address(token: &[u8]) -> bool {
                     .all(|byte| byte.is_ascii_digit() || *byte == b'.')
         }
         1 => false,
+        // A time has two as well.
+        2 if !address.windows(2).any(|two| two == b"::") => false,
         _ => address
             .iter()
             .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')),

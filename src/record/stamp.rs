@@ -89,8 +89,12 @@ fn numeric_stamp_len(text: &[u8]) -> usize {
                     _ => day_first_len(text),
                 }
             }
-            // The bare time of an iked trace file.
-            len if text.get(len).is_some_and(|&byte| is_blank(byte)) => len,
+            // The bare time of an iked trace file. `3:04:05` may be anything.
+            len if text.get(2) == Some(&b':')
+                && text.get(len).is_some_and(|&byte| is_blank(byte)) =>
+            {
+                len
+            }
             _ => 0,
         },
     }
@@ -117,7 +121,7 @@ pub(super) fn compact_clock_len(text: &[u8]) -> usize {
     }
 }
 
-/// `10 Dec 06:55:48`, `10. Dez. 2024 06:55:48`, `10.12.2024 06:55:48`: the day first.
+/// `10 Dec 06:55:48`, `10. Dez. 2024 06:55:48`, `10.12.2024 06:55:48`, `10/Dec/2024:06:55:48 +0000`: the day first.
 #[cold]
 fn day_first_len(text: &[u8]) -> usize {
     let rest = behind_day_first(text).unwrap_or_default();
@@ -183,11 +187,25 @@ fn month_first_len(text: &[u8]) -> usize {
             len += 2;
             rest
         }
+        // `Dec 10, 2024 13:55:36`.
+        [b'0'..=b'3' | b' ', b'0'..=b'9', b',', b' ', rest @ ..] => {
+            len += 4;
+            rest
+        }
+        [b'0'..=b'9', b',', b' ', rest @ ..] => {
+            len += 3;
+            rest
+        }
         _ => return 0,
     };
     let (year, rest) = match rest {
         [y0, y1, y2, y3, b' ', rest @ ..] if all_digits(&[*y0, *y1, *y2, *y3]) => (5, rest),
         _ => (0, rest),
+    };
+    // The blank in place of an hour's first digit.
+    let (year, rest) = match rest {
+        [b' ', rest @ ..] => (year + 1, rest),
+        _ => (year, rest),
     };
     match clock_len(rest) {
         0 => 0,
@@ -240,6 +258,8 @@ fn bracket_stamp_len(text: &[u8]) -> usize {
     // No machine has been up for as many seconds.
     let len = match digits.len() {
         10 | 13 => digits.len() + fraction_len(rest),
+        // What a web server writes behind the client, who types what follows.
+        2 if matches!(inner, [_, _, _, b'A'..=b'Z' | b'a'..=b'z', ..]) => 0,
         _ => Some(numeric_stamp_len(inner))
             .filter(|&len| len >= 19)
             .unwrap_or(0),
@@ -250,7 +270,7 @@ fn bracket_stamp_len(text: &[u8]) -> usize {
     }
 }
 
-/// `12:05:01`, with a fraction or not.
+/// `12:05:01` or `3:05:01`, with a fraction or not.
 #[inline]
 pub(super) fn clock_len(text: &[u8]) -> usize {
     match text {
@@ -258,6 +278,9 @@ pub(super) fn clock_len(text: &[u8]) -> usize {
             if all_digits(&[*h0, *h1, *m0, *m1, *s0, *s1]) =>
         {
             8 + fraction_len(rest)
+        }
+        [h, b':', m0, m1, b':', s0, s1, rest @ ..] if all_digits(&[*h, *m0, *m1, *s0, *s1]) => {
+            7 + fraction_len(rest)
         }
         _ => 0,
     }

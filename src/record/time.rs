@@ -93,6 +93,25 @@ fn civil_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
             .filter(|day| day.year() == year)?;
         return at_offset(day, rest, clock);
     }
+    let (day, rest) = split_digits(stamp);
+    if let [
+        b'/' | b'-',
+        a,
+        b,
+        c,
+        b'/' | b'-',
+        y0,
+        y1,
+        y2,
+        y3,
+        b':' | b' ',
+        rest @ ..,
+    ] = rest
+        && let Some(month) = month(&[*a, *b, *c])
+    {
+        let day = Date::new(small(&[*y0, *y1, *y2, *y3])?, month, month_or_day(day)?);
+        return at_offset(day.ok()?, rest, clock);
+    }
     let (first, rest) = split_token(stamp);
     if let Some(len) = first
         .iter()
@@ -180,7 +199,7 @@ fn words_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
             // A weekday of another language may look like a month, and stands before it.
             [a, b, c] if month(&[*a, *b, *c]).is_some() => month_number = month(&[*a, *b, *c]),
             [_, _, _, _] if all_digits(word) => year = Some(small(word)?),
-            [digits @ .., b'.'] | digits if digits.len() <= 2 && all_digits(digits) => {
+            [digits @ .., b'.' | b','] | digits if digits.len() <= 2 && all_digits(digits) => {
                 day = Some(month_or_day(digits)?);
             }
             [d0, d1, b'.', m0, m1, b'.', y @ ..] if y.len() == 4 => {
@@ -256,11 +275,12 @@ fn epoch(word: &[u8]) -> Option<Timestamp> {
     }
 }
 
-/// `12:05:01.25` or `120501.25`; a leap second is read as the second before it.
+/// `12:05:01.25`, `3:05:01` or `120501.25`; a leap second is read as the second before it.
 fn time_of(word: &[u8]) -> Option<Time> {
-    let colon = usize::from(word.get(2) == Some(&b':'));
-    let (minutes, seconds) = (2 + colon, 4 + 2 * colon);
-    let hour = month_or_day(word.get(..2)?)?;
+    let hours = if word.get(1) == Some(&b':') { 1 } else { 2 };
+    let colon = usize::from(word.get(hours) == Some(&b':'));
+    let (minutes, seconds) = (hours + colon, hours + 2 + 2 * colon);
+    let hour = month_or_day(word.get(..hours)?)?;
     let minute = month_or_day(word.get(minutes..minutes + 2)?)?;
     let second = month_or_day(word.get(seconds..seconds + 2)?)?;
     let second = if second == 60 { 59 } else { second };

@@ -151,7 +151,7 @@ pub(super) fn foreign_weekday(text: &[u8]) -> Option<usize> {
     FOREIGN_WEEKDAYS.contains(&name).then_some(len + 1)
 }
 
-/// What follows a date with the day first: `10 Dec `, `10. Dez. 2024 `, `10.12.2024 `.
+/// What follows a date with the day first: `10 Dec `, `10. Dez. 2024 `, `10.12.2024 `, `10/Dec/2024:`.
 pub(super) fn behind_day_first(text: &[u8]) -> Option<&[u8]> {
     let is_month_and_year = |(at, byte): (usize, &u8)| match at {
         0 | 3 => b"./-".contains(byte),
@@ -164,6 +164,15 @@ pub(super) fn behind_day_first(text: &[u8]) -> Option<&[u8]> {
     }
     if let Some((date, rest)) = rest.split_at_checked(9)
         && date.iter().enumerate().all(is_month_and_year)
+    {
+        return Some(rest);
+    }
+    // A web server's `10/Dec/2024:`, and `10-Dec-2024 ` of others.
+    if let Some(([s0 @ (b'/' | b'-'), a, b, c, s1, year @ .., b':' | b' '], rest)) =
+        rest.split_at_checked(10)
+        && s0 == s1
+        && month(&[*a, *b, *c]).is_some()
+        && year.iter().all(u8::is_ascii_digit)
     {
         return Some(rest);
     }

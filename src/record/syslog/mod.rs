@@ -251,7 +251,9 @@ impl<'a, 'p> HeaderParser<'a, 'p> {
                 self.name_first_host(record);
                 Some(Token::Program(explicit.message))
             }
-            [b'(', ..] => junos::card_slot(rest).map(Token::Continue),
+            [b'(', ..] => junos::card_slot(rest)
+                .or_else(|| self.address_of_host(rest))
+                .map(Token::Continue),
             // A colon that stands alone behind the host.
             [b':', after @ ..] if ends_token(after) && self.hosts == 1 && self.dated => {
                 let next = skip_blanks(after);
@@ -259,7 +261,10 @@ impl<'a, 'p> HeaderParser<'a, 'p> {
                     .then_some(Token::Continue(next))
             }
             [b':', ..] => None,
-            [b'-', after @ ..] if ends_token(after) => Some(Token::Continue(after)),
+            // Behind a web server's client it is the user, and what follows may be typed.
+            [b'-', after @ ..] if ends_token(after) && (self.dated || self.hosts == 0) => {
+                Some(Token::Continue(after))
+            }
             [b'-', ..] => {
                 if repeat::is_repeat(rest) {
                     self.message = rest;
@@ -297,13 +302,21 @@ impl<'a, 'p> HeaderParser<'a, 'p> {
 
     /// `[10.0.0.1]`, as some collectors write a host that has no name.
     fn bracketed_host(&mut self, rest: &'a [u8], record: &mut Record<'a>) -> Token<'a> {
-        let (token, after) = split_token(rest);
-        match token {
-            [b'[', address @ .., b']'] if host::is_address(address) => {
-                self.host(address, after, record)
-            }
-            _ => Token::End,
+        if let Some(after) = self.address_of_host(rest) {
+            return Token::Continue(after);
         }
+        let (token, after) = split_token(rest);
+        match host::enclosed_address(token) {
+            Some(address) => self.host(address, after, record),
+            None => Token::End,
+        }
+    }
+
+    /// Behind `hsm1 (192.0.2.1)` or `hsm1 [192.0.2.1]`: the name says which host it is.
+    fn address_of_host(&self, rest: &'a [u8]) -> Option<&'a [u8]> {
+        let (token, after) = split_token(rest);
+        let is_behind_name = self.hosts == 1 && self.stamped && self.nearer_host.is_none();
+        (is_behind_name && host::enclosed_address(token).is_some()).then_some(after)
     }
 
     /// A date or a whole RFC 5424 header behind the first host: the header that the sender wrote, kept by a relay.

@@ -33,6 +33,12 @@ impl<'a> HeaderParser<'a, '_> {
             record.severity = Some(severity);
             return Token::Continue(after);
         }
+        if self.hosts == 0
+            && self.stamped
+            && let Some(name) = host::with_address(token, tag.name)
+        {
+            return self.host(name, after, record);
+        }
         if self.hosts == 0 && self.stamped && host::is_plausible(tag.name) {
             // Where the host stands, a pid that is parted by a blank is no part of a tag.
             if let Some(after) = rest.get(tag.name.len()..)
