@@ -1,5 +1,6 @@
 //! The thread that reads the shards of one source.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -239,6 +240,7 @@ fn restore(shard: &mut Shard, state: &state::State) -> bool {
     let is_same = |head: &Head| head.topic == own.topic && head.partition == own.partition;
     let head = snapshot.positions.get::<Head>(writer::POSITION);
     let Some(head) = head.ok().flatten().filter(is_same) else {
+        state.put_aside();
         warn!(path = %path.display(), "the state is that of another topic: the shard's counters begin at 0");
         return false;
     };
@@ -261,6 +263,7 @@ fn restore(shard: &mut Shard, state: &state::State) -> bool {
             true
         }
         Err(error) => {
+            state.put_aside();
             warn!(err = %error, path = %path.display(), "the values of a shard cannot be used: its counters begin at 0");
             table.clear();
             false
@@ -281,13 +284,15 @@ fn run(
     let mut checkpoint_at = Instant::now();
     loop {
         let stop = seat(topic, &settings.source, client, shards).and_then(|()| {
+            // There is a place to go on from before the first record is counted.
+            checkpoint(shards, writer.as_ref(), true);
             loop {
                 topic.heartbeat.beat();
                 commands(topic, &mut settings, shards);
                 if topic.stop.load(Ordering::SeqCst) {
                     return Err(Stop::Asked);
                 }
-                turn(topic, client, shards)?;
+                turn(topic, client, shards, writer.as_ref())?;
                 let is_ready = || shards.iter().all(|one| one.state() == State::Active);
                 if is_waited_for && (started.elapsed() >= READY_AFTER || is_ready()) {
                     is_waited_for = false;
@@ -345,7 +350,12 @@ fn seat(
 }
 
 /// Reads what is there, for at most [`WAIT`], and counts it.
-fn turn(topic: &Topic, client: &Client, shards: &mut [Reading]) -> Result<(), Stop> {
+fn turn(
+    topic: &Topic,
+    client: &Client,
+    shards: &mut [Reading],
+    writer: Option<&Writer>,
+) -> Result<(), Stop> {
     let batch = client.poll(WAIT);
     let now = Timestamp::now();
     for of_partition in batch
@@ -353,16 +363,25 @@ fn turn(topic: &Topic, client: &Client, shards: &mut [Reading]) -> Result<(), St
         .chunk_by(|a, b| a.partition() == b.partition())
     {
         topic.heartbeat.beat();
-        if let Some(one) = of_partition
-            .first()
-            .and_then(|first| find(shards, first.partition()))
-        {
-            one.count(topic, of_partition, now);
+        let first = of_partition.first();
+        let Some(at) = first.and_then(|first| find(shards, first.partition())) else {
+            continue;
+        };
+        let Some(one) = shards.get_mut(at) else {
+            continue;
+        };
+        let counting = AssertUnwindSafe(|| one.count(topic, of_partition, now));
+        if let Err(panic) = catch_unwind(counting) {
+            // The process ends, whatever this was. A record that does it again and again is given up by the next ones.
+            if let Some(writer) = writer {
+                writer.failed(at, one.shard.counting());
+            }
+            resume_unwind(panic);
         }
     }
     for partition in &batch.ended {
-        if let Some(one) = find(shards, *partition) {
-            one.caught_up();
+        if let Some(at) = find(shards, *partition) {
+            shards[at].caught_up();
         }
     }
     for one in shards.iter_mut() {
@@ -379,9 +398,10 @@ fn turn(topic: &Topic, client: &Client, shards: &mut [Reading]) -> Result<(), St
     }
 }
 
-fn find(shards: &mut [Reading], partition: i32) -> Option<&mut Reading> {
+/// Where the shard of a partition is.
+fn find(shards: &[Reading], partition: i32) -> Option<usize> {
     let at = shards.binary_search_by_key(&partition, |one| one.shard.head().partition);
-    at.ok().and_then(|at| shards.get_mut(at))
+    at.ok()
 }
 
 /// Does what other threads ask for.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
@@ -11,13 +11,23 @@ use crate::heartbeat::EndOnPanic;
 use crate::metric::Saved;
 use crate::shard::{Head, Published};
 use crate::source::Positions;
-use crate::state::{self, OpenError, Snapshot, State};
+use crate::state::{self, Loaded, OpenError, Snapshot, State};
 
 /// The key of the position in the snapshot of a shard.
 pub(super) const POSITION: &str = "shard";
 
+/// What is to be written.
+enum Job {
+    Checkpoint(Box<Checkpoint>),
+    /// A record of a shard ends the process. Says when that is on disk.
+    Failed(usize, i64, SyncSender<()>),
+}
+
+/// How long a process that ends waits for that.
+const FAILED_MAX: Duration = Duration::from_secs(5);
+
 /// The checkpoint of one shard.
-struct Job {
+struct Checkpoint {
     shard: usize,
     head: Head,
     saved: Saved,
@@ -58,18 +68,28 @@ impl Writer {
 
     /// Has a checkpoint written. Returns false if another one is being written; `wait` waits for that.
     pub(super) fn write(&self, shard: usize, (head, saved): (Head, Saved), wait: bool) -> bool {
-        let job = Job {
+        let job = Job::Checkpoint(Box::new(Checkpoint {
             shard,
             head,
             saved,
             taken: Instant::now(),
-        };
+        }));
         if wait {
             return self.jobs.send(job).is_ok();
         }
         match self.jobs.try_send(job) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// The process ends because of the record at this offset; the next one shall know. Waits until that is on disk, but not
+    /// for ever.
+    pub(super) fn failed(&self, shard: usize, offset: i64) {
+        let (done, finished) = sync_channel(1);
+        if self.jobs.send(Job::Failed(shard, offset, done)).is_ok() {
+            // On a disk that does not answer, it is one attempt that nobody remembers.
+            let _ = finished.recv_timeout(FAILED_MAX);
         }
     }
 
@@ -81,10 +101,35 @@ impl Writer {
     }
 }
 
+/// Adds to what is on disk that this record has ended the process.
+fn failed(state: &mut State, offset: i64) -> std::io::Result<()> {
+    let Loaded::Snapshot(mut snapshot) = state.load()? else {
+        return Ok(());
+    };
+    let head = snapshot.positions.get::<Head>(POSITION).ok().flatten();
+    let Some(mut head) = head else { return Ok(()) };
+    head.failed_at(offset);
+    snapshot.positions.insert(POSITION, &head);
+    state.save(&snapshot.encode()).map(|_| ())
+}
+
 fn write(mut places: Vec<Place>, queue: &Receiver<Job>) {
     let _end = EndOnPanic;
     let mut is_failing = false;
     while let Ok(job) = queue.recv() {
+        let job = match job {
+            Job::Checkpoint(checkpoint) => *checkpoint,
+            Job::Failed(shard, offset, done) => {
+                if let Some(place) = places.get_mut(shard)
+                    && let Err(error) = failed(&mut place.state, offset)
+                {
+                    let path = place.state.path();
+                    warn!(offset, err = %error, path = %path.display(), "which record ends the process could not be written");
+                }
+                let _ = done.send(());
+                continue;
+            }
+        };
         let Some(Place { state, shard }) = places.get_mut(job.shard) else {
             continue;
         };
@@ -112,6 +157,41 @@ fn write(mut places: Vec<Place>, queue: &Receiver<Job>) {
                     warn!(err = %error, path = %state.path().display(), "a checkpoint could not be written; going on");
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ended_the_process_is_in_the_next_checkpoint_that_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut state = open(directory.path(), "fleet", 3).unwrap();
+        // Without a checkpoint there is nothing to go on from.
+        failed(&mut state, 7).unwrap();
+        assert!(matches!(state.load().unwrap(), Loaded::Nothing));
+        let head = Head {
+            next_offset: 5,
+            ..Head::default()
+        };
+        let mut positions = Positions::default();
+        positions.insert(POSITION, &head);
+        let table = state::pack(&Saved::default()).unwrap();
+        state.save(&Snapshot { positions, table }.encode()).unwrap();
+        for count in 1..=3 {
+            failed(&mut state, 7).unwrap();
+            let Loaded::Snapshot(snapshot) = state.load().unwrap() else {
+                panic!("no snapshot");
+            };
+            let head: Head = snapshot.positions.get(POSITION).unwrap().unwrap();
+            let attempts = head.attempts.unwrap();
+            assert_eq!(
+                (head.next_offset, attempts.offset, attempts.count),
+                (5, 7, count)
+            );
+            assert_eq!(head.given_up(), (count == 3).then_some(7));
         }
     }
 }

@@ -37,7 +37,7 @@ impl ShardMetrics {
         let records_dropped = Labelled::new(["source", "partition", "reason"]);
         own.register(
             "shard_records_dropped",
-            "Records that were read and could not be used: empty, no JSON, without the field of the message, or without the key that names the appliance",
+            "Records that were read and could not be used: empty, no JSON, without the field of the message, without the key that names the appliance, or fatal, which have ended the process three times",
             records_dropped.clone(),
         );
         let kafka_errors = Labelled::new(["source", "error"]);

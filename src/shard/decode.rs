@@ -18,15 +18,18 @@ pub enum Unusable {
     NoMessage,
     /// It has no key, which should name the appliance.
     NoKey,
+    /// It has ended the process each time that it was counted.
+    Fatal,
 }
 
 impl Unusable {
     /// All of them.
-    pub const ALL: [Unusable; 4] = [
+    pub const ALL: [Unusable; 5] = [
         Unusable::Empty,
         Unusable::NoJson,
         Unusable::NoMessage,
         Unusable::NoKey,
+        Unusable::Fatal,
     ];
 
     /// As in the label `reason`.
@@ -36,6 +39,7 @@ impl Unusable {
             Unusable::NoJson => "no_json",
             Unusable::NoMessage => "no_message",
             Unusable::NoKey => "no_key",
+            Unusable::Fatal => "fatal",
         }
     }
 }

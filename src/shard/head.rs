@@ -14,7 +14,22 @@ pub struct Head {
     pub next_offset: i64,
     /// The last record that was read; none if there was none yet.
     pub last: Option<LastRecord>,
+    /// A record behind that place which has ended the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Attempts>,
 }
+
+/// Attempts to count a record, each of which has ended the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// The offset of the record.
+    pub offset: i64,
+    /// How many there were.
+    pub count: u32,
+}
+
+/// So many are made.
+const ATTEMPTS_MAX: u32 = 3;
 
 /// A record, to be recognised: a topic that was made anew, or lost its end, has another one at this offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +87,32 @@ pub enum Place {
 }
 
 impl Head {
+    /// The record at this offset has ended the process.
+    pub fn failed_at(&mut self, offset: i64) {
+        let before = self.attempts.filter(|attempts| attempts.offset == offset);
+        self.attempts = Some(Attempts {
+            offset,
+            count: before.map_or(1, |attempts| attempts.count.saturating_add(1)),
+        });
+    }
+
+    /// The record that has ended the process too often to be tried again.
+    pub fn given_up(&self) -> Option<i64> {
+        let given_up = self
+            .attempts
+            .filter(|attempts| attempts.count >= ATTEMPTS_MAX);
+        given_up.map(|attempts| attempts.offset)
+    }
+
+    /// All before this offset is counted, `last` being the last record of it.
+    pub fn reached(&mut self, next_offset: i64, last: Option<LastRecord>) {
+        self.next_offset = next_offset;
+        self.last = last;
+        self.attempts = self
+            .attempts
+            .filter(|attempts| attempts.offset >= next_offset);
+    }
+
     /// What became of the place, if the partition begins at `low` and ends before `high`. `found` is the record that
     /// stands where the last one was, if that could still be there.
     pub fn place(&self, low: i64, high: i64, found: Option<LastRecord>) -> Place {

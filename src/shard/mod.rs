@@ -22,7 +22,7 @@ use crate::engine::{Engine, EventTime, Repeats, StreamContext, Worker};
 use crate::metric::{Restored, Saved};
 use crate::record::Clock;
 pub use decode::{Unusable, message};
-pub use head::{Head, LastRecord, Place, Record};
+pub use head::{Attempts, Head, LastRecord, Place, Record};
 pub use merge::{Part, merge};
 pub use registry::{Figures, Published, Shards, State, last_heard};
 
@@ -53,6 +53,8 @@ pub struct Shard {
     source: Source,
     line_bytes: usize,
     head: Head,
+    /// The record that is being counted.
+    counting: i64,
     /// By key; one for all if the key does not name the appliance.
     streams: HashMap<Vec<u8>, StreamContext>,
     repeats: Repeats,
@@ -70,6 +72,7 @@ impl Shard {
             source,
             line_bytes,
             head,
+            counting: 0,
             streams: HashMap::new(),
             repeats: Repeats::default(),
             minute: 0,
@@ -94,8 +97,12 @@ impl Shard {
 
     /// Goes on at another offset: what lies between is lost, or was never there.
     pub fn skip_to(&mut self, offset: i64) {
-        self.head.next_offset = offset;
-        self.head.last = None;
+        self.head.reached(offset, None);
+    }
+
+    /// The record that is being counted, or was last: if that ends the process, this one did.
+    pub fn counting(&self) -> i64 {
+        self.counting
     }
 
     /// What it counts into.
@@ -151,8 +158,8 @@ impl Shard {
             self.count_second(same, clock, now, &mut counted);
         }
         if let Some(last) = records.last() {
-            self.head.next_offset = last.offset.saturating_add(1);
-            self.head.last = Some(last.identity());
+            let next_offset = last.offset.saturating_add(1);
+            self.head.reached(next_offset, Some(last.identity()));
         }
         counted
     }
@@ -176,12 +183,20 @@ impl Shard {
             line_bytes,
             streams,
             repeats,
+            head,
+            counting,
             ..
         } = self;
+        let given_up = head.given_up();
         let format = source.kafka.as_ref().map(|kafka| &kafka.format);
         let format = format.unwrap_or(&RecordFormat::Text);
         let mut batch = worker.batch(seconds(clock), Some(repeats));
         for record in records {
+            *counting = record.offset;
+            if given_up == Some(record.offset) {
+                *counted.dropped.entry(Unusable::Fatal).or_default() += 1;
+                continue;
+            }
             let by_key = source.appliance == ApplianceFrom::Key;
             let key = match (by_key, record.key) {
                 (false, _) => &b""[..],

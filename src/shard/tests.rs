@@ -108,6 +108,40 @@ fn what_cannot_be_used_is_counted_and_skipped() {
 }
 
 #[test]
+fn a_record_that_has_ended_the_process_three_times_is_skipped() {
+    let line = "Feb 29 12:05:01 x sshd[7]: a";
+    let records = [5, 6, 7].map(|offset| record(offset, NOW - 5000, "hsm1", line));
+    for (failures, lines) in [(2, 3), (3, 2)] {
+        let mut shard = shard(&main_engine());
+        (0..failures).for_each(|_| shard.head.failed_at(6));
+        let (head, saved) = shard.save();
+        let json = serde_json::to_vec(&(head, saved)).unwrap();
+        let (head, saved): (Head, Saved) = serde_json::from_slice(&json).unwrap();
+        shard.head = head;
+        assert_eq!(saved.series.len(), 0);
+        let counted = shard.count(&records[..1], now());
+        assert_eq!(counted.lines, 1);
+        assert!(shard.head().attempts.is_some());
+        let counted = shard.count(&records[1..], now());
+        assert_eq!(counted.lines, lines - 1, "{failures}");
+        let fatal = counted.dropped.get(&Unusable::Fatal).copied();
+        assert_eq!(fatal, (failures == 3).then_some(1));
+        assert_eq!(shard.counting(), 7);
+        // It is behind us.
+        assert_eq!(shard.head().attempts, None);
+    }
+    // Another record is another matter.
+    let mut head = Head::default();
+    [6, 6, 7, 7]
+        .into_iter()
+        .for_each(|offset| head.failed_at(offset));
+    assert_eq!(
+        (head.given_up(), head.attempts.map(|one| one.count)),
+        (None, Some(2))
+    );
+}
+
+#[test]
 fn the_records_time_is_the_clock_but_not_if_it_is_ahead() {
     let mut shard = shard(&main_engine());
     for (offset, time, seconds) in [
