@@ -46,6 +46,7 @@ struct TypedLimits {
     series: Option<Value>,
     bytes: Option<Value>,
     appliance_expiry: Option<Value>,
+    born: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -203,6 +204,7 @@ impl Sections<'_, '_> {
             ),
             bytes: limit("bytes", &typed.bytes, default.table.bytes, 1 << 20, 1 << 40),
             appliance_expiry_seconds: None,
+            are_counters_lazy: false,
         };
         let limits = Limits {
             table,
@@ -217,9 +219,19 @@ impl Sections<'_, '_> {
             threads: limit("threads", &typed.threads, default.threads, 1, 64),
         };
         let appliance_expiry_seconds = self.expiry(typed.appliance_expiry.as_ref());
+        let are_counters_lazy = typed.born.as_ref().and_then(|text| {
+            let at = self.root.then("limits").then("born");
+            choice(
+                text,
+                &[("at_once", false), ("lazily", true)],
+                &at,
+                self.problems,
+            )
+        });
         Limits {
             table: metric::Limits {
                 appliance_expiry_seconds,
+                are_counters_lazy: are_counters_lazy.unwrap_or_default(),
                 ..limits.table
             },
             ..limits

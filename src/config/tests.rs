@@ -207,7 +207,7 @@ fn what_is_wrong_is_told_where_it_stands() {
             "c:1:22: must be a whole number from 1024 to 16777216: `10`\n\
              c:1:38: must be a whole number from 1 to 1000000: `lots`\n\
              c:1:44: unknown key: `foo`\n  hint: known keys: series_per_metric, series_per_metric_and_appliance, \
-             appliances, label_bytes, line_bytes, files, threads, series, bytes, appliance_expiry\n\
+             appliances, label_bytes, line_bytes, files, threads, series, bytes, appliance_expiry, born\n\
              c:2:9: unknown key: `directries`\n  hint: did you mean `directories`?",
         ),
         (
@@ -269,6 +269,10 @@ fn what_is_wrong_is_told_where_it_stands() {
             "appliances: [hsm*, HSM1, hsm1]",
             "c:1:14: the list takes names, not patterns: `hsm*`\n  hint: write each appliance's name\n\
              c:1:26: this appliance is listed twice: `hsm1`",
+        ),
+        (
+            "limits: {born: lazy}",
+            "c:1:16: must be at_once or lazily: `lazy`\n  hint: did you mean `lazily`?",
         ),
         (
             "labels: {remote_address: yes}",

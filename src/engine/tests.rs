@@ -307,6 +307,50 @@ fn an_appliance_starts_at_zero_if_it_is_trusted_or_has_earned_it() {
 }
 
 #[test]
+fn a_counter_that_never_counted_is_left_out_if_asked() {
+    let limits = |are_counters_lazy| Limits {
+        are_counters_lazy,
+        ..Limits::default()
+    };
+    let (eager, lazy) = (
+        engine(limits(false), &["hsm1"]),
+        engine(limits(true), &["hsm1"]),
+    );
+    let read = |engine: &Arc<Engine>| {
+        let mut worker = Worker::new(engine.clone());
+        let mut origin = origin();
+        let mut batch = worker.batch(NOW, None);
+        batch.line(
+            &mut origin,
+            b"Feb 29 12:05:01 hsm1 NTLS[1]: info : 0 : Terminating.",
+        );
+        batch.line(&mut origin, failed("hsm1").as_bytes());
+    };
+    // All that differs are counters at 0, also where they were saved before.
+    let shown = |engine: &Engine| {
+        let saved = engine.table().save().series.into_iter();
+        let is_counter = |name: &str| name.ends_with("_total");
+        let counted = saved.filter(|one| one.value != 0.0 || !is_counter(&one.metric));
+        let mut all: Vec<_> = counted
+            .map(|one| (one.metric, one.values, one.value.to_bits()))
+            .collect();
+        all.sort();
+        all
+    };
+    [&eager, &lazy].into_iter().for_each(read);
+    let counts = (series(&eager, "hsm1"), series(&lazy, "hsm1"));
+    assert!(counts.0 > 100 && counts.1 < 20, "{counts:?}");
+    assert_eq!(shown(&lazy), shown(&eager));
+    assert_eq!(shown(&lazy).len(), lazy.table().save().series.len());
+    let restored = engine(limits(true), &["hsm1"]);
+    let dropped = restored.table().restore(&eager.table().save());
+    assert_eq!((dropped, series(&restored, "hsm1")), (0, counts.1));
+    read(&restored);
+    read(&eager);
+    assert_eq!(shown(&restored), shown(&eager));
+}
+
+#[test]
 fn over_the_budget_the_least_deserving_go_and_a_known_appliance_keeps_its_series() {
     let limits = Limits {
         series: 4_000,

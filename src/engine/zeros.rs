@@ -132,6 +132,11 @@ impl Engine {
     }
 
     fn start_waiting(&self, table: &mut Table, appliance: ApplianceId, started: &mut Started) {
+        if table.are_counters_lazy() {
+            started.waiting_programs.clear();
+            started.packs.append(&mut started.waiting_packs);
+            return;
+        }
         for program in started.waiting_programs.drain(..) {
             let name = self.compiled.programs.name(program);
             table.series(UNMATCHED, appliance, false, &[name]);

@@ -28,6 +28,8 @@ pub struct Limits {
     /// An appliance goes when nothing was heard of it for so many seconds. If it is not set, after 30 days, but those
     /// that the settings list never do.
     pub appliance_expiry_seconds: Option<u32>,
+    /// A counter is made when it first counts, not with its appliance.
+    pub are_counters_lazy: bool,
 }
 
 impl Default for Limits {
@@ -40,6 +42,7 @@ impl Default for Limits {
             series: 750_000,
             bytes: 384 << 20,
             appliance_expiry_seconds: None,
+            are_counters_lazy: false,
         }
     }
 }
@@ -88,6 +91,11 @@ impl Table {
             true => limit,
             false => limit - limit / 8,
         }
+    }
+
+    /// Whether a counter is made when it first counts.
+    pub(crate) fn are_counters_lazy(&self) -> bool {
+        self.limits.are_counters_lazy
     }
 
     /// Whether there is space for counters of which none has counted yet: a quarter of the budget is left to what has

@@ -171,6 +171,13 @@ impl Table {
     /// Takes over one series; false if it means nothing any more, or finds no space. That is no birth, and keeps the
     /// number that it has.
     pub(super) fn restore_series(&mut self, series: &SavedSeries) -> bool {
+        if self.limits.are_counters_lazy && series.value == 0.0 {
+            let metric = self.metric(&series.metric);
+            let kind = metric.map(|metric| self.specs[metric.0 as usize].family.kind);
+            if kind == Some(Kind::Counter) {
+                return true;
+            }
+        }
         let backfilling = std::mem::replace(&mut self.backfilling, true);
         let restored = self.metric(&series.metric).and_then(|metric| {
             let is_counter = self.specs[metric.0 as usize].family.kind == Kind::Counter;

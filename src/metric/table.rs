@@ -471,7 +471,7 @@ impl Table {
     /// open.
     pub fn zero(&mut self, metric: MetricId, appliance: ApplianceId) {
         let spec = &self.specs[metric.0 as usize];
-        if spec.family.kind != Kind::Counter {
+        if spec.family.kind != Kind::Counter || self.limits.are_counters_lazy {
             return;
         }
         let mut rows: Vec<Vec<Arc<str>>> = vec![Vec::new()];
