@@ -45,6 +45,23 @@ impl Shared {
             writeln!(page, "{bytes:>7}  {files:>5}  {source}")?;
         }
 
+        let shards = self.shard_list();
+        if !shards.is_empty() {
+            writeln!(page, "\nshards\n  series  waiting  state        shard")?;
+            let tables = self.shards.all();
+            for (shard, table) in shards.iter().zip(tables) {
+                let series: usize = table
+                    .engine()
+                    .table()
+                    .counts()
+                    .map(|(_, series, _)| series)
+                    .sum();
+                let (waiting, state) = (shard.lag_records, shard.state);
+                let name = table.name();
+                writeln!(page, "{series:>8}  {waiting:>7}  {state:<11}  {name}")?;
+            }
+        }
+
         let limits = config.limits.table;
         let table = engine.table();
         let (appliances, bytes) = (table.appliances().len(), table.series_bytes());

@@ -17,7 +17,7 @@ use crate::exposition::{self, Body, Format};
 use crate::logfmt;
 use crate::metric::{ScrapeView, Snapshot, lock};
 use crate::own_metrics::{Process, ScrapeGauges, ShardGauges};
-use crate::server::{self, App, ApplianceStatus};
+use crate::server::{self, App, ApplianceStatus, Scope};
 use crate::shard::{self, Part, Published, last_heard};
 use crate::unrecognised::Folded;
 
@@ -81,7 +81,13 @@ impl Shared {
 
     /// What all tables show to somebody who has been shown the births up to `shown`, and up to which birth that is shown
     /// then. Half a backlog is no figure, and who is shown none of it sees each birth later.
-    fn snapshot(&self, shown: u64) -> (Snapshot, u64) {
+    fn snapshot(&self, scope: &Scope, shown: u64) -> (Snapshot, u64) {
+        let shards = self.shards.all();
+        if let Scope::Shard(name) = scope {
+            let mut named = shards.iter().filter(|shard| shard.name() == **name);
+            let (part, birth) = named.next().map_or((None, 0), |shard| shard.part(shown));
+            return (part.unwrap_or_default().snapshot, birth);
+        }
         let mut parts = Vec::new();
         let mut birth = 0;
         if self.ready.load(Ordering::SeqCst) {
@@ -92,7 +98,8 @@ impl Shared {
                 last_heard: last_heard(&view),
             });
         }
-        for shard in self.shards.all() {
+        let merged = shards.iter().filter(|_| *scope == Scope::All);
+        for shard in merged {
             let (part, shard_birth) = shard.part(shown);
             birth = birth.min(shard_birth);
             parts.extend(part);
@@ -121,6 +128,27 @@ impl Shared {
             }
         };
         self.shards.all().iter().map(each).collect()
+    }
+
+    /// What the status page shows of shards.
+    pub(super) fn shard_list(&self) -> Vec<server::ShardStatus> {
+        let shards = self.shards.all();
+        let each = |shard: &Arc<Published>| {
+            let appliances = shard.engine().table().appliances().len();
+            let figures = shard.figures();
+            server::ShardStatus {
+                source: shard.source.to_string(),
+                partition: shard.partition,
+                state: figures.state.as_str(),
+                is_active: figures.state == shard::State::Active,
+                appliances,
+                next_offset: figures.next_offset,
+                lag_records: figures.lag_records(),
+                contact: figures.contact.map(|at| at.elapsed()),
+                checkpoint: figures.checkpoint.map(|at| at.elapsed()),
+            }
+        };
+        shards.iter().map(each).collect()
     }
 
     /// The appliances, the one that was silent for longest first; those that were never heard before all.
@@ -171,7 +199,13 @@ impl Shared {
 }
 
 impl App for Shared {
-    fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64 {
+    fn exposition(&self, scope: &Scope, format: Format, shown: u64, body: &mut Body) -> u64 {
+        if let Scope::Shard(_) = scope {
+            let (snapshot, birth) = self.snapshot(scope, shown);
+            body.reserve(&snapshot);
+            exposition::write(snapshot, format, |bytes| body.push(bytes));
+            return birth;
+        }
         let (source_lag_bytes, unreadable_files, followed_files) = {
             let figures = self.figures();
             (
@@ -183,7 +217,7 @@ impl App for Shared {
         let engine = self.engine();
         // Before the series: a line that the exporter says it has read is in them.
         let own = self.own.families();
-        let (mut snapshot, birth) = self.snapshot(shown);
+        let (mut snapshot, birth) = self.snapshot(scope, shown);
         let totals = Totals::of(&self.engines());
         let gauges = ScrapeGauges {
             ready: self.ready(),
@@ -229,6 +263,11 @@ impl App for Shared {
         birth
     }
 
+    fn shards(&self) -> Vec<String> {
+        let shards = self.shards.all();
+        shards.iter().map(|shard| shard.name()).collect()
+    }
+
     fn status(&self) -> server::Status {
         let figures = self.figures();
         let sum = |of: &[(Arc<str>, u64)]| of.iter().map(|(_, count)| count).sum();
@@ -242,6 +281,7 @@ impl App for Shared {
             followed_files: sum(&figures.followed),
             unreadable_files: sum(&figures.unreadable),
             files: figures.streams,
+            shards: self.shard_list(),
             rules: totals
                 .rule_hits(engine.rules())
                 .map(|(name, hits)| server::RuleStatus {

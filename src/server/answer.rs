@@ -13,9 +13,12 @@ use super::runbooks::runbook;
 use super::scrape::{Failure, Variant};
 use super::scrapers::Identity;
 use super::web_config::Loaded;
-use super::{App, Appliance, Shared};
+use super::{App, Appliance, Scope, Shared};
 use crate::exposition::{Coding, Format};
 use crate::metric::lock;
+
+/// What is left of a scrape in parts, as if it were a shard. Those have a slash in their names.
+const REST: &str = "rest";
 
 /// Between two requests that change something.
 const ORDER_PAUSE: Duration = Duration::from_secs(1);
@@ -86,7 +89,7 @@ async fn admitted(
 }
 
 /// What is served besides the metrics and the runbooks.
-const ENDPOINTS: [&str; 8] = [
+const ENDPOINTS: [&str; 9] = [
     "/",
     "/-/config",
     "/-/forget",
@@ -95,6 +98,7 @@ const ENDPOINTS: [&str; 8] = [
     "/-/reload",
     "/debug",
     "/sd",
+    "/sd/shards",
 ];
 
 /// Whether a path has a meaning of its own, now or in a later version, so that the metrics cannot be there.
@@ -178,8 +182,8 @@ async fn route(
             })
             .await
         }
-        "/-/forget" => match appliance_of(request.uri().query()) {
-            Some(appliance) => {
+        "/-/forget" => match value_of("appliance", request.uri().query()) {
+            Some(appliance) if !appliance.is_empty() => {
                 blocking(move || match app.forget(&appliance) {
                     Ok(true) => text(StatusCode::OK, "forgotten\n"),
                     Ok(false) => text(StatusCode::NOT_FOUND, "no such appliance\n"),
@@ -187,11 +191,16 @@ async fn route(
                 })
                 .await
             }
-            None => text(StatusCode::BAD_REQUEST, "which? /-/forget?appliance=NAME\n"),
+            _ => text(StatusCode::BAD_REQUEST, "which? /-/forget?appliance=NAME\n"),
         },
         "/-/config" => text(StatusCode::OK, app.configuration()),
         "/debug" => blocking(move || text(StatusCode::OK, app.debug())).await,
         "/sd" => blocking(move || service_discovery(app.appliances())).await,
+        "/sd/shards" => {
+            let host = request.headers().get(header::HOST);
+            let host = host.and_then(|host| host.to_str().ok());
+            shard_discovery(host.unwrap_or_default(), app.shards())
+        }
         _ => {
             let telemetry_path = shared.options.telemetry_path.clone();
             blocking(move || html(StatusCode::OK, page(&app.status(), &telemetry_path))).await
@@ -205,10 +214,10 @@ fn below_prefix<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     (prefix.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
-/// The value of `appliance` in a query, percent-decoded.
-fn appliance_of(query: Option<&str>) -> Option<String> {
+/// The value of a key in a query, percent-decoded.
+fn value_of(key: &str, query: Option<&str>) -> Option<String> {
     let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
-    let mut named = pairs.filter(|(key, _)| *key == "appliance");
+    let mut named = pairs.filter(|(found, _)| *found == key);
     let value = named.next_back()?.1;
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
@@ -232,9 +241,7 @@ fn appliance_of(query: Option<&str>) -> Option<String> {
             }
         }
     }
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|name| !name.is_empty())
+    String::from_utf8(bytes).ok()
 }
 
 /// Why this request must not change anything. A web page of elsewhere can make a browser send it, which says so.
@@ -272,6 +279,12 @@ async fn scrape(
     request: &Request<Incoming>,
 ) -> Answer {
     let begun = Instant::now();
+    let scope = match value_of("shard", request.uri().query()) {
+        None => Scope::All,
+        Some(name) if name == REST => Scope::Rest,
+        Some(name) if shared.app.shards().contains(&name) => Scope::Shard(name.into()),
+        Some(_) => return text(StatusCode::NOT_FOUND, "no such shard is read here\n"),
+    };
     let _in_flight = InFlight::new(shared.app.clone());
     let headers = request.headers();
     // A HEAD shows nothing.
@@ -280,10 +293,13 @@ async fn scrape(
         format: Format::negotiate(&joined(headers, header::ACCEPT)),
         coding: Coding::negotiate(&joined(headers, header::ACCEPT_ENCODING)),
         shown: timeout.map_or(u64::MAX, |timeout| {
-            let identity = || identity(connection, headers);
-            connection.begin_scrape(&shared.options.scrapers, identity, timeout)
+            let identity = || identity(connection, headers, &scope);
+            let is_part = scope != Scope::All;
+            connection.begin_scrape(&shared.options.scrapers, identity, timeout, is_part)
         }),
+        scope,
     };
+    let (format, coding) = (variant.format, variant.coding);
     let body = shared
         .scrapes
         .body(&shared.app, variant, &shared.connections);
@@ -292,10 +308,10 @@ async fn scrape(
             if timeout.is_some() {
                 connection.shows(made.birth);
             }
-            let mut answer = respond(StatusCode::OK, variant.format.content_type(), made.bytes());
+            let mut answer = respond(StatusCode::OK, format.content_type(), made.bytes());
             let headers = answer.headers_mut();
-            if variant.coding != Coding::Identity {
-                let name = HeaderValue::from_static(variant.coding.name());
+            if coding != Coding::Identity {
+                let name = HeaderValue::from_static(coding.name());
                 headers.insert(header::CONTENT_ENCODING, name);
             }
             headers.insert(
@@ -338,7 +354,7 @@ fn scrape_timeout(headers: &HeaderMap) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-fn identity(connection: &Connection, headers: &HeaderMap) -> Identity {
+fn identity(connection: &Connection, headers: &HeaderMap, scope: &Scope) -> Identity {
     let user_agent = headers
         .get(header::USER_AGENT)
         .and_then(|value| value.to_str().ok());
@@ -346,7 +362,14 @@ fn identity(connection: &Connection, headers: &HeaderMap) -> Identity {
         .iter()
         .any(|name| headers.contains_key(name))
         || headers.contains_key("x-forwarded-for");
-    Identity::new(connection.address, user_agent.unwrap_or(""), is_proxied)
+    let user_agent = user_agent.unwrap_or("");
+    // Whoever scrapes in parts is a scraper of each.
+    let user_agent = match scope {
+        Scope::All => user_agent.to_owned(),
+        Scope::Rest => format!("shard={REST} {user_agent}"),
+        Scope::Shard(name) => format!("shard={name} {user_agent}"),
+    };
+    Identity::new(connection.address, &user_agent, is_proxied)
 }
 
 /// All lines of a header as one, as HTTP allows.
@@ -387,6 +410,21 @@ fn service_discovery(appliances: Vec<Appliance>) -> Answer {
         serde_json::json!({ "targets": [appliance.name], "labels": labels })
     };
     let groups: Vec<_> = appliances.into_iter().map(group).collect();
+    let groups = serde_json::Value::from(groups);
+    respond(StatusCode::OK, "application/json", groups.to_string())
+}
+
+/// The same for an exporter that is scraped in parts: a target for each shard, and one for the rest. The label `shard` tells
+/// apart what several have, `up` and the series of `other`.
+fn shard_discovery(host: &str, shards: Vec<String>) -> Answer {
+    let group =
+        |labels: serde_json::Value| serde_json::json!({ "targets": [host], "labels": labels });
+    let rest = std::iter::once(serde_json::json!({ "__param_shard": REST }));
+    let each = |shard: String| serde_json::json!({ "__param_shard": shard, "shard": shard });
+    let groups: Vec<_> = rest
+        .chain(shards.into_iter().map(each))
+        .map(group)
+        .collect();
     let groups = serde_json::Value::from(groups);
     respond(StatusCode::OK, "application/json", groups.to_string())
 }

@@ -78,6 +78,8 @@ enum Phase {
 #[derive(Clone, Copy)]
 struct Scraper {
     id: ScraperId,
+    /// It asks for a part of what there is.
+    is_part: bool,
     /// How long it waits for an answer.
     timeout: Duration,
     /// The last birth that the answer on its way shows, if that is a scrape.
@@ -219,10 +221,19 @@ impl Connection {
         scrapers: &Scrapers,
         identity: impl FnOnce() -> Identity,
         timeout: Duration,
+        is_part: bool,
     ) -> u64 {
         let mut state = lock(&self.state);
+        // A client that scrapes in parts asks for any of them on any of its connections.
+        if let Some(former) = state.scraper
+            && (is_part || former.is_part)
+        {
+            scrapers.disconnect(former.id, true);
+            state.scraper = None;
+        }
         let scraper = state.scraper.get_or_insert_with(|| Scraper {
             id: scrapers.connect(identity()),
+            is_part,
             timeout,
             birth: None,
         });
@@ -265,6 +276,7 @@ impl Connection {
         state.enter(Phase::Idle);
         if let Some(Scraper {
             id,
+            is_part,
             birth: Some(birth),
             ..
         }) = state.scraper
@@ -272,6 +284,11 @@ impl Connection {
             && !state.has_closed
         {
             scrapers.answered(id, birth);
+            // The next one of this part may come on another connection, before anything comes on this one.
+            if is_part {
+                scrapers.disconnect(id, true);
+                state.scraper = None;
+            }
         }
     }
 

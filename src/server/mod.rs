@@ -41,7 +41,8 @@ use connection::{Connection, Connections, Watched};
 pub(crate) use listen::check_address;
 pub use listen::{BindError, bind, systemd_listeners};
 pub use page::{
-    ApplianceStatus, Checkpoint, FileStatus, Reload, RuleStatus, SeriesStatus, Status, page,
+    ApplianceStatus, Checkpoint, FileStatus, Reload, RuleStatus, SeriesStatus, ShardStatus, Status,
+    page,
 };
 use scrape::Scrapes;
 pub use scrapers::{Identity, ScraperId, Scrapers};
@@ -59,11 +60,25 @@ pub struct Appliance {
     pub last_message: Option<f64>,
 }
 
+/// What a scrape asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All there is.
+    #[default]
+    All,
+    /// All but the series of shards.
+    Rest,
+    /// The series of one shard, by its name.
+    Shard(Arc<str>),
+}
+
 /// What the server asks of the application. All of it may block for a while.
 pub trait App: Send + Sync + 'static {
     /// Appends a scrape to `body`, for somebody who has been shown the births up to `shown`: counters that were born later
     /// are at 0. Returns the last birth that the scrape shows.
-    fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64;
+    fn exposition(&self, scope: &Scope, format: Format, shown: u64, body: &mut Body) -> u64;
+    /// The names of the shards that can be scraped alone, in a stable order.
+    fn shards(&self) -> Vec<String>;
     /// What the page at `/` shows.
     fn status(&self) -> Status;
     /// Whether the backlog found at start has been applied.

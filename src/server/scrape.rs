@@ -8,8 +8,8 @@ use hyper::body::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::App;
 use super::connection::Connections;
+use super::{App, Scope};
 use crate::exposition::{Body, Coding, Format};
 
 /// Bodies in memory at the same time, as long as somebody reads them.
@@ -20,8 +20,9 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(50);
 
 /// What bodies differ in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Variant {
+    pub(super) scope: Scope,
     pub(super) format: Format,
     pub(super) coding: Coding,
     /// Counters that were born later are at 0.
@@ -110,11 +111,12 @@ impl Scrapes {
             return shared.ok_or(Failure::Busy);
         };
         let app = app.clone();
+        let coding = variant.coding;
         // The lock goes along: should the client go away, the next body waits for this one nevertheless.
         let making = tokio::task::spawn_blocking(move || {
             let begun = Instant::now();
-            let mut body = Body::new(variant.coding);
-            let birth = app.exposition(variant.format, variant.shown, &mut body);
+            let mut body = Body::new(coding);
+            let birth = app.exposition(&variant.scope, variant.format, variant.shown, &mut body);
             let made = Arc::new(Made {
                 bytes: body.finish(),
                 birth,

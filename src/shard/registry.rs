@@ -174,6 +174,11 @@ impl Published {
         }
     }
 
+    /// Its name: source and partition.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.source, self.partition)
+    }
+
     /// What it counts into.
     pub fn engine(&self) -> Arc<Engine> {
         lock(&self.engine).clone()

@@ -197,6 +197,39 @@ fn what_rsyslog_sends_two_replicas_count_once_though_one_is_killed() {
         });
     }
 
+    // In parts it is the same as in one.
+    let get = |path: &str| {
+        let answer = crate::support::http_get(ports[0], path).expect("an answer");
+        assert_eq!(answer.status, 200, "{path}");
+        answer
+    };
+    let groups = get("/sd/shards").json();
+    let groups = groups.as_array().expect("a list");
+    let parts = groups.iter().map(|group| {
+        assert_eq!(group["targets"][0], format!("127.0.0.1:{}", ports[0]));
+        let shard = group["labels"]["__param_shard"].as_str();
+        get(&format!("/metrics?shard={}", shard.expect("a name"))).text()
+    });
+    let parts: Vec<String> = parts.collect();
+    assert_eq!(parts.len(), 4);
+    let own = "appliance_log_exporter_rules_loaded ";
+    let with_own = parts.iter().filter(|part| part.contains(own));
+    assert_eq!(with_own.count(), 1);
+    let parts = parts.iter().map(|part| failures(&Samples::parse(part)));
+    assert_eq!(parts.sum::<f64>(), failures(&replicas[0].scrape()));
+
+    // The page and /debug list them.
+    let page = get("/").text();
+    assert!(
+        page.contains("<h2>Shards<small>") && page.contains(">active<"),
+        "{page}"
+    );
+    let debug = get("/debug").text();
+    assert!(
+        debug.contains("fleet/0") && debug.contains("fleet/4"),
+        "{debug}"
+    );
+
     let samples = [replicas[0].scrape(), replicas[1].scrape()];
     for appliance in 0..ALL {
         let count = if appliance < APPLIANCES { 50.0 } else { 40.0 };

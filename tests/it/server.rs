@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use appliance_log_exporter::exposition::{Body, Format, encode};
 use appliance_log_exporter::metric::{Family, Kind, Series, Snapshot};
-use appliance_log_exporter::server::{App, Appliance, Options, Status, WebConfig, bind, serve};
+use appliance_log_exporter::server::{
+    App, Appliance, Options, Scope, Status, WebConfig, bind, serve,
+};
 use appliance_log_exporter::unrecognised::Folded;
 use tokio::sync::oneshot;
 
@@ -72,14 +74,22 @@ impl Gate {
 }
 
 impl App for TestApp {
-    fn exposition(&self, format: Format, shown: u64, body: &mut Body) -> u64 {
+    fn exposition(&self, scope: &Scope, format: Format, shown: u64, body: &mut Body) -> u64 {
         self.gate.pass();
         self.shown.lock().unwrap().push(shown);
-        body.push(self.body.as_bytes());
+        match scope {
+            Scope::All => body.push(self.body.as_bytes()),
+            Scope::Rest => body.push(b"rest 1\n"),
+            Scope::Shard(name) => body.push(format!("{} 1\n", name.replace('/', "_")).as_bytes()),
+        }
         if format == Format::OpenMetrics {
             body.push(b"# EOF\n");
         }
         self.birth.load(Ordering::SeqCst)
+    }
+
+    fn shards(&self) -> Vec<String> {
+        vec!["fleet/3".into(), "fleet/4".into()]
     }
 
     fn status(&self) -> Status {
@@ -274,6 +284,21 @@ fn every_endpoint_and_method() {
             "200",
             r#"[{"labels":{"__meta_appliance_last_message_timestamp_seconds":"1771500000","__meta_appliance_profile":"luna"},"targets":["hsm1"]},{"labels":{},"targets":["hs\"m2"]}]"#,
         ),
+        (
+            "GET",
+            "/sd/shards",
+            "200",
+            r#"[{"labels":{"__param_shard":"rest"},"targets":["x"]},{"labels":{"__param_shard":"fleet/3","shard":"fleet/3"},"targets":["x"]},{"labels":{"__param_shard":"fleet/4","shard":"fleet/4"},"targets":["x"]}]"#,
+        ),
+        ("GET", "/metrics?shard=rest", "200", "\r\n\r\nrest 1\n"),
+        (
+            "GET",
+            "/metrics?shard=fleet%2F3",
+            "200",
+            "\r\n\r\nfleet_3 1\n",
+        ),
+        ("GET", "/metrics?shard=fleet/5", "404", "no such shard"),
+        ("GET", "/metrics?shard=", "404", "no such shard"),
         ("GET", "/runbooks/", "200", "href=\"ApplianceHsmZeroized\""),
         (
             "GET",
@@ -295,7 +320,7 @@ fn every_endpoint_and_method() {
             assert!(answer.ends_with("\r\n\r\n"), "{answer}");
         }
     }
-    assert_eq!(*server.app.scraped.lock().unwrap(), [200, 200]);
+    assert_eq!(*server.app.scraped.lock().unwrap(), [200; 4]);
 }
 
 #[test]
@@ -710,6 +735,42 @@ fn a_scraper_is_a_connection_that_says_so() {
         *server.app.shown.lock().unwrap(),
         [all, all, 0, 5, all, 5, 7, 7]
     );
+}
+
+/// Prometheus has one pool of connections for all targets of a host.
+#[test]
+fn who_scrapes_in_parts_is_a_scraper_of_each_on_any_connection() {
+    let server = TestServer::start(Options::default());
+    let mut connections = [server.connect(), server.connect()];
+    for (birth, connection, shard, shown) in [
+        (5, 0, 3, 0),
+        (5, 1, 3, 5),
+        // One that nobody has seen before begins where others are.
+        (5, 0, 4, 5),
+        (7, 0, 4, 5),
+        (7, 1, 3, 5),
+        (7, 0, 3, 7),
+        (9, 1, 4, 7),
+        (9, 1, 3, 7),
+        (9, 0, 4, 9),
+    ] {
+        server.app.birth.store(birth, Ordering::SeqCst);
+        let stream = &mut connections[connection];
+        let request = format!(
+            "GET /metrics?shard=fleet/{shard} HTTP/1.1\r\nHost: x\r\nUser-Agent: Prometheus\r\n\
+             X-Prometheus-Scrape-Timeout-Seconds: 10\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let end = format!("fleet_{shard} 1\n");
+        let mut answer = Vec::new();
+        while !answer.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        let found = server.app.shown.lock().unwrap().last().copied();
+        assert_eq!(found, Some(shown), "{birth} {connection} {shard}");
+    }
 }
 
 #[test]

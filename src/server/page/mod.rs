@@ -3,12 +3,14 @@
 //! Everything that comes from outside is escaped, and every table ends after [`ROWS_MAX`] rows: the page is for people.
 
 mod format;
+mod shards;
 
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
 pub(super) use self::format::Escaped;
 use self::format::{Age, Bytes, Grouped, Rate};
+pub use self::shards::ShardStatus;
 use crate::unrecognised::Folded;
 
 /// What the page shows; plain data, made by the application.
@@ -28,6 +30,8 @@ pub struct Status {
     pub unreadable_files: u64,
     /// Every rule in force.
     pub rules: Vec<RuleStatus>,
+    /// Every partition that is read.
+    pub shards: Vec<ShardStatus>,
     /// What no rule knows, most frequent first.
     pub unrecognised: Vec<Folded>,
     /// Every metric that has series.
@@ -204,7 +208,12 @@ fn write_page(out: &mut String, status: &Status, telemetry_path: &str) -> fmt::R
     write_notices(out, status)?;
     write_figures(out, status)?;
     write_appliances(out, status)?;
-    write_files(out, status)?;
+    if !status.shards.is_empty() {
+        shards::write(out, &status.shards)?;
+    }
+    if !status.files.is_empty() || status.shards.is_empty() {
+        write_files(out, status)?;
+    }
     write_unrecognised(out, status)?;
     write_rules(out, status)?;
     write_series(out, status)?;
