@@ -40,7 +40,7 @@ install:
 	install -D -m 644 -t $(DESTDIR)/usr/share/appliance-log-exporter deploy/schemas/*.json
 	install -D -m 644 -t $(DESTDIR)/usr/share/doc/appliance-log-exporter/runbooks docs/runbooks/*.md
 	install -d -m 755 $(DESTDIR)/etc/appliance_log_exporter/rules
-	for examples in rsyslog logrotate prometheus alertmanager; do \
+	for examples in rsyslog logrotate prometheus alertmanager kafka; do \
 		install -D -m 644 -t $(DESTDIR)/usr/share/doc/appliance-log-exporter/examples/$$examples deploy/$$examples/*; \
 	done
 	[ -n "$(DESTDIR)" ] || { systemd-sysusers appliance_log_exporter.conf && \

@@ -10,6 +10,8 @@ mod broker;
 mod catalogue;
 mod dashboards;
 mod deploy;
+#[cfg(feature = "kafka")]
+mod deploy_kafka;
 mod end_to_end;
 mod exporter;
 mod exposition;
