@@ -5,6 +5,7 @@
 //! reads itself, as long as one file at a time has much to read; if several have, [`workers`] help. What they have taken
 //! on is done when [`Pipeline::drain`] returns.
 
+mod by_path;
 mod received;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::own_metrics::OwnMetrics;
 use crate::record::Clock;
 use crate::source::{self, Message, Stream};
 use crate::tail::{Chunk, End, Event, FileId, FileInfo, Sink};
+use by_path::ByPath;
 use received::Received;
 use workers::Workers;
 
@@ -67,9 +69,9 @@ pub struct Pipeline {
     limits: Limits,
     heartbeat: Arc<Heartbeat>,
     files: HashMap<FileId, Arc<Open>>,
-    paths: HashMap<PathBuf, Arc<Mutex<PathCounts>>>,
+    paths: ByPath<PathCounts>,
     /// What the last lines of each path counted, over its rotations.
-    repeats: HashMap<PathBuf, Arc<Mutex<Repeats>>>,
+    repeats: ByPath<Repeats>,
     now: Timestamp,
     /// Streams of messages, by key.
     received: HashMap<String, Received>,
@@ -184,8 +186,8 @@ impl Pipeline {
             heartbeat: Arc::default(),
             limits,
             files: HashMap::new(),
-            paths: HashMap::new(),
-            repeats: HashMap::new(),
+            paths: ByPath::new(PATHS_MAX),
+            repeats: ByPath::new(PATHS_MAX),
             received: HashMap::new(),
             now: Timestamp::UNIX_EPOCH,
             busy: None,
@@ -197,7 +199,7 @@ impl Pipeline {
     pub fn save_repeats(&self) -> Vec<SavedRepeat> {
         let engine = self.worker.engine();
         let mut saved = Vec::new();
-        for (path, repeats) in &self.repeats {
+        for (path, repeats) in self.repeats.iter() {
             // A name that is not UTF-8 cannot be found again.
             if let Some(path) = path.to_str() {
                 saved.extend(lock(repeats).save(engine, path, REPEATS_SAVED_MAX - saved.len()));
@@ -209,8 +211,8 @@ impl Pipeline {
     /// Takes over what a former pipeline saved. The table must have been restored before.
     pub fn restore_repeats(&mut self, engine: &Engine, saved: &[SavedRepeat]) {
         for saved in saved {
-            let repeats = self.repeats.entry(saved.path.as_str().into());
-            lock(repeats.or_default()).restore(engine, saved);
+            let repeats = self.repeats.entry(Path::new(&saved.path));
+            lock(repeats).restore(engine, saved);
         }
     }
 
@@ -221,7 +223,7 @@ impl Pipeline {
         for open in self.files.values() {
             lock(&open.text).origin.reset();
         }
-        for repeats in self.repeats.values() {
+        for (_, repeats) in self.repeats.iter() {
             *lock(repeats) = Repeats::default();
         }
         self.received.values_mut().for_each(Received::reset);
@@ -284,26 +286,6 @@ impl Pipeline {
     fn source_name(&self, index: usize) -> &str {
         self.sources.get(index).map_or("", |source| &source.name)
     }
-
-    fn repeats_of(&mut self, path: &Path) -> Arc<Mutex<Repeats>> {
-        if self.repeats.len() >= PATHS_MAX {
-            // Those of files that are being read stay.
-            self.repeats
-                .retain(|_, repeats| Arc::strong_count(repeats) > 1);
-        }
-        self.repeats.entry(path.to_owned()).or_default().clone()
-    }
-
-    fn counts(&mut self, path: &Path) -> Arc<Mutex<PathCounts>> {
-        if let Some(counts) = self.paths.get(path) {
-            return counts.clone();
-        }
-        if self.paths.len() >= PATHS_MAX {
-            // Those of files that are being read stay.
-            self.paths.retain(|_, counts| Arc::strong_count(counts) > 1);
-        }
-        self.paths.entry(path.to_owned()).or_default().clone()
-    }
 }
 
 impl source::Sink for Pipeline {
@@ -323,7 +305,10 @@ impl source::Sink for Pipeline {
         }
         let source = source.clone();
         let path = Path::new(&stream.key);
-        let (counts, repeats) = (self.counts(path), self.repeats_of(path));
+        let (counts, repeats) = (
+            self.paths.entry(path).clone(),
+            self.repeats.entry(path).clone(),
+        );
         let mut received = Received::new(&source, self.own.clone(), counts, repeats);
         received.count(&mut self.worker, &source, &clock, messages);
         self.received.insert(stream.key.clone(), received);
@@ -332,7 +317,7 @@ impl source::Sink for Pipeline {
 
 impl Sink for Pipeline {
     fn opened(&mut self, file: FileId, info: &Arc<FileInfo>) {
-        let counts = self.counts(&info.path);
+        let counts = self.paths.entry(&info.path).clone();
         let Some(source) = self.sources.get(info.source) else {
             return;
         };
@@ -360,7 +345,7 @@ impl Sink for Pipeline {
         let (source, name) = (source.name.clone(), source.name.as_str().to_owned());
         let name = name.as_str();
         let open = Open {
-            repeats: self.repeats_of(&info.path),
+            repeats: self.repeats.entry(&info.path).clone(),
             path: info.path.clone(),
             source,
             lines_read: self.own.lines_read.get([name]),
@@ -421,7 +406,7 @@ impl Sink for Pipeline {
     fn event(&mut self, info: &FileInfo, event: Event) {
         let source = self.source_name(info.source).to_owned();
         let path = info.path.display();
-        let counts = self.counts(&info.path);
+        let counts = self.paths.entry(&info.path).clone();
         let mut counts = lock(&counts);
         self.dirty = true;
         match event {

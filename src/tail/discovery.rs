@@ -1,5 +1,7 @@
 //! Which paths are followed.
 
+#[cfg(test)]
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +14,19 @@ use super::schedule::enqueue;
 use super::{
     CompressedAs, Event, FileInfo, Positions, Sink, Tail, Trouble, VANISHED_MAX, is_absent, rotated,
 };
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread searched, and asked whether a file is there to make room.
+    pub(super) static COUNTS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Whether the file of a path that could make room is there.
+fn exists(path: &Path) -> bool {
+    #[cfg(test)]
+    COUNTS.set((COUNTS.get().0, COUNTS.get().1 + 1));
+    path.exists()
+}
 
 impl Tail {
     pub(super) fn restore(&mut self, positions: Positions) {
@@ -38,10 +53,38 @@ impl Tail {
             }
         }
         self.parked.truncate(VANISHED_MAX);
+        self.forget_replaced();
+    }
+
+    /// What is known of paths that made room for others, all of them at once: there may be thousands.
+    fn forget_replaced(&mut self) {
+        let replaced = std::mem::take(&mut self.replaced);
+        if !replaced.is_empty() {
+            self.targets.retain(|_, owner| !replaced.contains(owner));
+            self.shared.registry.forget_paths(&replaced);
+        }
+    }
+
+    /// There are as many paths as are followed at most, and the last search has found none that could make room.
+    pub(super) fn is_full(&self) -> bool {
+        self.followed.len() >= self.shared.options.files_max
+            && self.vacant_from >= self.followed.len()
+    }
+
+    /// A path whose file is gone and finished, which makes room for another. A search asks for each once.
+    fn vacant(&mut self) -> Option<usize> {
+        let is_vacant =
+            |path: &FollowedPath| path.generations.is_empty() && !exists(&path.info.path);
+        let mut rest = self.followed.iter().enumerate().skip(self.vacant_from);
+        let found = rest.find(|(_, path)| is_vacant(path)).map(|(at, _)| at);
+        self.vacant_from = found.map_or(self.followed.len(), |at| at + 1);
+        found
     }
 
     /// Searches the directories for files that are meant and not yet followed, and watches the directories.
     pub(super) fn search(&mut self, sink: &mut impl Sink) {
+        #[cfg(test)]
+        COUNTS.set((COUNTS.get().0 + 1, COUNTS.get().1));
         let mut directories = HashSet::new();
         let mut found = Vec::new();
         let mut left_out = Vec::new();
@@ -77,12 +120,13 @@ impl Tail {
         }
         // A path is shorter than its rotated forms, so that it is followed before they are met.
         found.sort_by(|(a, _), (b, _)| (a.as_os_str().len(), a).cmp(&(b.as_os_str().len(), b)));
-        self.full = false;
+        self.vacant_from = 0;
         for (path, source) in found {
             if let Err(trouble) = self.consider(&path, source) {
                 left_out.push(((source, path), trouble));
             }
         }
+        self.forget_replaced();
         left_out.truncate(self.shared.options.files_max);
         self.tell_left_out(left_out.into_iter().collect(), sink);
         let files = self.followed.iter().map(|path| path.info.path.as_path());
@@ -198,15 +242,8 @@ impl Tail {
         let (captures, read_from) = (spec.means(path)?, spec.read_from);
         let index = match self.followed.len() < self.shared.options.files_max {
             true => Some(self.followed.len()),
-            false if self.full => None,
-            // Paths whose files are gone and finished make room.
-            false => self
-                .followed
-                .iter()
-                .position(|path| path.generations.is_empty() && !path.info.path.exists()),
-        };
-        self.full = index.is_none();
-        let index = index?;
+            false => self.vacant(),
+        }?;
         let info = FileInfo {
             source,
             path: path.to_owned(),
@@ -216,8 +253,7 @@ impl Tail {
         match self.followed.get_mut(index) {
             Some(old) => {
                 self.paths.remove(&old.info.path);
-                self.targets.retain(|_, owner| *owner != index);
-                self.shared.registry.forget_path(index);
+                self.replaced.insert(index);
                 *old = followed;
             }
             None => self.followed.push(followed),

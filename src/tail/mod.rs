@@ -70,7 +70,7 @@ mod source;
 mod tests;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::ops::{Deref, Range};
@@ -374,8 +374,10 @@ pub struct Tail {
     wake_receiver: UnixStream,
     /// Hints named new names or directories.
     search: bool,
-    /// In the present search, or before the first, no path could make room for another.
-    full: bool,
+    /// From which path on the present search has not asked whether it could make room for another.
+    vacant_from: usize,
+    /// Paths that made room for others in the present search.
+    replaced: HashSet<usize>,
     /// What is meant and cannot be followed, and what hides what may be meant, by source: why. At most
     /// [`Options::files_max`].
     left_out: BTreeMap<(usize, PathBuf), Trouble>,
@@ -440,7 +442,8 @@ impl Tail {
             waker,
             wake_receiver,
             search: false,
-            full: false,
+            vacant_from: 0,
+            replaced: HashSet::new(),
             left_out: BTreeMap::new(),
             next_rescan: None,
             next_poll: None,

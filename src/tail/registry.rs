@@ -1,7 +1,7 @@
 //! Every file that is being read or was finished, by device and inode, as far as this process has looked into it. So none
 //! is opened again and again, and none is read under two names.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::identity::{FileKey, ReadPosition};
 
@@ -118,7 +118,10 @@ impl Registry {
         }
     }
 
-    pub(super) fn forget_path(&mut self, path: usize) {
-        self.files.retain(|_, known| !matches!(known, Known::Open(owner) | Known::Done(owner, _) if *owner == path));
+    pub(super) fn forget_paths(&mut self, paths: &HashSet<usize>) {
+        self.files.retain(|_, known| {
+            let (Known::Open(owner) | Known::Done(owner, _)) = known;
+            !paths.contains(owner)
+        });
     }
 }

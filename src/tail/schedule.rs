@@ -314,6 +314,7 @@ impl Tail {
 
     pub(super) fn take_hints(&mut self) {
         let mut everything = false;
+        let is_full = self.is_full();
         let Tail {
             watch,
             followed,
@@ -347,6 +348,8 @@ impl Tail {
                         }
                         enqueue(followed, queue);
                     }
+                    // There is no room for it; it is counted at the next rescan.
+                    None if is_full => {}
                     // A rotated name, or a new file that a source means.
                     None => {
                         let meant = || {

@@ -1200,6 +1200,39 @@ fn more_files_than_are_followed() {
     assert_eq!(troubles(&mut scene), [["e.log"]; 2]);
 }
 
+/// However many files match, and come and go: a search asks for each file once, and nobody searches for what has no room.
+#[test]
+fn the_search_for_room_is_linear() {
+    use discovery::COUNTS;
+    const MANY: usize = 300;
+    let mut scene = Scene::with(Watcher::Inotify, &["*.log"]);
+    scene.options.files_max = MANY;
+    let name = |at: usize| format!("{at:04}.log");
+    (0..MANY).for_each(|at| scene.write(&name(at), "1\n"));
+    scene.look().later(60);
+    assert_eq!(scene.log.lines.len(), MANY);
+    (MANY / 2..MANY).for_each(|at| scene.remove(&name(at)));
+    scene.later(60);
+    COUNTS.set((0, 0));
+    // All that make room, and as many again for which there is none.
+    (MANY..2 * MANY).for_each(|at| scene.write(&name(at), "1\n"));
+    scene.look();
+    let (searches, asked) = COUNTS.get();
+    assert_eq!(scene.log.lines.len(), MANY + MANY / 2);
+    assert!(asked <= searches * MANY, "{asked} in {searches} searches");
+    COUNTS.set((0, 0));
+    for at in 2 * MANY..2 * MANY + 20 {
+        scene.write(&name(at), "1\n");
+        scene.look();
+    }
+    assert_eq!(COUNTS.get(), (0, 0));
+    // They are counted nevertheless.
+    scene.later(5);
+    let status = scene.tail.as_ref().unwrap().status();
+    let left_out = status.filter(|file| file.state == FileState::Unreadable(Trouble::TooManyFiles));
+    assert_eq!(left_out.count(), MANY / 2 + 20);
+}
+
 #[test]
 fn quiet_files_cost_no_look_between_two_rescans() {
     let mut scene = Scene::new();
