@@ -63,7 +63,7 @@ impl Diagnostic {
 
     /// A file or directory that cannot be read.
     pub(crate) fn unreadable(path: &std::path::Path, error: &str) -> Self {
-        let hint = path.is_relative().then(|| {
+        let hint = (path.is_relative() && !path.exists()).then(|| {
             let current = std::env::current_dir().unwrap_or_default();
             format!("a relative path starts at {}", current.display())
         });

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::exporter::binary;
+use crate::exporter::{Exporter, binary};
 
 struct Case {
     /// What is in the files of the directory, by their names.
@@ -283,6 +283,73 @@ fn what_check_says() {
         let (out, err, code) = run(case, &[]);
         let said = masked(&out) + &err;
         assert_eq!((said.as_str(), code), (case.said, Some(*status)));
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_named_with_the_way_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let name = directory.path().display().to_string();
+    std::fs::write(directory.path().join("binary.yaml"), b"\xff\xfe").expect("a file");
+    for (given, said) in [
+        (
+            "nope.yaml",
+            "nope.yaml: cannot be read: No such file or directory (os error 2)\n  hint: a relative path starts at DIR\n",
+        ),
+        ("DIR", "DIR: cannot be read: Is a directory (os error 21)\n"),
+        ("binary.yaml", "binary.yaml: cannot be read: not UTF-8\n"),
+    ] {
+        let output = binary()
+            .current_dir(&directory)
+            .arg(format!("--config.file={}", given.replace("DIR", &name)))
+            .output()
+            .expect("it runs");
+        let err = String::from_utf8_lossy(&output.stderr).replace(&name, "DIR");
+        assert_eq!((err.as_str(), output.status.code()), (said, Some(2)));
+    }
+}
+
+/// A snapshot that is none, and a web configuration that breaks while the exporter runs.
+#[test]
+fn the_log_says_what_happens() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let name = directory.path().display().to_string();
+    for (file, text) in [
+        ("a.log", "a line\n"),
+        ("web.yaml", ""),
+        ("state/snapshot", "x"),
+    ] {
+        std::fs::create_dir_all(path(file).parent().expect("it has one")).expect("a directory");
+        std::fs::write(path(file), text).expect("a file");
+    }
+    let mut exporter = Exporter::start(&[
+        &format!("--log.file={name}/a.log"),
+        &format!("--state.dir={name}/state"),
+        &format!("--web.config.file={name}/web.yaml"),
+        "--log.level=debug",
+    ]);
+    assert_eq!(exporter.reload().0, 200);
+    std::fs::write(path("web.yaml"), "tls_server_confg: {}\n").expect("a file");
+    let (status, text) = exporter.reload();
+    let fault =
+        "web.yaml:1:1: unknown key: `tls_server_confg`\n  hint: did you mean `tls_server_config`?";
+    assert_eq!((status, text.contains(fault)), (500, true), "{text}");
+    let succeeded = "appliance_log_exporter_config_last_reload_successful";
+    assert_eq!(exporter.scrape().value(succeeded), Some(0.0));
+    let said = exporter.child.output().replace(&name, "DIR");
+    for expected in [
+        "level=warn msg=\"the snapshot cannot be used and was renamed to snapshot.unusable; counters begin at 0 and files are read again\" err=\"not a snapshot\" path=DIR/state",
+        &format!(
+            "level=info msg=listening address=127.0.0.1:{} tls=false passwords=false",
+            exporter.port
+        ),
+        "level=info msg=\"following a file\" path=DIR/a.log",
+        "level=debug msg=\"checkpoint written\"",
+        "level=debug msg=\"settings and rules exchanged\"",
+        "level=error msg=\"the reload failed; the former settings and rules stay\" err=\"DIR/web.yaml:1:1: unknown key",
+    ] {
+        assert!(said.contains(expected), "{expected}\n{said}");
     }
 }
 
