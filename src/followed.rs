@@ -109,6 +109,7 @@ impl Source for Files {
                     FileState::Following | FileState::Draining => None,
                 },
                 file: Some(file),
+                listener: None,
             });
         }
     }
@@ -135,8 +136,8 @@ pub(crate) fn settings(
             faults.extend(bad.into_iter().filter_map(Result::err));
             good.into_iter().flatten().collect()
         };
-        let mut spec = SourceSpec::new(source.name.clone(), patterns("paths", &source.paths));
-        spec.exclude = patterns("exclude", &source.exclude);
+        let mut spec = SourceSpec::new(source.name.clone(), patterns("paths", source.paths()));
+        spec.exclude = patterns("exclude", source.exclude());
         spec.read_from = source.read_from;
         let zone = source.time_zone.clone();
         spec.line_time = Some(tail::LineTime::new(move |line| {

@@ -56,6 +56,7 @@ pub mod rules;
 pub mod run;
 pub mod shard;
 mod suggest;
+mod validity;
 
 pub mod config;
 pub mod diagnostic;

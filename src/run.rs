@@ -21,6 +21,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Source};
@@ -90,6 +91,7 @@ pub enum Failure {
 /// Settings are wrong, or the state directory, a thread or the server cannot be set up.
 pub fn run(load: Box<Load>, mut serving: Serving, web: Option<WebConfig>) -> Result<(), Failure> {
     let started = SystemTime::now();
+    raise_descriptor_limit();
     // All that takes long goes to threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .thread_name("server")
@@ -135,7 +137,6 @@ pub fn run(load: Box<Load>, mut serving: Serving, web: Option<WebConfig>) -> Res
     };
     let directory = config.state.directory.as_ref();
     let options = syslog::Options {
-        line_bytes: config.limits.line_bytes,
         directory: directory.map(|directory| directory.join("spool")),
         positions: positions.clone(),
         own: own.clone(),
@@ -241,6 +242,14 @@ fn pipeline_limits(limits: crate::config::Limits) -> crate::pipeline::Limits {
 fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Descriptors up to the hard limit. The soft one is low for the sake of programs that use select(2).
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    // Then there are fewer.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
 }
 
 /// A file that would grow over RLIMIT_FSIZE is then an error of a write, as on a full disk, and no signal that ends the

@@ -87,6 +87,21 @@ pub struct StreamStatus {
     pub error: Option<String>,
     /// The file, if it is one.
     pub file: Option<FileStatus>,
+    /// What is received, if it comes over the network.
+    pub listener: Option<ListenerStatus>,
+}
+
+/// What a source that listens says of its senders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerStatus {
+    /// Connections that are open, by transport.
+    pub connections: Vec<(&'static str, u64)>,
+    /// Bytes that were received and are kept.
+    pub kept_bytes: u64,
+    /// Messages that were dropped or cut, and datagrams that the kernel dropped.
+    pub dropped: u64,
+    /// When that happened last, and why.
+    pub last_drop: Option<(Instant, &'static str)>,
 }
 
 /// How far every source was read, at one instant.
@@ -127,10 +142,8 @@ impl From<Stored> for Positions {
 
 impl Positions {
     /// Keeps the position of a stream.
-    pub fn insert(&mut self, key: &str, position: &impl Serialize) {
-        // Positions are structs, numbers and strings; there is nothing in them that JSON could refuse.
-        let position = serde_json::to_value(position).unwrap_or_default();
-        self.streams.insert(key.to_owned(), position);
+    pub fn insert(&mut self, key: &str, position: impl Into<Value>) {
+        self.streams.insert(key.to_owned(), position.into());
     }
 
     /// The position of a stream; `None` if it was never read.
@@ -194,7 +207,7 @@ mod tests {
     #[test]
     fn a_position_of_another_type_is_an_error() {
         let mut positions = Positions::default();
-        positions.insert("kafka:logs/3", &7);
+        positions.insert("kafka:logs/3", 7);
         assert_eq!(positions.get::<u64>("kafka:logs/3").unwrap(), Some(7));
         assert_eq!(positions.get::<u64>("kafka:logs/4").unwrap(), None);
         assert!(positions.get::<String>("kafka:logs/3").is_err());

@@ -50,9 +50,11 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The snapshot as it is stored. Takes time in proportion to its size; best not done while lines wait.
-    pub fn encode(&self) -> Vec<u8> {
-        // Positions are structs, numbers and strings; there is nothing in them that JSON could refuse.
-        let positions = serde_json::to_vec(&self.positions).unwrap_or_default();
+    ///
+    /// # Errors
+    /// A position has no form in JSON.
+    pub fn encode(&self) -> io::Result<Vec<u8>> {
+        let positions = serde_json::to_vec(&self.positions)?;
         let mut file = Vec::with_capacity(HEADER_BYTES + positions.len() + self.table.len());
         file.extend_from_slice(&MAGIC);
         file.extend_from_slice(&VERSION.to_le_bytes());
@@ -62,7 +64,7 @@ impl Snapshot {
         file.extend_from_slice(&checksum.to_le_bytes());
         file.extend_from_slice(&positions);
         file.extend_from_slice(&self.table);
-        file
+        Ok(file)
     }
 
     /// Reads what [`Snapshot::encode`] wrote. Never fails in another way than by saying so, whatever the bytes are, and
@@ -202,7 +204,7 @@ mod tests {
 
     #[test]
     fn another_version_is_told() {
-        let mut encoded = Snapshot::default().encode();
+        let mut encoded = Snapshot::default().encode().unwrap();
         encoded[8] = 9;
         assert_eq!(
             Snapshot::decode(&encoded).unwrap_err().to_string(),
@@ -212,7 +214,7 @@ mod tests {
 
     #[test]
     fn every_bit_counts() {
-        let encoded = snapshot(&[b"/a"], b"table").encode();
+        let encoded = snapshot(&[b"/a"], b"table").encode().unwrap();
         for at in 0..encoded.len() * 8 {
             let mut flipped = encoded.clone();
             flipped[at / 8] ^= 1 << (at % 8);

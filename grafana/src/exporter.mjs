@@ -40,7 +40,7 @@ export default kit.dashboard(
         each(`sum by (instance) (increase(${own('lost_bytes_total')}[$__range]))`),
         each(`min by (instance) (${own('config_last_reload_successful')})`),
         each(`max by (instance) (${own('checkpoint_age_seconds')})`),
-        each(`(min by (instance) (${own('certificate_expiry_timestamp_seconds')}) - time()) / 86400`),
+        each(`(min by (instance) (${own('certificate_expiry_timestamp_seconds')} or ${own('syslog_certificate_expiry_timestamp_seconds')}) - time()) / 86400`),
         each(`max by (instance) (${own('rules_loaded')})`),
         each(`max by (instance, version) (${own('build_info')})`),
       ],

@@ -85,7 +85,7 @@ fn context(
 
 fn appliance_in_path(source: &Source, file: &Path) -> Option<String> {
     let path = std::path::absolute(file).ok()?;
-    let patterns = (source.paths.iter()).filter_map(|text| Pattern::parse(text).ok());
+    let patterns = (source.paths().iter()).filter_map(|text| Pattern::parse(text).ok());
     let captures = patterns
         .filter_map(|pattern| pattern.matches(&path))
         .next()?;

@@ -40,7 +40,10 @@ pub(super) fn run(
     };
     let path = flags.web.telemetry_path.clone();
     let source = demo.source().clone();
-    let listen = source.syslog.iter().flat_map(|syslog| &syslog.listen);
+    let listen = source
+        .syslog()
+        .into_iter()
+        .flat_map(|syslog| &syslog.listen);
     let listen = listen.map(ToString::to_string).next();
     serve(flags, vec![source], DEMO_ADDRESS, |port, prefix| {
         let mut out = std::io::stdout();

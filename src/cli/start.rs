@@ -295,7 +295,7 @@ impl WebFlags {
         };
         match self.systemd_socket {
             true => {
-                let addresses = sources.iter().filter_map(|source| source.syslog.as_ref());
+                let addresses = sources.iter().filter_map(Source::syslog);
                 let sockets = addresses
                     .flat_map(|syslog| &syslog.listen)
                     .map(|address| &address.socket);
@@ -319,7 +319,7 @@ fn sources(config: &Config, faults: &mut Vec<Diagnostic>) {
         faults.extend(more);
     }
     for (index, source) in config.sources.iter().enumerate() {
-        for (item, path) in source.paths.iter().enumerate() {
+        for (item, path) in source.paths().iter().enumerate() {
             if path.split('/').any(|part| part == "~") {
                 faults.push(config.source_fault(
                     index,
@@ -412,11 +412,11 @@ pub(super) fn matched(config: &Config, warnings: &mut Vec<Diagnostic>) -> Vec<Ma
         }
         all.push(Matched {
             source: source.name.clone(),
-            listen: (source.syslog.iter())
+            listen: (source.syslog().into_iter())
                 .flat_map(|syslog| &syslog.listen)
                 .map(ToString::to_string)
                 .collect(),
-            topic: source.kafka.as_ref().map(|kafka| kafka.topic.clone()),
+            topic: source.kafka().map(|kafka| kafka.topic.clone()),
             patterns,
         });
     }

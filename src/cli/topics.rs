@@ -42,14 +42,14 @@ pub(super) fn ask(
                 false => warnings.push(fault),
             }
         }
-        let topic = source.kafka.as_ref().map(|kafka| kafka.topic.clone());
+        let topic = source.kafka().map(|kafka| kafka.topic.clone());
         all.extend(found.zip(topic).map(|(found, topic)| Asked {
             source: source.name.clone(),
             topic,
             found,
         }));
     }
-    if all.is_empty() && config.sources.iter().all(|source| source.kafka.is_none()) {
+    if all.is_empty() && config.sources.iter().all(|source| source.kafka().is_none()) {
         let message = "has no effect without a source that has `kafka`";
         errors.push(Diagnostic::of_flag("--kafka", message, None));
     }
@@ -66,12 +66,14 @@ pub(super) fn ask(_: &Config, errors: &mut Vec<Diagnostic>, _: &mut Vec<Diagnost
 
 /// Reports it. `has_flag` says that `--shard` is given.
 pub(super) fn check(config: &Config, has_flag: bool, faults: &mut Vec<Diagnostic>) {
-    if has_flag && config.sources.iter().all(|source| source.kafka.is_none()) {
+    if has_flag && config.sources.iter().all(|source| source.kafka().is_none()) {
         let message = "has no effect without a source that has `kafka`";
         faults.push(Diagnostic::of_flag("--shard", message, None));
     }
     for (index, source) in config.sources.iter().enumerate() {
-        let Some(kafka) = &source.kafka else { continue };
+        let Some(kafka) = source.kafka() else {
+            continue;
+        };
         if !cfg!(feature = "kafka") {
             let message = "this program was built without Kafka".to_owned();
             let hint = "build it with `cargo build --release --locked --features kafka`".to_owned();

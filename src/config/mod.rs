@@ -65,14 +65,8 @@ impl PartialEq for Written {
 pub struct Source {
     /// Its name, the label `source` of the exporter's own metrics. No two have the same.
     pub name: String,
-    /// Paths and globs; `{appliance}` stands for a part that names the appliance, `-` for standard input.
-    pub paths: Vec<String>,
-    /// What is listened on instead; there are no paths then.
-    pub syslog: Option<Syslog>,
-    /// The topic that is read instead; nothing is followed and nothing is listened on then.
-    pub kafka: Option<Kafka>,
-    /// Paths and globs of files that are left out.
-    pub exclude: Vec<String>,
+    /// What is read.
+    pub input: Input,
     /// Where the appliance's name comes from.
     pub appliance: ApplianceFrom,
     /// Hosts that pass on lines of others under their own name; `*` means all.
@@ -85,6 +79,22 @@ pub struct Source {
     pub read_from: ReadFrom,
 }
 
+/// What a source reads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Files.
+    Files {
+        /// Paths and globs; `{appliance}` stands for a part that names the appliance, `-` for standard input.
+        paths: Vec<String>,
+        /// Paths and globs of files that are left out.
+        exclude: Vec<String>,
+    },
+    /// What senders send.
+    Syslog(Syslog),
+    /// A topic.
+    Kafka(Kafka),
+}
+
 /// The name of the source that `--log.file` makes.
 pub(crate) const FLAG_SOURCE: &str = "log.file";
 
@@ -94,7 +104,39 @@ pub(crate) const SYSLOG_FLAG_SOURCE: &str = "syslog.listen";
 impl Source {
     /// Whether it follows files.
     pub fn is_followed(&self) -> bool {
-        self.syslog.is_none() && self.kafka.is_none()
+        matches!(self.input, Input::Files { .. })
+    }
+
+    /// The paths and globs that it follows.
+    pub fn paths(&self) -> &[String] {
+        match &self.input {
+            Input::Files { paths, .. } => paths,
+            Input::Syslog(_) | Input::Kafka(_) => &[],
+        }
+    }
+
+    /// The paths and globs that it leaves out.
+    pub fn exclude(&self) -> &[String] {
+        match &self.input {
+            Input::Files { exclude, .. } => exclude,
+            Input::Syslog(_) | Input::Kafka(_) => &[],
+        }
+    }
+
+    /// How it listens, if it does.
+    pub fn syslog(&self) -> Option<&Syslog> {
+        match &self.input {
+            Input::Syslog(syslog) => Some(syslog),
+            Input::Files { .. } | Input::Kafka(_) => None,
+        }
+    }
+
+    /// The topic that it reads, if it reads one.
+    pub fn kafka(&self) -> Option<&Kafka> {
+        match &self.input {
+            Input::Kafka(kafka) => Some(kafka),
+            Input::Files { .. } | Input::Syslog(_) => None,
+        }
     }
 
     /// What `--syslog.listen` asks for, with every setting at its default.
@@ -102,18 +144,18 @@ impl Source {
         Self {
             name: SYSLOG_FLAG_SOURCE.to_owned(),
             appliance: ApplianceFrom::Header,
-            syslog: Some(syslog),
+            input: Input::Syslog(syslog),
             ..Self::of_flag(Vec::new())
         }
     }
 
     fn flag_fault(&self, item: Option<usize>, message: String, hint: Option<String>) -> Diagnostic {
-        let flag = match self.syslog {
+        let flag = match self.syslog() {
             Some(_) => "--syslog.listen",
             None => "--log.file",
         };
         let mut fault = Diagnostic::of_flag(flag, &message, hint);
-        if let Some(path) = item.and_then(|item| self.paths.get(item)) {
+        if let Some(path) = item.and_then(|item| self.paths().get(item)) {
             fault.text.clone_from(path);
         }
         fault
@@ -131,10 +173,10 @@ impl Source {
                 true => ApplianceFrom::Path,
                 false => ApplianceFrom::Header,
             },
-            paths,
-            syslog: None,
-            kafka: None,
-            exclude: Vec::new(),
+            input: Input::Files {
+                paths,
+                exclude: Vec::new(),
+            },
             relays: Vec::new(),
             profile: None,
             time_zone: TimeZone::system(),
@@ -260,10 +302,7 @@ impl Config {
                 ApplianceFrom::Fixed(name) => Some(name),
                 ApplianceFrom::Header | ApplianceFrom::Path | ApplianceFrom::Key => None,
             });
-        let by_address = self
-            .sources
-            .iter()
-            .filter_map(|source| source.syslog.as_ref());
+        let by_address = self.sources.iter().filter_map(Source::syslog);
         let by_address = by_address.flat_map(Syslog::appliances);
         let names: BTreeSet<&String> = (self.appliances.iter())
             .chain(fixed)

@@ -10,7 +10,7 @@ use serde_yaml::Value;
 use super::kafka::read_kafka;
 use super::syslog::{Identify, TypedAppliance, read_identify, read_syslog};
 use super::value::{choice, unless_empty};
-use super::{ApplianceFrom, FLAG_SOURCE, ReadFrom, SYSLOG_FLAG_SOURCE, Source};
+use super::{ApplianceFrom, FLAG_SOURCE, Input, ReadFrom, SYSLOG_FLAG_SOURCE, Source};
 use crate::diagnostic::{Path, Problems, nearest};
 
 #[derive(Deserialize)]
@@ -63,7 +63,7 @@ pub(super) fn read_sources(
                 problems.value(&at.then("name"), "another source has this name", None);
             }
             for (number, path) in typed.paths.iter().flatten().enumerate() {
-                if other.paths.contains(path) {
+                if other.paths().contains(path) {
                     problems.value(
                         &at.then("paths").then(number),
                         format!(
@@ -76,7 +76,7 @@ pub(super) fn read_sources(
             }
         }
         let source = read_source(value, typed, &at, appliances, directory, problems);
-        let topic = |source: &Source| source.kafka.as_ref().map(|kafka| kafka.topic.clone());
+        let topic = |source: &Source| source.kafka().map(|kafka| kafka.topic.clone());
         let mut others = sources.iter().filter(|other| topic(other).is_some());
         if let Some(other) = others.find(|other| topic(other) == topic(&source)) {
             let message = format!("the source `{}` reads this topic already", other.name);
@@ -192,10 +192,10 @@ fn read_source(
     });
     Source {
         name: typed.name,
-        paths,
-        syslog,
-        kafka,
-        exclude,
+        // Of several, which are a fault, one.
+        input: (syslog.map(Input::Syslog))
+            .or(kafka.map(Input::Kafka))
+            .unwrap_or(Input::Files { paths, exclude }),
         appliance,
         relays,
         profile: typed.profile,

@@ -1,4 +1,4 @@
-//! `syslog:` of a source, as written and as meant: what is listened on, and who may speak as whom.
+//! `syslog:` of a source, as written and as meant: what is listened on, and how senders are identified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,7 +19,7 @@ pub struct Syslog {
     pub listen: Vec<ListenAddress>,
     /// Certificates, if something listens by TLS.
     pub tls: Option<Tls>,
-    /// How to find out who speaks, in this order. What is left open at the end is refused.
+    /// How to identify a sender, in this order. One that is not identified is refused.
     pub identify: Vec<Identify>,
     /// Names by address. Without a table every sender is named by its address.
     pub addresses: Option<Vec<(Network, Option<String>)>>,
@@ -48,7 +48,7 @@ pub struct Tls {
     pub client_crl_file: Option<PathBuf>,
 }
 
-/// One way to find out who speaks.
+/// One way to identify a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identify {
     /// By the name in the certificate.
@@ -294,7 +294,7 @@ struct TypedSpool {
     bytes: Option<Value>,
 }
 
-/// `appliance:` of a source that listens: one way to find out who speaks, several in order, or a name.
+/// `appliance:` of a source that listens: one way to identify a sender, several in order, or a name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum TypedAppliance {

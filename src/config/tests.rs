@@ -65,13 +65,13 @@ fn settings_as_meant() {
             sources: vec![
                 Source {
                     name: "luna".into(),
-                    paths: vec![
-                        "/var/log/{appliance}/*.log".into(),
-                        "/x/{appliance}/**/{a,b}".into()
-                    ],
-                    syslog: None,
-                    kafka: None,
-                    exclude: vec!["/x/y".into()],
+                    input: Input::Files {
+                        paths: vec![
+                            "/var/log/{appliance}/*.log".into(),
+                            "/x/{appliance}/**/{a,b}".into()
+                        ],
+                        exclude: vec!["/x/y".into()],
+                    },
                     appliance: ApplianceFrom::Path,
                     relays: vec![],
                     profile: Some("luna".into()),
@@ -80,10 +80,10 @@ fn settings_as_meant() {
                 },
                 Source {
                     name: "gw".into(),
-                    paths: vec!["-".into()],
-                    syslog: None,
-                    kafka: None,
-                    exclude: vec![],
+                    input: Input::Files {
+                        paths: vec!["-".into()],
+                        exclude: vec![],
+                    },
                     appliance: ApplianceFrom::Fixed("gw1".into()),
                     relays: vec![],
                     profile: None,

@@ -79,7 +79,7 @@ struct Check<'c> {
 
 /// Asks the brokers of a source about its topic. Nothing is found if the source reads none or its brokers do not answer.
 pub(crate) fn check(source: &Source, replica: Replica) -> (Option<TopicFound>, Vec<Finding>) {
-    let Some(kafka) = &source.kafka else {
+    let Some(kafka) = source.kafka() else {
         return (None, Vec::new());
     };
     let mut check = Check {

@@ -96,8 +96,8 @@ impl Topic {
 
 fn settings(config: &Config, source: &Source, engine: &Arc<Engine>) -> Settings {
     let others = config.sources.iter();
-    let others = others.filter(|other| other.name != source.name && other.kafka.is_some());
-    let has_lines = config.sources.iter().any(|source| source.kafka.is_none());
+    let others = others.filter(|other| other.name != source.name && other.kafka().is_some());
+    let has_lines = config.sources.iter().any(|source| source.kafka().is_none());
     Settings {
         source: source.clone(),
         engine: engine.clone(),
@@ -113,7 +113,7 @@ fn settings(config: &Config, source: &Source, engine: &Arc<Engine>) -> Settings 
 pub(crate) fn fixed(config: &Config) -> Vec<(&str, &crate::config::Kafka)> {
     let sources = config.sources.iter();
     sources
-        .filter_map(|source| Some((source.name.as_str(), source.kafka.as_ref()?)))
+        .filter_map(|source| Some((source.name.as_str(), source.kafka()?)))
         .collect()
 }
 
@@ -134,7 +134,9 @@ pub(crate) fn start(
     };
     shards.wait_for(fixed(config).len());
     for source in &config.sources {
-        let Some(kafka) = &source.kafka else { continue };
+        let Some(kafka) = source.kafka() else {
+            continue;
+        };
         let name = source.name.as_str();
         let topic = Arc::new(Topic {
             name: name.into(),

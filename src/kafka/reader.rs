@@ -108,7 +108,7 @@ pub(super) fn read(topic: &Topic, settings: Settings) {
 
 /// A client whose brokers know the topic, and how many partitions that has. None if the process ends meanwhile.
 fn connect(topic: &Topic, settings: &Settings) -> Option<(Client, i32)> {
-    let kafka = settings.source.kafka.as_ref()?;
+    let kafka = settings.source.kafka()?;
     loop {
         topic.heartbeat.beat();
         match Client::new(&topic.name, kafka, &topic.own) {

@@ -109,8 +109,9 @@ fn failed(state: &mut State, offset: i64) -> std::io::Result<()> {
     let head = snapshot.positions.get::<Head>(POSITION).ok().flatten();
     let Some(mut head) = head else { return Ok(()) };
     head.failed_at(offset);
-    snapshot.positions.insert(POSITION, &head);
-    state.save(&snapshot.encode()).map(|_| ())
+    let head = serde_json::to_value(&head)?;
+    snapshot.positions.insert(POSITION, head);
+    state.save(&snapshot.encode()?).map(|_| ())
 }
 
 fn write(mut places: Vec<Place>, queue: &Receiver<Job>) {
@@ -136,8 +137,8 @@ fn write(mut places: Vec<Place>, queue: &Receiver<Job>) {
         let births = job.saved.last_birth;
         let written = state::pack(&job.saved).and_then(|table| {
             let mut positions = Positions::default();
-            positions.insert(POSITION, &job.head);
-            state.save(&Snapshot { positions, table }.encode())
+            positions.insert(POSITION, serde_json::to_value(&job.head)?);
+            state.save(&Snapshot { positions, table }.encode()?)
         });
         let mut figures = shard.figures();
         match written {
@@ -177,9 +178,10 @@ mod tests {
             ..Head::default()
         };
         let mut positions = Positions::default();
-        positions.insert(POSITION, &head);
+        positions.insert(POSITION, serde_json::to_value(&head).unwrap());
         let table = state::pack(&Saved::default()).unwrap();
-        state.save(&Snapshot { positions, table }.encode()).unwrap();
+        let snapshot = Snapshot { positions, table }.encode().unwrap();
+        state.save(&snapshot).unwrap();
         for count in 1..=3 {
             failed(&mut state, 7).unwrap();
             let Loaded::Snapshot(snapshot) = state.load().unwrap() else {

@@ -21,7 +21,7 @@ use crate::metric::{Family, Kind, Series};
 
 pub use process::{Process, threads};
 pub use shard::{ShardGauges, ShardMetrics};
-pub use syslog::SyslogMetrics;
+pub use syslog::{DropReason, SyslogMetrics};
 
 /// Prefix of every metric here but `process_…` and `promhttp_…`, whose names are common to all exporters.
 const PREFIX: &str = "appliance_log_exporter";

@@ -7,6 +7,47 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::{Labelled, Registry};
 
+/// Why a message that was received is not counted, or not as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// Its connection ended in the middle of it.
+    Torn,
+    /// It was not complete in time.
+    Slow,
+    /// It was cut.
+    TooLong,
+    /// It could not be read back from the spool.
+    Damaged,
+    /// It is a datagram of somebody who may not send.
+    Refused,
+    /// The exporter was stopped while the spool could not be written.
+    Unwritten,
+}
+
+impl DropReason {
+    /// All there are.
+    pub const ALL: [DropReason; 6] = [
+        DropReason::Torn,
+        DropReason::Slow,
+        DropReason::TooLong,
+        DropReason::Damaged,
+        DropReason::Refused,
+        DropReason::Unwritten,
+    ];
+
+    /// As the label `reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DropReason::Torn => "torn",
+            DropReason::Slow => "slow",
+            DropReason::TooLong => "too_long",
+            DropReason::Damaged => "damaged",
+            DropReason::Refused => "refused",
+            DropReason::Unwritten => "unwritten",
+        }
+    }
+}
+
 /// Handles of `appliance_log_exporter_syslog_…`; every one has the label `source`.
 #[derive(Debug)]
 pub struct SyslogMetrics {
@@ -26,6 +67,8 @@ pub struct SyslogMetrics {
     pub spool_bytes: Labelled<1, Gauge>,
     /// Seconds without space for what is received.
     pub spool_full_seconds: Labelled<1, Counter<f64, AtomicU64>>,
+    /// When the certificate that senders see expires, Unix time in seconds.
+    pub certificate_expiry: Labelled<1, Gauge>,
 }
 
 impl SyslogMetrics {
@@ -39,7 +82,7 @@ impl SyslogMetrics {
         let connections = Labelled::new(["source", "transport", "result"]);
         own.register(
             "syslog_connections",
-            "Connections of senders: accepted, or closed because of a limit, a failed TLS handshake, or because nobody knows who speaks",
+            "Connections of senders: accepted, or closed because of a limit, a failed TLS handshake, or because nothing identifies the sender",
             connections.clone(),
         );
         let datagrams_dropped = Labelled::new(["source"]);
@@ -57,7 +100,7 @@ impl SyslogMetrics {
         let lines_dropped = Labelled::new(["source", "reason"]);
         own.register(
             "syslog_lines_dropped",
-            "Messages that were received and not counted as a whole: cut since they were too long, dropped since they were unfinished, slow or damaged, or from an address that may not send",
+            "Messages that were received and not counted as a whole: cut since they were too long, dropped since they were unfinished, slow or damaged, from an address that may not send, or could not be written at a stop",
             lines_dropped.clone(),
         );
         let forged_lines = Labelled::new(["source", "appliance"]);
@@ -78,6 +121,12 @@ impl SyslogMetrics {
             "Time for which what is received could not be kept: senders over TCP waited, datagrams were dropped",
             spool_full_seconds.clone(),
         );
+        let certificate_expiry = Labelled::new(["source"]);
+        own.register(
+            "syslog_certificate_expiry_timestamp_seconds",
+            "When the certificate that senders over TLS see expires, or the first one of its chain",
+            certificate_expiry.clone(),
+        );
         SyslogMetrics {
             open_connections,
             connections,
@@ -87,6 +136,7 @@ impl SyslogMetrics {
             forged_lines,
             spool_bytes,
             spool_full_seconds,
+            certificate_expiry,
         }
     }
 
@@ -106,8 +156,8 @@ impl SyslogMetrics {
                 self.frames.get([source, framing]);
             }
         }
-        for reason in ["torn", "slow", "too_long", "damaged", "refused"] {
-            self.lines_dropped.get([source, reason]);
+        for reason in DropReason::ALL {
+            self.lines_dropped.get([source, reason.as_str()]);
         }
         self.spool_bytes.get([source]);
         self.spool_full_seconds.get([source]);

@@ -55,6 +55,8 @@ pub struct PathCounts {
     pub lost_bytes: u64,
     /// Some of the appliances that its lines are about.
     pub appliances: BTreeSet<String>,
+    /// Who sent them, if they came over the network: how many.
+    pub senders: usize,
 }
 
 /// The sink of the tail.

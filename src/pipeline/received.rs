@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 use prometheus_client::metrics::counter::Counter;
 
 use super::{APPLIANCES_SHOWN_MAX, PathCounts};
 use crate::config::Source;
 use crate::engine::{Engine, Outcome, Repeats, StreamContext, Worker};
-use crate::metric::lock;
+use crate::metric::{ApplianceId, lock};
 use crate::own_metrics::OwnMetrics;
 use crate::record::Clock;
 use crate::source;
@@ -86,7 +87,8 @@ impl Received {
         let engine = worker.engine().clone();
         let seconds = u32::try_from(clock.now.as_second()).unwrap_or(0);
         let (mut lines, mut bytes) = (0, 0);
-        let mut last = None;
+        // Of a batch, the first few are enough to be shown.
+        let mut heard = ArrayVec::<ApplianceId, APPLIANCES_SHOWN_MAX>::new();
         let mut repeats = lock(&self.repeats);
         let mut batch = worker.batch(seconds, Some(&mut repeats));
         for message in messages {
@@ -103,17 +105,17 @@ impl Received {
             sender.origin.clock.now = clock.now;
             let Sender {
                 origin,
-                name: speaker,
+                name: sender_name,
                 header,
             } = sender;
             let check = |outcome: Outcome<'_, '_>| {
-                let (Some(speaker), Some(host)) = (&*speaker, outcome.record.host) else {
+                let (Some(name), Some(host)) = (&*sender_name, outcome.record.host) else {
                     return;
                 };
                 let is_known = |known: &Header| known.at == seconds && known.host == host;
                 if !header.as_ref().is_some_and(is_known) {
                     *header = Some(Header {
-                        forged: forged(&engine, &self.own, &self.name, speaker, host),
+                        forged: forged(&engine, &self.own, &self.name, name, host),
                         host: host.to_vec(),
                         at: seconds,
                     });
@@ -123,7 +125,12 @@ impl Received {
                 }
             };
             batch.line_with(origin, message.bytes, |_, _| {}, check);
-            last = origin.last_appliance();
+            if let Some(appliance) = origin.last_appliance()
+                && !heard.is_full()
+                && !heard.contains(&appliance)
+            {
+                heard.push(appliance);
+            }
             lines += 1;
             bytes += message.bytes.len() as u64;
         }
@@ -132,13 +139,16 @@ impl Received {
         self.bytes_read.inc_by(bytes);
         let mut counts = lock(&self.counts);
         counts.lines += lines;
-        if counts.appliances.len() < APPLIANCES_SHOWN_MAX
-            && let Some(appliance) = last
-        {
+        counts.senders = self.named.len() + self.by_header.len();
+        if counts.appliances.len() < APPLIANCES_SHOWN_MAX {
             let table = engine.table();
-            let name = table.appliance_name(appliance);
-            if !counts.appliances.contains(name) {
-                counts.appliances.insert(name.to_owned());
+            for appliance in heard {
+                let name = table.appliance_name(appliance);
+                if counts.appliances.len() < APPLIANCES_SHOWN_MAX
+                    && !counts.appliances.contains(name)
+                {
+                    counts.appliances.insert(name.to_owned());
+                }
             }
         }
     }
@@ -166,14 +176,14 @@ fn forged(
     engine: &Engine,
     own: &OwnMetrics,
     source: &str,
-    speaker: &str,
+    sender: &str,
     host: &[u8],
 ) -> Option<Counter> {
     let host = std::str::from_utf8(host).ok()?;
-    if host == speaker || !engine.table().knows_appliance(host) {
+    if host == sender || !engine.table().knows_appliance(host) {
         return None;
     }
     let forged = &own.syslog.forged_lines;
     let is_counted = forged.len() < FORGERS_MAX;
-    Some(forged.get([source, if is_counted { speaker } else { "other" }]))
+    Some(forged.get([source, if is_counted { sender } else { "other" }]))
 }

@@ -122,15 +122,16 @@ fn write(
             saved,
         } = job;
         let taken = Instant::now();
-        let table = match state::pack(&saved) {
-            Ok(table) => table,
+        let encoded =
+            state::pack(&saved).and_then(|table| state::Snapshot { positions, table }.encode());
+        let snapshot = match encoded {
+            Ok(snapshot) => snapshot,
             Err(error) => {
                 error!(err = %error, "values cannot be written");
                 scrapers.save_failed();
                 continue;
             }
         };
-        let snapshot = state::Snapshot { positions, table }.encode();
         match state.save(&snapshot) {
             Ok(place) => {
                 debug!(

@@ -23,7 +23,8 @@ pub(super) struct Rates {
 #[derive(Clone, Default)]
 pub(super) struct Figures {
     pub(super) number: u64,
-    pub(super) streams: Vec<server::FileStatus>,
+    pub(super) files: Vec<server::FileStatus>,
+    pub(super) listeners: Vec<server::ListenerStatus>,
     /// Of every source but topics, in the order of the settings.
     pub(super) lag: Vec<(Arc<str>, u64)>,
     /// Of those that follow files.
@@ -74,7 +75,7 @@ impl Rates {
             let sources = config
                 .sources
                 .iter()
-                .filter(|source| source.kafka.is_none());
+                .filter(|source| source.kafka().is_none());
             let sources = sources.filter(|source| !follows_files || source.is_followed());
             let at_0 = sources.map(|source| (source.name.as_str().into(), 0));
             at_0.collect::<Vec<(Arc<str>, u64)>>()
@@ -93,21 +94,40 @@ impl Rates {
             let before = self.lines.get(&stream.key).copied().unwrap_or(0);
             let more = counts.lines.saturating_sub(before);
             lines.insert(stream.key, counts.lines);
-            figures.streams.push(server::FileStatus {
-                path: stream.name,
-                source: stream.source.to_string(),
-                appliances: counts.appliances.into_iter().collect(),
-                lag_bytes: stream.lag_bytes,
-                lines_per_second: if seconds > 0.0 {
-                    more as f64 / seconds
-                } else {
-                    0.0
-                },
-                lines: counts.lines,
-                rotations: counts.rotations,
-                lost_bytes: counts.lost_bytes,
-                error: stream.error,
-            });
+            let lines_per_second = match seconds > 0.0 {
+                true => more as f64 / seconds,
+                false => 0.0,
+            };
+            let appliances = counts.appliances.into_iter().collect();
+            match stream.listener {
+                Some(listener) => figures.listeners.push(server::ListenerStatus {
+                    source: stream.source.to_string(),
+                    addresses: stream.name,
+                    connections: listener.connections,
+                    senders: counts.senders,
+                    appliances,
+                    lines: counts.lines,
+                    lines_per_second,
+                    lag_bytes: stream.lag_bytes,
+                    kept_bytes: listener.kept_bytes,
+                    dropped: listener.dropped,
+                    last_drop: listener.last_drop.map(|(at, reason)| {
+                        let age = now.saturating_duration_since(at);
+                        (age, reason)
+                    }),
+                }),
+                None => figures.files.push(server::FileStatus {
+                    path: stream.name,
+                    source: stream.source.to_string(),
+                    appliances,
+                    lag_bytes: stream.lag_bytes,
+                    lines_per_second,
+                    lines: counts.lines,
+                    rotations: counts.rotations,
+                    lost_bytes: counts.lost_bytes,
+                    error: stream.error,
+                }),
+            }
         });
         *self = Rates {
             at: Some(now),

@@ -280,7 +280,8 @@ impl App for Shared {
             ready: self.ready(),
             followed_files: sum(&figures.followed),
             unreadable_files: sum(&figures.unreadable),
-            files: figures.streams,
+            files: figures.files,
+            listeners: figures.listeners,
             shards: self.shard_list(),
             rules: totals
                 .rule_hits(engine.rules())

@@ -7,7 +7,6 @@
 
 mod answer;
 mod auth;
-mod certificate;
 mod connection;
 mod listen;
 mod page;
@@ -41,8 +40,8 @@ use connection::{Connection, Connections, Watched};
 pub(crate) use listen::check_address;
 pub use listen::{BindError, bind, systemd_listeners};
 pub use page::{
-    ApplianceStatus, Checkpoint, FileStatus, Reload, RuleStatus, SeriesStatus, ShardStatus, Status,
-    page,
+    ApplianceStatus, Checkpoint, FileStatus, ListenerStatus, Reload, RuleStatus, SeriesStatus,
+    ShardStatus, Status, page,
 };
 use scrape::Scrapes;
 pub use scrapers::{Identity, ScraperId, Scrapers};

@@ -20,9 +20,9 @@ use serde::{Deserialize, Deserializer, de};
 use tokio_rustls::rustls::ServerConfig;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::certificate::{self, Validity};
 use super::{auth, tls};
 use crate::diagnostic::{Diagnostic, Document, Path, Problems, nearest};
+use crate::validity::{Validity, validities};
 
 /// The file as last read without fault.
 pub struct WebConfig {
@@ -446,9 +446,9 @@ fn load_tls(
     let client_ca = pem(settings.client_ca, settings.client_ca_file, "client_ca");
     let now = Timestamp::now();
     let chain = certificate.as_ref().map_or(&[][..], |pem| &pem.bytes);
-    let validities: Vec<Validity> = certificate::validities(chain).collect();
-    warnings.extend(validities.iter().filter_map(|one| one.fault(now)));
-    let expiry = validities.iter().map(|one| one.not_after).min();
+    let valid: Vec<Validity> = validities(chain).collect();
+    warnings.extend(valid.iter().filter_map(|one| one.fault(now)));
+    let expiry = valid.iter().map(|one| one.not_after).min();
     let config = tls::server_config(
         tls::Settings {
             certificate,

@@ -188,7 +188,7 @@ impl Shard {
             ..
         } = self;
         let given_up = head.given_up();
-        let format = source.kafka.as_ref().map(|kafka| &kafka.format);
+        let format = source.kafka().map(|kafka| &kafka.format);
         let format = format.unwrap_or(&RecordFormat::Text);
         let mut batch = worker.batch(seconds(clock), Some(repeats));
         for record in records {

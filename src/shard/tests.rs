@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Kafka;
+use crate::config::{Input, Kafka};
 use crate::exposition::{Format, encode};
 use crate::metric::Limits;
 use crate::rules::{self, RuleSet};
@@ -12,7 +12,7 @@ fn source(appliance: ApplianceFrom) -> Source {
     let mut source = Source::of_flag(Vec::new());
     source.appliance = appliance;
     source.time_zone = jiff::tz::TimeZone::UTC;
-    source.kafka = Some(Kafka {
+    source.input = Input::Kafka(Kafka {
         brokers: vec!["kafka:9092".into()],
         topic: "logs".into(),
         format: RecordFormat::Text,

@@ -405,7 +405,7 @@ mod tests {
         assert!(matches!(state.load().unwrap(), Loaded::Nothing));
         for table in [&b""[..], b"table", &[0; 1_000_000]] {
             let snapshot = snapshot(&[b"/var/log/messages", b"/not/\xff/utf8"], table);
-            state.save(&snapshot.encode()).unwrap();
+            state.save(&snapshot.encode().unwrap()).unwrap();
             assert_eq!(loaded(&state), snapshot);
         }
     }
@@ -433,7 +433,7 @@ mod tests {
         for failing in 0.. {
             let dir = tempfile::tempdir().unwrap();
             let mut state = State::open(dir.path()).unwrap();
-            state.save(&old.encode()).unwrap();
+            state.save(&old.encode().unwrap()).unwrap();
             let mut left = failing;
             let (sender, receiver) = std::sync::mpsc::channel();
             state.inject(move |step| {
@@ -444,7 +444,7 @@ mod tests {
                 left -= 1;
                 Ok(())
             });
-            let result = state.save(&new.encode());
+            let result = state.save(&new.encode().unwrap());
             let reached: Vec<Step> = receiver.try_iter().collect();
             let renamed = reached.contains(&Step::Renamed);
             assert_eq!(
@@ -464,7 +464,7 @@ mod tests {
     fn a_damaged_snapshot_is_put_aside() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = State::open(dir.path()).unwrap();
-        let mut encoded = snapshot(&[b"/a"], b"table").encode();
+        let mut encoded = snapshot(&[b"/a"], b"table").encode().unwrap();
         *encoded.last_mut().unwrap() ^= 1;
         state.save(&encoded).unwrap();
         assert!(matches!(
@@ -515,7 +515,7 @@ mod tests {
         let (path, victim) = (dir.path().join("state"), dir.path().join("victim"));
         std::fs::write(&victim, "precious").unwrap();
         let mut state = State::open(&path).unwrap();
-        let encoded = snapshot(&[], b"table").encode();
+        let encoded = snapshot(&[], b"table").encode().unwrap();
         for name in [SNAPSHOT, NEW] {
             let _ = std::fs::remove_file(path.join(name));
             std::os::unix::fs::symlink(&victim, path.join(name)).unwrap();
@@ -539,7 +539,7 @@ mod tests {
         // The link of a setting is.
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let mut state = State::open(&link).unwrap();
-        let encoded = snapshot(&[], b"table").encode();
+        let encoded = snapshot(&[], b"table").encode().unwrap();
         assert_eq!(state.save(&encoded).unwrap(), Place::Same);
         assert_eq!(std::fs::read(path.join(SNAPSHOT)).unwrap(), encoded);
         for target in [&elsewhere, &dir.path().join("away")] {
@@ -601,7 +601,9 @@ mod tests {
         // As an earlier version made it.
         std::fs::set_permissions(path.join(LOCK), Permissions::from_mode(0o644)).unwrap();
         let mut state = State::open(&path).unwrap();
-        state.save(&snapshot(&[], b"table").encode()).unwrap();
+        state
+            .save(&snapshot(&[], b"table").encode().unwrap())
+            .unwrap();
         assert_eq!(mode(&path), 0o700);
         for name in [LOCK, SNAPSHOT] {
             assert_eq!(mode(&path.join(name)), 0o600, "{name}");
@@ -621,7 +623,7 @@ mod tests {
     /// What an operator may do to a state directory that is in use.
     #[test]
     fn a_directory_that_is_removed_and_made_anew_has_one_owner() {
-        let encoded = snapshot(&[], b"table").encode();
+        let encoded = snapshot(&[], b"table").encode().unwrap();
         type Remove = fn(&Path);
         let removals: [Remove; 3] = [
             |path| std::fs::remove_dir_all(path).unwrap(),
@@ -636,7 +638,7 @@ mod tests {
             remove(&path);
             // Somebody else came first: the snapshot is theirs.
             let mut second = State::open(&path).unwrap();
-            let theirs = snapshot(&[], b"theirs").encode();
+            let theirs = snapshot(&[], b"theirs").encode().unwrap();
             second.save(&theirs).unwrap();
             let refused = first.save(&encoded).unwrap_err();
             assert!(
@@ -662,7 +664,11 @@ mod tests {
             Step::Synced => std::fs::remove_file(away.join(LOCK)),
             _ => Ok(()),
         });
-        assert!(state.save(&snapshot(&[], b"table").encode()).is_err());
+        assert!(
+            state
+                .save(&snapshot(&[], b"table").encode().unwrap())
+                .is_err()
+        );
         assert!(!path.join(SNAPSHOT).exists());
     }
 }

@@ -1,133 +1,275 @@
-//! Between receivers and the reading thread: a spool if there is a state directory, else a queue in memory. Both are
-//! bounded in bytes and take whole entries.
+//! Between receivers and the reading thread: a queue in memory, behind which a spool lies if there is a state directory.
+//!
+//! Receivers append to the queue, so that none of them ever waits for a disk; a thread of its own moves what is queued to
+//! the spool. The queue takes whatever is appended: a receiver reads from its socket only while the queue is not full, so
+//! that nothing that was read is without a place, and the queue exceeds its limit by no more than one read of each.
 
 use std::collections::VecDeque;
+use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use memchr::memchr_iter;
 use tokio::sync::Notify;
+use tracing::warn;
 
-use super::full::FullTime;
-use super::spool::{Full, Position, Spool, SpoolReader};
+use super::spool::{Position, Spool, SpoolReader};
+use crate::heartbeat::EndOnPanic;
 use crate::metric::lock;
 
 /// Bytes that wait in memory for the reading thread, for each source.
-pub(super) const QUEUE_BYTES_MAX: usize = 8 << 20;
+const QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Bytes that wait in memory for the spool, which a kill takes.
+const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
 /// Entries that come one by one are put together up to so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
+/// How long a spool that is full, or cannot be written, is left alone.
+const SPOOL_PAUSE: Duration = Duration::from_millis(100);
 
 /// The receivers' end.
 pub(super) struct Buffer {
-    kind: Kind,
-    /// Ready when there may be space again.
-    pub(super) space: Notify,
-    /// The reading thread knows that there is something.
-    signalled: Arc<AtomicBool>,
-    wake: Arc<dyn Fn() + Send + Sync>,
+    queue: Arc<Queue>,
+    spool: Option<Stored>,
+    wake: Wake,
 }
 
-enum Kind {
-    Queue(Arc<Mutex<Queue>>),
-    Spool(Arc<Spool>),
+/// A spool and the thread that writes to it.
+struct Stored {
+    spool: Arc<Spool>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Wakes the reading thread.
+#[derive(Clone)]
+pub(super) struct Wake {
+    /// It knows already that there is something.
+    pub(super) signalled: Arc<AtomicBool>,
+    pub(super) wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Wake {
+    /// One signal is enough until it is answered; each costs a system call.
+    fn signal(&self) {
+        if !self.signalled.swap(true, Ordering::SeqCst) {
+            (self.wake)();
+        }
+    }
+}
+
+/// Whole entries in memory.
+#[derive(Debug)]
+pub(super) struct Queue {
+    bytes_max: usize,
+    state: Mutex<State>,
+    /// Notified when something was appended, when the spool may have space, and at the end.
+    changed: Condvar,
+    /// Notified when a full queue has space again.
+    space: Notify,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+struct State {
     pieces: VecDeque<Vec<u8>>,
     bytes: usize,
-    full: FullTime,
+    /// Since when receivers find it full.
+    full_since: Option<Instant>,
+    /// For how long they did before.
+    full_before: Duration,
+    /// Nothing is appended any more.
+    is_closed: bool,
 }
 
 /// The reading thread's end.
 #[derive(Debug)]
 pub(super) enum Reader {
-    Queue(Arc<Mutex<Queue>>, Vec<u8>),
-    Spool(SpoolReader),
+    /// With the piece that was taken last.
+    Queue(Arc<Queue>, Vec<u8>),
+    /// With what has not come to the spool yet.
+    Spool(Arc<Queue>, SpoolReader),
 }
 
 impl Buffer {
-    pub(super) fn queue(
-        signalled: Arc<AtomicBool>,
-        wake: Arc<dyn Fn() + Send + Sync>,
-    ) -> (Self, Reader) {
-        let queue = Arc::new(Mutex::new(Queue::default()));
-        let buffer = Buffer {
-            kind: Kind::Queue(queue.clone()),
-            space: Notify::new(),
-            signalled,
-            wake,
-        };
-        (buffer, Reader::Queue(queue, Vec::new()))
+    pub(super) fn queue(wake: Wake) -> (Self, Reader) {
+        let queue = Arc::new(Queue::new(QUEUE_BYTES_MAX));
+        let reader = Reader::Queue(queue.clone(), Vec::new());
+        let spool = None;
+        (Buffer { queue, spool, wake }, reader)
     }
 
+    /// `unwritten` takes the number of messages that are lost, since the spool could not be written before the end.
+    ///
+    /// # Errors
+    /// The thread that writes cannot be started.
     pub(super) fn spool(
         spool: Spool,
         position: Position,
-        entry_bytes_max: usize,
-        signalled: Arc<AtomicBool>,
-        wake: Arc<dyn Fn() + Send + Sync>,
-    ) -> (Self, Reader) {
+        wake: Wake,
+        unwritten: impl Fn(u64) + Send + 'static,
+    ) -> io::Result<(Self, Reader)> {
+        let queue = Arc::new(Queue::new(UNWRITTEN_BYTES_MAX));
         let spool = Arc::new(spool);
-        let reader = SpoolReader::new(spool.clone(), position, entry_bytes_max);
-        let buffer = Buffer {
-            kind: Kind::Spool(spool),
-            space: Notify::new(),
-            signalled,
-            wake,
-        };
-        (buffer, Reader::Spool(reader))
+        let reader = Reader::Spool(queue.clone(), SpoolReader::new(spool.clone(), position));
+        let thread = std::thread::Builder::new().name("syslog-spool".into());
+        let writer = thread.spawn({
+            let (queue, spool, wake) = (queue.clone(), spool.clone(), wake.clone());
+            move || write(&queue, &spool, &wake, unwritten)
+        })?;
+        let writer = Mutex::new(Some(writer));
+        let spool = Some(Stored { spool, writer });
+        Ok((Buffer { queue, spool, wake }, reader))
     }
 
-    /// Takes whole entries, all or none.
-    pub(super) fn append(&self, entries: &[u8]) -> Result<(), Full> {
-        match &self.kind {
-            Kind::Queue(queue) => lock(queue).append(entries)?,
-            Kind::Spool(spool) => spool.append(entries)?,
+    /// Takes whole entries.
+    pub(super) fn append(&self, entries: &[u8]) {
+        self.queue.append(entries);
+        if self.spool.is_none() {
+            self.wake.signal();
         }
-        // One signal is enough until it is answered; each costs a system call.
-        if !self.signalled.swap(true, Ordering::SeqCst) {
-            (self.wake)();
+    }
+
+    /// Whether receivers must not read any more for now.
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.is_full()
+    }
+
+    /// Returns when there may be space again.
+    pub(super) async fn space(&self) {
+        let mut space = pin!(self.queue.space.notified());
+        // Whoever makes space from now on is not missed.
+        space.as_mut().enable();
+        if self.queue.is_full() {
+            space.await;
         }
-        Ok(())
     }
 
     /// A checkpoint with this position is on disk.
     pub(super) fn committed(&self, position: Position) {
-        if let Kind::Spool(spool) = &self.kind {
+        if let Some(Stored { spool, .. }) = &self.spool {
             spool.committed(position);
-            self.space.notify_waiters();
+            self.queue.changed.notify_all();
         }
     }
 
-    /// Bytes that are kept, and for how long there was no space for more.
+    /// Bytes that are kept, and for how long receivers found no space for more.
     pub(super) fn figures(&self) -> (u64, Duration) {
-        match &self.kind {
-            Kind::Queue(queue) => {
-                let queue = lock(queue);
-                (queue.bytes as u64, queue.full.total())
-            }
-            Kind::Spool(spool) => spool.figures(),
+        let (queued, full) = self.queue.figures();
+        let spool = self.spool.as_ref().map(|stored| stored.spool.bytes());
+        (queued + spool.unwrap_or(0), full)
+    }
+
+    /// Receivers have stopped: what is queued goes to the spool.
+    pub(super) fn close(&self) {
+        lock(&self.queue.state).is_closed = true;
+        self.queue.changed.notify_all();
+        let writer = (self.spool.as_ref()).and_then(|stored| lock(&stored.writer).take());
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            warn!("the thread that writes a spool has panicked");
         }
     }
 }
 
-impl Queue {
-    fn append(&mut self, entries: &[u8]) -> Result<(), Full> {
-        // What is larger than the whole queue has to get through some day.
-        if self.bytes + entries.len() > QUEUE_BYTES_MAX && self.bytes > 0 {
-            self.full.begin();
-            return Err(Full);
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Moves entries from the queue to the spool until the queue is closed and empty.
+fn write(queue: &Queue, spool: &Spool, wake: &Wake, unwritten: impl Fn(u64)) {
+    let _end = EndOnPanic;
+    while let Some(piece) = queue.wait() {
+        while spool.append(&piece).is_err() {
+            if !queue.wait_for_change() {
+                continue;
+            }
+            // There will be no other time to write it.
+            if spool.append_beyond_limit(&piece).is_err() {
+                let messages = memchr_iter(b'\n', &piece).count();
+                unwritten(messages as u64);
+            }
+            break;
         }
-        self.full.end();
-        self.bytes += entries.len();
-        match self.pieces.back_mut() {
+        wake.signal();
+    }
+}
+
+impl Queue {
+    fn new(bytes_max: usize) -> Self {
+        Queue {
+            bytes_max,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            space: Notify::new(),
+        }
+    }
+
+    fn append(&self, entries: &[u8]) {
+        let mut state = lock(&self.state);
+        state.bytes += entries.len();
+        match state.pieces.back_mut() {
             Some(piece) if piece.len() + entries.len() <= PIECE_BYTES => {
                 piece.extend_from_slice(entries);
             }
-            _ => self.pieces.push_back(entries.to_vec()),
+            _ => state.pieces.push_back(entries.to_vec()),
         }
-        Ok(())
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn is_full(&self) -> bool {
+        let mut state = lock(&self.state);
+        let is_full = state.bytes >= self.bytes_max;
+        if is_full {
+            state.full_since.get_or_insert_with(Instant::now);
+        }
+        is_full
+    }
+
+    /// The entries that came first, if there are any.
+    fn take(&self) -> Option<Vec<u8>> {
+        self.take_of(&mut lock(&self.state))
+    }
+
+    fn take_of(&self, state: &mut State) -> Option<Vec<u8>> {
+        let piece = state.pieces.pop_front()?;
+        state.bytes -= piece.len();
+        // Not for each piece: all who wait are woken.
+        if state.bytes <= self.bytes_max / 2
+            && let Some(since) = state.full_since.take()
+        {
+            state.full_before += since.elapsed();
+            self.space.notify_waiters();
+        }
+        Some(piece)
+    }
+
+    /// As [`Queue::take`]; waits for entries. `None` if there are none and none will come.
+    fn wait(&self) -> Option<Vec<u8>> {
+        let waited = self.changed.wait_while(lock(&self.state), |state| {
+            state.pieces.is_empty() && !state.is_closed
+        });
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        self.take_of(&mut state)
+    }
+
+    /// Waits for a moment, or until something changes. Returns whether it is closed.
+    fn wait_for_change(&self) -> bool {
+        let state = lock(&self.state);
+        if state.is_closed {
+            return true;
+        }
+        let waited = self.changed.wait_timeout(state, SPOOL_PAUSE);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.is_closed
+    }
+
+    fn figures(&self) -> (u64, Duration) {
+        let state = lock(&self.state);
+        let now = (state.full_since).map_or(Duration::ZERO, |since| since.elapsed());
+        (state.bytes as u64, state.full_before + now)
     }
 }
 
@@ -136,20 +278,18 @@ impl Reader {
     pub(super) fn read(&mut self) -> Option<&[u8]> {
         match self {
             Reader::Queue(queue, piece) => {
-                let mut queue = lock(queue);
-                *piece = queue.pieces.pop_front()?;
-                queue.bytes -= piece.len();
+                *piece = queue.take()?;
                 Some(piece)
             }
-            Reader::Spool(reader) => reader.read(),
+            Reader::Spool(_, reader) => reader.read(),
         }
     }
 
     /// Bytes that wait.
     pub(super) fn lag_bytes(&self) -> u64 {
         match self {
-            Reader::Queue(queue, _) => lock(queue).bytes as u64,
-            Reader::Spool(reader) => reader.lag_bytes(),
+            Reader::Queue(queue, _) => queue.figures().0,
+            Reader::Spool(queue, reader) => queue.figures().0 + reader.lag_bytes(),
         }
     }
 
@@ -157,7 +297,7 @@ impl Reader {
     pub(super) fn position(&self) -> Option<Position> {
         match self {
             Reader::Queue(..) => None,
-            Reader::Spool(reader) => Some(reader.position()),
+            Reader::Spool(_, reader) => Some(reader.position()),
         }
     }
 
@@ -165,7 +305,77 @@ impl Reader {
     pub(super) fn take_lost_bytes(&mut self) -> u64 {
         match self {
             Reader::Queue(..) => 0,
-            Reader::Spool(reader) => std::mem::take(&mut reader.lost_bytes),
+            Reader::Spool(_, reader) => std::mem::take(&mut reader.lost_bytes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wake() -> Wake {
+        Wake {
+            signalled: Arc::default(),
+            wake: Arc::new(|| {}),
+        }
+    }
+
+    #[test]
+    fn what_is_queued_at_a_stop_goes_to_the_spool_though_that_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(directory.path().to_owned(), 800, Position::default()).unwrap();
+        let lost = |_| panic!("nothing is lost");
+        let (buffer, mut reader) = Buffer::spool(spool, Position::default(), wake(), lost).unwrap();
+        let entry = [&[b'x'; 49][..], b"\n"].concat();
+        for _ in 0..100 {
+            buffer.append(&entry);
+        }
+        buffer.close();
+        let mut read = 0;
+        while let Some(entries) = reader.read() {
+            read += entries.len();
+        }
+        assert_eq!((read, reader.lag_bytes()), (5_000, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_written_at_a_stop_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("spool");
+        let spool = Spool::open(path.clone(), 1 << 20, Position::default()).unwrap();
+        let lost = Arc::new(Mutex::new(0));
+        let counted = lost.clone();
+        let (buffer, _reader) = Buffer::spool(spool, Position::default(), wake(), move |more| {
+            *lock(&counted) += more;
+        })
+        .unwrap();
+        // Nothing can be created in a file.
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        buffer.append(b"a\nb\n");
+        buffer.append(b"c\n");
+        buffer.close();
+        assert_eq!(*lock(&lost), 3);
+    }
+
+    #[test]
+    fn a_full_queue_says_so_until_half_of_it_is_taken() {
+        let queue = Queue::new(100);
+        for _ in 0..3 {
+            // Longer than what is put together.
+            queue.append(&[b'x'; PIECE_BYTES]);
+        }
+        assert!(queue.is_full());
+        queue.take();
+        assert!(queue.is_full());
+        let full = |queue: &Queue| queue.figures().1;
+        let before = full(&queue);
+        queue.take();
+        queue.take();
+        assert!(!queue.is_full());
+        let after = full(&queue);
+        assert!(after >= before && after > Duration::ZERO);
+        assert_eq!(full(&queue), after);
     }
 }

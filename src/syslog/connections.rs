@@ -25,7 +25,7 @@ struct Open {
 
 #[derive(Debug)]
 struct Entry {
-    /// Nothing for a balancer that has not said yet for whom it speaks.
+    /// Nothing for a balancer whose header has not come yet.
     address: Option<IpAddr>,
     /// When a message came last; when it was opened if none did.
     active: Instant,
@@ -150,8 +150,17 @@ impl Connection<'_> {
         }
     }
 
-    /// A balancer says for whom it speaks; false if that address has too many connections.
-    pub(super) fn speaks_for(&self, address: IpAddr, limits: Limits, now: Instant) -> bool {
+    /// Nothing was read of it, for want of space: if it has sent before, it is not idle.
+    pub(super) fn is_waiting(&self, now: Instant) {
+        if let Some(entry) = lock(&self.connections.0).by_id.get_mut(&self.id)
+            && entry.has_sent
+        {
+            entry.active = now;
+        }
+    }
+
+    /// The header of a balancer names the sender's address; false if that has too many connections.
+    pub(super) fn is_of(&self, address: IpAddr, limits: Limits, now: Instant) -> bool {
         let mut open = lock(&self.connections.0);
         let has_space = open.make_space_of(Some(address), limits, now).is_some();
         if has_space {
@@ -238,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_balancer_speaks_for_several() {
+    fn a_balancer_passes_on_connections_of_several() {
         let limits = Limits {
             all: 9,
             of_one_address: 1,
@@ -247,11 +256,11 @@ mod tests {
         let now = Instant::now();
         let open = || connections.open(None, limits, now).unwrap();
         let (one, two, three) = (open(), open(), open());
-        assert!(one.speaks_for([192, 0, 2, 1].into(), limits, now));
-        assert!(two.speaks_for([192, 0, 2, 2].into(), limits, now));
+        assert!(one.is_of([192, 0, 2, 1].into(), limits, now));
+        assert!(two.is_of([192, 0, 2, 2].into(), limits, now));
         two.is_active(now);
-        assert!(!three.speaks_for([192, 0, 2, 2].into(), limits, now));
+        assert!(!three.is_of([192, 0, 2, 2].into(), limits, now));
         drop(two);
-        assert!(three.speaks_for([192, 0, 2, 2].into(), limits, now));
+        assert!(three.is_of([192, 0, 2, 2].into(), limits, now));
     }
 }

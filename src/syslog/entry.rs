@@ -1,7 +1,7 @@
-//! How a message is kept between the network and the engine: its speaker and its text, one line each.
+//! How a message is kept between the network and the engine: its sender and its text, one line each.
 //!
-//! `=hsm1<TAB>message<LF>` is a message of the appliance `hsm1`; `?192.0.2.1<TAB>message<LF>` is one whose header says who
-//! speaks, or else this address. A line feed in an octet-counted message becomes `#012`, as rsyslog writes it to a file.
+//! `=hsm1<TAB>message<LF>` is a message of the appliance `hsm1`; `?192.0.2.1<TAB>message<LF>` is one whose header names the
+//! sender, or else this address does. A line feed in an octet-counted message becomes `#012`, as rsyslog writes it to a file.
 
 use std::net::IpAddr;
 
@@ -9,45 +9,31 @@ use memchr::{memchr, memchr_iter};
 
 use crate::source::{Message, Sender};
 
-/// Bytes of a speaker's name; the rest is cut.
+/// Bytes of a sender's name; the rest is cut.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 /// What an entry has beside its message, in bytes.
 pub(crate) const OVERHEAD_BYTES_MAX: usize = NAME_BYTES_MAX + 3;
 
-/// Whose messages they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Speaker {
-    /// This appliance's, whatever their headers say.
-    Named(String),
-    /// Those of the host in the header, else of this address.
-    Header(IpAddr),
-}
-
-/// A speaker as it stands before each of its messages.
+/// A sender as it stands before each of its messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tag(Box<[u8]>);
 
-impl From<&Speaker> for Tag {
-    fn from(speaker: &Speaker) -> Self {
-        let (mark, name) = match speaker {
-            Speaker::Named(name) => (b'=', name.clone()),
-            Speaker::Header(address) => (b'?', address.to_string()),
-        };
-        let mut end = name.len().min(NAME_BYTES_MAX);
-        while !name.is_char_boundary(end) {
-            end -= 1;
-        }
-        let mut tag = vec![mark];
+impl Tag {
+    /// The messages are of this appliance, whatever their headers say.
+    pub(crate) fn named(name: &str) -> Self {
+        Tag::new(b'=', name)
+    }
+
+    /// They are of the host in the header, else of this address.
+    pub(crate) fn by_header(address: IpAddr) -> Self {
+        Tag::new(b'?', &address.to_string())
+    }
+
+    fn new(mark: u8, name: &str) -> Self {
+        let name = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
         let plain = |c: char| if c.is_control() { '_' } else { c };
-        tag.extend_from_slice(
-            name[..end]
-                .chars()
-                .map(plain)
-                .collect::<String>()
-                .as_bytes(),
-        );
-        tag.push(b'\t');
-        Tag(tag.into())
+        let name: String = name.chars().map(plain).collect();
+        Tag([&[mark], name.as_bytes(), b"\t"].concat().into())
     }
 }
 
@@ -100,28 +86,24 @@ mod tests {
         let long = "é".repeat(200);
         let cut = "é".repeat(127);
         let address = "2001:db8::1".parse().unwrap();
-        for (speaker, message, name, text) in [
+        for (tag, sender, message, text) in [
             (
-                Speaker::Named("hsm 1".into()),
+                Tag::named("hsm 1"),
+                Sender::Named("hsm 1"),
                 "<13>a\tb",
-                "hsm 1",
                 "<13>a\tb",
             ),
             (
-                Speaker::Header(address),
+                Tag::by_header(address),
+                Sender::Header("2001:db8::1"),
                 "a\nb\n",
-                "2001:db8::1",
                 "a#012b#012",
             ),
-            (Speaker::Named("a\tb\nc".into()), "", "a_b_c", ""),
-            (Speaker::Named(long), "x", cut.as_str(), "x"),
+            (Tag::named("a\tb\nc"), Sender::Named("a_b_c"), "", ""),
+            (Tag::named(&long), Sender::Named(&cut), "x", "x"),
         ] {
             let mut entries = Vec::new();
-            Tag::from(&speaker).write(message.as_bytes(), &mut entries);
-            let sender = match &speaker {
-                Speaker::Named(_) => Sender::Named(name),
-                Speaker::Header(_) => Sender::Header(name),
-            };
+            tag.write(message.as_bytes(), &mut entries);
             let bytes = text.as_bytes();
             let read: Vec<_> = messages(&entries).collect();
             assert_eq!(read, [Some(Message { sender, bytes })]);

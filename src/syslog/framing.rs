@@ -287,6 +287,12 @@ impl Framer {
     fn hold(&mut self, bytes: &[u8]) {
         let space = self.frame_bytes_max - self.held.len();
         let (kept, cut) = bytes.split_at_checked(space).unwrap_or((bytes, &[]));
+        let needed = self.held.len() + kept.len();
+        if needed > self.held.capacity() {
+            // Twice as much each time, but never more than a frame may have.
+            let capacity = (2 * needed).min(self.frame_bytes_max);
+            self.held.reserve_exact(capacity - self.held.len());
+        }
         self.held.extend_from_slice(kept);
         self.cut_bytes += cut.len() as u64;
         let ending = (bytes.len() - trim_end(bytes).len()) as u64;

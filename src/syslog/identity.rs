@@ -1,19 +1,19 @@
-//! Who speaks: by certificate, by address, by the header of each message, in the order of the settings.
+//! Who a sender is: by certificate, by address, by the header of each message, in the order of the settings.
 
 use std::net::IpAddr;
 
-use super::entry::Speaker;
+use super::entry::Tag;
 use crate::config::{ApplianceFrom, Identify, Source, Syslog};
 
-/// What is known of whoever sends.
+/// What identifies a sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Peer {
+pub(super) struct Credentials {
     pub(super) address: IpAddr,
     /// The name in its certificate, which was verified.
     pub(super) certificate: Option<String>,
 }
 
-/// How a source finds out who speaks.
+/// How a source identifies its senders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     fixed: Option<String>,
@@ -27,7 +27,7 @@ impl Identity {
             ApplianceFrom::Fixed(name) => Some(name.clone()),
             ApplianceFrom::Header | ApplianceFrom::Path | ApplianceFrom::Key => None,
         };
-        let settings = source.syslog.clone()?;
+        let settings = source.syslog()?.clone();
         Some(Identity { fixed, settings })
     }
 
@@ -35,19 +35,21 @@ impl Identity {
         &self.settings
     }
 
-    /// Whose messages they are; `None` if nobody knows, and nobody wants them then.
-    pub(super) fn speaker(&self, peer: &Peer) -> Option<Speaker> {
-        let ways = self.settings.identify.iter();
-        let found = ways
-            .filter_map(|way| match way {
-                Identify::Certificate => peer.certificate.clone().map(Speaker::Named),
-                Identify::Address => self.by_address(peer.address).map(Speaker::Named),
-                Identify::Header => Some(Speaker::Header(peer.address.to_canonical())),
-            })
-            .next();
+    /// The sender of messages; `None` if nothing identifies it, and nobody wants them then.
+    pub(super) fn sender(&self, credentials: &Credentials) -> Option<Tag> {
+        let Credentials {
+            address,
+            certificate,
+        } = credentials;
+        let mut ways = self.settings.identify.iter();
+        let found = ways.find_map(|way| match way {
+            Identify::Certificate => certificate.as_deref().map(Tag::named),
+            Identify::Address => self.by_address(*address).as_deref().map(Tag::named),
+            Identify::Header => Some(Tag::by_header(address.to_canonical())),
+        });
         match &self.fixed {
             // The table of addresses says who may send all the same.
-            Some(name) => found.map(|_| Speaker::Named(name.clone())),
+            Some(name) => found.map(|_| Tag::named(name)),
             None => found,
         }
     }
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_speaks() {
+    fn senders_are_identified() {
         let table = [
             ("192.0.2.0/28", None),
             ("192.0.2.10", Some("hsm-1")),
@@ -80,7 +82,7 @@ mod tests {
         let table =
             table.map(|(network, name)| (network.parse().unwrap(), name.map(str::to_owned)));
         use Identify::{Address, Certificate, Header};
-        let named = |name: &str| Some(Speaker::Named(name.to_owned()));
+        let named = |name: &str| Some(Tag::named(name));
         for (identify, has_table, fixed, address, certificate, expected) in [
             (
                 vec![Address],
@@ -147,7 +149,7 @@ mod tests {
                 None,
                 "203.0.113.1",
                 None,
-                Some(Speaker::Header("203.0.113.1".parse().unwrap())),
+                Some(Tag::by_header("203.0.113.1".parse().unwrap())),
             ),
             (
                 vec![Address],
@@ -167,11 +169,12 @@ mod tests {
                     ..Syslog::default()
                 },
             };
-            let peer = Peer {
+            let credentials = Credentials {
                 address: address.parse().unwrap(),
                 certificate: certificate.map(str::to_owned),
             };
-            assert_eq!(identity.speaker(&peer), expected, "{identity:?} {peer:?}");
+            let sender = identity.sender(&credentials);
+            assert_eq!(sender, expected, "{identity:?} {credentials:?}");
         }
     }
 }

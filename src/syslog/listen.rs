@@ -32,7 +32,7 @@ pub(super) enum Socket {
 pub fn bind(sources: &[Source], passed: &mut Passed) -> Result<Vec<Bound>, String> {
     let mut bound = Vec::new();
     for (source, settings) in sources.iter().enumerate() {
-        let Some(syslog) = &settings.syslog else {
+        let Some(syslog) = settings.syslog() else {
             continue;
         };
         for address in &syslog.listen {

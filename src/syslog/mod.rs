@@ -1,6 +1,6 @@
 //! Messages straight from the wire: UDP (RFC 5426), TCP (RFC 6587) and TLS (RFC 5425).
 //!
-//! Receivers cut what comes into messages, find out who speaks, and put both into a buffer: a spool on disk if there is a
+//! Receivers cut what comes into messages, identify the sender, and put both into a buffer: a spool on disk if there is a
 //! state directory, else a queue in memory. The reading thread takes it from there ([`Intake`]), as it takes bytes from
 //! the tail. All buffers are bounded; when they are full, senders over TCP wait and datagrams are dropped by the kernel,
 //! which counts them. `docs/receiving.md` says what is lost when.
@@ -10,7 +10,6 @@ mod certificate;
 mod connections;
 mod entry;
 pub mod framing;
-mod full;
 mod identity;
 mod listen;
 mod listener;
@@ -35,20 +34,18 @@ use tracing::{info, warn};
 use crate::config::{Config, Source, Syslog};
 use crate::diagnostic::Diagnostic;
 use crate::metric::lock;
-use crate::own_metrics::OwnMetrics;
+use crate::own_metrics::{DropReason, OwnMetrics};
 use crate::source::{self, OnDisk, Positions, Sink, Stream, StreamStatus};
 use crate::tail::{FileId, Progress};
-use buffer::{Buffer, Reader};
+use buffer::{Buffer, Reader, Wake};
 use identity::Identity;
 use listen::Socket;
 pub use listen::{Bound, bind};
-use listener::{Listener, Rules};
+use listener::{Dropped, Listener, Rules};
 use spool::Spool;
 
 /// Bytes of entries that the reading thread takes at a time.
 const READ_AT_ONCE: usize = 1 << 20;
-/// An octet-counted message may be all line feeds, each of which becomes four bytes.
-const ESCAPED_MAX: usize = 4;
 
 /// Certificates and tables of every source that listens, read and checked.
 #[derive(Debug, Default)]
@@ -75,7 +72,13 @@ impl Settings {
                     None
                 }
             };
-            all.push((source.name.clone(), Rules { identity, tls }));
+            let line_bytes = config.limits.line_bytes;
+            let rules = Rules {
+                identity,
+                tls,
+                line_bytes,
+            };
+            all.push((source.name.clone(), rules));
         }
         match faults.is_empty() {
             true => Ok(Settings(all)),
@@ -86,8 +89,6 @@ impl Settings {
 
 /// What receivers need beside sockets and settings.
 pub struct Options {
-    /// The longest message, in bytes; what is beyond is cut.
-    pub line_bytes: usize,
     /// Where spools are, if there is a state directory.
     pub directory: Option<PathBuf>,
     /// How far a former process had read them.
@@ -149,6 +150,7 @@ pub fn start(
     let stopping = Arc::new(AtomicBool::new(false));
     let signalled = Arc::new(AtomicBool::new(false));
     let mut incoming = Vec::new();
+    let connections_max = descriptors() / settings.0.len().max(1);
     for (name, rules) in settings.0 {
         let transports = rules.identity.settings().transports();
         let transports: Vec<&str> = transports.iter().map(|one| one.as_str()).collect();
@@ -160,15 +162,30 @@ pub fn start(
             source: name.as_str().into(),
             key: format!("syslog:{name}"),
         };
-        let (buffer, reader) = options.buffer(&stream, &rules, &signalled)?;
-        let listener = Listener::new(
+        let dropped = Arc::new(Dropped::new(&name, &options.own));
+        let wake = Wake {
+            signalled: signalled.clone(),
+            wake: options.wake.clone(),
+        };
+        let (buffer, reader) = options.buffer(&stream, &rules, wake, &dropped)?;
+        let wanted = rules.identity.settings().max_connections;
+        if wanted > connections_max {
+            warn!(
+                source = name,
+                wanted,
+                connections_max,
+                "there are not enough descriptors for max_connections; raise the limit of open files (LimitNOFILE of the service)"
+            );
+        }
+        let mut listener = Listener::new(
             &name,
             buffer,
-            options.line_bytes,
+            dropped,
             rules,
             options.own.clone(),
             stopping.clone(),
         );
+        listener.connections_max = connections_max;
         incoming.push(Incoming {
             stream,
             addresses: addresses.join(", "),
@@ -199,17 +216,25 @@ pub fn start(
     Ok((receivers, intake))
 }
 
+/// Descriptors that connections may have: those of the process, less what scrapes, files and checkpoints need.
+fn descriptors() -> usize {
+    const LEFT: u64 = 256;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let connections = limit.map(|limit| limit.saturating_sub(LEFT).max(limit / 4));
+    connections.map_or(usize::MAX, |all| usize::try_from(all).unwrap_or(usize::MAX))
+}
+
 impl Options {
-    /// A spool if there is a state directory, else a queue.
+    /// A queue, behind which a spool lies if there is a state directory.
     fn buffer(
         &self,
         stream: &Stream,
         rules: &Rules,
-        signalled: &Arc<AtomicBool>,
+        wake: Wake,
+        dropped: &Arc<Dropped>,
     ) -> io::Result<(Buffer, Reader)> {
-        let (signalled, wake) = (signalled.clone(), self.wake.clone());
         let Some(directory) = &self.directory else {
-            return Ok(Buffer::queue(signalled, wake));
+            return Ok(Buffer::queue(wake));
         };
         let position = self.positions.get(&stream.key)?.unwrap_or_default();
         let directory = directory.join(directory_name(&stream.source));
@@ -217,14 +242,11 @@ impl Options {
         let spool = Spool::open(directory.clone(), bytes_max, position).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", directory.display()))
         })?;
-        let entry_bytes_max = self.line_bytes * ESCAPED_MAX + entry::OVERHEAD_BYTES_MAX;
-        Ok(Buffer::spool(
-            spool,
-            position,
-            entry_bytes_max,
-            signalled,
-            wake,
-        ))
+        let dropped = dropped.clone();
+        Buffer::spool(spool, position, wake, move |messages| {
+            warn!(directory = %directory.display(), messages, "messages are lost: the spool could not be written before the exporter stopped");
+            dropped.count_by(DropReason::Unwritten, messages);
+        })
     }
 }
 
@@ -337,7 +359,11 @@ impl Receivers {
             raise(&own.spool_full_seconds.get([name]), full.as_secs_f64());
             if let Some(dropped) = dropped {
                 let counter = own.datagrams_dropped.get([name]);
-                counter.inc_by(dropped.saturating_sub(counter.get()));
+                let more = dropped.saturating_sub(counter.get());
+                if more > 0 {
+                    counter.inc_by(more);
+                    listener.dropped.happened("receive buffer full", more);
+                }
             }
         }
     }
@@ -385,7 +411,7 @@ impl Incoming {
             taken += entries.len();
             let mut messages = entry::messages(entries).filter_map(|message| {
                 if message.is_none() {
-                    listener.dropped.damaged.inc();
+                    listener.dropped.count(DropReason::Damaged);
                 }
                 message
             });
@@ -393,15 +419,12 @@ impl Incoming {
         }
         let lost = reader.take_lost_bytes();
         if lost > 0 {
-            listener.dropped.damaged.inc();
+            listener.dropped.count(DropReason::Damaged);
             warn!(
                 source = listener.name,
                 bytes = lost,
                 "a part of the spool is no message"
             );
-        }
-        if taken > 0 {
-            listener.buffer.space.notify_waiters();
         }
         taken
     }
@@ -425,7 +448,7 @@ impl source::Source for Intake {
         let mut spools = Vec::new();
         for incoming in &self.incoming {
             if let Some(position) = incoming.reader.position() {
-                positions.insert(&incoming.stream.key, &position);
+                positions.insert(&incoming.stream.key, position);
                 spools.push((incoming.listener.clone(), position));
             }
         }
@@ -446,12 +469,16 @@ impl source::Source for Intake {
                 lag_bytes: incoming.reader.lag_bytes(),
                 error: None,
                 file: None,
+                listener: Some(incoming.listener.status()),
             });
         }
     }
 
     fn stop(&mut self, sink: &mut dyn Sink) {
         self.receivers.stop();
+        for incoming in &self.incoming {
+            incoming.listener.buffer.close();
+        }
         // What is in a spool waits there for the next process.
         let queues = (self.incoming.iter_mut()).filter(|one| one.reader.position().is_none());
         for incoming in queues {
@@ -463,7 +490,7 @@ impl source::Source for Intake {
 /// What cannot change while receivers run, by source.
 pub fn fixed(sources: &[Source]) -> BTreeMap<&str, Syslog> {
     let listening = |source: &'_ Source| {
-        let syslog = source.syslog.as_ref()?;
+        let syslog = source.syslog()?;
         Some(Syslog {
             listen: syslog.listen.clone(),
             receive_buffer: syslog.receive_buffer,

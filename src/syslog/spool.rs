@@ -1,5 +1,5 @@
-//! What was received and not yet counted, on disk: segment files, appended to by the receivers and read once by the
-//! reading thread.
+//! What was received and not yet counted, on disk: segment files, appended to by one thread and read once by the reading
+//! thread.
 //!
 //! An entry that [`Spool::append`] took survives the death of the process, but not that of the machine: nothing is synced.
 //! The reader's [`Position`] is part of a checkpoint; segments before the one of the last checkpoint on disk are removed.
@@ -13,30 +13,35 @@ use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use memchr::memrchr;
 use rustix::fs::OFlags;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::Value;
 use tracing::{info, warn};
 
-use super::full::FullTime;
 use crate::metric::lock;
 
 /// Bytes of a segment, unless the spool is small.
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// Segments of a small spool.
 const SEGMENTS_MIN: u64 = 8;
-/// Bytes that are read at once; one entry must fit.
+/// Bytes that are read at once; more for an entry that is longer.
 const READ_BYTES: usize = 256 << 10;
 
 /// How far a spool was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Position {
     /// The number of the segment.
     segment: u64,
     /// The byte in it at which the next entry begins.
     offset: u64,
+}
+
+impl From<Position> for Value {
+    fn from(position: Position) -> Self {
+        Value::from_iter([("segment", position.segment), ("offset", position.offset)])
+    }
 }
 
 /// There is no space for more.
@@ -48,7 +53,7 @@ pub(super) struct Full;
 pub(super) struct Spool {
     directory: PathBuf,
     bytes_max: u64,
-    /// Held while entries are written; whoever reads does not wait for it.
+    /// Locked while entries are written; whoever reads does not wait for it.
     writer: Mutex<Writer>,
     segments: Mutex<Segments>,
 }
@@ -66,7 +71,8 @@ struct Segments {
     bytes: BTreeMap<u64, u64>,
     total: u64,
     next: u64,
-    full: FullTime,
+    /// Entries wait for space. Then a segment goes as soon as all of it is counted, and not when the next one is read.
+    is_full: bool,
 }
 
 fn path(directory: &Path, segment: u64) -> PathBuf {
@@ -106,7 +112,7 @@ impl Spool {
                 total: bytes.values().sum(),
                 bytes,
                 next: last.max(position.segment) + 1,
-                full: FullTime::default(),
+                is_full: false,
             }),
         };
         spool.committed(position);
@@ -118,16 +124,30 @@ impl Spool {
     /// # Errors
     /// The spool is as large as it may be, or the disk refuses.
     pub(super) fn append(&self, entries: &[u8]) -> Result<(), Full> {
-        let mut writer = lock(&self.writer);
-        if lock(&self.segments).total + entries.len() as u64 > self.bytes_max {
-            return Err(self.is_full());
+        {
+            let mut segments = lock(&self.segments);
+            // What is larger than the whole spool has to get through some day.
+            let is_full =
+                segments.total > 0 && segments.total + entries.len() as u64 > self.bytes_max;
+            segments.is_full = is_full;
+            if is_full {
+                return Err(Full);
+            }
         }
+        self.append_beyond_limit(entries)
+    }
+
+    /// As [`Spool::append`], however large the spool is.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) fn append_beyond_limit(&self, entries: &[u8]) -> Result<(), Full> {
+        let mut writer = lock(&self.writer);
         match self.write(&mut writer, entries) {
             Ok((segment, end)) => {
                 let mut segments = lock(&self.segments);
                 segments.bytes.insert(segment, end);
                 segments.total += entries.len() as u64;
-                segments.full.end();
                 if std::mem::take(&mut writer.failed) {
                     info!(directory = %self.directory.display(), "the spool can be written again");
                 }
@@ -137,14 +157,10 @@ impl Spool {
                 if !std::mem::replace(&mut writer.failed, true) {
                     warn!(directory = %self.directory.display(), err = %error, "the spool cannot be written; senders wait, datagrams are dropped");
                 }
-                Err(self.is_full())
+                lock(&self.segments).is_full = true;
+                Err(Full)
             }
         }
-    }
-
-    fn is_full(&self) -> Full {
-        lock(&self.segments).full.begin();
-        Full
     }
 
     /// Returns the segment and its length.
@@ -192,25 +208,41 @@ impl Spool {
             .range(..position.segment)
             .map(|(number, _)| *number)
             .collect();
-        for number in counted {
-            let path = path(&self.directory, number);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    warn!(path = %path.display(), err = %error, "a segment of the spool cannot be removed");
-                    return;
-                }
-                _ => {}
-            }
-            let mut segments = lock(&self.segments);
-            let bytes = segments.bytes.remove(&number).unwrap_or(0);
-            segments.total = segments.total.saturating_sub(bytes);
+        if !counted.into_iter().all(|number| self.remove(number)) {
+            return;
+        }
+        if !lock(&self.segments).is_full {
+            return;
+        }
+        // Nothing is appended meanwhile.
+        let mut writer = lock(&self.writer);
+        let length = lock(&self.segments).bytes.get(&position.segment).copied();
+        if length == Some(position.offset) {
+            let open = &mut writer.open;
+            open.take_if(|(number, ..)| *number == position.segment);
+            self.remove(position.segment);
         }
     }
 
-    /// Bytes on disk, and for how long there was no space for more since the start.
-    pub(super) fn figures(&self) -> (u64, Duration) {
-        let segments = lock(&self.segments);
-        (segments.total, segments.full.total())
+    /// Returns whether the segment is gone.
+    fn remove(&self, number: u64) -> bool {
+        let path = path(&self.directory, number);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                warn!(path = %path.display(), err = %error, "a segment of the spool cannot be removed");
+                return false;
+            }
+            _ => {}
+        }
+        let mut segments = lock(&self.segments);
+        let bytes = segments.bytes.remove(&number).unwrap_or(0);
+        segments.total = segments.total.saturating_sub(bytes);
+        true
+    }
+
+    /// Bytes on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        lock(&self.segments).total
     }
 }
 
@@ -220,19 +252,18 @@ pub(super) struct SpoolReader {
     spool: Arc<Spool>,
     position: Position,
     file: Option<File>,
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     /// Bytes that were no entry, or are gone.
     pub(super) lost_bytes: u64,
 }
 
 impl SpoolReader {
-    /// `entry_bytes_max` is the longest entry.
-    pub(super) fn new(spool: Arc<Spool>, position: Position, entry_bytes_max: usize) -> Self {
+    pub(super) fn new(spool: Arc<Spool>, position: Position) -> Self {
         SpoolReader {
             spool,
             position,
             file: None,
-            buffer: vec![0; READ_BYTES.max(entry_bytes_max)].into(),
+            buffer: vec![0; READ_BYTES],
             lost_bytes: 0,
         }
     }
@@ -243,14 +274,20 @@ impl SpoolReader {
 
     /// Bytes that wait to be read.
     pub(super) fn lag_bytes(&self) -> u64 {
+        let Position { segment, offset } = self.position;
         let segments = lock(&self.spool.segments);
-        let waiting = segments.bytes.range(self.position.segment..);
-        let waiting: u64 = waiting.map(|(_, bytes)| bytes).sum();
-        waiting.saturating_sub(self.position.offset)
+        let waiting = segments.bytes.range(segment..).map(|(number, bytes)| {
+            let read = if *number == segment { offset } else { 0 };
+            bytes.saturating_sub(read)
+        });
+        waiting.sum()
     }
 
     /// Hands over the next entries, whole lines; nothing if none wait.
     pub(super) fn read(&mut self) -> Option<&[u8]> {
+        if self.buffer.len() > READ_BYTES {
+            self.buffer = vec![0; READ_BYTES];
+        }
         loop {
             let Position { segment, offset } = self.position;
             let (end, next) = {
@@ -283,10 +320,11 @@ impl SpoolReader {
                             self.position.offset += at as u64 + 1;
                             return self.buffer.get(..=at);
                         }
-                        // Torn at the end of what a killed process wrote, or damaged.
-                        None if is_end || count == self.buffer.len() => {
-                            self.lost_bytes += count as u64;
-                            self.position.offset += count as u64;
+                        // Torn at the end of what a killed process wrote.
+                        None if is_end => self.give_up(left),
+                        // A long entry. A segment is the limit: entries do not cross its end.
+                        None if count == self.buffer.len() => {
+                            self.buffer.resize(2 * count, 0);
                         }
                         // The file is shorter than what was written to it.
                         None => self.give_up(left),
@@ -341,7 +379,7 @@ mod tests {
     fn open(directory: &Path, bytes_max: u64, position: Position) -> (Arc<Spool>, SpoolReader) {
         let spool = Spool::open(directory.to_owned(), bytes_max, position).unwrap();
         let spool = Arc::new(spool);
-        (spool.clone(), SpoolReader::new(spool, position, 0))
+        (spool.clone(), SpoolReader::new(spool, position))
     }
 
     fn read(reader: &mut SpoolReader) -> String {
@@ -406,18 +444,57 @@ mod tests {
         while spool.append(&entry).is_ok() {
             taken += 1;
         }
-        assert_eq!((taken, spool.figures().0), (16, 800));
+        assert_eq!((taken, spool.bytes()), (16, 800));
+        let position = reader.position();
+        spool.committed(position);
+        assert_eq!(spool.bytes(), 800, "nothing is counted yet");
         assert_eq!(read(&mut reader).len(), 800);
         assert_eq!(spool.append(&entry), Err(Full));
-        let full = spool.figures().1;
-        assert!(full > Duration::ZERO);
         spool.committed(reader.position());
-        assert_eq!(spool.figures().0, 100);
+        assert_eq!(
+            spool.bytes(),
+            0,
+            "all of it is counted, and space is wanted"
+        );
         spool.append(&entry).unwrap();
-        let ended = spool.figures().1;
-        assert_eq!(spool.figures().1, ended);
-        assert_eq!(read(&mut reader), String::from_utf8(entry).unwrap());
+        assert_eq!(read(&mut reader), String::from_utf8(entry.clone()).unwrap());
+        spool.committed(reader.position());
+        assert_eq!(spool.bytes(), 50, "no space is wanted");
         let files = fs::read_dir(directory.path()).unwrap().count();
-        assert_eq!(files, 2);
+        assert_eq!(files, 1);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_spool_gets_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let (spool, mut reader) = open(directory.path(), 800, Position::default());
+        let entry = [&[b'x'; 999][..], b"\n"].concat();
+        for _ in 0..3 {
+            spool.append(&entry).unwrap();
+            assert_eq!(spool.append(b"a\n"), Err(Full));
+            assert_eq!(reader.lag_bytes(), 1_000);
+            assert_eq!(read(&mut reader).len(), 1_000);
+            spool.committed(reader.position());
+            spool.append(b"a\n").unwrap();
+            assert_eq!(reader.lag_bytes(), 2);
+            assert_eq!(spool.append(&entry), Err(Full));
+            assert_eq!(read(&mut reader), "a\n");
+            spool.committed(reader.position());
+        }
+    }
+
+    #[test]
+    fn an_entry_may_be_longer_than_what_is_read_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (spool, mut reader) = open(directory.path(), 64 << 20, Position::default());
+        let long = [vec![b'x'; 5 * READ_BYTES], b"\n".to_vec()].concat();
+        for entries in [b"a\n", &long[..], b"b\n"] {
+            spool.append(entries).unwrap();
+        }
+        assert_eq!(read(&mut reader).len(), 2 + long.len() + 2);
+        assert_eq!((reader.lost_bytes, reader.lag_bytes()), (0, 0));
+        spool.append(b"c\n").unwrap();
+        assert_eq!(read(&mut reader), "c\n");
+        assert_eq!(reader.buffer.len(), READ_BYTES);
     }
 }

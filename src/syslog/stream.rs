@@ -1,6 +1,6 @@
 //! Connections over TCP and TLS: a task for each, on one thread.
 //!
-//! Nothing that a sender writes ends its connection. What the buffer has no space for is not read, so the sender waits.
+//! Nothing that a sender writes ends its connection. While the buffer is full nothing is read, so the sender waits.
 
 use std::cell::RefCell;
 use std::io;
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use prometheus_client::metrics::counter::Counter;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,14 +18,15 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::certificate::name_of;
-use super::connections::{Connection, Limits};
+use super::connections::Connection;
 use super::entry::Tag;
 use super::framing::{Framer, Framing, Rest};
-use super::identity::Peer;
-use super::listener::Listener;
+use super::identity::Credentials;
+use super::listener::{Listener, Repeated};
 use super::proxy;
 use crate::config::{ListenAddress, Transport};
 use crate::heartbeat::EndOnPanic;
+use crate::own_metrics::DropReason;
 
 /// When a peer that says nothing is asked whether it is there, how often again, and how many times.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(10), 6);
@@ -34,14 +34,23 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration:
 const USER_TIMEOUT: Duration = Duration::from_secs(90);
 /// After an `accept` that failed, for instance for want of file descriptors: the cause will last a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a full buffer is left alone at most.
-const FULL_PAUSE: Duration = Duration::from_millis(100);
+/// How often a connection that waits for space says that it is not idle.
+const WAITING_EVERY: Duration = Duration::from_secs(10);
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 << 10;
 
 thread_local! {
     /// Connections are read one after the other, and what is kept of each is in its framer.
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+    static READ: RefCell<Read> = RefCell::new(Read {
+        bytes: vec![0; READ_BYTES].into(),
+        entries: Vec::new(),
+    });
+}
+
+/// What was read of a connection just now, and the entries that this completes.
+struct Read {
+    bytes: Box<[u8]>,
+    entries: Vec<u8>,
 }
 
 /// What became of a connection, as the label `result`.
@@ -69,20 +78,12 @@ impl Listener {
             .get([&self.name, transport.as_str(), result])
             .inc();
     }
-
-    fn limits(&self) -> Limits {
-        let rules = self.rules();
-        let settings = rules.identity.settings();
-        Limits {
-            all: settings.max_connections,
-            of_one_address: settings.max_connections_per_address,
-        }
-    }
 }
 
 /// Accepts connections until its task is dropped.
 pub(super) async fn accept(socket: TcpListener, address: ListenAddress, listener: Arc<Listener>) {
     let _end = EndOnPanic;
+    let mut failing = Repeated::default();
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => {
@@ -94,7 +95,9 @@ pub(super) async fn accept(socket: TcpListener, address: ListenAddress, listener
                 ));
             }
             Err(error) => {
-                warn!(%address, err = %error, "cannot accept a connection");
+                if failing.is_due() {
+                    warn!(%address, err = %error, "cannot accept a connection");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -154,18 +157,18 @@ async fn serve(
             header.map_err(|error| (Outcome::Refused, format!("PROXY header: {error}")))?;
         if let Some(source) = source {
             address = source.to_canonical();
-            if !connection.speaks_for(address, listener.limits(), Instant::now()) {
-                return Err((Outcome::Limit, "too many of one address".to_owned()));
-            }
+        }
+        if !connection.is_of(address, listener.limits(), Instant::now()) {
+            return Err((Outcome::Limit, "too many of one address".to_owned()));
         }
     }
     let rules = listener.rules();
     if transport == Transport::Tcp {
-        let peer = Peer {
+        let credentials = Credentials {
             address,
             certificate: None,
         };
-        return read_as(stream, &peer, transport, listener, connection).await;
+        return read_as(stream, &credentials, transport, listener, connection).await;
     }
     let failed = |why: String| (Outcome::TlsFailed, why);
     let Some(tls) = rules.tls.clone() else {
@@ -174,32 +177,31 @@ async fn serve(
     drop(rules);
     let stream = timeout(
         listener.times.handshake,
-        TlsAcceptor::from(tls).accept(stream),
+        TlsAcceptor::from(tls.config).accept(stream),
     )
     .await
     .map_err(|_| failed("the handshake took too long".to_owned()))?
     .map_err(|error| failed(error.to_string()))?;
     let (_, session) = stream.get_ref();
     let certificates = session.peer_certificates().unwrap_or_default();
-    let peer = Peer {
+    let credentials = Credentials {
         address,
         certificate: certificates.first().and_then(|first| name_of(first)),
     };
-    read_as(stream, &peer, transport, listener, connection).await
+    read_as(stream, &credentials, transport, listener, connection).await
 }
 
 async fn read_as<S: AsyncRead + Unpin>(
     stream: S,
-    peer: &Peer,
+    credentials: &Credentials,
     transport: Transport,
     listener: &Listener,
     connection: &Connection<'_>,
 ) -> Result<(), (Outcome, String)> {
-    let Some(speaker) = listener.rules().identity.speaker(peer) else {
-        return Err((Outcome::Refused, "nobody knows who speaks".to_owned()));
+    let Some(tag) = listener.rules().identity.sender(credentials) else {
+        return Err((Outcome::Refused, "nothing identifies the sender".to_owned()));
     };
     listener.count_connection(transport, "accepted");
-    let tag = Tag::from(&speaker);
     read(stream, &tag, listener, connection).await;
     Ok(())
 }
@@ -208,15 +210,25 @@ async fn read_as<S: AsyncRead + Unpin>(
 struct Unfinished<'l> {
     /// Its number, and when its first byte came.
     frame: Option<(u64, Instant)>,
-    torn: &'l Counter,
+    listener: &'l Listener,
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if self.frame.is_some() {
-            self.torn.inc();
+            self.listener.dropped.count(DropReason::Torn);
         }
     }
+}
+
+/// What a look at a connection finds.
+enum Found {
+    /// Bytes, which were taken.
+    Bytes,
+    /// Its end.
+    End(Rest),
+    /// Nothing was read, since there is no space for it.
+    NoSpace,
 }
 
 /// Reads frames until the stream ends.
@@ -226,98 +238,115 @@ async fn read<S: AsyncRead + Unpin>(
     listener: &Listener,
     connection: &Connection<'_>,
 ) {
-    let mut framer = Framer::new(listener.line_bytes);
-    let mut entries = Vec::new();
+    let mut framer = Framer::new(listener.rules().line_bytes);
     let mut unfinished = Unfinished {
         frame: None,
-        torn: &listener.dropped.torn,
+        listener,
     };
     let counts = [listener.frames("newline"), listener.frames("octets")];
     let each = |frame: super::framing::Frame<'_>, entries: &mut Vec<u8>| {
         counts[usize::from(frame.framing == Framing::Octets)].inc();
         if frame.cut_bytes > 0 {
-            listener.dropped.too_long.inc();
+            listener.dropped.count(DropReason::TooLong);
         }
         tag.write(frame.bytes, entries);
     };
     loop {
+        // What is read goes to the buffer within one poll: a connection that is dropped loses nothing in between.
         let next = std::future::poll_fn(|context| {
-            READ.with_borrow_mut(|buffer| {
-                let mut read = ReadBuf::new(buffer);
-                ready!(Pin::new(&mut stream).poll_read(context, &mut read))?;
-                let bytes = read.filled();
-                framer.push(bytes, &mut |frame| each(frame, &mut entries));
-                Poll::Ready(io::Result::Ok(bytes.len()))
+            READ.with_borrow_mut(|Read { bytes, entries }| {
+                if listener.buffer.is_full() {
+                    return Poll::Ready(Found::NoSpace);
+                }
+                let mut read = ReadBuf::new(bytes);
+                let result = ready!(Pin::new(&mut stream).poll_read(context, &mut read));
+                let mut each = |frame: super::framing::Frame<'_>| each(frame, entries);
+                let found = match result {
+                    Ok(()) if !read.filled().is_empty() => {
+                        framer.push(read.filled(), &mut each);
+                        Found::Bytes
+                    }
+                    _ => Found::End(framer.finish(result.is_ok(), &mut each)),
+                };
+                pass_on(entries, listener, connection);
+                Poll::Ready(found)
             })
         });
-        let read = match unfinished.frame {
+        let found = match unfinished.frame {
             None => next.await,
-            Some((_, since)) => match timeout_at((since + listener.times.frame).into(), next).await
-            {
-                Ok(read) => read,
-                Err(_) => {
+            Some((_, since)) => {
+                let end = since + listener.times.frame;
+                let Ok(found) = timeout_at(end.into(), next).await else {
                     framer.give_up();
-                    listener.dropped.slow.inc();
+                    listener.dropped.count(DropReason::Slow);
                     unfinished.frame = None;
                     continue;
-                }
-            },
-        };
-        let now = Instant::now();
-        let in_order = match read {
-            Ok(0) => Some(true),
-            Ok(_) => None,
-            Err(_) => Some(false),
-        };
-        if let Some(in_order) = in_order {
-            unfinished.frame = None;
-            let rest = framer.finish(in_order, &mut |frame| each(frame, &mut entries));
-            if rest == Rest::Torn {
-                listener.dropped.torn.inc();
+                };
+                found
             }
-        }
-        pass_on(&mut entries, listener, connection).await;
-        if in_order.is_some() {
-            return;
+        };
+        match found {
+            Found::Bytes => {}
+            Found::End(rest) => {
+                unfinished.frame = None;
+                if rest == Rest::Torn {
+                    listener.dropped.count(DropReason::Torn);
+                }
+                return;
+            }
+            Found::NoSpace => {
+                let waited = wait_for_space(listener, connection).await;
+                if let Some((_, since)) = &mut unfinished.frame {
+                    *since += waited;
+                }
+                continue;
+            }
         }
         unfinished.frame = framer.unfinished().map(|number| match unfinished.frame {
             Some((known, since)) if known == number => (number, since),
-            _ => (number, now),
+            _ => (number, Instant::now()),
         });
     }
 }
 
-/// Hands entries over, once there is space for them; whoever waits for that is not idle.
-async fn pass_on(entries: &mut Vec<u8>, listener: &Listener, connection: &Connection<'_>) {
+/// Hands entries over.
+fn pass_on(entries: &mut Vec<u8>, listener: &Listener, connection: &Connection<'_>) {
     if entries.is_empty() {
         return;
     }
     connection.is_active(Instant::now());
-    while listener.buffer.append(entries).is_err() {
-        // Whoever makes space says so; if that was just before we waited, this is not for long.
-        let _ = timeout(FULL_PAUSE, listener.buffer.space.notified()).await;
-        connection.is_active(Instant::now());
-    }
-    match entries.capacity() > READ_BYTES {
+    listener.buffer.append(entries);
+    match entries.capacity() > 4 * READ_BYTES {
         true => *entries = Vec::new(),
         false => entries.clear(),
     }
+}
+
+/// Returns how long that took.
+async fn wait_for_space(listener: &Listener, connection: &Connection<'_>) -> Duration {
+    let begun = Instant::now();
+    while timeout(WAITING_EVERY, listener.buffer.space())
+        .await
+        .is_err()
+    {
+        connection.is_waiting(Instant::now());
+    }
+    connection.is_waiting(Instant::now());
+    begun.elapsed()
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{Ipv4Addr, SocketAddr};
-    use std::sync::atomic::AtomicBool;
-    use std::time::SystemTime;
+    use std::thread::JoinHandle;
 
-    use super::super::buffer::{Buffer, Reader};
-    use super::super::identity::Identity;
-    use super::super::listener::{Rules, Times};
-    use super::super::tls;
+    use tokio::sync::Notify;
+
+    use super::super::buffer::Reader;
+    use super::super::listener::Times;
     use super::*;
-    use crate::config::{Source, Syslog, Tls};
-    use crate::own_metrics::OwnMetrics;
+    use crate::config::{Network, Syslog, Tls};
 
     /// Far more than anything here takes.
     const LONG: Duration = Duration::from_secs(30);
@@ -327,46 +356,64 @@ mod tests {
         address: SocketAddr,
         listener: Arc<Listener>,
         reader: Reader,
+        stop: Arc<Notify>,
+        thread: JoinHandle<()>,
     }
 
     impl Receiver {
         fn start(transport: Transport, times: Times) -> Self {
+            Receiver::start_with(transport, times, Vec::new())
+        }
+
+        fn start_with(transport: Transport, times: Times, balancers: Vec<Network>) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let tls = (transport == Transport::Tls).then(|| make_certificate(directory.path()));
             let address: ListenAddress = format!("{}://127.0.0.1:0", transport.as_str())
                 .parse()
                 .unwrap();
-            let source = Source::of_syslog_flags(Syslog::of_flags(vec![address.clone()], tls));
-            let identity = Identity::of(&source).unwrap();
-            let tls = identity.settings().tls.as_ref();
-            let tls = tls.map(|settings| tls::load(settings).ok().unwrap());
-            let (buffer, reader) = Buffer::queue(Arc::default(), Arc::new(|| {}));
-            let own = OwnMetrics::new("", "", SystemTime::now());
-            let mut listener = Listener::new(
-                "wire",
-                buffer,
-                1_000,
-                Rules { identity, tls },
-                Arc::new(own),
-                Arc::new(AtomicBool::new(false)),
-            );
+            let settings = Syslog {
+                proxy_protocol_from: balancers,
+                ..Syslog::of_flags(vec![address.clone()], tls)
+            };
+            let (mut listener, reader) = Listener::of_test(settings);
             listener.times = times;
             let listener = Arc::new(listener);
             let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             socket.set_nonblocking(true).unwrap();
-            let receiver = Receiver {
-                address: socket.local_addr().unwrap(),
-                listener: listener.clone(),
-                reader,
-            };
-            std::thread::spawn(move || {
-                let mut runtime = tokio::runtime::Builder::new_current_thread();
-                runtime.enable_all().build().unwrap().block_on(async {
-                    let socket = TcpListener::from_std(socket).unwrap();
-                    accept(socket, address, listener).await;
-                });
+            let local = socket.local_addr().unwrap();
+            let stop = Arc::new(Notify::new());
+            let thread = std::thread::spawn({
+                let (listener, stop) = (listener.clone(), stop.clone());
+                move || {
+                    let mut runtime = tokio::runtime::Builder::new_current_thread();
+                    runtime.enable_all().build().unwrap().block_on(async {
+                        let socket = TcpListener::from_std(socket).unwrap();
+                        tokio::spawn(accept(socket, address, listener));
+                        stop.notified().await;
+                    });
+                }
             });
-            receiver
+            Receiver {
+                address: local,
+                listener,
+                reader,
+                stop,
+                thread,
+            }
+        }
+
+        /// The messages that came, as they are kept, until there are so many.
+        fn messages(&mut self, count: usize) -> Vec<String> {
+            let mut messages = Vec::new();
+            wait_until(|| {
+                while let Some(entries) = self.reader.read() {
+                    let entries = String::from_utf8(entries.to_vec()).unwrap();
+                    messages.extend(entries.lines().map(str::to_owned));
+                }
+                messages.len() >= count
+            });
+            messages.sort();
+            messages
         }
 
         fn connect(&self) -> std::net::TcpStream {
@@ -433,19 +480,12 @@ mod tests {
         let (mut lines, mut octets) = (receiver.connect(), receiver.connect());
         lines.write_all(b"<13>one\n<13>ha").unwrap();
         octets.write_all(b"7 <13>two10 <13>ha").unwrap();
-        let slow = receiver.listener.dropped.slow.clone();
+        let slow = receiver.listener.own.syslog.lines_dropped.clone();
+        let slow = slow.get(["wire", "slow"]);
         wait_until(|| slow.get() == 2);
         lines.write_all(b"lf\n<13>three\n").unwrap();
         octets.write_all(b"lf  8 <13>four").unwrap();
-        let mut messages = Vec::new();
-        wait_until(|| {
-            while let Some(entries) = receiver.reader.read() {
-                let entries = String::from_utf8(entries.to_vec()).unwrap();
-                messages.extend(entries.lines().map(str::to_owned));
-            }
-            messages.len() == 4
-        });
-        messages.sort();
+        let messages = receiver.messages(4);
         let expected = ["four", "one", "three", "two"];
         assert_eq!(
             messages,
@@ -453,5 +493,106 @@ mod tests {
         );
         assert_eq!(receiver.connections(Transport::Tcp, "accepted"), 2);
         assert_eq!(slow.get(), 2);
+    }
+
+    /// Whatever the state in which a stop finds its connections.
+    #[test]
+    fn what_was_read_before_a_stop_is_kept() {
+        let mut receiver = Receiver::start(Transport::Tcp, Times::default());
+        let senders: Vec<_> = (0..8)
+            .map(|_| {
+                let mut sender = receiver.connect();
+                std::thread::spawn(move || {
+                    let lines = b"<13>Feb 29 12:05:01 h sited: door a\n".repeat(1_000);
+                    // Until the connection is closed: nobody reads the buffer, so it is full some day.
+                    while sender.write_all(&lines).is_ok() {}
+                })
+            })
+            .collect();
+        wait_until(|| receiver.listener.buffer.is_full());
+        receiver.stop.notify_one();
+        receiver.thread.join().unwrap();
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        let mut kept = 0;
+        while let Some(entries) = receiver.reader.read() {
+            kept += entries.split(|byte| *byte == b'\n').count() - 1;
+        }
+        let frames = receiver.listener.frames("newline").get();
+        assert!(kept > 1_000);
+        assert_eq!(kept as u64, frames);
+    }
+
+    #[test]
+    fn headers_of_balancers_have_limits() {
+        let handshake = Duration::from_millis(300);
+        let times = Times {
+            handshake,
+            ..Times::default()
+        };
+        let balancers = vec![Ipv4Addr::LOCALHOST.into()];
+        let mut receiver = Receiver::start_with(Transport::Tcp, times, balancers);
+        let long_line = [b"PROXY TCP4 ".to_vec(), vec![b'1'; 200]].concat();
+        let signature = b"\r\n\r\n\0\r\nQUIT\n";
+        let version_2 = |length: u16, body: &[u8]| {
+            let length = length.to_be_bytes();
+            [&signature[..], &[0x21, 0x11], &length, body].concat()
+        };
+        let body = [192, 0, 2, 7, 192, 0, 2, 1, 1, 2, 3, 4];
+        let line = b"<13>a\n";
+        // Closed at once, however much follows.
+        let wrong = [
+            long_line,
+            b"<13>Feb 29 12:05:01 h sited: no header\n".to_vec(),
+            b"PROXY TCP4 not.an.address 192.0.2.1 1 2\r\n".to_vec(),
+            version_2(2_049, &[0; 2_049]),
+            version_2(4, &[192, 0, 2, 7]).split_at(14).0.repeat(2),
+        ];
+        let mut refused = 0;
+        for header in &wrong {
+            let mut stream = receiver.connect();
+            stream.write_all(&[header, &line[..]].concat()).unwrap();
+            // A reset, or an end.
+            assert!(!matches!(stream.read(&mut [0; 1]), Ok(1..)));
+            refused += 1;
+            wait_until(|| receiver.connections(Transport::Tcp, "refused") == refused);
+        }
+        // Torn, and too slow: neither keeps its connection for longer than a handshake may take.
+        let mut torn = receiver.connect();
+        torn.write_all(b"PROXY TCP4 192.0").unwrap();
+        drop(torn);
+        let begun = Instant::now();
+        let mut slow = receiver.connect();
+        slow.write_all(&version_2(12, &body[..5])).unwrap();
+        assert!(!matches!(slow.read(&mut [0; 1]), Ok(1..)));
+        assert!(begun.elapsed() >= handshake);
+        wait_until(|| receiver.connections(Transport::Tcp, "refused") == refused + 2);
+        // The longest that is allowed, in pieces; and a check by the balancer itself.
+        let whole = [&version_2(2_048, &body)[..], &[0; 2_036], line].concat();
+        let mut good = receiver.connect();
+        for piece in whole.chunks(7) {
+            good.write_all(piece).unwrap();
+        }
+        let mut own = receiver.connect();
+        let local = [&signature[..], &[0x20, 0, 0, 0], line].concat();
+        own.write_all(&local).unwrap();
+        let messages = receiver.messages(2);
+        assert_eq!(messages, ["=127.0.0.1\t<13>a", "=192.0.2.7\t<13>a"]);
+    }
+
+    #[test]
+    fn a_header_of_somebody_else_is_a_message() {
+        let balancers = vec![Ipv4Addr::new(192, 0, 2, 1).into()];
+        let mut receiver = Receiver::start_with(Transport::Tcp, Times::default(), balancers);
+        let mut stranger = receiver.connect();
+        stranger
+            .write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n<13>a\n")
+            .unwrap();
+        let expected = [
+            "=127.0.0.1\t<13>a",
+            "=127.0.0.1\tPROXY TCP4 192.0.2.7 192.0.2.1 1 2",
+        ];
+        assert_eq!(receiver.messages(2), expected);
     }
 }

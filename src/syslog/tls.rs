@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -11,8 +12,18 @@ use tokio_rustls::rustls::pki_types::{
 };
 use tokio_rustls::rustls::server::{ServerConfig, VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tracing::warn;
 
 use crate::config::Tls;
+use crate::validity::Validity;
+
+/// What a handshake needs.
+#[derive(Clone, Debug)]
+pub(super) struct Loaded {
+    pub(super) config: Arc<ServerConfig>,
+    /// When the first certificate of our chain expires, Unix time in seconds.
+    pub(super) expiry: Option<i64>,
+}
 
 /// What is wrong with one of the files, and the key that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +52,7 @@ fn items<T: PemObject>(path: &Path, key: &'static str, noun: &str) -> Result<Vec
 }
 
 /// TLS 1.2 and 1.3 with these files.
-pub(super) fn load(tls: &Tls) -> Result<Arc<ServerConfig>, Fault> {
+pub(super) fn load(tls: &Tls) -> Result<Loaded, Fault> {
     let provider = Arc::new(ring::default_provider());
     let unusable = |key, path: &Path| {
         let path = path.display().to_string();
@@ -82,7 +93,13 @@ pub(super) fn load(tls: &Tls) -> Result<Arc<ServerConfig>, Fault> {
             Some(verifier?)
         }
     };
-    let chain = items(&tls.cert_file, "cert_file", "certificate")?;
+    let chain: Vec<CertificateDer<'_>> = items(&tls.cert_file, "cert_file", "certificate")?;
+    let valid: Vec<_> = chain.iter().filter_map(|one| Validity::of(one)).collect();
+    let now = Timestamp::now();
+    for fault in valid.iter().filter_map(|one| one.fault(now)) {
+        warn!(path = %tls.cert_file.display(), "{fault}");
+    }
+    let expiry = valid.iter().map(|one| one.not_after.as_second()).min();
     let key = read(&tls.key_file, "key_file")?;
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| Fault {
         key: "key_file",
@@ -104,7 +121,8 @@ pub(super) fn load(tls: &Tls) -> Result<Arc<ServerConfig>, Fault> {
             // Many senders never read. A ticket that lies unread when they close makes their system reset the connection,
             // and what they sent last is lost.
             config.send_tls13_tickets = 0;
-            Arc::new(config)
+            let config = Arc::new(config);
+            Loaded { config, expiry }
         })
         .map_err(|error| fault(&error))
 }

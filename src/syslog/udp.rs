@@ -1,7 +1,6 @@
 //! Datagrams: a thread for each socket.
 //!
-//! What the buffer has no space for is not read, so that the kernel drops what comes then, and counts it
-//! ([`dropped`]).
+//! While the buffer is full nothing is read, so that the kernel drops what comes then, and counts it ([`dropped`]).
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -14,19 +13,24 @@ use tracing::warn;
 
 use super::entry::Tag;
 use super::framing::datagram;
-use super::identity::Peer;
-use super::listener::{Listener, Rules};
+use super::identity::Credentials;
+use super::listener::{Listener, Repeated, Rules};
 use crate::config::ListenAddress;
 use crate::heartbeat::EndOnPanic;
+use crate::own_metrics::DropReason;
 
 /// The largest datagram.
 const DATAGRAM_BYTES_MAX: usize = 65_536;
 /// Entries that are handed over at once, in bytes.
 const BATCH_BYTES: usize = 256 << 10;
+/// Datagrams that are received before the thread looks whether it is to stop: those that are refused fill no batch.
+const DATAGRAMS_AT_ONCE: usize = 4096;
 /// Senders whose names are cached; beyond that the cache is cleared.
 const SENDERS_MAX: usize = 20_000;
 /// How long a full buffer is left alone.
 const FULL_PAUSE: Duration = Duration::from_millis(2);
+/// After an error: the cause will last a moment.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// How often the thread looks whether it is to stop.
 const STOP_EVERY: Timespec = Timespec {
     tv_sec: 0,
@@ -39,40 +43,42 @@ pub(super) fn receive(socket: &UdpSocket, address: &ListenAddress, listener: &Li
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     let mut entries = Vec::with_capacity(BATCH_BYTES + DATAGRAM_BYTES_MAX);
     let mut senders = Senders::default();
+    let mut failing = Repeated::default();
     let datagrams = listener.frames("datagram");
     while !listener.is_stopping() {
-        let mut frames = 0;
-        senders.renew(listener);
+        if listener.buffer.is_full() {
+            std::thread::sleep(FULL_PAUSE);
+            continue;
+        }
+        let (mut frames, mut received) = (0, 0);
+        let rules = senders.renew(listener);
         let failed = loop {
-            if entries.len() >= BATCH_BYTES {
+            if entries.len() >= BATCH_BYTES || received >= DATAGRAMS_AT_ONCE {
                 break None;
             }
+            received += 1;
             let (length, from) = match socket.recv_from(&mut buffer) {
                 Ok(received) => received,
                 Err(error) => break Some(error),
             };
-            let Some(tag) = senders.tag(from.ip()) else {
-                listener.dropped.refused.inc();
+            let Some(tag) = senders.tag(from.ip(), &rules) else {
+                listener.dropped.count(DropReason::Refused);
                 continue;
             };
             let bytes = buffer.get(..length).unwrap_or_default();
-            datagram(bytes, listener.line_bytes, |frame| {
+            datagram(bytes, rules.line_bytes, |frame| {
                 frames += 1;
                 if frame.cut_bytes > 0 {
-                    listener.dropped.too_long.inc();
+                    listener.dropped.count(DropReason::TooLong);
                 }
                 tag.write(frame.bytes, &mut entries);
             });
         };
-        datagrams.inc_by(frames);
-        while !entries.is_empty() && listener.buffer.append(&entries).is_err() {
-            if listener.is_stopping() {
-                listener.dropped.torn.inc_by(frames);
-                return;
-            }
-            std::thread::sleep(FULL_PAUSE);
+        if !entries.is_empty() {
+            datagrams.inc_by(frames);
+            listener.buffer.append(&entries);
+            entries.clear();
         }
-        entries.clear();
         match failed {
             None => {}
             Some(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -82,14 +88,16 @@ pub(super) fn receive(socket: &UdpSocket, address: &ListenAddress, listener: &Li
             }
             Some(error) if error.kind() == ErrorKind::Interrupted => {}
             Some(error) => {
-                warn!(%address, err = %error, "datagrams cannot be received");
-                std::thread::sleep(Duration::from_millis(100));
+                if failing.is_due() {
+                    warn!(%address, err = %error, "datagrams cannot be received");
+                }
+                std::thread::sleep(ERROR_PAUSE);
             }
         }
     }
 }
 
-/// Who the senders are, by address.
+/// Who the senders are, by address, by the rules in force.
 #[derive(Default)]
 struct Senders {
     rules: Option<Arc<Rules>>,
@@ -97,27 +105,26 @@ struct Senders {
 }
 
 impl Senders {
-    /// Takes over new settings.
-    fn renew(&mut self, listener: &Listener) {
+    /// The rules in force; others than before know other senders.
+    fn renew(&mut self, listener: &Listener) -> Arc<Rules> {
         let rules = listener.rules();
         if !(self.rules.as_ref()).is_some_and(|known| Arc::ptr_eq(known, &rules)) {
             self.tags.clear();
-            self.rules = Some(rules);
+            self.rules = Some(rules.clone());
         }
+        rules
     }
 
-    fn tag(&mut self, address: IpAddr) -> Option<&Tag> {
+    fn tag(&mut self, address: IpAddr, rules: &Rules) -> Option<&Tag> {
         if self.tags.len() >= SENDERS_MAX && !self.tags.contains_key(&address) {
             self.tags.clear();
         }
-        let rules = self.rules.as_ref()?;
         let tag = self.tags.entry(address).or_insert_with(|| {
             let certificate = None;
-            let speaker = rules.identity.speaker(&Peer {
+            rules.identity.sender(&Credentials {
                 address,
                 certificate,
-            });
-            speaker.as_ref().map(Tag::from)
+            })
         });
         tag.as_ref()
     }
@@ -144,7 +151,10 @@ fn drops_of(table: &str, inode: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+    use crate::config::Syslog;
 
     #[test]
     fn drops_are_those_of_the_socket() {
@@ -154,5 +164,38 @@ mod tests {
         for (inode, drops) in [(4711, Some(17)), (4712, Some(0)), (471, None)] {
             assert_eq!(drops_of(table, inode), drops);
         }
+    }
+
+    /// They fill no batch.
+    #[test]
+    fn datagrams_that_are_refused_do_not_hold_up_a_stop() {
+        let address: ListenAddress = "udp://127.0.0.1:0".parse().unwrap();
+        let settings = Syslog {
+            addresses: Some(Vec::new()),
+            ..Syslog::of_flags(vec![address.clone()], None)
+        };
+        let (listener, _reader) = Listener::of_test(settings);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let to = socket.local_addr().unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| {
+                    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+                    while !is_over.load(Ordering::SeqCst) {
+                        let _ = sender.send_to(b"<13>a", to);
+                    }
+                });
+            }
+            let refused = listener.own.syslog.lines_dropped.get(["wire", "refused"]);
+            let receiver = threads.spawn(|| receive(&socket, &address, &listener));
+            while refused.get() < 2 * DATAGRAMS_AT_ONCE as u64 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            listener.stop();
+            receiver.join().unwrap();
+            is_over.store(true, Ordering::SeqCst);
+        });
     }
 }

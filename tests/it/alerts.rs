@@ -314,6 +314,7 @@ fn an_alert_about_a_state_is_held() {
         "ApplianceExporterDown",
         "ApplianceExporterNotReady",
         "ApplianceExporterCertificateExpiring",
+        "ApplianceExporterSyslogCertificateExpiring",
         "ApplianceAlertingMisconfigured",
         "ApplianceNeverHeard",
         // Nobody is told of these.

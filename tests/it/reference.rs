@@ -100,6 +100,7 @@ fn exporter_itself() -> Vec<Row> {
     own.syslog.touch("messages", &["udp", "tcp"]);
     own.syslog.datagrams_dropped.get(["messages"]);
     own.syslog.forged_lines.get(["messages", "hsm1"]);
+    own.syslog.certificate_expiry.get(["messages"]);
     own.shards.touch("messages", "0", &["empty"]);
     own.shards.kafka_errors.get(["messages", "AllBrokersDown"]);
     let shard = ShardGauges {

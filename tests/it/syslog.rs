@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
 use crate::exporter::{DOORS, Exporter, LONG, Samples, binary};
@@ -317,12 +318,28 @@ fn a_sender_cannot_speak_for_another() {
             .is_ok_and(|count| count == 0)
     );
 
-    // A reload changes the table, and not what is listened on.
+    // A reload changes the table and the limits, and not what is listened on.
     wire.configure("syslog: {LISTEN, addresses: {127.0.0.4: hsm-c}}");
     assert_eq!(exporter.reload().0, 200);
     wire.send_datagram(4, b"<13>Feb 29 12:05:01 hsm-a sited: door z");
     let samples = wait_for_lines(&mut exporter, 4.0);
     assert_eq!(samples.sum("site_doors_total", &["hsm-c"]), 1.0);
+    let long = [&[b'x'; 2_000][..], b"\n"].concat();
+    wire.connect("tcp", 4).write_all(&long).expect("sent");
+    wait_for_lines(&mut exporter, 5.0);
+    let config = std::fs::read_to_string(wire.path("config.yaml")).expect("the file");
+    let config = format!("{config}limits: {{line_bytes: 1024}}\n");
+    std::fs::write(wire.path("config.yaml"), config).expect("a file");
+    assert_eq!(exporter.reload().0, 200);
+    let too_long = |samples: &Samples| own(samples, "lines_dropped_total", &["too_long"]);
+    for count in [1.0, 2.0] {
+        match count {
+            1.0 => wire.connect("tcp", 4).write_all(&long).expect("sent"),
+            _ => wire.send_datagram(4, &long),
+        }
+        let samples = wait_for_lines(&mut exporter, 5.0 + count);
+        assert_eq!(too_long(&samples), count);
+    }
     wire.configure("syslog: {listen: ['udp://127.0.0.1:1']}");
     let (status, text) = exporter.reload();
     assert!(
@@ -399,7 +416,20 @@ fn a_revoked_certificate_and_a_balancer() {
         client.wait().expect("its end");
     };
     send("hsm-7");
-    wait_for_lines(&mut exporter, 1.0);
+    let samples = wait_for_lines(&mut exporter, 1.0);
+    let ends = Command::new(program("openssl"))
+        .args(["x509", "-enddate", "-noout", "-dateopt", "iso_8601", "-in"])
+        .arg(at.join("localhost.pem"))
+        .output()
+        .expect("openssl");
+    let ends = String::from_utf8(ends.stdout).expect("text");
+    let ends = ends
+        .trim()
+        .trim_start_matches("notAfter=")
+        .replace(' ', "T");
+    let ends: jiff::Timestamp = ends.parse().expect("a time");
+    let expiry = own(&samples, "certificate_expiry_timestamp_seconds", &["wire"]);
+    assert_eq!(expiry, ends.as_second() as f64);
     send("hsm-8");
     wait_for(&mut exporter, "connections_total", &["tls_failed"], 1.0);
     revoke(&["hsm-7"]);
@@ -432,13 +462,38 @@ fn a_revoked_certificate_and_a_balancer() {
     assert_eq!(samples.sum("site_doors_total", &["192.0.2.78"]), 0.0);
 }
 
+/// As many descriptors as the system allows this process.
+fn raise_descriptor_limit(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("the hard limit is allowed");
+    let maximum = limit.maximum.unwrap_or(u64::MAX);
+    assert!(
+        maximum >= wanted,
+        "raise the hard limit: ulimit -Hn {wanted}"
+    );
+}
+
 #[test]
-fn a_thousand_connections_and_ten_thousand_that_only_connect() {
+fn a_thousand_senders_and_ten_thousand_that_only_connect() {
+    raise_descriptor_limit(13_000);
     let wire = Wire::new(
         &["tcp"],
         "syslog: {LISTEN, max_connections: 1100, addresses: {127.0.0.0/8: }}",
     );
-    let mut exporter = wire.start(&[]);
+    // Shells give programs 1024 descriptors, and allow them more.
+    let mut limited = Command::new(program("prlimit"));
+    limited
+        .arg("--nofile=1024:4096")
+        .arg(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+        .arg(format!(
+            "--config.file={}",
+            wire.path("config.yaml").display()
+        ));
+    let mut exporter = Exporter::start_command(&mut limited);
     let mut senders: Vec<TcpStream> = (0..1_000)
         .map(|number| wire.connect("tcp", 2 + (number / 32) as u8))
         .collect();
@@ -452,9 +507,35 @@ fn a_thousand_connections_and_ten_thousand_that_only_connect() {
     let refused: Vec<TcpStream> = (0..8).map(|_| wire.connect("tcp", 2)).collect();
     wait_for(&mut exporter, "connections_total", &["limit"], 8.0);
     drop(refused);
-    let idle: Vec<TcpStream> = (0..7_000)
-        .map(|number| wire.connect("tcp", 40 + (number / 33) as u8))
-        .collect();
+    // Meanwhile a scrape is answered as soon as Prometheus wants it, and whoever sends is counted.
+    const SCRAPE_MAX: Duration = Duration::from_secs(10);
+    let idle: Vec<TcpStream> = std::thread::scope(|threads| {
+        let connecting = threads.spawn(|| {
+            let connect = |number: usize| wire.connect("tcp", 40 + (number / 50) as u8);
+            (0..10_000).map(connect).collect()
+        });
+        let mut sent = 0;
+        while !connecting.is_finished() || sent == 0 {
+            let line = b"<13>Feb 29 12:05:01 h sited: door a\n";
+            senders[sent].write_all(line).expect("sent");
+            sent += 1;
+            wait_for_lines(&mut exporter, 1_000.0 + sent as f64);
+            let begun = Instant::now();
+            exporter.scrape();
+            let took = begun.elapsed();
+            assert!(took < SCRAPE_MAX, "{took:?}");
+            if sent == senders.len() {
+                break;
+            }
+        }
+        let idle = connecting.join().expect("connections");
+        for sender in &mut senders[sent..] {
+            let line = b"<13>Feb 29 12:05:01 h sited: door a\n";
+            sender.write_all(line).expect("sent");
+        }
+        idle
+    });
+    assert_eq!(idle.len(), 10_000);
     // Those that have sent something keep their connections, and a new one finds a place.
     let mut late = wire.connect("tcp", 255);
     late.write_all(b"<13>Feb 29 12:05:01 h sited: door a\n")
@@ -464,7 +545,8 @@ fn a_thousand_connections_and_ten_thousand_that_only_connect() {
             .write_all(b"<13>Feb 29 12:05:01 h sited: door b\n")
             .expect("sent");
     }
-    wait_for_lines(&mut exporter, 2_001.0);
+    let samples = wait_for_lines(&mut exporter, 3_001.0);
+    assert_eq!(own(&samples, "lines_dropped_total", &[]), 0.0);
     // Those that gave way are over a moment later.
     wait_for(&mut exporter, "open_connections", &[], 1_100.0);
     drop(idle);
@@ -472,7 +554,7 @@ fn a_thousand_connections_and_ten_thousand_that_only_connect() {
     after
         .write_all(b"<13>Feb 29 12:05:01 h sited: door c\n")
         .expect("sent");
-    wait_for_lines(&mut exporter, 2_002.0);
+    wait_for_lines(&mut exporter, 3_002.0);
 }
 
 #[test]
@@ -675,10 +757,27 @@ fn flags_are_enough() {
         "{text}"
     );
     // The page says where it listens.
-    let page = crate::support::http_get(exporter.port, "/")
-        .expect("a page")
-        .text();
-    assert!(page.contains(&format!("tcp://127.0.0.1:{port}")), "{page}");
+    let page = |exporter: &Exporter| {
+        let answer = crate::support::http_get(exporter.port, "/");
+        answer.expect("a page").text()
+    };
+    let said = page(&exporter);
+    let listeners = &said[said.find("<h2>Listeners").expect("a table")..];
+    for part in [
+        &format!("tcp://127.0.0.1:{port}"),
+        "1 tcp",
+        "<td>127.0.0.1</td>",
+        "<td>none</td>",
+    ] {
+        assert!(listeners.contains(part), "{part}: {listeners}");
+    }
+    assert!(!said.contains("<h2>Files"), "no file is followed: {said}");
+    let mut torn = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+    torn.write_all(b"100 <13>Feb 29").expect("sent");
+    drop(torn);
+    wait_for(&mut exporter, "lines_dropped_total", &["torn"], 1.0);
+    let said = page(&exporter);
+    assert!(said.contains(" ago: torn</td>"), "{said}");
     let started = Instant::now();
     exporter.child.signal("TERM");
     assert!(exporter.child.wait_for_end(LONG).success());

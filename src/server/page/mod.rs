@@ -3,6 +3,7 @@
 //! Everything that comes from outside is escaped, and every table ends after [`ROWS_MAX`] rows: the page is for people.
 
 mod format;
+mod listeners;
 mod shards;
 
 use std::fmt::{self, Display, Write as _};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub(super) use self::format::Escaped;
 use self::format::{Age, Bytes, Grouped, Rate};
+pub use self::listeners::ListenerStatus;
 pub use self::shards::ShardStatus;
 use crate::unrecognised::Folded;
 
@@ -22,8 +24,10 @@ pub struct Status {
     pub uptime: Duration,
     /// The backlog found at start has been applied.
     pub ready: bool,
-    /// Every file that is followed, is to be, or could be if it were readable, and everything that is listened on.
+    /// Every file that is followed, is to be, or could be if it were readable.
     pub files: Vec<FileStatus>,
+    /// Every source that listens for syslog.
+    pub listeners: Vec<ListenerStatus>,
     /// Files that are followed now.
     pub followed_files: u64,
     /// Files that cannot be read now.
@@ -211,7 +215,11 @@ fn write_page(out: &mut String, status: &Status, telemetry_path: &str) -> fmt::R
     if !status.shards.is_empty() {
         shards::write(out, &status.shards)?;
     }
-    if !status.files.is_empty() || status.shards.is_empty() {
+    if !status.listeners.is_empty() {
+        listeners::write(out, &status.listeners)?;
+    }
+    let has_others = !status.shards.is_empty() || !status.listeners.is_empty();
+    if !status.files.is_empty() || !has_others {
         write_files(out, status)?;
     }
     write_unrecognised(out, status)?;
@@ -244,8 +252,11 @@ fn write_notices(out: &mut String, status: &Status) -> fmt::Result {
 }
 
 fn write_figures(out: &mut String, status: &Status) -> fmt::Result {
-    let lag = status.files.iter().map(|file| file.lag_bytes).sum();
-    let rate: f64 = status.files.iter().map(|file| file.lines_per_second).sum();
+    let files = (status.files.iter()).map(|file| (file.lag_bytes, file.lines_per_second));
+    let listeners = status.listeners.iter();
+    let listeners = listeners.map(|listener| (listener.lag_bytes, listener.lines_per_second));
+    let sum = |(lag, rate), (more, rate_more)| (lag + more, rate + rate_more);
+    let (lag, rate) = files.chain(listeners).fold((0, 0.0), sum);
     let series: usize = status.series.iter().map(|metric| metric.series).sum();
     let hit = status.rules.iter().filter(|rule| rule.hits > 0).count();
     out.write_str("<dl class=\"figures\">\n")?;
@@ -368,18 +379,7 @@ fn write_files(out: &mut String, status: &Status) -> fmt::Result {
                 write!(out, "<br><span class=\"bad\">{}</span>", Escaped(error))?;
             }
             write!(out, "</td><td>{}</td><td>", Escaped(&file.source))?;
-            const SHOWN: usize = 3;
-            for (index, appliance) in file.appliances.iter().take(SHOWN).enumerate() {
-                let comma = if index > 0 { ", " } else { "" };
-                write!(out, "{comma}{}", Escaped(appliance))?;
-            }
-            if file.appliances.len() > SHOWN {
-                write!(
-                    out,
-                    " <span class=\"soft\">and {} more</span>",
-                    Grouped((file.appliances.len() - SHOWN) as u64)
-                )?;
-            }
+            write_some(out, &file.appliances)?;
             write!(
                 out,
                 "</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>",
@@ -392,6 +392,20 @@ fn write_files(out: &mut String, status: &Status) -> fmt::Result {
             write!(out, "<td class=\"{class}\">{}</td>", Bytes(file.lost_bytes))
         },
     )
+}
+
+/// The first few of these names.
+fn write_some(out: &mut String, names: &[String]) -> fmt::Result {
+    const SHOWN: usize = 3;
+    for (index, name) in names.iter().take(SHOWN).enumerate() {
+        let comma = if index > 0 { ", " } else { "" };
+        write!(out, "{comma}{}", Escaped(name))?;
+    }
+    if names.len() > SHOWN {
+        let more = Grouped((names.len() - SHOWN) as u64);
+        write!(out, " <span class=\"soft\">and {more} more</span>")?;
+    }
+    Ok(())
 }
 
 fn write_unrecognised(out: &mut String, status: &Status) -> fmt::Result {
@@ -533,6 +547,12 @@ mod tests {
                 error: Some(nasty.into()),
                 ..FileStatus::default()
             }],
+            listeners: vec![ListenerStatus {
+                source: nasty.into(),
+                addresses: nasty.into(),
+                appliances: vec![nasty.into()],
+                ..ListenerStatus::default()
+            }],
             rules: vec![
                 RuleStatus {
                     name: nasty.into(),
@@ -572,7 +592,7 @@ mod tests {
         assert!(!page.contains("<script"));
         assert!(!page.contains('\0'));
         let shown = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;\u{fffd}";
-        assert_eq!(page.matches(shown).count(), 15);
+        assert_eq!(page.matches(shown).count(), 18);
     }
 
     #[test]

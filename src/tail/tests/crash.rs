@@ -71,7 +71,8 @@ fn victim() {
                     },
                     table: serde_json::to_vec(&counts).unwrap(),
                 }
-                .encode(),
+                .encode()
+                .unwrap(),
             )
             .unwrap();
         if last && round == 10 {

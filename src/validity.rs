@@ -18,14 +18,35 @@ const VERSION: u8 = 0xa0;
 
 /// The time in which a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Validity {
+pub(crate) struct Validity {
     not_before: Timestamp,
-    pub(super) not_after: Timestamp,
+    pub(crate) not_after: Timestamp,
 }
 
 impl Validity {
+    /// That of a certificate in DER; nothing if it cannot be read.
+    pub(crate) fn of(certificate: &[u8]) -> Option<Self> {
+        let (certificate, _) = element(certificate, SEQUENCE)?;
+        let (mut rest, _) = element(certificate, SEQUENCE)?;
+        // Certificates of version 1 do not say so.
+        if let Some((_, after)) = element(rest, VERSION) {
+            rest = after;
+        }
+        // Serial number, algorithm, issuer.
+        for tag in [INTEGER, SEQUENCE, SEQUENCE] {
+            (_, rest) = element(rest, tag)?;
+        }
+        let (validity, _) = element(rest, SEQUENCE)?;
+        let (not_before, rest) = time(validity)?;
+        let (not_after, _) = time(rest)?;
+        Some(Validity {
+            not_before,
+            not_after,
+        })
+    }
+
     /// Why the certificate is not valid now.
-    pub(super) fn fault(&self, now: Timestamp) -> Option<String> {
+    pub(crate) fn fault(&self, now: Timestamp) -> Option<String> {
         let Self {
             not_before,
             not_after,
@@ -45,30 +66,10 @@ impl Validity {
 }
 
 /// Of all certificates in a PEM text; what cannot be read is left out.
-pub(super) fn validities(pem: &[u8]) -> impl Iterator<Item = Validity> {
+pub(crate) fn validities(pem: &[u8]) -> impl Iterator<Item = Validity> {
     CertificateDer::pem_slice_iter(pem)
         .flatten()
-        .filter_map(|certificate| validity(&certificate))
-}
-
-fn validity(certificate: &[u8]) -> Option<Validity> {
-    let (certificate, _) = element(certificate, SEQUENCE)?;
-    let (mut rest, _) = element(certificate, SEQUENCE)?;
-    // Certificates of version 1 do not say so.
-    if let Some((_, after)) = element(rest, VERSION) {
-        rest = after;
-    }
-    // Serial number, algorithm, issuer.
-    for tag in [INTEGER, SEQUENCE, SEQUENCE] {
-        (_, rest) = element(rest, tag)?;
-    }
-    let (validity, _) = element(rest, SEQUENCE)?;
-    let (not_before, rest) = time(validity)?;
-    let (not_after, _) = time(rest)?;
-    Some(Validity {
-        not_before,
-        not_after,
-    })
+        .filter_map(|certificate| Validity::of(&certificate))
 }
 
 /// `YYMMDDhhmmssZ`, where 50 is 1950, or `YYYYMMDDhhmmssZ`.
@@ -170,8 +171,8 @@ NpLx2/YFGULuj01vTIG4JRXNn7liPJbkCGy0YahS3Sw=\n\
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            validity(&bytes);
-            validity(&[&[SEQUENCE, 0x81, 0xc8, SEQUENCE, 0x81, 0xc0], &bytes[..]].concat());
+            Validity::of(&bytes);
+            Validity::of(&[&[SEQUENCE, 0x81, 0xc8, SEQUENCE, 0x81, 0xc0], &bytes[..]].concat());
         }
     }
 }
