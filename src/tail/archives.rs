@@ -77,14 +77,6 @@ impl FollowedPath {
                 }
             };
             let opened = &sibling.opened;
-            // It may be a copy that is being made.
-            let is_copy = |archive: &Archive| {
-                archive.kind == ArchiveKind::Copy
-                    && !matches!(
-                        self.verdict(opened, &sibling.beginning, shared),
-                        Ok(Verdict::Other) | Err(_)
-                    )
-            };
             let is_same =
                 archive.key == opened.key && archive.is_unchanged(opened.size, opened.modified_ns);
             let has_no_more = is_same
@@ -95,7 +87,8 @@ impl FollowedPath {
                 };
             let mut position = archive.position.clone();
             if !has_no_more
-                && is_copy(&archive)
+                && archive.kind == ArchiveKind::Copy
+                && self.is_growing_copy(&sibling, shared)
                 && let Ok(end) = opened.position_at_end()
             {
                 position.clone_from(end);
@@ -141,6 +134,18 @@ impl FollowedPath {
             }
         }
         *siblings = left;
+    }
+
+    /// What was found to be a copy was one in the making, and still is, or is complete now.
+    fn is_growing_copy(&mut self, sibling: &Sibling, shared: &Shared) -> bool {
+        let Sibling {
+            opened, beginning, ..
+        } = sibling;
+        match self.verdict(opened, beginning, shared) {
+            Ok(Verdict::Copy(of)) => self.discover_copied(of, opened).is_ok(),
+            Ok(Verdict::Other) | Err(_) => false,
+            Ok(Verdict::Same | Verdict::Doubtful(_)) => true,
+        }
     }
 
     /// Reads what was added to a finished file.

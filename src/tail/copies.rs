@@ -10,13 +10,13 @@ use super::identity::{CHAIN_BYTES, Comparison, FileKey, ReadPosition, born_ns, m
 use super::opened::{Depth, Opened, compare};
 use super::registry::{Archive, ArchiveKind, GONE_MAX, Known};
 use super::sibling::{COPY_BYTES, Sibling, keeps_time};
-use super::{Event, LostReason, Shared, Sink, is_absent};
+use super::{Event, LostReason, Shared, Sink};
 
 /// Whether what a file beside the path says was counted already, or will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// All of it is in another file that is read or was read.
-    Copy,
+    /// All of it is in another file that was read, or in that of the generation at this place, which is open.
+    Copy(Option<usize>),
     /// So many bytes, all that it has, are, and nobody can tell whether it is a copy or says the same by chance.
     Doubtful(u64),
     /// It says the same as another, by chance.
@@ -136,13 +136,13 @@ impl FollowedPath {
         let is_unique = |len| shared.is_unique(self.info.source, opened, len);
         let is_overwritten = self.is_overwritten(opened, shared);
         let mut verdict = Verdict::Other;
-        for generation in &self.generations {
+        for (at, generation) in self.generations.iter().enumerate() {
             let Some(len) = generation.contains(opened, beginning)? else {
                 continue;
             };
             match is_copy(generation, opened, len, is_overwritten) {
-                _ if is_unique(len) => return Ok(Verdict::Copy),
-                Some(true) => return Ok(Verdict::Copy),
+                _ if is_unique(len) => return Ok(Verdict::Copy(Some(at))),
+                Some(true) => return Ok(Verdict::Copy(Some(at))),
                 Some(false) if verdict == Verdict::Other => verdict = Verdict::Same,
                 Some(false) => {}
                 None => verdict = Verdict::Doubtful(len),
@@ -153,7 +153,7 @@ impl FollowedPath {
                 continue;
             };
             match len >= COPY_BYTES || is_unique(len) {
-                true => return Ok(Verdict::Copy),
+                true => return Ok(Verdict::Copy(None)),
                 false if verdict == Verdict::Other => verdict = Verdict::Same,
                 false => {}
             }
@@ -161,55 +161,54 @@ impl FollowedPath {
         Ok(verdict)
     }
 
+    /// A copy has all that the file of the generation at `at` said then, which may be truncated before that is read: it is
+    /// known from now on, so that it is looked for in the copy.
+    ///
+    /// # Errors
+    ///
+    /// If the copy cannot be read now.
+    pub(super) fn discover_copied(&mut self, at: Option<usize>, copy: &Opened) -> io::Result<()> {
+        if let Some(generation) = at.and_then(|at| self.generations.get_mut(at))
+            && matches!(generation.content, Content::Plain(_))
+        {
+            let end = copy.position_at_end()?;
+            if end.offset() > generation.position.offset() {
+                generation.resume_at = Some(generation.next_offset());
+                generation.position.clone_from(end);
+                generation.size = generation.size.max(end.offset());
+            }
+        }
+        Ok(())
+    }
+
     /// Rotated files that were empty say something now: they are accounted for by that. Says whether there is one.
     pub(super) fn reconsider(&mut self, shared: &mut Shared) -> bool {
-        let mut found = false;
-        let mut at = 0;
-        while let Some(generation) = self.generations.get(at) {
-            let is_beside = match generation.has_to_be_decided() {
-                true => self.is_beside(generation, shared),
-                false => Ok(false),
-            };
-            match (is_beside, self.generations.get_mut(at)) {
-                (Ok(true), _) => {
-                    let generation = self.generations.remove(at);
-                    if let Some(key) = generation.key {
-                        self.overwritten.push(key);
-                        self.close(key, shared);
-                    }
-                    found = true;
-                    continue;
-                }
-                // Nobody but this descriptor has it.
-                (Ok(false), Some(generation)) if generation.has_to_be_decided() => {
-                    generation.undecided = false;
-                }
-                _ => {}
-            }
-            at += 1;
+        let say_something = self
+            .generations
+            .extract_if(.., |g| g.has_to_be_decided())
+            .collect::<Vec<_>>();
+        let found = !say_something.is_empty();
+        for generation in say_something {
+            self.account_anew(generation.key, generation.content, shared);
         }
         self.unresolved |= found;
         found
     }
 
-    /// The inode of the generation has a name beside the path.
-    ///
-    /// # Errors
-    ///
-    /// If that cannot be told now.
-    pub(super) fn is_beside(
-        &self,
-        generation: &Generation,
+    /// What the file of a generation says now is accounted for as what lies beside the path, whatever its name is.
+    pub(super) fn account_anew(
+        &mut self,
+        key: Option<FileKey>,
+        content: Content,
         shared: &mut Shared,
-    ) -> io::Result<bool> {
-        for path in self.sibling_paths(shared)? {
-            match path.metadata() {
-                Ok(m) if generation.is_in(FileKey::of(&m), born_ns(&m)) => return Ok(true),
-                Err(error) if !is_absent(&error) => return Err(error),
-                _ => {}
-            }
+    ) {
+        if let Some(key) = key {
+            self.overwritten.push(key);
+            self.close(key, shared);
         }
-        Ok(false)
+        if let Content::Plain(file) = content {
+            self.rewritten.push(file);
+        }
     }
 
     /// The file had another content before.
@@ -357,8 +356,8 @@ impl FollowedPath {
         Ok(is_copy)
     }
 
-    /// Where a file goes on behind the longest of those that are read or were read: it is a later copy of what that is a
-    /// copy of. Only where its lines are [not said twice](Shared::is_unique) or the other was truncated, since two files may
+    /// Where a file goes on behind the longest of those that are read or were read, and which generation reads that: it is a
+    /// later copy of what that is a copy of. Only where its lines are [not said twice](Shared::is_unique) or the other was truncated, since two files may
     /// begin with the same header.
     ///
     /// # Errors
@@ -369,33 +368,53 @@ impl FollowedPath {
         opened: &Opened,
         beginning: &ReadPosition,
         shared: &Shared,
-    ) -> io::Result<Option<ReadPosition>> {
-        let mut longest: Option<ReadPosition> = None;
-        let mut consider = |end: &ReadPosition, was_truncated: bool| -> io::Result<()> {
-            let is_longer = end.offset() > longest.as_ref().map_or(0, ReadPosition::offset);
+    ) -> io::Result<Option<(ReadPosition, Option<usize>)>> {
+        let mut longest: Option<(ReadPosition, Option<usize>)> = None;
+        let mut consider = |end: &ReadPosition, at: Option<usize>| -> io::Result<()> {
+            let is_longer = end.offset() > longest.as_ref().map_or(0, |(end, _)| end.offset());
+            let generation = at.and_then(|at| self.generations.get(at));
+            let was_truncated = generation.is_some_and(|g| g.cut == Some(LostReason::Truncated));
             if is_longer
                 && end.may_agree(beginning)
                 && (was_truncated || shared.is_unique(self.info.source, opened, end.offset()))
                 && opened.compare(end, Depth::Whole)? == Comparison::Continues
             {
-                longest = Some(end.clone());
+                longest = Some((end.clone(), at));
             }
             Ok(())
         };
-        for generation in self.generations.iter().filter(|g| !g.current) {
-            if generation.position.may_agree(beginning)
+        for (at, generation) in self.generations.iter().enumerate() {
+            if !generation.current
+                && generation.position.may_agree(beginning)
                 && let Some(file) = generation.reopened()?
             {
-                consider(
-                    file.position_at_end()?,
-                    generation.cut == Some(LostReason::Truncated),
-                )?;
+                consider(file.position_at_end()?, Some(at))?;
             }
         }
         for archive in self.finished_files(shared) {
-            consider(&archive.position, false)?;
+            consider(&archive.position, None)?;
         }
         Ok(longest)
+    }
+
+    /// A generation goes on in a later copy of what it is a copy of: an unfinished line at its end may be whole there.
+    pub(super) fn move_to(
+        &mut self,
+        at: usize,
+        opened: &Opened,
+        shared: &mut Shared,
+    ) -> io::Result<()> {
+        let Some(generation) = self.generations.get_mut(at) else {
+            return Ok(());
+        };
+        let former = generation.reopened()?;
+        generation.attach(opened)?;
+        generation.size = generation.size.max(opened.size);
+        shared.registry.open(opened.key, self.index);
+        match former {
+            Some(former) => self.remember_read(&former, ArchiveKind::Copy, shared),
+            None => Ok(()),
+        }
     }
 
     /// A copy that has grown has what was read from a generation that lost its file.

@@ -59,6 +59,8 @@ pub(super) struct FollowedPath {
     pub look: bool,
     /// What lies beside the path has to be looked at before anything is read.
     pub unresolved: bool,
+    /// With the next look, it has to be seen whether some name came or went beside the path.
+    pub look_beside: bool,
     /// It stands in the queue.
     pub queued: bool,
     /// What was last reported to be wrong with the path.
@@ -89,6 +91,8 @@ pub(super) struct FollowedPath {
     pub compressed: Vec<(PathBuf, CompressedAs)>,
     /// Files beside the path that had another content before, or none: what they say now came after that.
     pub overwritten: Vec<FileKey>,
+    /// The files of those that are not accounted for.
+    pub rewritten: Vec<Arc<File>>,
     /// Why the directory cannot be listed now.
     pub hidden: Option<Trouble>,
     /// The file that was finished last, which is read on if a late writer adds to it, even if another takes its name.
@@ -113,6 +117,7 @@ impl FollowedPath {
             target: None,
             look: true,
             unresolved: false,
+            look_beside: false,
             queued: false,
             trouble: None,
             seen: false,
@@ -128,6 +133,7 @@ impl FollowedPath {
             unreadable: Vec::new(),
             compressed: Vec::new(),
             overwritten: Vec::new(),
+            rewritten: Vec::new(),
             hidden: None,
             finished: None,
             check_finished: false,
@@ -234,7 +240,11 @@ impl FollowedPath {
                 continue;
             }
             let is_beginning = generation.next_offset() == 0;
-            let outcome = generation.read(&mut shared.chunk.buffer);
+            let outcome = match generation.undecided {
+                // It may say something now, which is decided about first.
+                true => Outcome::Quiet,
+                false => generation.read(&mut shared.chunk.buffer),
+            };
             generation.retry_at = None;
             if generation.current && matches!(outcome, Outcome::Bytes { .. } | Outcome::Quiet) {
                 // What was read before is still there, so it was when the path was looked at.
@@ -397,39 +407,27 @@ impl FollowedPath {
     /// On truncation, splits the generation in two: the old content (perhaps found in a copy) and the new.
     pub(super) fn split_truncated(&mut self, shared: &mut Shared, sink: &mut impl Sink) {
         let mut at = 0;
-        while let Some(old) = self.generations.get(at) {
+        while let Some(old) = self.generations.get_mut(at) {
             at += 1;
             if !old.is_truncated() {
                 continue;
             }
-            // What was written over a rotated file may be a copy: it is accounted for anew.
-            let is_beside = match old.current {
-                true => Ok(false),
-                false => self.is_beside(old, shared),
-            };
-            let Some(old) = self.generations.get_mut(at - 1) else {
-                continue;
-            };
-            if let (Ok(true), Some(key)) = (&is_beside, old.key) {
-                old.lose_file();
-                old.cut = Some(LostReason::Truncated);
-                self.overwritten.push(key);
-                self.close(key, shared);
-                sink.event(&self.info, Event::Truncated);
+            let key = old.key.take();
+            let content = std::mem::replace(&mut old.content, Content::Closed);
+            old.cut = Some(LostReason::Truncated);
+            sink.event(&self.info, Event::Truncated);
+            if !old.current {
+                // What was written over a rotated file may be a copy.
+                self.account_anew(key, content, shared);
                 continue;
             }
-            let content = std::mem::replace(&mut old.content, Content::Closed);
-            let mut new = Generation::new(shared.next_id(), old.key.take(), content);
-            new.current = old.current;
-            new.undecided = is_beside.is_err();
+            old.current = false;
+            let mut new = Generation::new(shared.next_id(), key, content);
             new.modified_ns = old.modified_ns;
             new.born_ns = old.born_ns;
             new.target.clone_from(&old.target);
-            old.current = false;
-            old.cut = Some(LostReason::Truncated);
             self.generations.insert(at, new);
             at += 1;
-            sink.event(&self.info, Event::Truncated);
         }
     }
 

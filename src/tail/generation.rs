@@ -154,6 +154,11 @@ impl Generation {
         }
     }
 
+    /// Its content is in no file that is known.
+    pub(super) fn is_lost(&self) -> bool {
+        !self.current && !self.is_open()
+    }
+
     /// It was empty, and says something now.
     pub(super) fn has_to_be_decided(&self) -> bool {
         self.undecided && self.metadata().is_some_and(|metadata| metadata.len() > 0)

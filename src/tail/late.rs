@@ -35,6 +35,11 @@ impl FollowedPath {
         ) else {
             return;
         };
+        if archive.kind != ArchiveKind::Read {
+            // It was written anew, and accounted for as what lies beside the path.
+            self.unresolved = true;
+            return;
+        }
         if metadata.len() <= archive.position.offset() {
             self.finished = Some(finished);
             return;

@@ -89,8 +89,10 @@ impl FollowedPath {
             let is_empty = current.position.is_empty() && metadata.len() == 0;
             let known = current.is_open() || !changed;
             if known {
-                // What it said between two looks may be in a copy.
-                self.unresolved |= is_empty && self.directories_changed();
+                // What it said between two looks may be in a copy, and a directory that is listed while names change in it
+                // shows some of them twice or not at all.
+                let look_beside = is_empty || std::mem::take(&mut self.look_beside);
+                self.unresolved |= look_beside && self.directories_changed();
                 return;
             }
         }

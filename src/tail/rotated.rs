@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 use super::compression::plain_name;
+use super::followed_path::{TICK_NS, now_ns};
+use super::identity::modified_ns;
 use super::is_absent;
 
 /// Digits of the shortest date: `-260101`.
@@ -70,8 +73,10 @@ const OLD_DIRECTORIES_MAX: usize = 64;
 /// What lies in a directory.
 #[derive(Debug, Default)]
 struct Listing {
-    /// Files by the name that each may have had.
-    forms: HashMap<Vec<u8>, Vec<PathBuf>>,
+    /// Files and their inodes, by the name that each may have had.
+    forms: HashMap<Vec<u8>, Vec<(PathBuf, u64)>>,
+    /// When the directory was last changed, if that was so long before it was listed that a later change shows.
+    changed_ns: Option<i64>,
     /// Directories in it, [`OLD_DIRECTORIES_MAX`] and one more at most.
     directories: Vec<PathBuf>,
 }
@@ -87,12 +92,36 @@ impl Listings {
     /// # Errors
     ///
     /// If the directory is there and cannot be listed now.
-    pub(super) fn rotated(&mut self, path: &Path) -> io::Result<&[PathBuf]> {
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-            return Ok(&[]);
+    pub(super) fn rotated(&mut self, path: &Path) -> io::Result<impl Iterator<Item = &PathBuf>> {
+        let forms = match (path.parent(), path.file_name()) {
+            (Some(directory), Some(name)) => self.listing(directory)?.forms.get(name.as_bytes()),
+            _ => None,
         };
-        let forms = &self.listing(directory)?.forms;
-        Ok(forms.get(name.as_bytes()).map_or(&[], Vec::as_slice))
+        Ok(forms.into_iter().flatten().map(|(path, _)| path))
+    }
+
+    /// Lists the directory of `path` anew. Says whether the files beside it that may be rotated forms of it are others, or
+    /// have other names, than when it was listed before.
+    pub(super) fn changed(&mut self, path: &Path) -> bool {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return false;
+        };
+        let Some(Ok(before)) = self.directories.get(directory) else {
+            return false;
+        };
+        if before.changed_ns.is_some() && before.changed_ns == settled_ns(directory) {
+            return false;
+        }
+        let forms = |listing: &Listing| {
+            let forms = listing.forms.get(name.as_bytes()).cloned();
+            let mut forms = forms.unwrap_or_default();
+            forms.sort_unstable();
+            forms
+        };
+        let now = list(directory);
+        let changed = !matches!(&now, Ok(now) if forms(now) == forms(before));
+        self.directories.insert(directory.to_owned(), now);
+        changed
     }
 
     /// Where logrotate's `olddir` may be: what `path` would be called in the directories beside it.
@@ -124,8 +153,18 @@ impl Listings {
     }
 }
 
+/// When the directory was last changed, in nanoseconds since 1970, unless that is so short ago that a later change may have
+/// the same time.
+fn settled_ns(directory: &Path) -> Option<i64> {
+    let changed_ns = modified_ns(&directory.metadata().ok()?);
+    Some(changed_ns).filter(|changed_ns| changed_ns.saturating_add(TICK_NS) < now_ns())
+}
+
 fn list(directory: &Path) -> io::Result<Listing> {
-    let mut listing = Listing::default();
+    let mut listing = Listing {
+        changed_ns: settled_ns(directory),
+        ..Listing::default()
+    };
     let entries = match directory.read_dir() {
         Err(error) if is_absent(&error) => return Ok(listing),
         entries => entries?,
@@ -139,7 +178,7 @@ fn list(directory: &Path) -> io::Result<Listing> {
         }
         for earlier in earlier_names(&entry.file_name()) {
             let forms = listing.forms.entry(earlier).or_default();
-            forms.push(entry.path());
+            forms.push((entry.path(), entry.ino()));
         }
     }
     Ok(listing)

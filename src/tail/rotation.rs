@@ -31,6 +31,14 @@
 //! ([`Generation::undecided`]); as soon as it says something, that is compared with the files that are open, which the copy
 //! must be in. A file that is written over a rotated one is treated like that too (`cp m m.1; : > m`).
 //!
+//! A copy may also be complete before anything was read of the file that it is made of, which is truncated next. So what is
+//! found in a copy is known of that file from then on, and is looked for in the copy when it is gone.
+//!
+//! Others rename files while a directory is listed, so that a listing shows some twice or not at all. Before anything is
+//! given up as lost, the directory is listed until two listings agree; and what lies beside a path is looked at again after
+//! each search if its directory has changed since. A name that leads to another file than when it was listed is left to the
+//! next listing.
+//!
 //! What cannot be opened, compared or listed now is none of these. It waits, shows as unread, and is tried again at every
 //! look; until then nothing of the path is given up as lost.
 //!
@@ -73,6 +81,9 @@ use super::registry::{Archive, ArchiveKind, GONE_MAX};
 use super::sibling::{SIBLINGS_MAX, Sibling};
 use super::{End, Event, FileInfo, LostReason, ReadFrom, Shared, Sink, Trouble};
 
+/// How often the directory is listed at most until rotation has left it alone for the time of a listing.
+const LISTINGS_MAX: usize = 16;
+
 impl FollowedPath {
     /// Accounts for what lies beside the path. See the [module](self).
     pub(super) fn resolve_rotations(
@@ -100,9 +111,10 @@ impl FollowedPath {
             }
         }
         self.split_truncated(shared, sink);
+        let mut listings_left = LISTINGS_MAX;
         loop {
             let mut siblings = self.siblings(&mut before, shared);
-            let is_last = siblings.len() < SIBLINGS_MAX;
+            let mut is_last = siblings.len() < SIBLINGS_MAX;
             for depth in [Depth::Seam, Depth::Whole] {
                 self.find_files(depth, &mut siblings, shared, sink);
                 self.find_archives(depth, &mut siblings, shared, sink);
@@ -114,6 +126,10 @@ impl FollowedPath {
             siblings.retain(|sibling| !sibling.is_elsewhere);
             let failed = siblings.extract_if(.., |sibling| sibling.opened.has_failed());
             failed.for_each(|sibling| self.postpone(&sibling));
+            if is_last && self.generations.iter().any(Generation::is_lost) {
+                listings_left -= 1;
+                is_last = listings_left == 0 || !self.names_changed(shared);
+            }
             if is_last {
                 self.lose_what_is_gone(shared, sink);
             }
@@ -280,8 +296,7 @@ impl FollowedPath {
         let is_full = self.generations.len() > DRAINING_MAX;
         if shared.starting || !self.unreadable.is_empty() && !is_full {
             // Another path may yet find it.
-            self.unresolved |=
-                shared.starting && self.generations.iter().any(|g| !g.is_open() && !g.current);
+            self.unresolved |= shared.starting && self.generations.iter().any(Generation::is_lost);
             return;
         }
         let path = self.target.as_ref().unwrap_or(&self.info.path);
@@ -292,8 +307,7 @@ impl FollowedPath {
         let is_mounted = |key: FileKey| directory.as_ref().is_some_and(|d| d.dev() == key.dev);
         let mut at = 0;
         while let Some(generation) = self.generations.get(at) {
-            let is_lost = !generation.is_open() && !generation.current;
-            if is_lost && (is_there || generation.key.is_none_or(is_mounted)) {
+            if generation.is_lost() && (is_there || generation.key.is_none_or(is_mounted)) {
                 self.lose(at, shared, sink);
             } else {
                 at += 1;
@@ -339,7 +353,8 @@ impl FollowedPath {
     ) -> io::Result<bool> {
         let opened = &sibling.opened;
         match self.verdict(opened, &sibling.beginning, shared)? {
-            Verdict::Copy => {
+            Verdict::Copy(of) => {
+                self.discover_copied(of, opened)?;
                 self.remember_read(opened, ArchiveKind::Copy, shared)?;
                 return Ok(true);
             }
@@ -358,7 +373,9 @@ impl FollowedPath {
         let known = self.known_beginning(opened, &sibling.beginning, shared)?;
         let is_history = known.is_none() && self.is_history(opened, shared);
         opened.check()?;
-        if let Some(position) = known {
+        if let Some((_, Some(at))) = known {
+            self.move_to(at, opened, shared)?;
+        } else if let Some((position, None)) = known {
             let mut generation = self.rotated(opened, shared);
             generation.position = position;
             generation.first_time = shared.first_time(self.info.source, opened);

@@ -44,6 +44,9 @@ impl Tail {
         if is_free && self.next_rescan.is_none_or(|next| next <= now) {
             self.search = true;
             self.begin_round(now);
+            self.followed
+                .iter_mut()
+                .for_each(|path| path.look_beside = true);
             self.next_rescan = Some(now + self.shared.options.rescan);
         } else if is_free
             && self.watch.kind() != Watcher::Inotify

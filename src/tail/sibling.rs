@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::compression::{CompressedAs, plain_name};
 use super::followed_path::{FollowedPath, now_ns};
+use super::generation::Generation;
 use super::identity::{Comparison, FileKey, ReadPosition, SEAM_BYTES, modified_ns};
 use super::opened::{Depth, Opened, holds};
 use super::registry::{ArchiveKind, Known};
@@ -92,7 +93,7 @@ impl FollowedPath {
             let age = rotated::age_by_name(&candidate.path);
             (candidate.modified_ns, age)
         });
-        let mut found: Vec<Sibling> = Vec::new();
+        let mut found = self.rewritten(before);
         for Candidate {
             path,
             key,
@@ -102,7 +103,7 @@ impl FollowedPath {
             ..
         } in candidates
         {
-            if found.len() == SIBLINGS_MAX {
+            if found.len() >= SIBLINGS_MAX {
                 break;
             }
             if !before.insert(key) {
@@ -113,6 +114,8 @@ impl FollowedPath {
                 Ok((opened, beginning))
             });
             match opened {
+                // Renamed meanwhile: it is met under the name that it has now when the directory is listed anew.
+                Ok((opened, _)) if opened.key != key => _ = before.remove(&key),
                 Ok((opened, _)) if twin_exists(&opened, &path) => {}
                 Ok((opened, _)) if is_being_compressed(&opened, shared.options.drain_grace) => {
                     self.unreadable.push((path, size));
@@ -127,7 +130,8 @@ impl FollowedPath {
                 Err(error) if let Some(form) = CompressedAs::of_error(&error) => {
                     self.leave_compressed(path, form, shared);
                 }
-                Err(error) if is_elsewhere || is_absent(&error) => {}
+                Err(error) if is_absent(&error) => _ = before.remove(&key),
+                Err(_) if is_elsewhere => {}
                 Err(_) => self.unreadable.push((path, size)),
             }
         }
@@ -140,7 +144,7 @@ impl FollowedPath {
         let is_missed = match shared.means(self.info.source, &file) {
             // The search for files that are meant has left it out by its name.
             true => CompressedAs::of_name(&file).is_none(),
-            false => self.generations.iter().any(|g| !g.current && !g.is_open()),
+            false => self.generations.iter().any(Generation::is_lost),
         };
         let is_listed = self.compressed.iter().any(|(listed, _)| *listed == file);
         if is_missed && !is_listed && self.compressed.len() < SIBLINGS_MAX {
@@ -154,6 +158,33 @@ impl FollowedPath {
             let info = FileInfo::left_out(self.info.source, file);
             sink.event(&info, Event::Unreadable(Trouble::Compressed(*form)));
         }
+    }
+
+    /// Files that are open and were written anew since they were accounted for.
+    fn rewritten(&mut self, before: &mut HashSet<FileKey>) -> Vec<Sibling> {
+        let mut found = Vec::new();
+        for file in std::mem::take(&mut self.rewritten) {
+            let opened = file.metadata().and_then(|metadata| {
+                let opened = Opened::new(file.clone(), &metadata, false);
+                let beginning = opened.beginning()?;
+                Ok((opened, beginning))
+            });
+            match opened {
+                Ok((opened, beginning)) if before.insert(opened.key) => found.push(Sibling {
+                    path: self.info.path.clone(),
+                    opened,
+                    beginning,
+                    is_copy: false,
+                    is_elsewhere: false,
+                }),
+                Ok(_) => {}
+                Err(_) => {
+                    self.unreadable.push((self.info.path.clone(), 0));
+                    self.rewritten.push(file);
+                }
+            }
+        }
+        found
     }
 
     /// A file beside the path, if it has to be looked into; the path, if nobody can tell now.
@@ -200,14 +231,14 @@ impl FollowedPath {
     /// Rotated forms of the path in directories beside it, if something is not found: logrotate's `olddir`. A directory in
     /// which the path has its like is another log's.
     fn old_paths(&self, shared: &mut Shared) -> Vec<PathBuf> {
-        if !self.generations.iter().any(|g| !g.current && !g.is_open()) {
+        if !self.generations.iter().any(Generation::is_lost) {
             return Vec::new();
         }
         let path = self.target.as_ref().unwrap_or(&self.info.path);
         let mut found = Vec::new();
         for old in shared.listings.old_paths(path) {
             if !old.exists() && !shared.means(self.info.source, &old) {
-                found.extend_from_slice(shared.listings.rotated(&old).unwrap_or_default());
+                found.extend(shared.listings.rotated(&old).into_iter().flatten().cloned());
             }
         }
         found
@@ -219,23 +250,36 @@ impl FollowedPath {
             .push((sibling.path.clone(), sibling.opened.size));
     }
 
+    /// Names of rotated files came or went since the directories were listed, or while they were: a file that is renamed
+    /// meanwhile may be in no listing. They are listed anew then.
+    pub(super) fn names_changed(&self, shared: &mut Shared) -> bool {
+        let mut bases = self.targets();
+        bases.insert(&self.info.path);
+        let changed = bases
+            .into_iter()
+            .filter(|base| shared.listings.changed(base));
+        changed.count() > 0
+    }
+
+    /// Where the path leads or led, if that is elsewhere.
+    fn targets(&self) -> HashSet<&PathBuf> {
+        let led = self.generations.iter().filter_map(|g| g.target.as_ref());
+        led.chain(&self.target).collect()
+    }
+
     /// Where rotated files of the path may lie: beside it, and beside what it leads or led to.
     ///
     /// # Errors
     ///
     /// If a directory cannot be listed now.
     pub(super) fn sibling_paths(&self, shared: &mut Shared) -> io::Result<HashSet<PathBuf>> {
-        let led = self
-            .generations
-            .iter()
-            .filter_map(|generation| generation.target.as_ref());
-        let targets: HashSet<&PathBuf> = led.chain(&self.target).collect();
+        let targets = self.targets();
         let mut paths: HashSet<PathBuf> = HashSet::new();
         for target in targets {
-            paths.extend(shared.listings.rotated(target)?.iter().cloned());
+            paths.extend(shared.listings.rotated(target)?.cloned());
             paths.insert(target.clone());
         }
-        paths.extend(shared.listings.rotated(&self.info.path)?.iter().cloned());
+        paths.extend(shared.listings.rotated(&self.info.path)?.cloned());
         Ok(paths)
     }
 

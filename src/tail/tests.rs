@@ -16,6 +16,7 @@ mod crash;
 mod errors;
 mod kinds;
 mod logrotate;
+mod meanwhile;
 mod model;
 mod watching;
 

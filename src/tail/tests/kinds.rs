@@ -157,9 +157,11 @@ pub(super) fn check_lines(scene: &Scene, next: u32, name: &str) {
         .position(|(line, want)| line != want);
     assert!(
         lines == want,
-        "{name}: {} of {} lines, the first that differs is {differs:?}: {:?}",
+        "{name}: {} of {} lines, the first that differs is {differs:?} ({:?}), cut off {:?}: {:?}",
         lines.len(),
         want.len(),
+        differs.and_then(|at| lines.get(at)),
+        scene.log.cut,
         scene.log.events
     );
     let lost = |event: &Event| matches!(event, Lost { .. });
@@ -759,6 +761,44 @@ fn a_copy_is_seen_while_it_is_made() {
                 let name = format!("{former:?}, {lines} lines, unread {unread}");
                 check_lines(&scene, next, &name);
             }
+        }
+    }
+}
+
+/// The first of two copies that nobody has seen cuts a line which the second has whole.
+#[test]
+fn a_line_that_a_copy_cuts_is_whole_in_a_later_one() {
+    for lines in [1, 2, 100] {
+        for (later_first, looks) in [(false, false), (true, false), (false, true)] {
+            let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
+            scene.specs[0].line_time = Some(LineTime::new(|line| {
+                let mut words = std::str::from_utf8(line).ok()?.split(' ');
+                words.nth(1)?.parse().ok()
+            }));
+            let mut next = 0;
+            act(&mut scene, &mut next, Write("m", 45));
+            scene.look();
+            act(&mut scene, &mut next, Empty("m"));
+            act(&mut scene, &mut next, Write("m", lines + 1));
+            scene.write("m", &format!("line {next} of"));
+            act(&mut scene, &mut next, Copy("m", "m.2"));
+            scene.write("m", " a log\n");
+            next += 1;
+            act(&mut scene, &mut next, Write("m", 3));
+            act(&mut scene, &mut next, Copy("m", "m.1"));
+            if later_first {
+                act(&mut scene, &mut next, Touch("m.1", -3));
+            }
+            if looks {
+                scene.remove("m.1");
+                scene.look();
+                act(&mut scene, &mut next, Copy("m", "m.1"));
+            }
+            act(&mut scene, &mut next, Empty("m"));
+            act(&mut scene, &mut next, Write("m", 1));
+            scene.look().later(5);
+            let name = format!("{lines} lines, {later_first}, {looks}");
+            check_lines(&scene, next, &name);
         }
     }
 }
