@@ -240,11 +240,7 @@ impl FollowedPath {
                 continue;
             }
             let is_beginning = generation.next_offset() == 0;
-            let outcome = match generation.undecided {
-                // It may say something now, which is decided about first.
-                true => Outcome::Quiet,
-                false => generation.read(&mut shared.chunk.buffer),
-            };
+            let outcome = generation.read(&mut shared.chunk.buffer);
             generation.retry_at = None;
             if generation.current && matches!(outcome, Outcome::Bytes { .. } | Outcome::Quiet) {
                 // What was read before is still there, so it was when the path was looked at.

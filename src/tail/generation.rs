@@ -199,6 +199,8 @@ impl Generation {
 
     fn read_any(&mut self, buffer: &mut [u8]) -> Outcome {
         let result = match &mut self.content {
+            // It may say something now, which is decided about first.
+            _ if self.undecided => return Outcome::Quiet,
             Content::Closed => return Outcome::Quiet,
             Content::Plain(_) => {
                 let read = match self.resume_at {
