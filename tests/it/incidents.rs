@@ -161,6 +161,16 @@ fn plays() -> Vec<(String, Play)> {
         .collect()
 }
 
+/// These need the brokers of a Kafka, which no incident has: `rules/alerts/tests/shards_test.yaml` plays them alone.
+const OF_SHARDS: [&str; 6] = [
+    "ApplianceInTwoPartitions",
+    "ApplianceShardDeaf",
+    "ApplianceShardLogReplaced",
+    "ApplianceShardLostRecords",
+    "ApplianceShardOwnedTwice",
+    "ApplianceShardUnowned",
+];
+
 #[test]
 fn every_alert_that_wakes_somebody_has_an_incident() {
     let played: BTreeSet<String> = plays()
@@ -170,7 +180,9 @@ fn every_alert_that_wakes_somebody_has_an_incident() {
         .collect();
     for (name, rule) in alerts() {
         if rule.labels["severity"] == "critical" {
-            assert!(played.contains(&name), "{name} is in no incident");
+            let is_played = played.contains(&name);
+            let is_of_shards = OF_SHARDS.contains(&name.as_str());
+            assert_ne!(is_played, is_of_shards, "{name} is in no incident");
         }
     }
 }
