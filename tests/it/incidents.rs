@@ -283,12 +283,20 @@ fn play(name: &str) {
             .iter()
             .map(|at| at.duration_since(start).as_secs() / minute())
             .collect();
+        let over: Vec<u64> = ends
+            .iter()
+            .map(|at| at.duration_since(start).as_secs() / minute())
+            .collect();
+        eprintln!(
+            "{name}: {} {} {}: expected from minute {}, fired in {minutes:?}, ended in {over:?}",
+            told.site, told.of, told.alert, told.from
+        );
         let early = minutes.first().is_some_and(|first| *first < told.from);
         let ended = told.ends.is_none_or(|wanted| wanted != ends.is_empty());
         if fires.len() != told.times || !ended || early {
             faults.push(format!(
                 "{} {} {}: fired in minutes {minutes:?}, wanted {} from {} on; ended {} times, wanted an end: {:?}",
-                told.site, told.of, told.alert, told.times, told.from, ends.len(), told.ends
+                told.site, told.of, told.alert, told.times, told.from, over.len(), told.ends
             ));
         }
     }
