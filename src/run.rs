@@ -345,6 +345,7 @@ fn open_state(
         Ok(restored) => {
             // What happened meanwhile is news.
             engine.table().finish_backfill();
+            engine.restore_attempts(&restored.attempts);
             info!(
                 series = restored.series,
                 dropped = restored.dropped,

@@ -1,15 +1,12 @@
 //! Failed attempts in a row, by appliance and by whose they are, so that the one that succeeds after many is told from
 //! all others.
-//!
-//! They are held in memory only: after a restart or a reload the rows begin anew.
 
-use std::hash::{BuildHasher, Hasher};
+use hashbrown::HashMap;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use hashbrown::{DefaultHashBuilder, HashMap};
+use crate::metric::SavedAttempts;
 
-use crate::metric::ApplianceId;
-
-/// Rows at most, 24 bytes each. Beyond that, those that are over are dropped, then those of few failures, then all.
+/// Rows at most, 16 bytes each. Beyond that, those that are over are dropped, then those of few failures, then all.
 const ROWS_MAX: usize = 1 << 16;
 
 /// Rows of so many failures go first.
@@ -21,10 +18,8 @@ const PAUSE_MAX: u32 = 30 * 60;
 /// All rows of an engine.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    rows: HashMap<(ApplianceId, u64), Row>,
-    hasher: DefaultHashBuilder,
-    /// The table's epoch that the appliances belong to.
-    epoch: u32,
+    /// By [`key`]. Numbers of appliances would be shorter, but change when series are removed and with each start.
+    rows: HashMap<u64, Row>,
 }
 
 #[derive(Debug)]
@@ -40,34 +35,17 @@ impl Row {
     }
 }
 
+/// The hash of whose attempts they are. Who makes two of them collide gains nothing: he could have failed under the other
+/// one as well.
+pub(super) fn key(appliance: &str, name: &str, whose: &str) -> u64 {
+    [appliance, name, whose]
+        .iter()
+        .fold(0, |seed, text| xxh3_64_with_seed(text.as_bytes(), seed))
+}
+
 impl Attempts {
-    /// Forgets everything if appliances have got other numbers since.
-    pub(super) fn in_epoch(&mut self, epoch: u32) -> &mut Self {
-        if self.epoch != epoch {
-            self.epoch = epoch;
-            self.rows.clear();
-        }
-        self
-    }
-
-    fn key(&self, appliance: ApplianceId, name: &str, whose: &str) -> (ApplianceId, u64) {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(name.as_bytes());
-        hasher.write_u8(0);
-        hasher.write(whose.as_bytes());
-        (appliance, hasher.finish())
-    }
-
     /// So many attempts failed at `now`.
-    pub(super) fn failed(
-        &mut self,
-        appliance: ApplianceId,
-        name: &str,
-        whose: &str,
-        times: u32,
-        now: u32,
-    ) {
-        let key = self.key(appliance, name, whose);
+    pub(super) fn failed(&mut self, key: u64, times: u32, now: u32) {
         if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
             self.make_room(now);
         }
@@ -83,16 +61,30 @@ impl Attempts {
     }
 
     /// An attempt succeeded at `now`: the row is over. How many failures it had.
-    pub(super) fn passed(
-        &mut self,
-        appliance: ApplianceId,
-        name: &str,
-        whose: &str,
-        now: u32,
-    ) -> u32 {
-        let key = self.key(appliance, name, whose);
+    pub(super) fn passed(&mut self, key: u64, now: u32) -> u32 {
         let row = self.rows.remove(&key).filter(|row| !row.is_over(now));
         row.map_or(0, |row| row.failures)
+    }
+
+    /// Those that were not over when the last attempt failed.
+    pub(super) fn save(&self) -> Vec<SavedAttempts> {
+        let newest = self.rows.values().map(|row| row.last).max().unwrap_or(0);
+        self.rows
+            .iter()
+            .filter(|(_, row)| !row.is_over(newest))
+            .map(|(key, row)| SavedAttempts {
+                key: *key,
+                failures: row.failures,
+                last: row.last,
+            })
+            .collect()
+    }
+
+    /// Takes over what was saved.
+    pub(super) fn restore(&mut self, saved: &[SavedAttempts]) {
+        for row in saved {
+            self.failed(row.key, row.failures, row.last);
+        }
     }
 
     /// Half of the rows must go, so that this is not done for each of the next ones.
@@ -112,51 +104,49 @@ impl Attempts {
 mod tests {
     use super::*;
 
-    const HSM: ApplianceId = ApplianceId(1);
-
     #[test]
     fn rows_are_by_appliance_name_and_owner_and_end_with_a_success_or_a_pause() {
         let mut attempts = Attempts::default();
-        attempts.failed(HSM, "address", "192.0.2.7", 3, 100);
-        attempts.failed(HSM, "address", "192.0.2.7", 1, 90);
-        attempts.failed(HSM, "address", "192.0.2.8", 1, 100);
-        attempts.failed(ApplianceId(2), "address", "192.0.2.7", 1, 100);
-        attempts.failed(HSM, "user", "192.0.2.7", 1, 100);
-        assert_eq!(attempts.passed(HSM, "address", "192.0.2.9", 101), 0);
-        assert_eq!(
-            attempts.passed(HSM, "address", "192.0.2.7", 100 + PAUSE_MAX),
-            4
-        );
-        assert_eq!(attempts.passed(HSM, "address", "192.0.2.7", 101), 0);
-        assert_eq!(
-            attempts.passed(HSM, "user", "192.0.2.7", 101 + PAUSE_MAX),
-            0
-        );
-        attempts.failed(HSM, "address", "192.0.2.8", 1, 101 + PAUSE_MAX);
-        assert_eq!(
-            attempts.passed(HSM, "address", "192.0.2.8", 101 + PAUSE_MAX),
-            1
-        );
-        attempts.failed(HSM, "address", "192.0.2.8", 1, 100);
-        assert_eq!(
-            attempts
-                .in_epoch(1)
-                .passed(HSM, "address", "192.0.2.8", 101),
-            0
-        );
+        let own = key("hsm1", "address", "192.0.2.7");
+        let of_user = key("hsm1", "user", "192.0.2.7");
+        attempts.failed(own, 3, 100);
+        attempts.failed(own, 1, 90);
+        attempts.failed(key("hsm1", "address", "192.0.2.8"), 1, 100);
+        attempts.failed(key("hsm2", "address", "192.0.2.7"), 1, 100);
+        attempts.failed(of_user, 1, 100);
+        assert_eq!(attempts.passed(key("hsm1", "address", "192.0.2.9"), 101), 0);
+        assert_eq!(attempts.passed(own, 100 + PAUSE_MAX), 4);
+        assert_eq!(attempts.passed(own, 101), 0);
+        assert_eq!(attempts.passed(of_user, 101 + PAUSE_MAX), 0);
+        attempts.failed(own, 1, 101 + PAUSE_MAX);
+        assert_eq!(attempts.passed(own, 101 + PAUSE_MAX), 1);
+    }
+
+    #[test]
+    fn what_is_saved_goes_on_and_what_is_over_is_not_saved() {
+        let mut attempts = Attempts::default();
+        attempts.failed(1, 30, 100);
+        attempts.failed(2, 9, 200);
+        attempts.failed(3, 1, 200 + PAUSE_MAX);
+        let mut next = Attempts::default();
+        next.restore(&attempts.save());
+        assert_eq!(next.rows.len(), 2);
+        next.failed(2, 1, 201);
+        assert_eq!(next.passed(2, 202), 10);
+        assert_eq!(next.passed(1, 202), 0);
     }
 
     #[test]
     fn a_flood_of_addresses_does_not_hide_who_tries_on_and_memory_is_bounded() {
         let mut attempts = Attempts::default();
-        attempts.failed(HSM, "address", "192.0.2.7", 20, 100);
-        for number in 0..3 * ROWS_MAX {
-            attempts.failed(HSM, "address", &number.to_string(), 1, 100);
+        attempts.failed(0, 20, 100);
+        for number in 1..3 * ROWS_MAX as u64 {
+            attempts.failed(number, 1, 100);
             assert!(attempts.rows.len() <= ROWS_MAX);
         }
-        assert_eq!(attempts.passed(HSM, "address", "192.0.2.7", 101), 20);
-        for number in 0..3 * ROWS_MAX {
-            attempts.failed(HSM, "address", &number.to_string(), 5, 100);
+        assert_eq!(attempts.passed(0, 101), 20);
+        for number in 1..3 * ROWS_MAX as u64 {
+            attempts.failed(number, 5, 100);
             assert!(attempts.rows.len() <= ROWS_MAX);
         }
     }

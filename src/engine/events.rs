@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use super::attempts::key;
 use super::standard::LAST_EVENT;
 use super::{Engine, EventTime, StreamContext, label};
 use crate::metric::{ApplianceId, CounterDeltas, Slot, lock};
@@ -49,7 +50,6 @@ impl Engine {
         attempts: &[Attempt],
         matched: &Match<'_>,
         origin: &StreamContext,
-        epoch: u32,
     ) {
         let (record, appliance) = (matched.record, matched.appliance);
         let time = match origin.event_time {
@@ -60,13 +60,12 @@ impl Engine {
         let now = u32::try_from(now).unwrap_or(0);
         for attempt in attempts {
             let failures = UpdatePlan::attempt_of(attempt, matched, |whose| {
+                let key = key(self.table().appliance_name(appliance), &attempt.name, whose);
                 let mut rows = lock(&self.attempts);
-                let rows = rows.in_epoch(epoch);
-                let name = &attempt.name;
                 match attempt.outcome {
-                    AttemptOutcome::Passed { .. } => rows.passed(appliance, name, whose, now),
+                    AttemptOutcome::Passed { .. } => rows.passed(key, now),
                     AttemptOutcome::Failed => {
-                        rows.failed(appliance, name, whose, record.repeat.max(1), now);
+                        rows.failed(key, record.repeat.max(1), now);
                         0
                     }
                 }

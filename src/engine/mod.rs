@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use hashbrown::HashMap;
 
 use crate::matcher::{Limits as MatcherLimits, Matcher};
-use crate::metric::{ApplianceId, Limits, Table, lock};
+use crate::metric::{ApplianceId, Limits, Saved, SavedAttempts, Table, lock};
 use crate::record::{Clock, Programs, Record};
 use crate::rules::{Action, Rule, RuleId, RuleSet};
 use crate::unrecognised::Unrecognised;
@@ -265,10 +265,23 @@ impl Engine {
         self.table().forget_appliance(name)
     }
 
-    /// Goes on counting where one with other rules stopped: series that mean the same, and hits of rules with the same
-    /// id. Returns how many series no longer mean anything.
+    /// What a checkpoint keeps: the table, and failed attempts.
+    pub fn save(&self) -> Saved {
+        let mut saved = self.table().save();
+        saved.attempts = lock(&self.attempts).save();
+        saved
+    }
+
+    /// Goes on counting failed attempts of before.
+    pub fn restore_attempts(&self, saved: &[SavedAttempts]) {
+        lock(&self.attempts).restore(saved);
+    }
+
+    /// Goes on counting where one with other rules stopped: series that mean the same, failed attempts, and hits of rules
+    /// with the same id. Returns how many series no longer mean anything.
     pub fn migrate_from(&self, former: &Engine) -> usize {
-        let saved = former.table().save();
+        let saved = former.save();
+        self.restore_attempts(&saved.attempts);
         let mut table = self.table();
         table.succeed(&former.table());
         let dropped = table.restore(&saved);

@@ -523,7 +523,7 @@ fn appliances_expire_by_the_clock_and_can_be_forgotten() {
     read(&core_, NOW + 30 * day, "hsm2");
     assert_eq!(sum(&core_, "log_messages_total", &["hsm2"]), 1.0);
     assert!(core_.forget_appliance("hsm1") && !core_.forget_appliance("hsm1"));
-    assert!(!core_.forget_appliance("other"));
+    assert!(!core_.forget_appliance("h9"));
     assert_eq!(names(&core_), ["hsm2"]);
 
     // Those that are listed stay, but if a time is set.
@@ -895,6 +895,54 @@ rules:
     drop(batch);
     assert_eq!(sum(&engine, "gateway_drops_total", &["fw1"]), 2.0);
     assert_eq!(sum(&engine, "gateway_drops_total", &[]), 2.0);
+}
+
+/// Whoever tries passwords is known over a restart, a reload, and a removal of series of others.
+#[test]
+fn many_failures_are_known_after_a_restart_a_reload_and_a_removal() {
+    let origin = &mut origin();
+    let read = |engine: &Arc<Engine>, lines: &[String], origin: &mut StreamContext| {
+        origin.reset();
+        let mut worker = Worker::new(engine.clone());
+        let mut batch = worker.batch(NOW, None);
+        for line in lines {
+            batch.line(origin, line.as_bytes());
+        }
+    };
+    let fails = |host: &str| vec![failed(host); 3];
+    let before = engine(Limits::default(), &[]);
+    read(&before, &fails("h9"), origin);
+    read(&before, &fails("hsm1"), origin);
+    let json = serde_json::to_vec(&before.save()).expect("names and numbers");
+
+    let restarted = engine(Limits::default(), &[]);
+    let restored = restarted.table().restore_from(&json[..]).expect("a table");
+    restarted.restore_attempts(&restored.attempts);
+    read(&restarted, &fails("hsm1"), origin);
+
+    let reloaded = engine(Limits::default(), &[]);
+    reloaded.migrate_from(&restarted);
+    read(&reloaded, &fails("hsm1"), origin);
+
+    assert!(reloaded.forget_appliance("h9"));
+    let gets_in = |host: &str| {
+        format!(
+            "Feb 29 12:05:01 {host} sshd[7]: Accepted password for root from 192.0.2.1 port 22 ssh2"
+        )
+    };
+    read(
+        &reloaded,
+        &[failed("hsm1"), gets_in("hsm1"), gets_in("h2")],
+        origin,
+    );
+    let got_in = |host| {
+        sum(
+            &reloaded,
+            "log_event_last_timestamp_seconds",
+            &["login_after_failures", host],
+        )
+    };
+    assert_eq!((got_in("hsm1") > 0.0, got_in("h2")), (true, 0.0));
 }
 
 #[test]

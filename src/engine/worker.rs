@@ -210,7 +210,6 @@ impl Worker {
             tally,
             matched,
             event_slots,
-            epoch,
             ..
         } = self;
         let table = &engine.table;
@@ -257,7 +256,7 @@ impl Worker {
                 last.event_time = slot;
             }
             if !rule.attempts.is_empty() && !record.test {
-                engine.enter_attempts(&rule.attempts, &matched, origin, *epoch);
+                engine.enter_attempts(&rule.attempts, &matched, origin);
             }
             recognised |= !rule.go_on;
             rule.go_on

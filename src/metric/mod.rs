@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use budget::Limits;
 pub(crate) use plausible::{is_low_worse, plausible};
-pub use snapshot::{Restored, Saved, SavedAmount, SavedRepeat, SavedSeries, Shown};
+pub use snapshot::{Restored, Saved, SavedAmount, SavedAttempts, SavedRepeat, SavedSeries, Shown};
 pub use table::Table;
 pub use tally::CounterDeltas;
 pub use view::ScrapeView;

@@ -41,6 +41,17 @@ pub struct SavedAmount {
     pub amount: f64,
 }
 
+/// Failed attempts in a row, by the hash of whose they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedAttempts {
+    /// The hash of the appliance, of what was attempted, and of who did.
+    pub key: u64,
+    /// How many failed.
+    pub failures: u32,
+    /// When the last one did, seconds since 1970.
+    pub last: u32,
+}
+
 /// What came of a snapshot that was read.
 #[derive(Debug, Default)]
 pub struct Restored {
@@ -50,6 +61,8 @@ pub struct Restored {
     pub dropped: usize,
     /// What last lines counted.
     pub repeats: Vec<SavedRepeat>,
+    /// Failed attempts in a row.
+    pub attempts: Vec<SavedAttempts>,
     /// Which births scrapers had been shown.
     pub shown: Vec<Shown>,
 }
@@ -70,6 +83,9 @@ pub struct Saved {
     /// What last lines counted.
     #[serde(default)]
     pub repeats: Vec<SavedRepeat>,
+    /// Failed attempts in a row.
+    #[serde(default)]
+    pub attempts: Vec<SavedAttempts>,
     /// The number of the last birth.
     #[serde(default)]
     pub last_birth: u64,
@@ -134,6 +150,7 @@ impl Table {
         });
         Saved {
             repeats: Vec::new(),
+            attempts: Vec::new(),
             appliances: self.appliances(),
             trusted: self.trusted_appliances(),
             named: self.named_appliances(),
@@ -286,6 +303,7 @@ impl<'de> Visitor<'de> for Snapshot<'_> {
                     map.next_value_seed(series)?;
                 }
                 "repeats" => restored.repeats = map.next_value()?,
+                "attempts" => restored.attempts = map.next_value()?,
                 "last_birth" => self.table.restore_last_birth(map.next_value()?),
                 "shown" => restored.shown = map.next_value()?,
                 _ => {

@@ -210,7 +210,7 @@ impl Reader {
         self.pipeline.drain();
         let (positions, on_disk) = self.sources.positions(&self.pipeline);
         let shown = self.shared.scrapers.save();
-        let mut saved = self.shared.engine().table().save();
+        let mut saved = self.shared.engine().save();
         saved.repeats = self.pipeline.save_repeats();
         saved.shown = shown;
         Checkpoint {

@@ -85,6 +85,7 @@ impl Shard {
         for saved in &restored.repeats {
             self.repeats.restore(self.worker.engine(), saved);
         }
+        self.engine().restore_attempts(&restored.attempts);
         self.minute = head.last.map_or(0, |last| minute(last.time_ms));
         self.head = head;
         self.finish_backfill();
@@ -119,7 +120,7 @@ impl Shard {
     /// What a checkpoint keeps of it.
     pub fn save(&self) -> (Head, Saved) {
         let engine = self.worker.engine();
-        let mut saved = engine.table().save();
+        let mut saved = engine.save();
         saved.repeats = self.repeats.save(engine, STREAM, REPEATS_SAVED_MAX);
         (self.head.clone(), saved)
     }
