@@ -964,6 +964,37 @@ fn what_is_set_in_the_mixin_reaches_its_rules() {
     );
 }
 
+/// The mixin scales `* 60` and `* 3600`. Seconds that are written otherwise stay as they are, and are wrong when a minute is
+/// not a minute.
+#[test]
+fn every_number_of_seconds_is_scaled() {
+    struct Seconds(Vec<String>);
+    impl ExprVisitor for Seconds {
+        type Error = std::convert::Infallible;
+        fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
+            if let Expr::Binary(binary) = expr {
+                let is_time = |side: &Expr| {
+                    let text = side.to_string();
+                    text.contains("time()") || text.contains("_timestamp_seconds")
+                };
+                let is_plain = |side: &Expr| matches!(side, Expr::NumberLiteral(_));
+                let (left, right) = (&*binary.lhs, &*binary.rhs);
+                let scaled = ["*", "/"].contains(&binary.op.to_string().as_str());
+                if !scaled && (is_time(left) && is_plain(right) || is_plain(left) && is_time(right))
+                {
+                    self.0.push(expr.to_string());
+                }
+            }
+            Ok(true)
+        }
+    }
+    for rule in rules().into_iter().filter(|rule| rule.alert.is_some()) {
+        let mut plain = Seconds(Vec::new());
+        let Ok(_) = walk_expr(&mut plain, &parse(&rule.expr));
+        assert!(plain.0.is_empty(), "{:?}: {:?}", rule.alert, plain.0);
+    }
+}
+
 /// Compares a generated file with what it should be, or writes it when `UPDATE` is set.
 fn compare(path: &str, wanted: &str) {
     let target = root().join(path);
