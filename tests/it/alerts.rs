@@ -354,6 +354,31 @@ fn labels_of_the_site_reach_the_pager() {
     }
 }
 
+/// docs/alerting.md says why each alert has the severity that it has: a change of one is a change of both.
+#[test]
+fn every_severity_has_its_reason() {
+    let text = std::fs::read_to_string(root().join("docs/alerting.md")).expect("it can be read");
+    let (_, table) = text
+        .split_once("| severity | because | alerts |\n|---|---|---|\n")
+        .expect("a table");
+    let mut reasons: Vec<(String, String)> = Vec::new();
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let [severity, _because, alerts] = cells[..] else {
+            panic!("{row}");
+        };
+        let alerts = alerts.split(", ");
+        reasons.extend(alerts.map(|name| (format!("Appliance{name}"), severity.to_owned())));
+    }
+    let mut found: Vec<(String, String)> = alerts()
+        .into_iter()
+        .map(|(name, rule)| (name, rule.labels["severity"].clone()))
+        .collect();
+    reasons.sort();
+    found.sort();
+    assert_eq!(reasons, found);
+}
+
 #[test]
 fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
     let base = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/runbooks");
