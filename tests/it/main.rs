@@ -30,6 +30,7 @@ mod readme;
 mod reference;
 mod remote_address;
 mod rules_manual;
+mod runbooks;
 mod running;
 mod schemas;
 mod senders;
