@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ use crate::alertmanager::start_alertmanager;
 use crate::alerts::alerts;
 use crate::paging::{changed, rules_with};
 use crate::support::{
-    Child, Webhook, free_port, http_get, prometheus_command, prometheus_query, root, wait_for,
+    Child, Webhook, free_port, http_get, http_post, program, prometheus_command, prometheus_query,
+    root, succeeds, wait_for,
 };
 
 /// A minute of an incident, in seconds: 1, or what INCIDENT_MINUTE says, 60 at most.
@@ -51,7 +52,7 @@ struct Play {
     /// The label `site` of each of them, if they are at different ones.
     #[serde(default)]
     sites: Vec<String>,
-    /// Settings of the mixin besides the time factor.
+    /// Thresholds of the mixin.
     #[serde(default)]
     thresholds: BTreeMap<String, f64>,
     lines: Vec<Lines>,
@@ -81,6 +82,9 @@ struct Lines {
     /// By how many seconds the appliance's clock is ahead.
     #[serde(default)]
     ahead: i64,
+    /// Each line so often at once.
+    #[serde(default = "one")]
+    burst: usize,
     say: Vec<String>,
 }
 
@@ -104,6 +108,9 @@ struct Action {
     /// An exporter's number.
     #[serde(default)]
     exporter: usize,
+    /// An appliance.
+    #[serde(default)]
+    of: String,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
@@ -111,9 +118,22 @@ struct Action {
 enum What {
     KillExporter,
     StartExporter,
+    ReloadExporter,
+    /// Removes the state directory of an exporter that was killed.
+    LoseState,
+    /// The exporter forgets an appliance.
+    Forget,
+    /// logrotate copies an exporter's log and truncates it.
+    CopyAndTruncate,
+    /// Somebody removes an exporter's log; the next line goes to a new one.
+    RemoveLog,
     StopPrometheus,
     /// A stop, too, where it still runs.
     RestartPrometheus,
+    ReloadPrometheus,
+    RestartAlertmanager,
+    /// Half an hour in which nobody is told of an appliance.
+    Silence,
 }
 
 /// Notifications about one alert of one appliance; of none where it is about an exporter.
@@ -223,6 +243,26 @@ fn who_stops_in_the_middle_of_a_message_is_told_of() {
 }
 
 #[test]
+fn people_at_work_neither_end_nor_repeat_what_is_told() {
+    play("people");
+}
+
+#[test]
+fn programs_and_logs_that_come_and_go_neither_end_nor_repeat_what_is_told() {
+    play("programs");
+}
+
+#[test]
+fn a_hand_over_neither_ends_nor_repeats_what_is_told() {
+    play("handover");
+}
+
+#[test]
+fn a_state_that_is_lost_is_read_again() {
+    play("state_lost");
+}
+
+#[test]
 fn a_healthy_day_tells_nothing() {
     play("healthy");
 }
@@ -325,7 +365,8 @@ struct Stage {
     syslog_ports: Vec<u16>,
     prometheus: Option<Child>,
     prometheus_port: u16,
-    _alertmanager: Child,
+    alertmanager: Option<Child>,
+    alertmanager_port: u16,
     webhook: Webhook,
     /// Dropped after the programs that write to it.
     directory: tempfile::TempDir,
@@ -350,12 +391,6 @@ impl Stage {
             path("appliance.tmpl"),
         )
         .expect("a copy");
-        let alertmanager = start_alertmanager(
-            &path("alertmanager.yml"),
-            &path("alertmanager"),
-            alertmanager_port,
-        );
-
         let thresholds: String = play
             .thresholds
             .iter()
@@ -406,13 +441,7 @@ impl Stage {
         );
         std::fs::write(path("prometheus.yml"), config).expect("it can be written");
         let logs = (0..play.collectors)
-            .map(|number| {
-                let mut options = OpenOptions::new();
-                options.create(true).append(true);
-                options
-                    .open(path(&format!("messages{number}")))
-                    .expect("a log file")
-            })
+            .map(|number| open_log(&path(&format!("messages{number}"))))
             .collect();
         let mut stage = Stage {
             logs,
@@ -421,10 +450,12 @@ impl Stage {
             syslog_ports,
             prometheus: None,
             prometheus_port,
-            _alertmanager: alertmanager,
+            alertmanager: None,
+            alertmanager_port,
             webhook,
             directory,
         };
+        stage.start_alertmanager();
         for number in 0..play.collectors {
             stage.start_exporter(number);
         }
@@ -450,12 +481,22 @@ impl Stage {
                 .args(listen.map(|port| format!("--syslog.listen=tcp://127.0.0.1:{port}")))
                 .arg(format!("--log.file={}", path("messages").display()))
                 .arg(format!("--state.dir={}", path("state").display()))
-                .arg(format!("--web.listen-address=127.0.0.1:{port}")),
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .arg("--web.enable-lifecycle"),
         );
         child.wait_for("readiness", PATIENCE, || {
             http_get(port, "/-/ready").filter(|answer| answer.status == 200)
         });
         self.exporters[number] = Some(child);
+    }
+
+    fn start_alertmanager(&mut self) {
+        let path = |name: &str| self.directory.path().join(name);
+        self.alertmanager = Some(start_alertmanager(
+            &path("alertmanager.yml"),
+            &path("alertmanager"),
+            self.alertmanager_port,
+        ));
     }
 
     fn start_prometheus(&mut self) {
@@ -476,8 +517,10 @@ impl Stage {
             if !lines.only.is_empty() && !lines.only.contains(&number) {
                 continue;
             }
-            for line in &lines.say {
-                writeln!(log, "{now} {}  {line}", lines.of).expect("it can be written");
+            for _ in 0..lines.burst {
+                for line in &lines.say {
+                    writeln!(log, "{now} {}  {line}", lines.of).expect("it can be written");
+                }
             }
         }
     }
@@ -490,15 +533,63 @@ impl Stage {
     }
 
     fn act(&mut self, action: &Action) {
+        let number = action.exporter;
+        let path = |name: &str| self.directory.path().join(format!("{name}{number}"));
         match action.what {
-            What::KillExporter => {
-                self.exporters[action.exporter] = None;
+            What::KillExporter => self.exporters[number] = None,
+            What::StartExporter => self.start_exporter(number),
+            What::ReloadExporter => {
+                let answer = http_post(self.ports[number], "/-/reload", "text/plain", b"");
+                assert!(answer.is_some_and(|answer| answer.status == 200));
             }
-            What::StartExporter => self.start_exporter(action.exporter),
+            What::LoseState => std::fs::remove_dir_all(path("state")).expect("it is removed"),
+            What::Forget => {
+                let url = format!("http://127.0.0.1:{}", self.ports[number]);
+                succeeds(
+                    Command::new(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+                        .args(["forget", "--url", &url, &action.of]),
+                );
+            }
+            What::CopyAndTruncate => {
+                let config = path("logrotate");
+                let log = path("messages");
+                let text = format!("{} {{\nrotate 2\ncopytruncate\n}}\n", log.display());
+                std::fs::write(&config, text).expect("it can be written");
+                succeeds(
+                    Command::new(program("logrotate"))
+                        .args(["--force", "--state"])
+                        .args([path("logrotate-state"), config]),
+                );
+            }
+            What::RemoveLog => {
+                std::fs::remove_file(path("messages")).expect("it is removed");
+                self.logs[number] = open_log(&path("messages"));
+            }
             What::StopPrometheus => self.prometheus = None,
             What::RestartPrometheus => {
                 self.prometheus = None;
                 self.start_prometheus();
+            }
+            What::ReloadPrometheus => {
+                let prometheus = self.prometheus.as_ref().expect("it runs");
+                prometheus.signal("HUP");
+            }
+            What::RestartAlertmanager => {
+                // In order, so that it keeps what it has notified of.
+                let mut alertmanager = self.alertmanager.take().expect("it runs");
+                alertmanager.signal("TERM");
+                alertmanager.wait_for_end(PATIENCE);
+                self.start_alertmanager();
+            }
+            What::Silence => {
+                let url = format!("http://127.0.0.1:{}", self.alertmanager_port);
+                succeeds(
+                    Command::new(program("amtool"))
+                        .args(["silence", "add", "--author=test", "--comment=work"])
+                        .arg(format!("--alertmanager.url={url}"))
+                        .arg(format!("--duration={}s", 30 * minute()))
+                        .arg(format!("appliance={}", action.of)),
+                );
             }
         }
     }
@@ -537,6 +628,13 @@ impl Stage {
             .filter(|(.., alert)| alert != "ApplianceWatchdog")
             .collect()
     }
+}
+
+/// Opens a log as a collector does.
+fn open_log(path: &Path) -> File {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    options.open(path).expect("a log file")
 }
 
 /// The shipped configuration of Alertmanager with its intervals scaled, every receiver a webhook.
