@@ -634,6 +634,16 @@ fn lasts(expression: &Expr) -> Lasts {
                 {
                     Lasts::SinceEvent(number(&binary.rhs).unwrap_or_default() as u64 / 60)
                 }
+                // What was counted in a window.
+                "-" if binary.rhs.to_string().starts_with("min_over_time(") => match &*binary.rhs {
+                    Expr::Call(call) => match call.args.args.first().map(|it| &**it) {
+                        Some(Expr::MatrixSelector(matrix)) => {
+                            Lasts::Window(as_minutes(matrix.range))
+                        }
+                        _ => left,
+                    },
+                    _ => left,
+                },
                 ">" if number(&binary.rhs) == Some(0.0) => left,
                 ">" | ">=" => match left {
                     Lasts::Window(window) => Lasts::AtMost(window),
