@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install check test deps instructions bench goals receive fuzz audit attacks copytruncate births kafka long-incidents dist helm
+.PHONY: demo install check test deps instructions bench goals receive kills fuzz audit attacks copytruncate births kafka long-incidents dist helm
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -103,6 +103,11 @@ fuzz:
 			-- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 	PROPTEST_CASES=$(CASES) TAIL_SEQUENCES=$(CASES) CRASHES=1000 KILLS=1000 cargo test --release --locked
+
+# kill -9 fifty times while a sender goes on: what is in the spool is counted once, and nothing else is.
+KILLS ?= 50
+kills:
+	KILLS=$(KILLS) cargo test --locked --features kafka --test it -- --nocapture syslog::what_is_in_the_spool
 
 # Known vulnerabilities of the crates that are used; the list comes over the network.
 audit:

@@ -620,7 +620,7 @@ fn spooled(links: &Path) -> f64 {
     count as f64
 }
 
-/// Kills of one run; more with `KILLS=50 cargo test spool`.
+/// Kills of one run; `make kills` does it more often.
 const KILLS: u32 = 12;
 
 #[test]
@@ -691,6 +691,7 @@ fn what_is_in_the_spool_is_counted_once_whenever_the_process_is_killed() {
     sender.join().expect("the sender");
     let mut exporter = wire.start(&[]);
     let expected = spooled(&links);
+    println!("{kills} kills, {expected} messages in the spool");
     assert!(expected > 1_000.0);
     let port = exporter.port;
     let samples = exporter.wait_for("all lines", || {
