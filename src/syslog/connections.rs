@@ -5,16 +5,35 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 
 use crate::metric::lock;
 
 /// A connection on which a message came since then is not closed for another's sake.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// Connections beyond the limit that are given a moment at the same time. Each has a descriptor.
+const MOMENTS_MAX: usize = 128;
+
 /// See the module.
-#[derive(Debug, Default)]
-pub(super) struct Connections(Mutex<Open>);
+#[derive(Debug)]
+pub(super) struct Connections {
+    open: Mutex<Open>,
+    /// Notified when one is over.
+    over: Notify,
+    moments: Semaphore,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Connections {
+            open: Mutex::default(),
+            over: Notify::new(),
+            moments: Semaphore::new(MOMENTS_MAX),
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Open {
@@ -50,6 +69,38 @@ pub(super) struct Limits {
 }
 
 impl Connections {
+    /// What `attempt` gives, if need be after others are over. Of somebody who connects anew for each message, the former
+    /// connections may be over, and it takes a moment until that is known.
+    pub(super) async fn wait<T>(
+        &self,
+        moment: Duration,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        if let Some(got) = attempt() {
+            return Some(got);
+        }
+        let until_got = async {
+            loop {
+                let over = self.over.notified();
+                if let Some(got) = attempt() {
+                    return got;
+                }
+                over.await;
+            }
+        };
+        self.within(moment, until_got).await
+    }
+
+    /// What a future gives within a moment. Nothing if too many are waited for.
+    pub(super) async fn within<T>(
+        &self,
+        moment: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        let _permit = self.moments.try_acquire().ok()?;
+        timeout(moment, future).await.ok()
+    }
+
     /// A place for a connection from this address, if need be that of one on which no message comes; of the same address,
     /// if that has too many. `None` if there is none.
     pub(super) fn open(
@@ -58,7 +109,7 @@ impl Connections {
         limits: Limits,
         now: Instant,
     ) -> Option<Connection<'_>> {
-        let mut open = lock(&self.0);
+        let mut open = lock(&self.open);
         open.make_space_of(address, limits, now)?;
         if open.by_id.len() >= limits.all {
             open.evict(now, |_| true)?;
@@ -144,7 +195,7 @@ impl Open {
 impl Connection<'_> {
     /// A message came.
     pub(super) fn is_active(&self, now: Instant) {
-        if let Some(entry) = lock(&self.connections.0).by_id.get_mut(&self.id) {
+        if let Some(entry) = lock(&self.connections.open).by_id.get_mut(&self.id) {
             entry.active = now;
             entry.has_sent = true;
         }
@@ -152,7 +203,7 @@ impl Connection<'_> {
 
     /// Nothing was read of it, for want of space: if it has sent before, it is not idle.
     pub(super) fn is_waiting(&self, now: Instant) {
-        if let Some(entry) = lock(&self.connections.0).by_id.get_mut(&self.id)
+        if let Some(entry) = lock(&self.connections.open).by_id.get_mut(&self.id)
             && entry.has_sent
         {
             entry.active = now;
@@ -161,7 +212,7 @@ impl Connection<'_> {
 
     /// The header of a balancer names the sender's address; false if that has too many connections.
     pub(super) fn is_of(&self, address: IpAddr, limits: Limits, now: Instant) -> bool {
-        let mut open = lock(&self.connections.0);
+        let mut open = lock(&self.connections.open);
         let has_space = open.make_space_of(Some(address), limits, now).is_some();
         if has_space {
             open.set_address(self.id, Some(address));
@@ -172,7 +223,8 @@ impl Connection<'_> {
 
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
-        lock(&self.connections.0).remove(self.id);
+        lock(&self.connections.open).remove(self.id);
+        self.connections.over.notify_waiters();
     }
 }
 
@@ -201,9 +253,9 @@ mod tests {
         let waker = std::task::Waker::noop();
         let mut context = std::task::Context::from_waker(waker);
         assert!(gone.as_mut().poll(&mut context).is_ready());
-        assert_eq!(lock(&connections.0).by_id.len(), 3);
+        assert_eq!(lock(&connections.open).by_id.len(), 3);
         drop(second);
-        assert_eq!(lock(&connections.0).by_id.len(), 3);
+        assert_eq!(lock(&connections.open).by_id.len(), 3);
         third.is_active(at(4));
         fourth.is_active(at(5));
         assert!(
@@ -212,8 +264,8 @@ mod tests {
         );
         let fifth = open(4, at(60)).unwrap();
         drop((first, third, fourth, fifth));
-        assert_eq!(lock(&connections.0).by_id.len(), 0);
-        assert!(lock(&connections.0).by_address.is_empty());
+        assert_eq!(lock(&connections.open).by_id.len(), 0);
+        assert!(lock(&connections.open).by_address.is_empty());
     }
 
     #[test]
@@ -226,7 +278,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let open = |last: u8, now| connections.open(Some([192, 0, 2, last].into()), limits, now);
-        let is_open = |id| lock(&connections.0).by_id.contains_key(&id);
+        let is_open = |id| lock(&connections.open).by_id.contains_key(&id);
         let other = open(2, at(0)).unwrap();
         let first = open(1, at(1)).unwrap();
         let second = open(1, at(2)).unwrap();
@@ -243,7 +295,7 @@ mod tests {
         assert_eq!((is_open(second.id), is_open(third.id)), (false, true));
         assert!(is_open(other.id), "it is of another address");
         drop((first, second, third, fourth, other));
-        assert!(lock(&connections.0).by_address.is_empty());
+        assert!(lock(&connections.open).by_address.is_empty());
     }
 
     #[test]

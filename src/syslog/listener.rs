@@ -39,6 +39,8 @@ pub(super) struct Times {
     pub(super) handshake: Duration,
     /// For a frame from its first byte to its last.
     pub(super) frame: Duration,
+    /// For a new one, to find a place; for one that must make way, to be read as far as it has come.
+    pub(super) moment: Duration,
 }
 
 impl Default for Times {
@@ -46,6 +48,7 @@ impl Default for Times {
         Times {
             handshake: Duration::from_secs(10),
             frame: Duration::from_secs(60),
+            moment: Duration::from_secs(1),
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
@@ -114,16 +114,31 @@ async fn hold(stream: TcpStream, peer: IpAddr, transport: Transport, listener: A
         proxies.any(|network| network.contains(peer))
     };
     let address = (!is_proxy).then_some(peer);
-    let Some(connection) = listener.connections.open(address, limits, Instant::now()) else {
+    let connections = &listener.connections;
+    let moment = listener.times.moment;
+    let open = || connections.open(address, limits, Instant::now());
+    let Some(connection) = connections.wait(moment, open).await else {
         debug!(%peer, "connection refused: there are too many");
         return listener.count_connection(transport, Outcome::Limit.as_str());
     };
     let metric = &listener.own.syslog.open_connections;
     let open = metric.get([&listener.name, transport.as_str()]);
     open.inc();
+    let mut serving = pin!(serve(
+        stream,
+        peer,
+        is_proxy,
+        transport,
+        &listener,
+        &connection
+    ));
     let served = tokio::select! {
-        served = serve(stream, peer, is_proxy, transport, &listener, &connection) => served,
-        () = connection.evicted.notified() => Err((Outcome::Limit, "evicted for another".to_owned())),
+        served = &mut serving => served,
+        () = connection.evicted.notified() => {
+            // What it has sent already is read. Often it is over, and that was not known yet.
+            let served = connections.within(moment, serving).await;
+            served.unwrap_or_else(|| Err((Outcome::Limit, "evicted for another".to_owned())))
+        }
     };
     open.dec();
     if let Err((outcome, why)) = served {
@@ -158,7 +173,14 @@ async fn serve(
         if let Some(source) = source {
             address = source.to_canonical();
         }
-        if !connection.is_of(address, listener.limits(), Instant::now()) {
+        let limits = listener.limits();
+        let is_of = || {
+            connection
+                .is_of(address, limits, Instant::now())
+                .then_some(())
+        };
+        let found = listener.connections.wait(listener.times.moment, is_of);
+        if found.await.is_none() {
             return Err((Outcome::Limit, "too many of one address".to_owned()));
         }
     }
@@ -346,7 +368,7 @@ mod tests {
     use super::super::buffer::Reader;
     use super::super::listener::Times;
     use super::*;
-    use crate::config::{Network, Syslog, Tls};
+    use crate::config::{Syslog, Tls};
 
     /// Far more than anything here takes.
     const LONG: Duration = Duration::from_secs(30);
@@ -362,18 +384,19 @@ mod tests {
 
     impl Receiver {
         fn start(transport: Transport, times: Times) -> Self {
-            Receiver::start_with(transport, times, Vec::new())
+            Receiver::start_with(transport, times, Syslog::default())
         }
 
-        fn start_with(transport: Transport, times: Times, balancers: Vec<Network>) -> Self {
+        fn start_with(transport: Transport, times: Times, settings: Syslog) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let tls = (transport == Transport::Tls).then(|| make_certificate(directory.path()));
             let address: ListenAddress = format!("{}://127.0.0.1:0", transport.as_str())
                 .parse()
                 .unwrap();
             let settings = Syslog {
-                proxy_protocol_from: balancers,
-                ..Syslog::of_flags(vec![address.clone()], tls)
+                listen: vec![address.clone()],
+                tls,
+                ..settings
             };
             let (mut listener, reader) = Listener::of_test(settings);
             listener.times = times;
@@ -524,6 +547,26 @@ mod tests {
         assert_eq!(kept as u64, frames);
     }
 
+    /// Whatever order its connections, their ends and new ones are looked at in.
+    #[test]
+    fn who_connects_anew_for_each_message_loses_none() {
+        let times = Times {
+            moment: LONG,
+            ..Times::default()
+        };
+        let settings = Syslog {
+            max_connections_per_address: 2,
+            ..Syslog::default()
+        };
+        let mut receiver = Receiver::start_with(Transport::Tcp, times, settings);
+        for _ in 0..100 {
+            let mut sender = receiver.connect();
+            sender.write_all(b"<13>a\n").unwrap();
+        }
+        assert_eq!(receiver.messages(100).len(), 100);
+        assert_eq!(receiver.connections(Transport::Tcp, "limit"), 0);
+    }
+
     #[test]
     fn headers_of_balancers_have_limits() {
         let handshake = Duration::from_millis(300);
@@ -531,8 +574,11 @@ mod tests {
             handshake,
             ..Times::default()
         };
-        let balancers = vec![Ipv4Addr::LOCALHOST.into()];
-        let mut receiver = Receiver::start_with(Transport::Tcp, times, balancers);
+        let settings = Syslog {
+            proxy_protocol_from: vec![Ipv4Addr::LOCALHOST.into()],
+            ..Syslog::default()
+        };
+        let mut receiver = Receiver::start_with(Transport::Tcp, times, settings);
         let long_line = [b"PROXY TCP4 ".to_vec(), vec![b'1'; 200]].concat();
         let signature = b"\r\n\r\n\0\r\nQUIT\n";
         let version_2 = |length: u16, body: &[u8]| {
@@ -583,8 +629,11 @@ mod tests {
 
     #[test]
     fn a_header_of_somebody_else_is_a_message() {
-        let balancers = vec![Ipv4Addr::new(192, 0, 2, 1).into()];
-        let mut receiver = Receiver::start_with(Transport::Tcp, Times::default(), balancers);
+        let settings = Syslog {
+            proxy_protocol_from: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
+            ..Syslog::default()
+        };
+        let mut receiver = Receiver::start_with(Transport::Tcp, Times::default(), settings);
         let mut stranger = receiver.connect();
         stranger
             .write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n<13>a\n")
