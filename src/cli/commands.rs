@@ -414,7 +414,11 @@ pub(super) fn suggest(
     pack: &str,
     write: bool,
 ) -> Result<ExitCode, Failure> {
-    let (found, config) = read(flags, file)?;
+    // A directory for the first rules is made when they are written.
+    let mut read_from = flags.clone();
+    let is_there = |directory: &PathBuf| !write || directory.exists();
+    read_from.rules_dir.retain(is_there);
+    let (found, config) = read(&read_from, file)?;
     let drafts = found.drafts();
     if drafts.is_empty() {
         complain(format!("nothing to suggest: {}", found.report().trim_end()));
@@ -424,7 +428,8 @@ pub(super) fn suggest(
         io::stdout().write_all(drafts.pack(pack).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Some(directory) = config.rule_directories.first() else {
+    let mut directories = flags.rules_dir.iter().chain(&config.rule_directories);
+    let Some(directory) = directories.next() else {
         return Err(Failure::Usage(
             "--write needs to know where: give --rules.dir DIR".into(),
         ));
