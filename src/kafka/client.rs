@@ -23,6 +23,8 @@ use crate::shard::{LastRecord, Record};
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long the record that was read last may take to come.
 const RECORD_MAX: Duration = Duration::from_secs(15);
+/// How long complaints are waited for.
+const COMPLAINTS_MAX: Duration = Duration::from_secs(1);
 /// Records and bytes that are taken at once.
 const RECORDS_AT_ONCE: usize = 10_000;
 const BYTES_AT_ONCE: usize = 1 << 20;
@@ -83,8 +85,12 @@ impl ClientContext for Context {
         debug!(source = self.source, facility, message, "librdkafka");
     }
 
+    /// Whatever a poll returns as an error was said here before.
     fn error(&self, error: KafkaError, reason: &str) {
-        self.trouble(&error, reason);
+        // That a partition is read to its end is none.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            self.trouble(&error, reason);
+        }
     }
 }
 
@@ -226,8 +232,7 @@ impl Client {
                     return Ok(None);
                 }
                 Some(Err(error)) if is_misplaced(&error) => return Ok(None),
-                Some(Err(error)) => self.consumer.context().trouble(&error, "reading"),
-                Some(Ok(_)) | None => {}
+                Some(Ok(_) | Err(_)) | None => {}
             }
         }
         Err(KafkaError::MessageConsumption(
@@ -260,7 +265,6 @@ impl Client {
                 Some(Err(error)) => {
                     batch.is_misplaced |= is_misplaced(&error);
                     batch.is_fatal |= matches!(error, KafkaError::MessageConsumptionFatal(_));
-                    self.consumer.context().trouble(&error, "reading");
                 }
             }
             wait = Duration::ZERO;
@@ -268,8 +272,13 @@ impl Client {
         batch
     }
 
-    /// What librdkafka complained about last.
+    /// What librdkafka complained about last; it says so when it is asked for records.
     pub(super) fn last_trouble(&self) -> Option<String> {
+        let until = Instant::now() + COMPLAINTS_MAX;
+        while Instant::now() < until {
+            // What it returns was said to the context.
+            let _ = self.consumer.poll(COMPLAINTS_MAX / 10);
+        }
         lock(&self.consumer.context().last).clone()
     }
 

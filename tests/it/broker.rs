@@ -29,8 +29,21 @@ struct Broker {
 }
 
 impl Cluster {
-    /// Starts so many brokers, with these settings besides.
-    pub fn start(count: usize, more: &[&str]) -> Self {
+    /// Starts so many brokers.
+    pub fn start(count: usize) -> Self {
+        Self::start_with(count, &[], |_, _| String::new())
+    }
+
+    /// Starts a broker that also listens with TLS, for logins and for client certificates. Only `ale` may do anything.
+    pub fn start_secured(secured: &Secured) -> Self {
+        let scram = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
+        let logins = scram.map(|how| format!("{how}=[name=ale,password={PASSWORD}]"));
+        let format = ["--add-scram", &logins[0], "--add-scram", &logins[1]];
+        Self::start_with(1, &format, |port, control| secured.settings(port, control))
+    }
+
+    /// Starts so many brokers, with arguments for the tool that formats their logs, and settings for those with these ports.
+    fn start_with(count: usize, format_more: &[&str], more: impl Fn(u16, u16) -> String) -> Self {
         let jars = succeeds(&mut Command::new(root().join("tests/install-kafka.sh"))).out;
         let directory = tempfile::tempdir().expect("a directory");
         let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
@@ -63,14 +76,12 @@ impl Cluster {
                  log.initial.task.delay.ms=500\nfile.delete.delay.ms=500\n",
                 data.display()
             );
-            for one in more {
-                settings += &format!("{one}\n");
-            }
+            settings += &more(*port, *control);
             let file = cluster.path(&format!("{id}.properties"));
             std::fs::write(&file, settings).expect("it can be written");
             let mut format = cluster.java(64, "kafka.tools.StorageTool");
-            format.args(["format", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c"]);
-            succeeds(format.arg(&file));
+            format.args(["format", "-t", "AAAAAAAAQACAAAAAAAAAAQ"]);
+            succeeds(format.args(format_more).arg("-c").arg(&file));
             cluster.brokers.push(Broker {
                 port: *port,
                 process: None,
@@ -226,6 +237,83 @@ impl Cluster {
                 .expect("there is room");
         }
         producer.flush(LONG).expect("the brokers take them");
+    }
+}
+
+/// The password of all users.
+pub const PASSWORD: &str = "open sesame";
+
+/// Certificates, and the ports of a broker that asks for them.
+pub struct Secured {
+    directory: PathBuf,
+    /// TLS and a login.
+    pub login: u16,
+    /// TLS and a client certificate.
+    pub certificate: u16,
+}
+
+impl Secured {
+    /// Writes `ca.pem`, `other-ca.pem`, `ale.pem`, `ale.key`, `password` and `wrong-password` into the directory, beside what
+    /// the broker needs.
+    pub fn new(directory: &Path) -> Self {
+        let write = |name: &str, text: &str| {
+            std::fs::write(directory.join(name), text).expect("it can be written");
+        };
+        let authority = |name: &str| {
+            let mut parameters = rcgen::CertificateParams::default();
+            parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let certificate = parameters.self_signed(&key).expect("a certificate");
+            write(name, &certificate.pem());
+            rcgen::Issuer::new(parameters, key)
+        };
+        let issuer = authority("ca.pem");
+        authority("other-ca.pem");
+        let leaf = |name: &str, hosts: Vec<String>| {
+            let mut parameters = rcgen::CertificateParams::new(hosts).expect("names");
+            parameters.distinguished_name = rcgen::DistinguishedName::new();
+            parameters
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, name);
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let certificate = parameters.signed_by(&key, &issuer).expect("a certificate");
+            (key.serialize_pem(), certificate.pem())
+        };
+        let (key, certificate) = leaf("broker", vec!["127.0.0.1".into()]);
+        write("broker.pem", &format!("{key}{certificate}"));
+        let (key, certificate) = leaf("ale", Vec::new());
+        write("ale.key", &key);
+        write("ale.pem", &certificate);
+        write("password", &format!("{PASSWORD}\n"));
+        write("wrong-password", "open barley\n");
+        Self {
+            directory: directory.to_owned(),
+            login: free_port(),
+            certificate: free_port(),
+        }
+    }
+
+    fn settings(&self, port: u16, control: u16) -> String {
+        let here = self.directory.display();
+        let Self {
+            login, certificate, ..
+        } = self;
+        let module = "org.apache.kafka.common.security";
+        format!(
+            "listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control},LOGIN://127.0.0.1:{login},\
+             CERTIFICATE://127.0.0.1:{certificate}\n\
+             listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_SSL,CERTIFICATE:SSL\n\
+             sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
+             listener.name.login.plain.sasl.jaas.config={module}.plain.PlainLoginModule required \
+             user_ale=\"{PASSWORD}\" user_stranger=\"{PASSWORD}\";\n\
+             listener.name.login.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;\n\
+             listener.name.login.scram-sha-512.sasl.jaas.config={module}.scram.ScramLoginModule required;\n\
+             ssl.keystore.type=PEM\nssl.keystore.location={here}/broker.pem\n\
+             ssl.truststore.type=PEM\nssl.truststore.location={here}/ca.pem\n\
+             listener.name.certificate.ssl.client.auth=required\n\
+             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             super.users=User:ANONYMOUS;User:ale;User:CN=ale\n"
+        )
     }
 }
 

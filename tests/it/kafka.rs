@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::broker::{Cluster, omkafka};
+use crate::broker::{Cluster, Secured, omkafka};
 use crate::exporter::{Exporter, LONG, Samples, binary};
 use crate::panels::Query;
 use crate::support::{Child, free_port, prometheus_command, prometheus_query, start_rsyslogd};
@@ -33,8 +33,11 @@ fn write(cluster: &Cluster, appliances: usize, each: usize) {
 
 /// The settings of an exporter with its state in `directory`.
 fn settings(directory: &Path, cluster: &Cluster, more: &str) -> String {
+    settings_for(directory, &cluster.bootstrap(), more)
+}
+
+fn settings_for(directory: &Path, brokers: &str, more: &str) -> String {
     let config = directory.join("config.yaml");
-    let brokers = cluster.bootstrap();
     let brokers: Vec<&str> = brokers.split(',').collect();
     let text = format!(
         "sources:\n- name: fleet\n  kafka: {{brokers: {brokers:?}, topic: logs{more}}}\n  appliance: key\n\
@@ -108,7 +111,7 @@ fn what_rsyslog_sends_two_replicas_count_once_though_one_is_killed() {
     const APPLIANCES: usize = 20;
     // So many speak up later.
     const NEW: usize = 5;
-    let cluster = Cluster::start(1, &[]);
+    let cluster = Cluster::start(1);
     // omkafka gives a record the time of the message's header, by which it might be deleted at once.
     let time = ("message.timestamp.type", "LogAppendTime");
     cluster.make_topic("logs", 5, &[time]);
@@ -261,7 +264,7 @@ fn what_rsyslog_sends_two_replicas_count_once_though_one_is_killed() {
 
 #[test]
 fn what_a_partition_has_lost_is_counted() {
-    let cluster = Cluster::start(1, &[]);
+    let cluster = Cluster::start(1);
     cluster.make_topic("logs", 1, &[]);
     let directory = tempfile::tempdir().expect("a directory");
     let config = settings(directory.path(), &cluster, "");
@@ -356,7 +359,7 @@ fn wait_for_failures_below(exporter: &mut Exporter, bound: f64) {
 
 #[test]
 fn json_is_unwrapped_and_the_end_is_where_it_begins_if_asked() {
-    let cluster = Cluster::start(1, &[]);
+    let cluster = Cluster::start(1);
     cluster.make_topic("logs", 2, &[]);
     write(&cluster, 4, 25);
     let directory = tempfile::tempdir().expect("a directory");
@@ -392,7 +395,7 @@ fn json_is_unwrapped_and_the_end_is_where_it_begins_if_asked() {
 
 #[test]
 fn check_asks_the_brokers() {
-    let cluster = Cluster::start(1, &[]);
+    let cluster = Cluster::start(1);
     let directory = tempfile::tempdir().expect("a directory");
     let check = |more: &str| {
         let config = settings(directory.path(), &cluster, more);
@@ -459,11 +462,90 @@ fn check_asks_the_brokers() {
     shows(&text, &["of 80 records 80 cannot be used: no_json"]);
 }
 
+#[test]
+fn tls_certificates_and_logins_are_as_brokers_want_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let secured = Secured::new(directory.path());
+    let cluster = Cluster::start_secured(&secured);
+    let time = ("message.timestamp.type", "LogAppendTime");
+    cluster.make_topic("logs", 2, &[time]);
+    write(&cluster, 4, 25);
+    let login = |mechanism: &str, user: &str, password: &str, ca: &str| {
+        let sasl =
+            format!("{{mechanism: {mechanism}, username: {user}, password_file: {password}}}");
+        (
+            secured.login,
+            format!(", tls: {{ca_file: {ca}}}, sasl: {sasl}"),
+        )
+    };
+    let certificate = |more: &str| {
+        let tls = format!(", tls: {{ca_file: ca.pem{more}}}");
+        (secured.certificate, tls)
+    };
+    const GOOD: &str = "2 partitions, 1 replicas, on 1 brokers; 100 records, of ";
+    for ((port, more), status, expected) in [
+        (login("SCRAM-SHA-512", "ale", "password", "ca.pem"), 0, GOOD),
+        (login("SCRAM-SHA-256", "ale", "password", "ca.pem"), 0, GOOD),
+        (login("PLAIN", "ale", "password", "ca.pem"), 0, GOOD),
+        (
+            certificate(", cert_file: ale.pem, key_file: ale.key"),
+            0,
+            GOOD,
+        ),
+        (
+            login("SCRAM-SHA-512", "ale", "wrong-password", "ca.pem"),
+            1,
+            "Authentication",
+        ),
+        (
+            login("PLAIN", "ale", "wrong-password", "ca.pem"),
+            1,
+            "Authentication",
+        ),
+        (
+            login("SCRAM-SHA-512", "ale", "password", "other-ca.pem"),
+            1,
+            "certificate verify failed",
+        ),
+        (certificate(""), 1, "no broker answers: "),
+        (
+            login("PLAIN", "stranger", "password", "ca.pem"),
+            1,
+            "--add --allow-principal User:stranger --operation Describe --topic logs",
+        ),
+    ] {
+        let config = settings_for(directory.path(), &format!("127.0.0.1:{port}"), &more);
+        let mut command = binary();
+        let output = command
+            .args(["check", "--kafka", "--config.file", &config])
+            .output();
+        let output = output.expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(status), "{more}: {text}");
+        assert!(text.contains(expected), "{more}: {text}");
+    }
+
+    // What is read that way is counted.
+    for (port, more) in [
+        login("SCRAM-SHA-512", "ale", "password", "ca.pem"),
+        certificate(", cert_file: ale.pem, key_file: ale.key"),
+    ] {
+        let config = settings_for(directory.path(), &format!("127.0.0.1:{port}"), &more);
+        let mut exporter = Exporter::start(&["--config.file", &config]);
+        let samples = wait_for_failures(&mut exporter, 100);
+        // Nor is the end of a partition an error.
+        assert_eq!(
+            samples.sum("appliance_log_exporter_kafka_errors_total", &[]),
+            0.0
+        );
+    }
+}
+
 /// Minutes: brokers of three are killed, stay away and come back.
 #[test]
 #[ignore = "takes minutes; `make kafka` runs it"]
 fn brokers_die_and_nothing_is_lost_or_counted_twice() {
-    let mut cluster = Cluster::start(3, &[]);
+    let mut cluster = Cluster::start(3);
     cluster.make_topic("logs", 6, &[]);
     let directory = tempfile::tempdir().expect("a directory");
     let config = settings(directory.path(), &cluster, "");
