@@ -161,6 +161,22 @@ impl FollowedPath {
         Ok(verdict)
     }
 
+    /// The file has what is known of a generation: it may be a copy that was made since the path was looked at.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be told now.
+    pub(super) fn may_be_copied_to(&self, sibling: &Sibling) -> io::Result<bool> {
+        for generation in &self.generations {
+            if generation.position.may_agree(&sibling.beginning)
+                && generation.compare(&sibling.opened)? == Comparison::Continues
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A copy has all that the file of the generation at `at` said then, which may be truncated before that is read: it is
     /// known from now on, so that it is looked for in the copy.
     ///

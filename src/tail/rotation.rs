@@ -100,13 +100,13 @@ impl FollowedPath {
         let hidden = self.hidden.take();
         let mut before = HashSet::new();
         if let Some(since_ns) = self.first_sight.take() {
-            self.first_sight(since_ns, &mut before, others, shared);
+            let decided = self.first_sight(since_ns, &mut before, others, shared);
             if !self.unreadable.is_empty() {
                 // It is history as well, once it can be read.
                 self.unreadable.iter_mut().for_each(|(_, size)| *size = 0);
                 self.first_sight = Some(Some(since_ns.unwrap_or_else(now_ns)));
             }
-            if since_ns.is_none() {
+            if decided {
                 return self.report_hidden(hidden, sink);
             }
         }
@@ -162,14 +162,15 @@ impl FollowedPath {
     }
 
     /// What lies beside a path that was never seen: generations that the source means too are read first, the others are
-    /// history, unless they came after `since_ns`. What was decided about, or cannot be read now, is added to `before`.
+    /// history, unless they came after `since_ns`. What was decided about, or cannot be read now, is added to `before`. Says
+    /// whether that is all.
     fn first_sight(
         &mut self,
         since_ns: Option<i64>,
         before: &mut HashSet<FileKey>,
         others: &mut [FollowedPath],
         shared: &mut Shared,
-    ) {
+    ) -> bool {
         let mut left = HashSet::new();
         loop {
             let siblings = self.siblings(before, shared);
@@ -185,7 +186,7 @@ impl FollowedPath {
             }
             if is_last {
                 before.retain(|key| !left.contains(key));
-                return;
+                return since_ns.is_none() && left.is_empty();
             }
         }
     }
@@ -202,7 +203,9 @@ impl FollowedPath {
         let is_meant =
             self.read_from == ReadFrom::Beginning && shared.means(self.info.source, &sibling.path);
         let is_before = |since_ns| opened.born_ns.unwrap_or(opened.modified_ns) <= since_ns;
-        if let Some(generation) = self.claim(opened, &sibling.beginning, others, shared)? {
+        if self.may_be_copied_to(sibling)? {
+            return Ok(false);
+        } else if let Some(generation) = self.claim(opened, &sibling.beginning, others, shared)? {
             shared.registry.open(opened.key, self.index);
             self.insert_old(generation, opened.modified_ns);
         } else if is_meant {

@@ -271,6 +271,8 @@ fn copytruncate_under_a_busy_writer(mode: &str, lines_per_second: usize, seconds
     let (is_done, rotations) = (AtomicBool::new(false), AtomicUsize::new(0));
     let directory = scene.dir.path().to_owned();
     let mut tail = scene.start(None);
+    // What was rotated before it is followed is history.
+    while tail.read(Instant::now(), &mut tally).more {}
     std::thread::scope(|threads| {
         threads.spawn(|| {
             let mut file = append_to(&directory.join("messages"));

@@ -113,6 +113,40 @@ fn truncated_between_the_look_at_its_copy_and_the_read() {
     }
 }
 
+/// What lies beside a file that was never seen is history, but for what is made of that file between the look at the path
+/// and the listing of its directory.
+#[test]
+fn copied_while_it_is_found() {
+    for lines in [1, 60] {
+        for is_truncated in [true, false] {
+            let mut scene = Scene::on_disk(Watcher::Inotify, &["m", "z"]);
+            let mut next = 0;
+            act(&mut scene, &mut next, Act::Write("m", lines));
+            scene.write("m.2", "line 0 of another time\n");
+            let (log, copy) = (scene.path("m"), scene.path("m.1"));
+            // A file that cannot be opened is reported when its path is looked at, before directories are listed.
+            fs::create_dir(scene.path("z")).unwrap();
+            let mut tail = scene.start(None);
+            let mut reports = 0;
+            let mut sink = Meanwhile(&mut scene.log, |_| {
+                reports += 1;
+                if reports == 1 {
+                    fs::copy(&log, &copy).unwrap();
+                    if is_truncated {
+                        File::create(&log).unwrap();
+                    }
+                }
+            });
+            while tail.read(scene.now, &mut sink).more {}
+            scene.tail = Some(tail);
+            assert!(reports > 0);
+            act(&mut scene, &mut next, Act::Write("m", 2));
+            scene.look().later(6);
+            check_lines(&scene, next, &format!("{lines}, {is_truncated}"));
+        }
+    }
+}
+
 /// A file that is empty when it is met is copied to before it is looked at again.
 #[test]
 fn copied_to_while_another_file_is_finished() {
