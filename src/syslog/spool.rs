@@ -71,8 +71,9 @@ struct Segments {
     bytes: BTreeMap<u64, u64>,
     total: u64,
     next: u64,
-    /// Entries wait for space. Then a segment goes as soon as all of it is counted, and not when the next one is read.
-    is_full: bool,
+    /// What is before it is counted, and on disk as such.
+    committed: Position,
+    removal_failed: bool,
 }
 
 fn path(directory: &Path, segment: u64) -> PathBuf {
@@ -112,7 +113,8 @@ impl Spool {
                 total: bytes.values().sum(),
                 bytes,
                 next: last.max(position.segment) + 1,
-                is_full: false,
+                committed: position,
+                removal_failed: false,
             }),
         };
         spool.committed(position);
@@ -124,15 +126,13 @@ impl Spool {
     /// # Errors
     /// The spool is as large as it may be, or the disk refuses.
     pub(super) fn append(&self, entries: &[u8]) -> Result<(), Full> {
-        {
-            let mut segments = lock(&self.segments);
-            // What is larger than the whole spool has to get through some day.
-            let is_full =
-                segments.total > 0 && segments.total + entries.len() as u64 > self.bytes_max;
-            segments.is_full = is_full;
-            if is_full {
-                return Err(Full);
-            }
+        // What is larger than the whole spool has to get through some day.
+        let is_full = || {
+            let total = self.bytes();
+            total > 0 && total + entries.len() as u64 > self.bytes_max
+        };
+        if is_full() && !(self.remove_last(&mut lock(&self.writer)) && !is_full()) {
+            return Err(Full);
         }
         self.append_beyond_limit(entries)
     }
@@ -143,7 +143,11 @@ impl Spool {
     /// The disk refuses.
     pub(super) fn append_beyond_limit(&self, entries: &[u8]) -> Result<(), Full> {
         let mut writer = lock(&self.writer);
-        match self.write(&mut writer, entries) {
+        let written = match self.write(&mut writer, entries) {
+            Err(_) if self.remove_last(&mut writer) => self.write(&mut writer, entries),
+            written => written,
+        };
+        match written {
             Ok((segment, end)) => {
                 let mut segments = lock(&self.segments);
                 segments.bytes.insert(segment, end);
@@ -157,7 +161,6 @@ impl Spool {
                 if !std::mem::replace(&mut writer.failed, true) {
                     warn!(directory = %self.directory.display(), err = %error, "the spool cannot be written; senders wait, datagrams are dropped");
                 }
-                lock(&self.segments).is_full = true;
                 Err(Full)
             }
         }
@@ -203,25 +206,31 @@ impl Spool {
 
     /// Everything before this position is counted, and on disk as such.
     pub(super) fn committed(&self, position: Position) {
-        let counted: Vec<u64> = lock(&self.segments)
-            .bytes
-            .range(..position.segment)
-            .map(|(number, _)| *number)
-            .collect();
-        if !counted.into_iter().all(|number| self.remove(number)) {
-            return;
+        let counted: Vec<u64> = {
+            let mut segments = lock(&self.segments);
+            segments.committed = position;
+            let counted = segments.bytes.range(..position.segment);
+            counted.map(|(number, _)| *number).collect()
+        };
+        for number in counted {
+            if !self.remove(number) {
+                return;
+            }
         }
-        if !lock(&self.segments).is_full {
-            return;
+    }
+
+    /// There is no space: the segment that was read last goes, too, if all of it is counted. Returns whether it did.
+    fn remove_last(&self, writer: &mut Writer) -> bool {
+        let (Position { segment, offset }, length) = {
+            let segments = lock(&self.segments);
+            let committed = segments.committed;
+            (committed, segments.bytes.get(&committed.segment).copied())
+        };
+        if length != Some(offset) {
+            return false;
         }
-        // Nothing is appended meanwhile.
-        let mut writer = lock(&self.writer);
-        let length = lock(&self.segments).bytes.get(&position.segment).copied();
-        if length == Some(position.offset) {
-            let open = &mut writer.open;
-            open.take_if(|(number, ..)| *number == position.segment);
-            self.remove(position.segment);
-        }
+        writer.open.take_if(|(number, ..)| *number == segment);
+        self.remove(segment)
     }
 
     /// Returns whether the segment is gone.
@@ -229,12 +238,15 @@ impl Spool {
         let path = path(&self.directory, number);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                warn!(path = %path.display(), err = %error, "a segment of the spool cannot be removed");
+                if !std::mem::replace(&mut lock(&self.segments).removal_failed, true) {
+                    warn!(path = %path.display(), err = %error, "a segment of the spool cannot be removed");
+                }
                 return false;
             }
             _ => {}
         }
         let mut segments = lock(&self.segments);
+        segments.removal_failed = false;
         let bytes = segments.bytes.remove(&number).unwrap_or(0);
         segments.total = segments.total.saturating_sub(bytes);
         true
@@ -290,14 +302,19 @@ impl SpoolReader {
         }
         loop {
             let Position { segment, offset } = self.position;
-            let (end, next) = {
+            let (end, is_removed, next) = {
                 let segments = lock(&self.spool.segments);
                 let after = (Bound::Excluded(segment), Bound::Unbounded);
                 let next = segments.bytes.range(after).next();
                 let end = segments.bytes.get(&segment).copied();
-                (end.unwrap_or(0), next.map(|(number, _)| *number))
+                let next = next.map(|(number, _)| *number);
+                (end.unwrap_or(0), end.is_none(), next)
             };
             if offset >= end {
+                if is_removed {
+                    // Its space is free once nobody has it open.
+                    self.file = None;
+                }
                 self.position = Position {
                     segment: next?,
                     offset: 0,
@@ -451,17 +468,34 @@ mod tests {
         assert_eq!(read(&mut reader).len(), 800);
         assert_eq!(spool.append(&entry), Err(Full));
         spool.committed(reader.position());
-        assert_eq!(
-            spool.bytes(),
-            0,
-            "all of it is counted, and space is wanted"
-        );
+        assert_eq!(spool.bytes(), 100, "it is counted, and no space is wanted");
         spool.append(&entry).unwrap();
         assert_eq!(read(&mut reader), String::from_utf8(entry.clone()).unwrap());
         spool.committed(reader.position());
         assert_eq!(spool.bytes(), 50, "no space is wanted");
-        let files = fs::read_dir(directory.path()).unwrap().count();
-        assert_eq!(files, 1);
+        let files = || fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(files(), 1);
+        // Space is wanted after the last checkpoint, and there will be no other one.
+        let long = [&[b'x'; 759][..], b"\n"].concat();
+        spool.append(&long).unwrap();
+        assert_eq!((spool.bytes(), files()), (760, 1));
+        assert_eq!(read(&mut reader).len(), 760);
+    }
+
+    /// A file that somebody has open still takes its space on the disk.
+    #[test]
+    fn the_last_segment_is_closed_when_it_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (spool, mut reader) = open(directory.path(), 800, Position::default());
+        spool.append(b"a\n").unwrap();
+        assert_eq!(read(&mut reader), "a\n");
+        spool.committed(reader.position());
+        assert!(spool.remove_last(&mut lock(&spool.writer)));
+        assert_eq!(read(&mut reader), "");
+        assert!(reader.file.is_none());
+        spool.append(b"b\n").unwrap();
+        assert_eq!(read(&mut reader), "b\n");
+        assert_eq!(reader.lost_bytes, 0);
     }
 
     #[test]

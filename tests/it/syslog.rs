@@ -610,6 +610,45 @@ fn datagrams_are_counted_or_dropped_and_counted() {
     assert_eq!(doors, lines(&samples));
 }
 
+/// Smaller than `spool.bytes`, and than one segment: a sender waits, and all it sends is counted, since what is counted
+/// makes way.
+#[test]
+fn a_disk_that_is_full_holds_up_senders_and_loses_nothing() {
+    let wire = Wire::new(&["tcp"], "syslog: {LISTEN}");
+    let config = wire.path("config.yaml");
+    let text = std::fs::read_to_string(&config).expect("the file");
+    let text = format!("{text}state: {{directory: state, interval: 20ms}}\n");
+    std::fs::write(&config, text).expect("a file");
+    let spool = wire.path("state/spool");
+    std::fs::create_dir_all(&spool).expect("a directory");
+    let inner = binary();
+    let mut command = Command::new(program("unshare"));
+    command
+        .args(["--user", "--map-root-user", "--mount", "bash", "-c"])
+        .arg("mount -t tmpfs -o size=1m tmpfs \"$1\" && exec \"${@:2}\"")
+        .arg("bash")
+        .arg(&spool)
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .arg(format!("--config.file={}", config.display()));
+    let mut exporter = Exporter::start_command(&mut command);
+    let mut sender = wire.connect("tcp", 2);
+    const SENT: usize = 200_000;
+    let sending = std::thread::spawn(move || {
+        let lines = b"<13>Feb 29 12:05:01 h sited: door a\n".repeat(1_000);
+        for _ in 0..SENT / 1_000 {
+            sender.write_all(&lines).expect("sent, some day");
+        }
+    });
+    let samples = wait_for_lines(&mut exporter, SENT as f64);
+    sending.join().expect("the sender");
+    assert_eq!(samples.sum("site_doors_total", &[]), SENT as f64);
+    assert_eq!(own(&samples, "lines_dropped_total", &[]), 0.0);
+    assert!(own(&samples, "spool_full_seconds_total", &[]) > 0.0);
+    let said = exporter.child.output();
+    assert!(said.contains("the spool cannot be written"), "{said}");
+}
+
 /// Lines that one spool directory has, over all segments that ever were.
 fn spooled(links: &Path) -> f64 {
     let mut count = 0;
