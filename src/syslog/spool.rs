@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tracing::{info, warn};
 
+use super::listener::Repeated;
 use crate::metric::lock;
 
 /// Bytes of a segment, unless the spool is small.
@@ -62,7 +63,9 @@ pub(super) struct Spool {
 struct Writer {
     /// The segment of this process, once there was something to write.
     open: Option<(u64, File, u64)>,
+    /// It was logged that it cannot be written. On a full disk that changes with every checkpoint.
     failed: bool,
+    failures: Repeated,
 }
 
 #[derive(Debug)]
@@ -158,7 +161,8 @@ impl Spool {
                 Ok(())
             }
             Err(error) => {
-                if !std::mem::replace(&mut writer.failed, true) {
+                if !writer.failed && writer.failures.is_due() {
+                    writer.failed = true;
                     warn!(directory = %self.directory.display(), err = %error, "the spool cannot be written; senders wait, datagrams are dropped");
                 }
                 Err(Full)

@@ -645,8 +645,11 @@ fn a_disk_that_is_full_holds_up_senders_and_loses_nothing() {
     assert_eq!(samples.sum("site_doors_total", &[]), SENT as f64);
     assert_eq!(own(&samples, "lines_dropped_total", &[]), 0.0);
     assert!(own(&samples, "spool_full_seconds_total", &[]) > 0.0);
+    // Again and again there is space for a moment, which is not worth a line each.
     let said = exporter.child.output();
-    assert!(said.contains("the spool cannot be written"), "{said}");
+    let count = |text: &str| said.matches(text).count();
+    let warned = count("the spool cannot be written");
+    assert!(warned == 1 && count("written again") <= 1, "{said}");
 }
 
 /// Lines that one spool directory has, over all segments that ever were.
