@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 
-use crate::host::on_host;
+use crate::host;
 use crate::passed::Passed;
 
 /// An address that cannot be listened on.
@@ -76,9 +76,9 @@ pub fn bind<A: AsRef<str>>(addresses: &[A]) -> Result<Vec<TcpListener>, BindErro
                 address: address.to_owned(),
                 error: io::Error::new(ErrorKind::InvalidInput, error),
             })?;
-            let bound = match address.strip_prefix(':') {
-                Some(port) => on_host("", port, TcpListener::bind),
-                None => TcpListener::bind(address),
+            let bound = match address.strip_prefix(':').map(str::parse) {
+                Some(Ok(port)) => host::listen("", port),
+                _ => TcpListener::bind(address),
             };
             bound.map_err(|error| BindError {
                 address: address.to_owned(),

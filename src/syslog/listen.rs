@@ -7,7 +7,7 @@ use socket2::SockRef;
 use tracing::warn;
 
 use crate::config::{ListenAddress, ListenSocket, Source, Transport};
-use crate::host::on_host;
+use crate::host;
 use crate::passed::Passed;
 
 /// A socket of the source with this index.
@@ -72,14 +72,14 @@ fn refused(address: &ListenAddress, error: &io::Error) -> String {
 fn sockets(address: &ListenAddress, passed: &mut Passed) -> io::Result<Vec<Socket>> {
     Ok(match (address.transport, &address.socket) {
         (Transport::Udp, ListenSocket::Bind { host, port }) => {
-            vec![Socket::Datagrams(on_host(host, port, UdpSocket::bind)?)]
+            vec![Socket::Datagrams(host::datagrams(host, *port)?)]
         }
         (Transport::Udp, ListenSocket::Passed(name)) => {
             let sockets = passed.take_datagrams(name)?;
             sockets.into_iter().map(Socket::Datagrams).collect()
         }
         (Transport::Tcp | Transport::Tls, ListenSocket::Bind { host, port }) => {
-            vec![Socket::Streams(on_host(host, port, TcpListener::bind)?)]
+            vec![Socket::Streams(host::listen(host, *port)?)]
         }
         (Transport::Tcp | Transport::Tls, ListenSocket::Passed(name)) => {
             let sockets = passed.take_streams(name)?;
