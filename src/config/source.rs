@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::kafka::read_kafka;
-use super::syslog::{Identify, TypedAppliance, read_identify, read_syslog};
+use super::syslog::{Identify, ListenAddress, TypedAppliance, read_identify, read_syslog};
 use super::value::{choice, unless_empty};
 use super::{ApplianceFrom, FLAG_SOURCE, Input, ReadFrom, SYSLOG_FLAG_SOURCE, Source};
 use crate::diagnostic::{Path, Problems, nearest};
@@ -84,7 +84,26 @@ pub(super) fn read_sources(
         }
         sources.push(source);
     }
+    if problems.is_empty() {
+        check_listen(&sources, problems);
+    }
     sources
+}
+
+/// Every address is listened on once. All of them are right, and stand in the order in which they are written.
+fn check_listen(sources: &[Source], problems: &mut Problems<'_>) {
+    let mut taken: Vec<&ListenAddress> = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        let listen = source.syslog().map_or(&[][..], |syslog| &syslog.listen);
+        for (number, address) in listen.iter().enumerate() {
+            if let Some(other) = taken.iter().find(|other| other.is_same_socket(address)) {
+                let at = Path::root().then("sources").then(index);
+                let at = at.then("syslog").then("listen").then(number);
+                problems.value(&at, format!("`{other}` has this port already"), None);
+            }
+            taken.push(address);
+        }
+    }
 }
 
 fn read_source(

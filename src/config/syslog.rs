@@ -146,6 +146,28 @@ impl FromStr for ListenAddress {
     }
 }
 
+impl ListenAddress {
+    /// Whether both cannot be had at the same time.
+    pub(super) fn is_same_socket(&self, other: &ListenAddress) -> bool {
+        if (self.transport == Transport::Udp) != (other.transport == Transport::Udp) {
+            return false;
+        }
+        match (&self.socket, &other.socket) {
+            (
+                ListenSocket::Bind { host, port },
+                ListenSocket::Bind {
+                    host: other_host,
+                    port: other_port,
+                },
+            ) => {
+                let is_same_host = host == other_host || host.is_empty() || other_host.is_empty();
+                port == other_port && *port != 0 && is_same_host
+            }
+            (one, other) => one == other,
+        }
+    }
+}
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.transport.as_str())?;

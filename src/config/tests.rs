@@ -216,6 +216,14 @@ fn what_is_wrong_is_told_where_it_stands() {
              c:1:45: a source has one of `paths`, `syslog` and `kafka`: `syslog`\n  hint: make two sources of it",
         ),
         (
+            "sources:\n- name: a\n  syslog: {listen: ['udp://:514', 'tcp://:514', 'tcp://:0', 'tcp://:0', 'udp://systemd/a']}\n\
+             - name: b\n  syslog: {listen: ['udp://127.0.0.1:514', 'udp://127.0.0.1:515', 'udp://127.0.0.2:515', \
+             'udp://127.0.0.1:515', 'udp://systemd/a', 'tcp://systemd/a']}\n",
+            "c:5:21: `udp://:514` has this port already: `udp://127.0.0.1:514`\n\
+             c:5:90: `udp://127.0.0.1:515` has this port already: `udp://127.0.0.1:515`\n\
+             c:5:113: `udp://systemd/a` has this port already: `udp://systemd/a`",
+        ),
+        (
             "sources:\n- name: a\n  syslog: {listen: ['udp:514', 'tls://:6514'], addresses: {192.0.2.1/24: x}, receive_buffer: 8Mb}\n  \
              appliance: [adress]\n  read_from: end\n",
             "c:3:12: tls:// needs a certificate: `listen`\n  hint: tls: {cert_file: …, key_file: …}\n\
