@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -102,11 +102,19 @@ pub struct Options {
 /// The threads that receive. They stop on request, at the latest when it is dropped.
 pub struct Receivers {
     listeners: Vec<Arc<Listener>>,
-    /// Sockets of the sources whose drops the kernel counts, with the index of their listener.
-    datagrams: Vec<(usize, Arc<UdpSocket>)>,
+    datagrams: Vec<Datagrams>,
     stopping: Arc<AtomicBool>,
     stop: Arc<Notify>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A socket for datagrams.
+struct Datagrams {
+    /// The index of its listener.
+    listener: usize,
+    socket: Arc<UdpSocket>,
+    /// What the kernel has dropped, when it was last asked.
+    dropped: AtomicU32,
 }
 
 /// What the reading thread takes received messages from.
@@ -295,7 +303,11 @@ impl Receivers {
                         warn!(source = listener.name, %address, "datagrams that the kernel drops cannot be counted: the socket belongs to another network namespace (PrivateNetwork=no in the service makes them visible)");
                     }
                     let socket = Arc::new(socket);
-                    self.datagrams.push((at, socket.clone()));
+                    self.datagrams.push(Datagrams {
+                        listener: at,
+                        socket: socket.clone(),
+                        dropped: AtomicU32::new(0),
+                    });
                     let thread = std::thread::Builder::new()
                         .name("syslog-udp".into())
                         .spawn(move || udp::receive(&socket, &address, &listener))?;
@@ -343,28 +355,32 @@ impl Receivers {
 
     /// Brings the figures up to date that others count: the kernel's drops, the size of the buffers.
     fn refresh(&self) {
-        // Nothing where no datagrams are received, or where the kernel does not show what it drops of a socket.
-        let mut dropped = vec![None; self.listeners.len()];
-        for (at, socket) in &self.datagrams {
-            if let Some(more) = udp::dropped(socket) {
-                dropped[*at] = Some(dropped[*at].unwrap_or(0) + more);
+        for Datagrams {
+            listener,
+            socket,
+            dropped,
+        } in &self.datagrams
+        {
+            let Some(listener) = self.listeners.get(*listener) else {
+                continue;
+            };
+            // Nothing where the kernel does not show what it drops of a socket.
+            if let Some(now) = udp::dropped(socket) {
+                let more = udp::more_dropped(dropped.swap(now, Ordering::SeqCst), now);
+                let counter = &listener.own.syslog.datagrams_dropped;
+                counter.get([&listener.name]).inc_by(more);
+                if more > 0 {
+                    listener.dropped.happened("receive buffer full", more);
+                }
             }
         }
-        for (listener, dropped) in self.listeners.iter().zip(dropped) {
+        for listener in &self.listeners {
             let (own, name) = (&listener.own.syslog, listener.name.as_str());
             let (bytes, full) = listener.buffer.figures();
             own.spool_bytes
                 .get([name])
                 .set(i64::try_from(bytes).unwrap_or(i64::MAX));
             raise(&own.spool_full_seconds.get([name]), full.as_secs_f64());
-            if let Some(dropped) = dropped {
-                let counter = own.datagrams_dropped.get([name]);
-                let more = dropped.saturating_sub(counter.get());
-                if more > 0 {
-                    counter.inc_by(more);
-                    listener.dropped.happened("receive buffer full", more);
-                }
-            }
         }
     }
 

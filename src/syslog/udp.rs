@@ -133,7 +133,7 @@ impl Senders {
 /// How many datagrams the kernel dropped of this socket so far, from the tables of the network namespace.
 ///
 /// Source: proc(5), `/proc/net/udp`: the inode is the tenth column, the drops are the last.
-pub(super) fn dropped(socket: &UdpSocket) -> Option<u64> {
+pub(super) fn dropped(socket: &UdpSocket) -> Option<u32> {
     let inode = rustix::fs::fstat(socket).ok()?.st_ino;
     ["/proc/self/net/udp", "/proc/self/net/udp6"]
         .iter()
@@ -141,7 +141,12 @@ pub(super) fn dropped(socket: &UdpSocket) -> Option<u64> {
         .find_map(|table| drops_of(&table, inode))
 }
 
-fn drops_of(table: &str, inode: u64) -> Option<u64> {
+/// How many were dropped since then. The kernel counts in 32 bits, and a flood fills them within hours.
+pub(super) fn more_dropped(then: u32, now: u32) -> u64 {
+    now.wrapping_sub(then).into()
+}
+
+fn drops_of(table: &str, inode: u64) -> Option<u32> {
     table.lines().skip(1).find_map(|line| {
         let columns: Vec<&str> = line.split_ascii_whitespace().collect();
         let found = columns.get(9)?.parse() == Ok(inode);
@@ -163,6 +168,13 @@ mod tests {
   124: 00000000:0044 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4712 2 0000000000000000 0\n";
         for (inode, drops) in [(4711, Some(17)), (4712, Some(0)), (471, None)] {
             assert_eq!(drops_of(table, inode), drops);
+        }
+    }
+
+    #[test]
+    fn the_kernels_count_begins_anew_when_its_bits_are_full() {
+        for (then, now, more) in [(0, 0, 0), (3, 7, 4), (u32::MAX - 1, 5, 7)] {
+            assert_eq!(more_dropped(then, now), more);
         }
     }
 
