@@ -14,6 +14,7 @@ mod identity;
 mod listen;
 mod listener;
 mod proxy;
+mod repeated;
 mod spool;
 mod stream;
 mod tls;

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::listener::Repeated;
+use super::repeated::Repeated;
 use crate::metric::lock;
 
 /// Bytes of a segment, unless the spool is small.
