@@ -134,8 +134,11 @@ impl Spool {
             let total = self.bytes();
             total > 0 && total + entries.len() as u64 > self.bytes_max
         };
-        if is_full() && !(self.remove_last(&mut lock(&self.writer)) && !is_full()) {
-            return Err(Full);
+        if is_full() {
+            self.remove_last(&mut lock(&self.writer));
+            if is_full() {
+                return Err(Full);
+            }
         }
         self.append_beyond_limit(entries)
     }
