@@ -251,18 +251,6 @@ fn the_worst_lines_of_one_do_not_delay_another() {
     assert!(delay < Duration::from_secs(10), "{delay:?}");
 }
 
-/// User and system time of a process in seconds.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("its state");
-    let (_, fields) = stat.rsplit_once(')').expect("a name");
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks: u64 = ticks
-        .map(|field| field.parse::<u64>().expect("ticks"))
-        .sum();
-    // USER_HZ is 100 wherever Linux runs.
-    ticks as f64 / 100.0
-}
-
 /// CPU seconds of a start with so many logs, each with so many rotated files.
 fn cost_of_a_start(logs: usize, rotated: usize) -> f64 {
     let directory = tempfile::tempdir().expect("a directory");
@@ -280,7 +268,7 @@ fn cost_of_a_start(logs: usize, rotated: usize) -> f64 {
         "--log.file={}/{{appliance}}.log",
         directory.path().display()
     )]);
-    let cost = cpu_seconds(exporter.child.pid());
+    let cost = exporter.child.cpu_seconds();
     println!("{logs} logs with {rotated} rotated ones each: {cost} s");
     cost
 }

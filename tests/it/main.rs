@@ -35,6 +35,7 @@ mod running;
 mod schemas;
 mod senders;
 mod server;
+mod status_page;
 mod support;
 mod syslog;
 mod syslog_load;

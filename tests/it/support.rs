@@ -182,6 +182,19 @@ impl Child {
         self.process.id()
     }
 
+    /// User and system time so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        let stat = stat.expect("its state");
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks
+            .map(|field| field.parse::<u64>().expect("ticks"))
+            .sum();
+        // USER_HZ is 100 wherever Linux runs.
+        ticks as f64 / 100.0
+    }
+
     /// What it has written so far, standard output and error together.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.output.path()).unwrap_or_default()).into_owned()
