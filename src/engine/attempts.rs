@@ -1,5 +1,5 @@
-//! Failed attempts in a row, by appliance and by whose they are, so that the one that succeeds after many is told from
-//! all others.
+//! Failed attempts in a row, by appliance and by whose they are, so that many of them, or the one that succeeds after them,
+//! are told from all others.
 
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -44,8 +44,8 @@ pub(super) fn key(appliance: &str, name: &str, whose: &str) -> u64 {
 }
 
 impl Attempts {
-    /// So many attempts failed at `now`.
-    pub(super) fn failed(&mut self, key: u64, times: u32, now: u32) {
+    /// So many attempts failed at `now`. How many failures the row has then.
+    pub(super) fn failed(&mut self, key: u64, times: u32, now: u32) -> u32 {
         if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
             self.make_room(now);
         }
@@ -58,6 +58,7 @@ impl Attempts {
         }
         row.failures = row.failures.saturating_add(times);
         row.last = row.last.max(now);
+        row.failures
     }
 
     /// An attempt succeeded at `now`: the row is over. How many failures it had.

@@ -7,7 +7,7 @@ use super::standard::LAST_EVENT;
 use super::{Engine, EventTime, StreamContext, label};
 use crate::metric::{ApplianceId, CounterDeltas, Slot, lock};
 use crate::record::{self, Clock, ProgramId, Record};
-use crate::rules::{Attempt, AttemptOutcome, RuleId};
+use crate::rules::{Attempt, AttemptEvent, AttemptOutcome, RuleId};
 use crate::update::{Match, UpdatePlan};
 
 /// The series of notable events, by appliance, rule and program.
@@ -43,7 +43,7 @@ impl EventTimestamp {
 }
 
 impl Engine {
-    /// Enters what a match says of somebody's attempts. A success after many failures is an event.
+    /// Enters what a match says of somebody's attempts. Many failures, or a success after them, may be an event.
     #[cold]
     pub(super) fn enter_attempts(
         &self,
@@ -63,14 +63,11 @@ impl Engine {
                 let key = key(self.table().appliance_name(appliance), &attempt.name, whose);
                 let mut rows = lock(&self.attempts);
                 match attempt.outcome {
-                    AttemptOutcome::Passed { .. } => rows.passed(key, now),
-                    AttemptOutcome::Failed => {
-                        rows.failed(key, record.repeat.max(1), now);
-                        0
-                    }
+                    AttemptOutcome::Passed => rows.passed(key, now),
+                    AttemptOutcome::Failed => rows.failed(key, record.repeat.max(1), now),
                 }
             });
-            let AttemptOutcome::Passed { after, event } = &attempt.outcome else {
+            let Some(AttemptEvent { after, event }) = &attempt.event else {
                 continue;
             };
             if failures.is_some_and(|failures| failures >= *after) {

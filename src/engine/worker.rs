@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
+use super::attempts::Attempts;
 use super::events::{EventSlots, EventTimestamp, written_at};
 use super::repeats::{Last, Repeats};
 use super::standard::{LAST_MESSAGE, MESSAGES, SEVERITIES, UNMATCHED};
@@ -165,6 +166,7 @@ impl Worker {
         self.epoch = table.epoch();
         drop(table);
         *lock(&self.engine.zeros) = Zeros::default();
+        *lock(&self.engine.attempts) = Attempts::default();
         *self.engine.rule_counts() = RuleCounts::new(self.engine.rules());
         self.unrecognised = Sampler::default();
         self.invalidate();

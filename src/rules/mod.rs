@@ -195,20 +195,26 @@ pub struct Attempt {
     pub conditions: Vec<Condition>,
     /// What became of it.
     pub outcome: AttemptOutcome,
+    /// What so many failures in a row are.
+    pub event: Option<AttemptEvent>,
 }
 
 /// What became of an attempt.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AttemptOutcome {
     /// It failed, one more in a row.
     Failed,
     /// It succeeded, and the row is over.
-    Passed {
-        /// After so many failures or more, the event happened.
-        after: u32,
-        /// The value of the label `event`.
-        event: Arc<str>,
-    },
+    Passed,
+}
+
+/// An event that a row of failures makes.
+#[derive(Clone, Debug)]
+pub struct AttemptEvent {
+    /// How many failures it takes; the attempt itself is one of them if it failed.
+    pub after: u32,
+    /// The value of the label `event`.
+    pub event: Arc<str>,
 }
 
 /// What happens to the series.

@@ -480,6 +480,7 @@ const ENDS_IN_OWN_WORDS: &[&str] = &[
     "ApplianceAllSilent",
     "ApplianceHardwareWatchdogOff",
     "ApplianceHsmNearZeroization",
+    "ApplianceKtlsBadAuthenticationFromOne",
     "ApplianceRebooted",
     "ApplianceWatchdog",
 ];
@@ -494,7 +495,7 @@ fn runbooks_say_when_the_alert_ends() {
         let (found, after) = rest.split_once("\n\n").expect("a section behind it");
         let wanted = match ENDS_IN_OWN_WORDS.contains(&name.as_str()) {
             true => found.to_owned(),
-            false => wrapped(&ends(&rule)),
+            false => wrapped(&(ends(&rule) + &expires(&rule))),
         };
         if std::env::var_os("UPDATE").is_some() {
             let text = format!("{before}\n## Ends\n\n{wanted}\n\n{after}");
@@ -557,6 +558,38 @@ fn ends(rule: &Rule) -> String {
             minutes(keep)
         ),
     }
+}
+
+/// That the state an alert looks at is removed some time after its last line, if the packs say so, in a sentence.
+fn expires(rule: &Rule) -> String {
+    let names_in = |expression: &str| -> BTreeSet<String> {
+        let selectors = selectors(expression);
+        selectors.into_iter().filter_map(|it| it.name).collect()
+    };
+    let mut names = names_in(&rule.expr);
+    for recording in rules() {
+        if recording.record.is_some_and(|name| names.contains(&name)) {
+            names.extend(names_in(&recording.expr));
+        }
+    }
+    let mut terms = BTreeSet::new();
+    for path in files("rules/packs", ".yaml") {
+        let pack: serde_yaml::Value = read(&path);
+        for (name, metric) in pack["metrics"].as_mapping().into_iter().flatten() {
+            if let (Some(name), Some(term)) = (name.as_str(), metric["expire"].as_str()) {
+                if names.contains(name) {
+                    terms.insert(term.replace('d', " days"));
+                }
+            }
+        }
+    }
+    assert!(terms.len() <= 1, "{terms:?}");
+    let sentence = |term: &String| {
+        format!(
+            " If no line says that it is over, the exporter removes the state {term} after the last line about it."
+        )
+    };
+    terms.first().map(sentence).unwrap_or_default()
 }
 
 fn minutes(minutes: u64) -> String {
@@ -786,14 +819,20 @@ fn events_that_alerts_look_at_are_notable() {
             if let Some(event) = rule["event"].as_str() {
                 *notable.entry(event.to_owned()).or_default() |= is_notable(rule);
             }
-            let entries = rule["events"].as_mapping().into_iter().flatten();
-            for (event, entry) in entries {
-                // A success after many failures is an event, too.
+            // Many failures, or a success after them, are an event, too.
+            let mut attempts_of = |entry: &serde_yaml::Value| {
                 for attempt in entry["attempts"].as_sequence().into_iter().flatten() {
                     if let Some(event) = attempt["event"].as_str() {
                         notable.insert(event.to_owned(), true);
                     }
                 }
+            };
+            attempts_of(rule);
+            for (_, entry) in rule["events"].as_mapping().into_iter().flatten() {
+                attempts_of(entry);
+            }
+            let entries = rule["events"].as_mapping().into_iter().flatten();
+            for (event, entry) in entries {
                 let event = event.as_str().unwrap_or_default().to_owned();
                 *notable.entry(event).or_default() |= is_notable(entry) || is_notable(rule);
             }

@@ -7,7 +7,7 @@ use super::update::conditions;
 use crate::diagnostic::{Path, Problems};
 use crate::rules::file::AttemptFile;
 use crate::rules::template::is_name;
-use crate::rules::{Attempt, AttemptOutcome};
+use crate::rules::{Attempt, AttemptEvent, AttemptOutcome};
 
 /// One entry of the list.
 pub(super) fn attempt(
@@ -20,25 +20,37 @@ pub(super) fn attempt(
     let file = problems.decode::<AttemptFile>(value, path)?;
     let of = scene.text(&file.of.0, &path.then("of"), problems)?;
     let conditions = conditions(file.conditions.as_ref(), path, scene, problems);
-    let (name, outcome) = match (file.failed, file.passed, file.after, file.event) {
-        (Some(name), None, None, None) => (name, AttemptOutcome::Failed),
-        (None, Some(name), Some(after), Some(event)) if after > 0 && is_name(&event) => {
+    let named = match (file.failed, file.passed) {
+        (Some(name), None) => Some((name, AttemptOutcome::Failed)),
+        (None, Some(name)) => Some((name, AttemptOutcome::Passed)),
+        _ => None,
+    };
+    let event = match (file.after, file.event) {
+        (Some(after), Some(event)) if after > 0 && is_name(&event) => {
             let event = event.into();
-            (name, AttemptOutcome::Passed { after, event })
+            Some(Some(AttemptEvent { after, event }))
         }
-        _ => {
-            problems.value(
-                path,
-                "an attempt has `failed`, or `passed` with `after` (1 or more) and `event` (a name)",
-                None,
-            );
-            return None;
-        }
+        // A success alone is nothing.
+        (None, None) => named
+            .as_ref()
+            .is_some_and(|(_, outcome)| *outcome == AttemptOutcome::Failed)
+            .then_some(None),
+        _ => None,
+    };
+    let (Some((name, outcome)), Some(event)) = (named, event) else {
+        problems.value(
+            path,
+            "an attempt has `failed` or `passed`; with `passed`, and if wanted with `failed`, `after` (1 or more) and `event` \
+             (a name)",
+            None,
+        );
+        return None;
     };
     Some(Attempt {
         name: format!("{pack}/{name}").into(),
         of,
         conditions,
         outcome,
+        event,
     })
 }
