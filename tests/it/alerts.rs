@@ -576,10 +576,10 @@ fn expires(rule: &Rule) -> String {
     for path in files("rules/packs", ".yaml") {
         let pack: serde_yaml::Value = read(&path);
         for (name, metric) in pack["metrics"].as_mapping().into_iter().flatten() {
-            if let (Some(name), Some(term)) = (name.as_str(), metric["expire"].as_str()) {
-                if names.contains(name) {
-                    terms.insert(term.replace('d', " days"));
-                }
+            if let (Some(name), Some(term)) = (name.as_str(), metric["expire"].as_str())
+                && names.contains(name)
+            {
+                terms.insert(term.replace('d', " days"));
             }
         }
     }
