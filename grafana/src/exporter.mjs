@@ -116,7 +116,39 @@ export default kit.dashboard(
       queries: [kit.range(`max by (instance) (${own('checkpoint_age_seconds')})`, '{{instance}}')],
       unit: 's',
     }),
-    kit.row('Receiving'),
+    kit.row('Understanding'),
+    kit.lines({
+      title: 'Lines that no rule knows',
+      empty: 'no such line in this time range',
+      about:
+        'Share of the log lines of known programs that no rule matches. A step up after a firmware update: the vendor ' +
+        'changed a wording. Run explain on the file to see the lines.',
+      queries: [
+        kit.range(
+          kit.extreme(
+            `sum by (program) (rate(${linesOf('log_unmatched_messages_total')}[$__rate_interval])) / (sum by (program) (rate(${linesOf('log_messages_total')}[$__rate_interval])) > 0)`,
+            'program',
+          ),
+          '{{program}}',
+        ),
+      ],
+      unit: 'percentunit',
+      max: 1,
+    }),
+    kit.table({
+      title: 'Rules by hits',
+      about: 'The rules that matched most lines in the time range.',
+      height: 8,
+      queries: [
+        kit.rows(`topk(50, sum by (rule) (increase(${own('rule_hits_total')}[$__range])) > 0)`),
+      ],
+      columns: [
+        { from: 'rule', as: 'Rule' },
+        { from: 'Value', as: 'Lines', unit: 'short', decimals: 0 },
+      ],
+      sort: ['Lines'],
+    }),
+    kit.closed('Receiving', [
     kit.lines({
       title: 'Messages received',
       empty: 'no source listens for syslog',
@@ -157,38 +189,7 @@ export default kit.dashboard(
       unit: 'percentunit',
       max: 1,
     }),
-    kit.row('Understanding'),
-    kit.lines({
-      title: 'Lines that no rule knows',
-      empty: 'no such line in this time range',
-      about:
-        'Share of the log lines of known programs that no rule matches. A step up after a firmware update: the vendor ' +
-        'changed a wording. Run explain on the file to see the lines.',
-      queries: [
-        kit.range(
-          kit.extreme(
-            `sum by (program) (rate(${linesOf('log_unmatched_messages_total')}[$__rate_interval])) / (sum by (program) (rate(${linesOf('log_messages_total')}[$__rate_interval])) > 0)`,
-            'program',
-          ),
-          '{{program}}',
-        ),
-      ],
-      unit: 'percentunit',
-      max: 1,
-    }),
-    kit.table({
-      title: 'Rules by hits',
-      about: 'The rules that matched most lines in the time range.',
-      height: 8,
-      queries: [
-        kit.rows(`topk(50, sum by (rule) (increase(${own('rule_hits_total')}[$__range])) > 0)`),
-      ],
-      columns: [
-        { from: 'rule', as: 'Rule' },
-        { from: 'Value', as: 'Lines', unit: 'short', decimals: 0 },
-      ],
-      sort: ['Lines'],
-    }),
+    ]),
     kit.closed('Bounds and resources', [
     kit.table({
       title: 'Series by metric',

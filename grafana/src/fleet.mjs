@@ -108,7 +108,7 @@ const appliances = kit.table({
 const history = kit.stateTimeline({
   title: 'Worst alert over time',
   about:
-    'The worst alert of each appliance, of those 20 that had the worst, from what their log messages told. Nothing is lost between ' +
+    'The worst alert of each appliance, of those 12 that had the worst, from what their log messages told. Nothing is lost between ' +
     'two points: a box is as bad as its worst moment.',
   queries: [
     kit.range(kit.troubled(kit.worstSince(WORST), 'site, appliance', WORST), '{{site}} {{appliance}}'),

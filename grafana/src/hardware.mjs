@@ -45,7 +45,7 @@ const now = [
   kit.stateTimeline({
     title: 'Sensors that were not well',
     about:
-      'Worst state of each IPMI sensor that was bad in the time range, the 20 worst, from ipmievd messages. A state holds until ' +
+      'Worst state of each IPMI sensor that was bad in the time range, the 12 worst, from ipmievd messages. A state holds until ' +
       'the message that takes it back. Nothing is lost between two points.',
     queries: [kit.range(kit.troubled(kit.worstSince(STATE), 'site, appliance, name', STATE), '{{site}} {{appliance}} {{name}}')],
     mappings: kit.STATE,
@@ -144,7 +144,7 @@ const sensors = [
   }),
   kit.stateTimeline({
     title: 'Limits that were exceeded',
-    about: 'Each limit that a sensor has crossed in the time range, the 20 worst: exceeded, or kept again. From ipmievd threshold messages.',
+    about: 'Each limit that a sensor has crossed in the time range, the 12 worst: exceeded, or kept again. From ipmievd threshold messages.',
     queries: [
       kit.range(
         kit.troubled(

@@ -92,7 +92,7 @@ const now = [
   }),
   kit.stateTimeline({
     title: 'NTLS that was down',
-    about: 'Appliances whose NTLS was down in the time range, 20 at most, from its start, stop and crash messages. Nothing is lost between two points.',
+    about: 'Appliances whose NTLS was down in the time range, 12 at most, from its start, stop and crash messages. Nothing is lost between two points.',
     width: 12,
     height: 7,
     queries: [
@@ -106,7 +106,7 @@ const now = [
   kit
     .stateTimeline({
     title: 'Service states that were not good',
-    about: 'States other than in service that sysstatd told of in the time range, 20 at most.',
+    about: 'States other than in service that sysstatd told of in the time range, 12 at most.',
     width: 12,
     height: 7,
     queries: [
@@ -217,7 +217,7 @@ const hsm = [
   ),
   kit.stateTimeline({
     title: 'Service error codes',
-    about: 'Codes in the status lines of sysstatd in the time range, 20 at most. The vendor publishes no table of them; 30 is the HSM.',
+    about: 'Codes in the status lines of sysstatd in the time range, 12 at most. The vendor publishes no table of them; 30 is the HSM.',
     width: 8,
     height: 8,
     queries: [

@@ -81,7 +81,7 @@ const tunnels = [
   kit.stateTimeline({
     title: 'Tunnels that were down',
     about:
-      'Each tunnel that was down in the time range, 20 at most, from KMD_ and IKE_VPN_UP/DOWN_ALARM_USER messages of kmd and iked. An ' +
+      'Each tunnel that was down in the time range, 12 at most, from KMD_ and IKE_VPN_UP/DOWN_ALARM_USER messages of kmd and iked. An ' +
       'outage is never lost between two points.',
     height: 9,
     queries: [kit.range(kit.troubled(kit.worstSince(DOWN), TUNNEL, DOWN), LEGEND)],

@@ -109,8 +109,11 @@ export const happened = (by, series, most = 100) => `topk(${most}, ${total(by, s
 /** A state over time that loses nothing between two points: the worst since the point before. */
 export const worstSince = (series) => `max_over_time(${series}[$__rate_interval])`;
 
-/** Of `expr`, the series with these labels that were worst in the time range, as far as they were bad at all. */
-export const troubled = (expr, by, series, most = 20) =>
+/**
+ * Of `expr`, the series with these labels that were worst in the time range, as far as they were bad at all. No more than a
+ * timeline has space for: Grafana orders them by name, so that what does not fit may be the worst.
+ */
+export const troubled = (expr, by, series, most = 12) =>
   `${expr}\nand on (${by}) topk(${most}, max by (${by}) (max_over_time(${series}[$__range] @ end())) > 0)`;
 /** Of `expr`, the `most` series with the highest value (or lowest, with `bottomk`) in the time range. */
 export const extreme = (expr, by, most = 20, operator = 'topk') =>

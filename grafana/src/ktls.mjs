@@ -41,7 +41,7 @@ export default kit.dashboard(
       'Times that no more handshakes could run at once, in the time range, from ktls.cnxnHandshakeLimit.',
       'ktls_handshake_limit_reached_total',
     ),
-    kit.bars({
+    kit.coloured(kit.bars({
       title: 'Failures over time',
       about: 'ktls.badAuth, ktls.failed and ktls.cnxnHandshakeLimit events of all chosen nodes, by IPspace.',
       queries: [
@@ -50,7 +50,7 @@ export default kit.dashboard(
         kit.range(events('', of('ktls_handshake_limit_reached_total')), 'handshake limit'),
       ],
       height: 9,
-    }),
+    }), 'connection failed.*', kit.SUSPECT),
     kit.table({
       title: 'Each node',
       about: 'The same ktls events by node in the time range, and the handshake limit that it named last.',
