@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install check test deps instructions bench goals receive kills fuzz audit attacks copytruncate births kafka long-incidents dist helm
+.PHONY: demo install check test deps instructions bench goals receive kills fuzz audit attacks copytruncate births kafka shards long-incidents dist helm
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -78,6 +78,11 @@ instructions:
 # Brokers of a real Kafka are killed, stay away and come back: four minutes.
 kafka:
 	cargo test --locked --features kafka --test it -- --ignored --nocapture kafka::
+
+# Figures for docs/scaling.md: a replica with ten shards of 417 appliances each. A few minutes.
+shards:
+	cargo run --release --locked --quiet --example mixes fleet-4170 1 >$(dir $(released))fleet.log
+	FLEET=$(dir $(released))fleet.log cargo test --release --locked --features kafka --test it -- --ignored --nocapture shards_at_scale
 
 # Figures for docs/performance.md.
 bench:

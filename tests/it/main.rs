@@ -35,6 +35,8 @@ mod running;
 mod schemas;
 mod senders;
 mod server;
+#[cfg(feature = "kafka")]
+mod shards_at_scale;
 mod status_page;
 mod support;
 mod syslog;

@@ -1,0 +1,141 @@
+//! What a replica with ten shards of 417 appliances takes: figures of docs/scaling.md, printed. `make shards` runs it, with a
+//! release build and the lines that `benches/goals/mixes.rs` writes.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::broker::Cluster;
+use crate::exporter::{Samples, binary};
+use crate::support::{Child, free_port, http_get};
+
+const SHARDS: i32 = 10;
+/// A debug build on a busy machine is slow.
+const LONG: Duration = Duration::from_secs(900);
+
+/// The key of each line is its host's name, which stands behind the date.
+fn lines(file: &Path) -> impl Iterator<Item = (String, String)> {
+    let file = std::fs::File::open(file).expect("lines: see the Makefile");
+    let lines = BufReader::new(file).lines().map(|line| line.expect("text"));
+    lines.map(|line| {
+        let named = line.split(' ').find(|word| word.starts_with("appliance-"));
+        let name = named.expect("a name").to_owned();
+        (name, line)
+    })
+}
+
+/// A figure of `/proc/PID/status`, in MiB.
+fn memory(child: &Child, figure: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.pid()));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(figure));
+    let kib = line.and_then(|line| line.split_whitespace().next());
+    kib.and_then(|kib| kib.parse::<u64>().ok())
+        .expect("a number")
+        >> 10
+}
+
+/// Processor time that a process has used, in seconds.
+fn processor_time(port: u16) -> f64 {
+    let answer = http_get(port, "/metrics?shard=rest").expect("an answer");
+    let samples = Samples::parse(&answer.text());
+    samples.value("process_cpu_seconds_total").expect("a value")
+}
+
+fn bytes_below(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    let sizes = entries.map(|entry| {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => bytes_below(&path),
+            false => path.metadata().map_or(0, |file| file.len()),
+        }
+    });
+    sizes.sum()
+}
+
+#[test]
+#[ignore = "takes minutes and a gigabyte; `make shards` runs it"]
+fn what_a_large_replica_takes() {
+    let file = std::env::var_os("FLEET").expect("FLEET names a file with lines");
+    let cluster = Cluster::start(1);
+    let time = ("message.timestamp.type", "LogAppendTime");
+    cluster.make_topic("logs", SHARDS, &[time]);
+    let mut written = 0_usize;
+    let records: Vec<_> = lines(Path::new(&file)).collect();
+    for some in records.chunks(50_000) {
+        written += some.len();
+        let some = some.iter().map(|(key, line)| (key.as_str(), line.clone()));
+        cluster.write("logs", some);
+    }
+    drop(records);
+    for born in ["at_once", "lazily"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.yaml");
+        std::fs::write(
+            &config,
+            format!(
+                "sources:\n- name: fleet\n  kafka: {{brokers: ['{}'], topic: logs}}\n  appliance: key\n\
+                 state: {{directory: state, interval: 10s}}\n\
+                 limits: {{series: 3000000, bytes: 3000000000, born: {born}}}\n",
+                cluster.bootstrap()
+            ),
+        )
+        .expect("it can be written");
+        let start = || {
+            let port = free_port();
+            let mut command = binary();
+            command.arg("--config.file").arg(&config);
+            let begun = Instant::now();
+            let mut child =
+                Child::start(command.arg(format!("--web.listen-address=127.0.0.1:{port}")));
+            child.wait_for("readiness", LONG, || {
+                http_get(port, "/-/ready").filter(|answer| answer.status == 200)
+            });
+            (child, port, begun.elapsed())
+        };
+        let (mut child, port, took) = start();
+        let cpu = processor_time(port);
+        println!("born {born}: {written} lines read in {took:.1?}, {cpu:.1} s of processor time");
+        // A checkpoint of each shard is on disk.
+        let state = directory.path().join("state");
+        child.wait_for("checkpoints", LONG, || {
+            let text = http_get(port, "/debug")?.text();
+            let page = http_get(port, "/")?.text();
+            (text.contains("fleet/9") && !page.contains(">never<")).then_some(())
+        });
+        std::thread::sleep(Duration::from_secs(25));
+        let rss = memory(&child, "VmRSS:");
+        let before = processor_time(port);
+        let begun = Instant::now();
+        let text = http_get(port, "/metrics").expect("an answer").text();
+        let took = begun.elapsed();
+        let cpu = processor_time(port) - before;
+        let series = text.lines().filter(|line| !line.starts_with('#')).count();
+        println!(
+            "  {series} samples, {} MiB of text in {took:.2?} ({cpu:.2} s of processor time); resident {rss} MiB before the first scrape, {} after, at most {}",
+            text.len() >> 20,
+            memory(&child, "VmRSS:"),
+            memory(&child, "VmHWM:")
+        );
+        let begun = Instant::now();
+        let part = http_get(port, "/metrics?shard=fleet/0").expect("an answer");
+        println!(
+            "  one shard: {} KiB of text in {:.2?}",
+            part.text().len() >> 10,
+            begun.elapsed()
+        );
+        println!(
+            "  state of {SHARDS} shards: {} KiB",
+            bytes_below(&state) >> 10
+        );
+        child.signal("KILL");
+        drop(child);
+        let (child, port, took) = start();
+        println!(
+            "  after kill -9: ready in {took:.2?}, {:.2} s of processor time, resident {} MiB",
+            processor_time(port),
+            memory(&child, "VmRSS:")
+        );
+    }
+}
