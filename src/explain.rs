@@ -37,7 +37,7 @@ pub fn explain(
 ) -> Vec<Explanation> {
     let engine = worker.engine().clone();
     let rules = engine.rules();
-    let mut told = Vec::new();
+    let mut explanations = Vec::new();
     let clock = origin.clock.clone();
     let captures = worker.captures(line);
     // Changes of a frame come before its outcome, which takes them.
@@ -60,7 +60,7 @@ pub fn explain(
                 .map(|id| &rules.rules[id.0 as usize])
                 .find(|rule| !rule.go_on)
                 .or_else(|| outcome.rules.first().map(|id| &rules.rules[id.0 as usize]));
-            told.push(Explanation {
+            explanations.push(Explanation {
                 record: record(
                     outcome.record,
                     table.appliance_name(outcome.appliance),
@@ -79,19 +79,22 @@ pub fn explain(
             });
         },
     );
-    for (told, captures) in told.iter_mut().zip(captures) {
-        told.captures = captures
+    for (explanation, captures) in explanations.iter_mut().zip(captures) {
+        explanation.captures = captures
             .into_iter()
             .map(|(name, value)| (name, Value::from(value)))
             .collect();
     }
-    if told.iter().any(|told| told.rule.is_none()) {
-        for (told, nearest) in told.iter_mut().zip(worker.nearest(line)) {
-            if told.rule.is_some() {
+    if explanations
+        .iter()
+        .any(|explanation| explanation.rule.is_none())
+    {
+        for (explanation, nearest) in explanations.iter_mut().zip(worker.nearest(line)) {
+            if explanation.rule.is_some() {
                 continue;
             }
-            told.nearest = nearest.or_else(|| {
-                let program = told.record["program"].as_str().filter(|name| !name.is_empty())?;
+            explanation.nearest = nearest.or_else(|| {
+                let program = explanation.record["program"].as_str().filter(|name| !name.is_empty())?;
                 let mut known = rules.programs.iter();
                 known.all(|known| known.name != program).then(|| {
                     format!("no pack reads the program `{program}`; its lines count as program=\"other\"")
@@ -99,7 +102,7 @@ pub fn explain(
             });
         }
     }
-    told
+    explanations
 }
 
 fn update(table: &Table, slot: Slot, change: Change) -> Option<Value> {

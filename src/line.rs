@@ -10,7 +10,7 @@
 
 use memchr::{memchr, memchr_iter};
 
-/// The room a buffer gives back to the allocator after a long line, in bytes; below it, the room is kept for the next.
+/// Capacity above which a buffer is given back to the allocator after a long line, in bytes; a smaller one is kept for the next.
 const KEPT_CAPACITY_BYTES: usize = 4096;
 
 /// One whole line, without its line ending.
@@ -110,11 +110,11 @@ impl LineBuffer {
     }
 
     fn hold(&mut self, bytes: &[u8]) {
-        let room = self
+        let space = self
             .max_line_bytes
             .saturating_add(1)
             .saturating_sub(self.held.len());
-        let (kept, dropped) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
+        let (kept, dropped) = bytes.split_at_checked(space).unwrap_or((bytes, &[]));
         self.held.extend_from_slice(kept);
         if let Some(last) = dropped.last() {
             self.dropped_bytes += dropped.len() as u64;

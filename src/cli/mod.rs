@@ -472,14 +472,14 @@ fn complain(what: impl std::fmt::Display) {
 fn usage(error: &clap::Error) -> ExitCode {
     // It goes to a terminal or nowhere; there is nobody else to tell.
     let _ = error.print();
-    if let Some(hint) = meant(error, std::env::args_os()) {
+    if let Some(hint) = intended(error, std::env::args_os()) {
         complain(format!("\n  hint: {hint}"));
     }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
 /// What somebody meant who wrote a word where a command is expected, or flags before a command.
-fn meant(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
+fn intended(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
     if !matches!(
         error.kind(),
         ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict
@@ -562,7 +562,11 @@ mod tests {
                     .map(OsString::from)
             };
             let error = Cli::try_parse_from(arguments()).expect_err("no such command");
-            assert_eq!(meant(&error, arguments()).as_deref(), Some(hint), "{error}");
+            assert_eq!(
+                intended(&error, arguments()).as_deref(),
+                Some(hint),
+                "{error}"
+            );
         }
     }
 }

@@ -46,7 +46,7 @@ impl Device {
         !matches!(self.output, Output::Files { .. })
     }
 
-    /// Writes a line. Only files are told apart by `log`.
+    /// Writes a line. `log` names the file; the wire ignores it.
     pub(super) fn line(&mut self, log: &'static str, line: &str) -> io::Result<()> {
         match &mut self.output {
             Output::Datagrams(socket) => socket.send(line.as_bytes()).map(drop),

@@ -21,14 +21,14 @@ impl Matcher {
     pub(crate) fn nearest(&self, rules: &RuleSet, record: &Record<'_>) -> Option<Nearest> {
         let mut best: Option<(usize, Nearest)> = None;
         for (rule, id) in rules.rules.iter().zip(0..) {
-            let meant = match &rule.scope {
+            let in_scope = match &rule.scope {
                 Scope::Programs(programs) => record
                     .program_id
                     .is_some_and(|program| programs.contains(&usize::from(program.0))),
                 Scope::Every => true,
                 Scope::Nameless => record.program.is_empty(),
             };
-            if !meant {
+            if !in_scope {
                 continue;
             }
             for pattern in &rule.patterns {

@@ -78,8 +78,8 @@ impl Prefixes {
     fn text(&mut self, text: &[u8]) {
         let text: Vec<u8> = text.iter().copied().filter_map(canonical).collect();
         for prefix in &mut self.open {
-            let room = PREFIX_BYTES_MAX.saturating_sub(prefix.len());
-            prefix.extend(text.iter().take(room));
+            let space = PREFIX_BYTES_MAX.saturating_sub(prefix.len());
+            prefix.extend(text.iter().take(space));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Gauges when there is no space: unlike a counter's, their overflow cannot be a sum.
 //!
 //! An appliance whose share of a gauge is used up keeps the series of names that the pack lists; of the others, one that
-//! says nothing bad and was not touched for long gives way to the new one. The slot of a series that gave way keeps its
+//! says nothing bad and was not touched for long is evicted for the new one. The slot of an evicted series keeps its
 //! meaning until no batch is open, so that whoever holds it can bring the series back.
 
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use super::{ApplianceId, Kind, LabelValues, MetricId, OTHER, Slot, Table};
 
 /// Series looked at to find one that can go: the clock hand of an approximate LRU.
 const LOOKED_AT: usize = 32;
-/// Series that gave way and whose slots are not free yet; beyond that further ones are refused.
-const AWAY_MAX: usize = 1 << 16;
+/// Evicted series whose slots are not free yet; beyond that further ones are refused.
+const EVICTED_MAX: usize = 1 << 16;
 /// Beyond this many, their slots are wanted back.
-const AWAY_MANY: usize = 1 << 13;
+const EVICTED_MANY: usize = 1 << 13;
 
-/// Series that gave way, until their slots are free.
+/// Evicted series, until their slots are free.
 #[derive(Debug, Default)]
-pub(super) struct Away {
+pub(super) struct EvictedGauges {
     pub(super) labels: HashMap<Slot, SeriesKey>,
     by_hash: HashMap<u64, Slot>,
     hand: usize,
 }
 
 impl Table {
-    /// Makes space for another series of a gauge; false if none can give way.
+    /// Makes space for another series of a gauge; false if none can be evicted.
     pub(super) fn make_space(
         &mut self,
         metric: MetricId,
@@ -37,12 +37,12 @@ impl Table {
         let Some(Group { slots, .. }) = self.groups.get(&(metric, appliance, test)) else {
             return false;
         };
-        if self.away.labels.len() >= AWAY_MAX {
+        if self.evicted_gauges.labels.len() >= EVICTED_MAX {
             return false;
         }
         let low_is_worse = self.is_low_worse[metric.0 as usize];
         let looked_at = (0..slots.len().min(LOOKED_AT))
-            .map(|step| slots[(self.away.hand + step) % slots.len()]);
+            .map(|step| slots[(self.evicted_gauges.hand + step) % slots.len()]);
         let oldest = looked_at
             .filter(|slot| !self.is_listed(*slot))
             .min_by_key(|slot| {
@@ -52,7 +52,7 @@ impl Table {
                 let badness = if low_is_worse { 2 - value } else { value };
                 (badness, self.touched[at])
             });
-        self.away.hand = self.away.hand.wrapping_add(LOOKED_AT);
+        self.evicted_gauges.hand = self.evicted_gauges.hand.wrapping_add(LOOKED_AT);
         let Some(slot) = oldest else { return false };
         let Some(label) = self.labels[slot.0 as usize].clone() else {
             return false;
@@ -67,9 +67,9 @@ impl Table {
         // It is not free yet.
         self.free.pop();
         let hash = self.hash_of_label(&label);
-        self.away.by_hash.insert(hash, slot);
-        self.away.labels.insert(slot, label);
-        self.wants_eviction |= self.away.labels.len() >= AWAY_MANY;
+        self.evicted_gauges.by_hash.insert(hash, slot);
+        self.evicted_gauges.labels.insert(slot, label);
+        self.wants_eviction |= self.evicted_gauges.labels.len() >= EVICTED_MANY;
     }
 
     /// The series of one metric of one appliance, with their label values after `appliance`.
@@ -108,7 +108,7 @@ impl Table {
             return false;
         };
         let is_newer = |late| self.is_set[at] && self.touched[at] > late;
-        if late.is_some_and(is_newer) || self.away.labels.len() >= AWAY_MAX {
+        if late.is_some_and(is_newer) || self.evicted_gauges.labels.len() >= EVICTED_MAX {
             return false;
         }
         let cleared_at = late.unwrap_or(self.now);
@@ -125,7 +125,7 @@ impl Table {
     fn is_cleared_since(&self, slot: Slot, late: u32) -> bool {
         let at = slot.0 as usize;
         let there = self.labels.get(at).and_then(Option::as_ref);
-        let Some(label) = there.or_else(|| self.away.labels.get(&slot)) else {
+        let Some(label) = there.or_else(|| self.evicted_gauges.labels.get(&slot)) else {
             return false;
         };
         let cleared_at = self.cleared.get(&(label.metric, label.appliance));
@@ -150,7 +150,7 @@ impl Table {
         self.hash(label.metric, label.appliance, label.test, values)
     }
 
-    /// The series with these labels, if it gave way.
+    /// The series with these labels, if it was evicted.
     pub(super) fn find_away(
         &self,
         metric: MetricId,
@@ -158,18 +158,18 @@ impl Table {
         test: bool,
         values: &[&str],
     ) -> Option<Slot> {
-        if self.away.labels.is_empty() {
+        if self.evicted_gauges.labels.is_empty() {
             return None;
         }
         let hash = self.hash(metric, appliance, test, values.iter().copied());
-        let slot = *self.away.by_hash.get(&hash)?;
-        let label = self.away.labels.get(&slot)?;
+        let slot = *self.evicted_gauges.by_hash.get(&hash)?;
+        let label = self.evicted_gauges.labels.get(&slot)?;
         label.is(metric, appliance, test, values).then_some(slot)
     }
 
-    /// Brings back a series that gave way; another one may have to. False if there is none, or no space.
+    /// Brings back an evicted series; another one may have to go. False if there is none, or no space.
     pub(super) fn bring_back(&mut self, slot: Slot) -> bool {
-        let Some(label) = self.away.labels.get(&slot) else {
+        let Some(label) = self.evicted_gauges.labels.get(&slot) else {
             return false;
         };
         let group = (label.metric, label.appliance, label.test);
@@ -180,22 +180,27 @@ impl Table {
         if is_full && !self.make_space(group.0, group.1, group.2) {
             return false;
         }
-        let Some(label) = self.away.labels.remove(&slot) else {
+        let Some(label) = self.evicted_gauges.labels.remove(&slot) else {
             return false;
         };
         let hash = self.hash_of_label(&label);
-        self.away.by_hash.remove(&hash);
+        self.evicted_gauges.by_hash.remove(&hash);
         self.enter(slot, label, hash);
         true
     }
 
-    /// Frees the slots of series that gave way. Only while no batch is open.
+    /// Frees the slots of evicted series. Only while no batch is open.
     pub(crate) fn free_away(&mut self) {
-        if self.away.labels.is_empty() {
+        if self.evicted_gauges.labels.is_empty() {
             return;
         }
-        self.away.by_hash.clear();
-        let slots: Vec<Slot> = self.away.labels.drain().map(|(slot, _)| slot).collect();
+        self.evicted_gauges.by_hash.clear();
+        let slots: Vec<Slot> = self
+            .evicted_gauges
+            .labels
+            .drain()
+            .map(|(slot, _)| slot)
+            .collect();
         self.free.extend(slots);
         self.finish_removal();
     }

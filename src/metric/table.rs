@@ -37,7 +37,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use super::appliances::Appliance;
 use super::budget::Usage;
-use super::gauges::Away;
+use super::gauges::EvictedGauges;
 use super::key::{Group, SeriesKey};
 use super::plausible::{is_low_worse, plausible};
 use super::{
@@ -60,8 +60,8 @@ pub struct Table {
     pub(super) plausible: Vec<RangeInclusive<f64>>,
     pub(super) implausible: Vec<u64>,
     pub(super) is_low_worse: Vec<bool>,
-    /// Gauges that gave way.
-    pub(super) away: Away,
+    /// Gauges that were evicted for others of their metric.
+    pub(super) evicted_gauges: EvictedGauges,
     /// When a metric of an appliance was last cleared, seconds since 1970: what is read late brings nothing back.
     pub(super) cleared: HashMap<(MetricId, ApplianceId), u32>,
     hasher: DefaultHashBuilder,
@@ -123,7 +123,7 @@ impl Table {
                 .iter()
                 .map(|spec| is_low_worse(&spec.family))
                 .collect(),
-            away: Away::default(),
+            evicted_gauges: EvictedGauges::default(),
             cleared: HashMap::new(),
             usage: Usage::default(),
             wants_eviction: false,
@@ -173,7 +173,7 @@ impl Table {
         self.labels.clear();
         self.values.clear();
         self.is_set.clear();
-        self.away = Away::default();
+        self.evicted_gauges = EvictedGauges::default();
         self.cleared.clear();
         self.touched.clear();
         self.changed.clear();
@@ -218,7 +218,7 @@ impl Table {
     /// values, `appliance` first.
     pub fn describe(&self, slot: Slot) -> Option<(&MetricDesc, bool, &[Arc<str>])> {
         let there = self.labels.get(slot.0 as usize)?.as_ref();
-        let label = there.or_else(|| self.away.labels.get(&slot))?;
+        let label = there.or_else(|| self.evicted_gauges.labels.get(&slot))?;
         Some((
             &self.specs[label.metric.0 as usize],
             label.test,
@@ -695,7 +695,7 @@ mod tests {
             .collect();
         assert_eq!(counts, [(2, 2), (1, 0)]);
         assert_eq!(table.evictions().map(|(_, count)| count).sum::<u64>(), 1);
-        // Who holds the slot of the one that gave way brings it back.
+        // Who holds the slot of the evicted one brings it back.
         table.set(Slot(2), 5.0);
         assert_eq!(shown(&table.snapshot()).last().unwrap(), "state{a,1} 5");
     }

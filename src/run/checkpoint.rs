@@ -114,7 +114,7 @@ fn write(
     scrapers: &Scrapers,
 ) {
     let _end = EndOnPanic;
-    // Whoever waits is told when `_done` goes.
+    // Dropping `_done` wakes whoever waits.
     while let Ok((job, _done)) = queue.recv() {
         let Checkpoint {
             positions,

@@ -128,7 +128,7 @@ impl Figures {
         self.reached(self.next_offset);
         let is_news = self.ends.last().is_none_or(|(last, _)| *last != end);
         if end > self.next_offset && is_news {
-            // For how long the shard has been behind is told by the first, and how far by the last.
+            // The first says for how long the shard has been behind, the last how far.
             if self.ends.len() >= ENDS_MAX {
                 self.ends.pop();
             }

@@ -126,7 +126,7 @@ impl FollowedPath {
     ///
     /// # Errors
     ///
-    /// If that cannot be told now.
+    /// If that cannot be determined now.
     pub(super) fn verdict(
         &self,
         opened: &Opened,
@@ -165,7 +165,7 @@ impl FollowedPath {
     ///
     /// # Errors
     ///
-    /// If that cannot be told now.
+    /// If that cannot be determined now.
     pub(super) fn may_be_copied_to(&self, sibling: &Sibling) -> io::Result<bool> {
         for generation in &self.generations {
             if generation.position.may_agree(&sibling.beginning)
@@ -378,7 +378,7 @@ impl FollowedPath {
     ///
     /// # Errors
     ///
-    /// If that cannot be told now.
+    /// If that cannot be determined now.
     pub(super) fn known_beginning(
         &self,
         opened: &Opened,

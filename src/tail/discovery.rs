@@ -17,11 +17,11 @@ use super::{
 
 #[cfg(test)]
 thread_local! {
-    /// How often this thread searched, and asked whether a file is there to make room.
+    /// How often this thread searched, and asked whether a file is there to make way.
     pub(super) static COUNTS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
-/// Whether the file of a path that could make room is there.
+/// Whether the file of a path that could make way is there.
 fn exists(path: &Path) -> bool {
     #[cfg(test)]
     COUNTS.set((COUNTS.get().0, COUNTS.get().1 + 1));
@@ -42,7 +42,7 @@ impl Tail {
                 .shared
                 .sources
                 .iter()
-                .position(|source| source.means(path).is_some());
+                .position(|source| source.matches(path).is_some());
             match source.and_then(|source| self.follow(path, source)) {
                 Some(index) => {
                     if let Some(path) = self.followed.get_mut(index) {
@@ -56,7 +56,7 @@ impl Tail {
         self.forget_replaced();
     }
 
-    /// What is known of paths that made room for others, all of them at once: there may be thousands.
+    /// What is known of paths that made way for others, all of them at once: there may be thousands.
     fn forget_replaced(&mut self) {
         let replaced = std::mem::take(&mut self.replaced);
         if !replaced.is_empty() {
@@ -65,13 +65,13 @@ impl Tail {
         }
     }
 
-    /// There are as many paths as are followed at most, and the last search has found none that could make room.
+    /// There are as many paths as are followed at most, and the last search has found none that could make way.
     pub(super) fn is_full(&self) -> bool {
         self.followed.len() >= self.shared.options.files_max
             && self.vacant_from >= self.followed.len()
     }
 
-    /// A path whose file is gone and finished, which makes room for another. A search asks for each once.
+    /// A path whose file is gone and finished, which makes way for another. A search asks for each once.
     fn vacant(&mut self) -> Option<usize> {
         let is_vacant =
             |path: &FollowedPath| path.generations.is_empty() && !exists(&path.info.path);
@@ -81,7 +81,7 @@ impl Tail {
         found
     }
 
-    /// Searches the directories for files that are meant and not yet followed, and watches the directories.
+    /// Searches the directories for files that match and not yet followed, and watches the directories.
     pub(super) fn search(&mut self, sink: &mut impl Sink) {
         #[cfg(test)]
         COUNTS.set((COUNTS.get().0 + 1, COUNTS.get().1));
@@ -91,14 +91,14 @@ impl Tail {
         for (index, source) in self.shared.sources.iter().enumerate() {
             for pattern in &source.include {
                 if let Some(path) = pattern.literal()
-                    && source.means(path).is_some()
+                    && source.matches(path).is_some()
                 {
                     found.push((path.to_owned(), index));
                 }
                 let paths = &self.paths;
                 pattern.walk(|what| match what {
                     Found::File(path) => {
-                        if !paths.contains_key(path) && source.means(path).is_some() {
+                        if !paths.contains_key(path) && source.matches(path).is_some() {
                             found.push((path.to_owned(), index));
                         }
                     }
@@ -152,11 +152,11 @@ impl Tail {
             .values()
             .any(|trouble| *trouble == Trouble::TooManyFiles);
         for (what, trouble) in &self.left_out {
-            let told = match trouble {
+            let is_known = match trouble {
                 Trouble::TooManyFiles => std::mem::replace(&mut full, true),
                 _ => before.get(what) == Some(trouble),
             };
-            if !told {
+            if !is_known {
                 let info = FileInfo::left_out(what.0, &what.1);
                 sink.event(&info, Event::Unreadable(*trouble));
             }
@@ -228,7 +228,7 @@ impl Tail {
                 .and_then(|index| self.followed.get(*index))
             {
                 Some(path) => path.seen || earlier.exists(),
-                None => earlier.is_file() && self.shared.means(source, &earlier),
+                None => earlier.is_file() && self.shared.matches(source, &earlier),
             }
         })
     }
@@ -239,7 +239,7 @@ impl Tail {
             return Some(*index);
         }
         let spec = self.shared.sources.get(source)?;
-        let (captures, read_from) = (spec.means(path)?, spec.read_from);
+        let (captures, read_from) = (spec.matches(path)?, spec.read_from);
         let index = match self.followed.len() < self.shared.options.files_max {
             true => Some(self.followed.len()),
             false => self.vacant(),

@@ -272,7 +272,7 @@ impl Generation {
         let Content::Plain(file) = &self.content else {
             return Ok(Outcome::Quiet);
         };
-        let room = buffer.len();
+        let space = buffer.len();
         let mut len = file.read_at(buffer, self.position.read_from())?;
         let seam = self.position.seam_bytes();
         // A read may be short before what cannot be read, which is no end.
@@ -296,7 +296,7 @@ impl Generation {
         }
         let new = run.get(seam..).unwrap_or_default();
         let mut end = len;
-        let mut more = len == room;
+        let mut more = len == space;
         if memchr::memchr(0, new).is_some() {
             end -= new.iter().rev().take_while(|byte| **byte == 0).count();
             if end == seam {
@@ -412,7 +412,7 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// If that cannot be told now.
+    /// If that cannot be determined now.
     pub(super) fn reopened(&self) -> io::Result<Option<Opened>> {
         let (file, is_compressed) = match &self.content {
             Content::Plain(file) => (file, false),
@@ -483,13 +483,13 @@ fn read_gzip(gzip: &mut Gzip, position: &mut ReadPosition, buffer: &mut [u8]) ->
         has_failed,
     } = gzip;
     let start = seam.len();
-    if let Some(room) = buffer.get_mut(..start) {
-        room.copy_from_slice(seam);
+    if let Some(space) = buffer.get_mut(..start) {
+        space.copy_from_slice(seam);
     }
     // The decoder gives what it has; the buffer is filled, so that there are few pieces.
     let mut len = start;
-    while let Some(room) = buffer.get_mut(len..).filter(|room| !room.is_empty()) {
-        match decoder.read(room) {
+    while let Some(space) = buffer.get_mut(len..).filter(|space| !space.is_empty()) {
+        match decoder.read(space) {
             Ok(0) => break,
             Ok(read) => len += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

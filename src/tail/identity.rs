@@ -240,7 +240,7 @@ impl ReadPosition {
             .is_some_and(|seam| xxh3_64(seam) == self.seam || seam.is_empty())
     }
 
-    /// Nothing can be told from it.
+    /// Nothing can be concluded from it.
     pub(super) fn is_empty(&self) -> bool {
         self.offset == 0
     }

@@ -97,7 +97,7 @@ use watch::Watch;
 /// Descriptors that the rest of the process needs.
 const DESCRIPTORS_LEFT: u64 = 256;
 
-/// Files of vanished paths and of paths that are no longer meant, kept for their return.
+/// Files of vanished paths and of paths that no longer match, kept for their return.
 const VANISHED_MAX: usize = 10_000;
 
 /// Lines at the beginning or end of a file that are asked for their date.
@@ -176,7 +176,7 @@ pub struct FileInfo {
 }
 
 impl FileInfo {
-    /// A file that is meant and not followed.
+    /// A file that matches and is not followed.
     fn left_out(source: usize, path: &Path) -> Self {
         FileInfo {
             source,
@@ -190,7 +190,7 @@ impl FileInfo {
     }
 }
 
-/// A run of bytes as it was read. Whoever wants to keep it exchanges it for another, whose room the tail then uses.
+/// A run of bytes as it was read. Whoever wants to keep it exchanges it for another, whose capacity the tail then uses.
 #[derive(Debug)]
 pub struct Chunk {
     /// [`BUFFER_BYTES`] long.
@@ -207,7 +207,7 @@ impl Chunk {
 }
 
 impl Default for Chunk {
-    /// An empty one, with room for what the tail reads at a time.
+    /// An empty one, with the capacity for what the tail reads at a time.
     fn default() -> Self {
         Chunk {
             buffer: vec![0; BUFFER_BYTES].into(),
@@ -300,10 +300,10 @@ impl Shared {
         FileId(self.last_id)
     }
 
-    fn means(&self, source: usize, path: &Path) -> bool {
+    fn matches(&self, source: usize, path: &Path) -> bool {
         self.sources
             .get(source)
-            .is_some_and(|source| source.means(path).is_some())
+            .is_some_and(|source| source.matches(path).is_some())
     }
 
     /// When the first dated line of this file was received.
@@ -366,7 +366,7 @@ pub struct Tail {
     targets: HashMap<PathBuf, usize>,
     /// FollowedPaths that may have something to do, each once ([`FollowedPath::queued`]).
     queue: VecDeque<usize>,
-    /// Positions of paths that no source means at present; handed on as they are.
+    /// Positions of paths that match no source at present; handed on as they are.
     parked: Vec<Position>,
     watch: Watch,
     watching: Watching,
@@ -374,11 +374,11 @@ pub struct Tail {
     wake_receiver: UnixStream,
     /// Hints named new names or directories.
     search: bool,
-    /// From which path on the present search has not asked whether it could make room for another.
+    /// From which path on the present search has not asked whether it could make way for another.
     vacant_from: usize,
-    /// Paths that made room for others in the present search.
+    /// Paths that made way for others in the present search.
     replaced: HashSet<usize>,
-    /// What is meant and cannot be followed, and what hides what may be meant, by source: why. At most
+    /// What matches and cannot be followed, and what hides what may match, by source: why. At most
     /// [`Options::files_max`].
     left_out: BTreeMap<(usize, PathBuf), Trouble>,
     next_rescan: Option<Instant>,

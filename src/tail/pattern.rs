@@ -44,7 +44,7 @@ enum Kind {
         reach: Arc<DFA>,
         /// Names of the wildcards, in the order of the regex's groups from 1.
         names: Vec<Arc<str>>,
-        /// What follows the last component with a wildcard, if the components of a path that is meant can be counted.
+        /// What follows the last component with a wildcard, if the components of a matching path can be counted.
         literal_end: Option<LiteralEnd>,
     },
 }
@@ -57,7 +57,7 @@ struct LiteralEnd {
 }
 
 impl LiteralEnd {
-    /// The path that is meant beneath this directory, if only one can be.
+    /// The one path beneath this directory that can match, if only one can.
     fn below(&self, directory: &Path) -> Option<PathBuf> {
         let given = directory.components().count().checked_sub(self.wild)?;
         Some(directory.join(self.path.iter().skip(given).collect::<PathBuf>()))
@@ -78,11 +78,11 @@ impl std::error::Error for PatternError {}
 
 /// What a [`Pattern::walk`] comes by.
 pub(super) enum Found<'a> {
-    /// Is there, is no directory, and lies where what is meant may lie.
+    /// Is there, is no directory, and lies where a match may lie.
     File(&'a Path),
     /// A matching file may appear in this directory, or it shows when such a directory comes or goes.
     Directory(&'a Path),
-    /// Is meant, or hides what may be meant: it is not known what it is, or what is in it.
+    /// Matches, or hides what may match: it is not known what it is, or what is in it.
     Unreadable(&'a Path, &'a io::Error),
 }
 
@@ -120,7 +120,7 @@ impl Pattern {
         }
     }
 
-    /// The one path that a pattern without wildcards means; `-` for standard input.
+    /// The one path that matches a pattern without wildcards; `-` for standard input.
     pub(super) fn literal(&self) -> Option<&Path> {
         match &self.kind {
             Kind::StandardInput => Some(Path::new("-")),
@@ -129,7 +129,7 @@ impl Pattern {
         }
     }
 
-    /// The directory beneath which everything lies that is meant.
+    /// The directory beneath which everything lies that can match.
     fn root(&self) -> Option<&Path> {
         match &self.kind {
             Kind::StandardInput => None,
@@ -138,13 +138,13 @@ impl Pattern {
         }
     }
 
-    /// Whether the coming or going of a directory may bring or take a file that is meant.
+    /// Whether the coming or going of a directory may bring or take a file that matches.
     pub(super) fn depends_on(&self, directory: &Path) -> bool {
         self.root()
             .is_some_and(|root| root.starts_with(directory) || directory.starts_with(root))
     }
 
-    /// What the wildcards stand for if `path` (absolute) is meant, otherwise `None`.
+    /// What the wildcards stand for if `path` (absolute) matches, otherwise `None`.
     pub(crate) fn matches(&self, path: &Path) -> Option<Captures> {
         match &self.kind {
             Kind::StandardInput => (path == Path::new("-")).then(Vec::new),
@@ -174,7 +174,7 @@ impl Pattern {
         }
     }
 
-    /// Calls `found` for what is there now beneath the root and may be meant, for the directories in which it lies, and for
+    /// Calls `found` for what is there now beneath the root and may match, for the directories in which it lies, and for
     /// what hides it.
     pub(super) fn walk(&self, mut found: impl FnMut(Found<'_>)) {
         let Some(root) = self.root() else { return };

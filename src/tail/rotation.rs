@@ -59,7 +59,7 @@
 //!
 //! * Below [`COPY_BYTES`](super::sibling::COPY_BYTES), equal text is no proof of a copy if it has no dates or one line only
 //!   ([`Shared::is_unique`](super::Shared::is_unique)): a truncation, inodes and times decide, and where they cannot, it is
-//!   not read and told as doubtful.
+//!   not read and reported as doubtful.
 //! * At most [`SIBLINGS_MAX`] files are open at a time, so that thousands of archives need no more descriptors.
 //! * The last [`GONE_MAX`] finished files that lie nowhere are remembered, others for as long as they lie there, and
 //!   200,000 of all paths together.
@@ -161,7 +161,7 @@ impl FollowedPath {
         }
     }
 
-    /// What lies beside a path that was never seen: generations that the source means too are read first, the others are
+    /// What lies beside a path that was never seen: generations that match the source too are read first, the others are
     /// history, unless they came after `since_ns`. What was decided about, or cannot be read now, is added to `before`. Says
     /// whether that is all.
     fn first_sight(
@@ -200,15 +200,15 @@ impl FollowedPath {
         shared: &mut Shared,
     ) -> io::Result<bool> {
         let opened = &sibling.opened;
-        let is_meant =
-            self.read_from == ReadFrom::Beginning && shared.means(self.info.source, &sibling.path);
+        let is_matched = self.read_from == ReadFrom::Beginning
+            && shared.matches(self.info.source, &sibling.path);
         let is_before = |since_ns| opened.born_ns.unwrap_or(opened.modified_ns) <= since_ns;
         if self.may_be_copied_to(sibling)? {
             return Ok(false);
         } else if let Some(generation) = self.claim(opened, &sibling.beginning, others, shared)? {
             shared.registry.open(opened.key, self.index);
             self.insert_old(generation, opened.modified_ns);
-        } else if is_meant {
+        } else if is_matched {
             self.read_news(opened, &sibling.beginning, shared)?;
         } else if since_ns.is_none_or(is_before) {
             self.modified_ns = self.modified_ns.max(opened.modified_ns.saturating_add(1));

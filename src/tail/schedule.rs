@@ -351,17 +351,17 @@ impl Tail {
                         }
                         enqueue(followed, queue);
                     }
-                    // There is no room for it; it is counted at the next rescan.
+                    // The limit is reached; it is counted at the next rescan.
                     None if is_full => {}
-                    // A rotated name, or a new file that a source means.
+                    // A rotated name, or a new file that matches a source.
                     None => {
-                        let meant = || {
+                        let matches = || {
                             shared
                                 .sources
                                 .iter()
-                                .any(|source| source.means(path).is_some())
+                                .any(|source| source.matches(path).is_some())
                         };
-                        *search |= renamed && path.exists() && meant();
+                        *search |= renamed && path.exists() && matches();
                     }
                 }
             }

@@ -138,11 +138,11 @@ impl FollowedPath {
         found
     }
 
-    /// A file beside the path is compressed in a form that is not read. It is missed if the source means it, or if it may
+    /// A file beside the path is compressed in a form that is not read. It is missed if it matches the source, or if it may
     /// be what is not found; otherwise it was read before, or is history.
     fn leave_compressed(&mut self, file: PathBuf, form: CompressedAs, shared: &Shared) {
-        let is_missed = match shared.means(self.info.source, &file) {
-            // The search for files that are meant has left it out by its name.
+        let is_missed = match shared.matches(self.info.source, &file) {
+            // The search for files that match has left it out by its name.
             true => CompressedAs::of_name(&file).is_none(),
             false => self.generations.iter().any(Generation::is_lost),
         };
@@ -237,7 +237,7 @@ impl FollowedPath {
         let path = self.target.as_ref().unwrap_or(&self.info.path);
         let mut found = Vec::new();
         for old in shared.listings.old_paths(path) {
-            if !old.exists() && !shared.means(self.info.source, &old) {
+            if !old.exists() && !shared.matches(self.info.source, &old) {
                 found.extend(shared.listings.rotated(&old).into_iter().flatten().cloned());
             }
         }
@@ -287,7 +287,7 @@ impl FollowedPath {
     ///
     /// # Errors
     ///
-    /// If that cannot be told now.
+    /// If that cannot be determined now.
     pub(super) fn lies_beside(
         &self,
         position: &ReadPosition,

@@ -11,7 +11,7 @@ use super::pattern::{Captures, Found, Pattern};
 pub struct SourceSpec {
     /// The source's name, as the settings give it.
     pub name: String,
-    /// Files that are meant.
+    /// Patterns of the files that are followed.
     pub include: Vec<Pattern>,
     /// Of those, files that are not.
     pub exclude: Vec<Pattern>,
@@ -63,7 +63,7 @@ impl SourceSpec {
         };
         let mut take = |path: &Path| {
             if let Some(captures) = pattern.matches(path)
-                && self.means(path).is_some()
+                && self.matches(path).is_some()
             {
                 let appliance = captures
                     .into_iter()
@@ -84,8 +84,8 @@ impl SourceSpec {
         files
     }
 
-    /// What the wildcards stand for if the source means `path`.
-    pub(super) fn means(&self, path: &Path) -> Option<Captures> {
+    /// What the wildcards stand for if `path` matches one.
+    pub(super) fn matches(&self, path: &Path) -> Option<Captures> {
         let captures = self
             .include
             .iter()
