@@ -19,6 +19,7 @@ const ODD_ELEMENTS_MAX: usize = 4;
 
 /// The fields as written.
 pub(super) struct Header<'a> {
+    /// Empty if it is `-` or no time.
     stamp: &'a [u8],
     host: &'a [u8],
     /// From here on the line is the application's: `IPSEC : id=…`.
@@ -56,14 +57,15 @@ impl<'a> Header<'a> {
             len > 0 && (matches!(stamp, [_, _, _, _, b'-', ..]) || stamp.get(8) == Some(&b'T'));
         let lenient = versioned && (is_iso || (stamp == b"-" && prioritised));
         let broken = versioned && prioritised && is_broken_date(stamp);
-        if !(lenient || broken || stamp_len(stamp) > 0) || !ends_token(rest) {
+        // Behind priority and version, a word that is no time stands in its place.
+        if !(len > 0 || versioned && prioritised) || !ends_token(rest) {
             return None;
         }
         let (host, rest) = split_token(skip_blanks(rest));
         let from_app = skip_blanks(rest);
         let (app, rest) = split_token(from_app);
         let mut header = Header {
-            stamp,
+            stamp: if len > 0 { stamp } else { b"" },
             host,
             from_app,
             app,
@@ -106,10 +108,7 @@ impl<'a> Header<'a> {
     /// Enters the fields into the record.
     pub(super) fn enter(self, record: &mut Record<'a>, programs: &Programs) -> Entered<'a> {
         let Header { message, .. } = self;
-        record.stamp = match value(self.stamp) {
-            stamp if stamp_len(stamp) > 0 => stamp,
-            _ => b"",
-        };
+        record.stamp = self.stamp;
         if !value(self.host).is_empty() {
             record.add_host(host::name(self.host));
         }

@@ -139,22 +139,19 @@ fn day_first_len(text: &[u8]) -> usize {
 fn month_stamp_len(text: &[u8]) -> usize {
     match month_first_len(text) {
         0 => {
-            // `Tue, 10 Dec 2024 06:55:48 +0000`, as in a mail.
-            if let [a, b, c, b',', b' ', rest @ ..] = text
-                && weekday(&[*a, *b, *c])
-            {
-                return match day_first_len(rest) {
-                    0 => 0,
-                    len => 5 + len,
-                };
-            }
-            let Some(skipped) = foreign_weekday(text) else {
-                return 0;
+            let skipped = match text {
+                // `Tue, 10 Dec 2024 06:55:48 +0000`, as in a mail.
+                [a, b, c, b',', b' ', ..] if weekday(&[*a, *b, *c]) => Some(5),
+                [a, b, c, b' ', ..] if weekday(&[*a, *b, *c]) => Some(4),
+                _ => foreign_weekday(text),
             };
-            match month_first_len(text.get(skipped..).unwrap_or_default()) {
-                0 => 0,
-                len => skipped + len,
-            }
+            let Some(skipped) = skipped else { return 0 };
+            let date = text.get(skipped..).unwrap_or_default();
+            let len = match date {
+                [b'0'..=b'9', ..] => day_first_len(date),
+                _ => month_first_len(date),
+            };
+            if len == 0 { 0 } else { skipped + len }
         }
         len => len,
     }

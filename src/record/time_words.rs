@@ -23,7 +23,8 @@ pub(super) fn month(name: &[u8; 3]) -> Option<i8> {
 }
 
 /// The months that other languages call otherwise than English, as the C library abbreviates them: German, French,
-/// Spanish, Italian, Dutch, Portuguese, Russian, Polish, Czech, and the Scandinavian languages. A dot behind is ignored.
+/// Spanish, Italian, Dutch, Portuguese, Russian, Polish, Czech, and the Scandinavian languages. A dot behind is ignored, and
+/// a name in full begins with one of these.
 const FOREIGN_MONTHS: &[(&str, i8)] = &[
     ("janv", 1),
     ("ene", 1),
@@ -43,6 +44,7 @@ const FOREIGN_MONTHS: &[(&str, i8)] = &[
     ("mrz", 3),
     ("mars", 3),
     ("mrt", 3),
+    ("maart", 3),
     ("мар", 3),
     ("bře", 3),
     ("avr", 4),
@@ -73,6 +75,8 @@ const FOREIGN_MONTHS: &[(&str, i8)] = &[
     ("июля", 7),
     ("lip", 7),
     ("čec", 7),
+    ("červenec", 7),
+    ("července", 7),
     ("août", 8),
     ("ago", 8),
     ("авг", 8),
@@ -103,7 +107,7 @@ const FOREIGN_MONTHS: &[(&str, i8)] = &[
 ];
 
 /// Longest name of a month, bytes, with its dot.
-const FOREIGN_MONTH_BYTES_MAX: usize = 12;
+const FOREIGN_MONTH_BYTES_MAX: usize = 24;
 
 /// The month that a word of another language names, and the length of the word.
 #[cold]
@@ -118,18 +122,21 @@ pub(super) fn foreign_month(text: &[u8]) -> Option<(i8, usize)> {
     }
     let word = std::str::from_utf8(text.get(..len)?).ok()?;
     let word = word.strip_suffix('.').unwrap_or(word);
-    if word.len() < 3 {
+    if word.len() < 3 || !word.chars().all(char::is_alphabetic) {
         return None;
     }
-    // English names with a dot or in full length, such as French `sept.` has them, are the three letters.
-    if let [a, b, c] = word.as_bytes()
-        && let Some(number) = month(&[*a, *b, *c])
-    {
-        return Some((number, len));
-    }
     let lower: String = word.chars().flat_map(char::to_lowercase).collect();
-    let found = FOREIGN_MONTHS.iter().find(|(name, _)| *name == lower);
-    found.map(|(_, number)| (*number, len))
+    let foreign = FOREIGN_MONTHS
+        .iter()
+        .filter(|(name, _)| lower.starts_with(name))
+        .max_by_key(|(name, _)| name.len());
+    // English names in full or with a dot, as French `sept.`, begin with the three letters.
+    let number = match (foreign, lower.as_bytes()) {
+        (Some((_, number)), _) => Some(*number),
+        (None, [a, b, c, ..]) => month(&[*a, *b, *c]),
+        _ => None,
+    };
+    number.map(|number| (number, len))
 }
 
 /// Weekdays of other languages, in German, French, Spanish, Italian, Dutch, Portuguese and Russian.
