@@ -92,6 +92,19 @@ impl Coverage {
         out
     }
 
+    /// The same for a program.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let kinds = self.most_first();
+        let kinds = kinds.iter().map(|((program, message), Kind { count, .. })| {
+            serde_json::json!({"program": program, "message": message, "lines": count})
+        });
+        serde_json::json!({
+            "lines": self.lines,
+            "recognised": self.recognised,
+            "unrecognised": kinds.collect::<Vec<_>>(),
+        })
+    }
+
     /// The share of lines that were recognised, in percent; all of no lines.
     pub(crate) fn percent(&self) -> f64 {
         match self.lines {
@@ -108,7 +121,7 @@ impl Coverage {
             let is_text = message.chars().all(|c| !c.is_control() || c == '\t');
             let pattern = template(message);
             (is_text && !pattern.is_empty()).then(|| Draft {
-                event: event(message),
+                event: event(&pattern),
                 program: key.0.clone(),
                 pattern,
                 line: line.to_owned(),
@@ -118,10 +131,17 @@ impl Coverage {
     }
 }
 
-/// An event named after the message's first words.
-fn event(message: &str) -> String {
-    let words: Vec<String> = message
-        .split(|c: char| !c.is_ascii_alphabetic())
+/// An event named after the first words of a pattern. What a placeholder stands for differs from line to line, or is
+/// somebody's name.
+fn event(pattern: &str) -> String {
+    let words: Vec<String> = pattern
+        .split("{_:")
+        .enumerate()
+        .map(|(number, part)| match number {
+            0 => part,
+            _ => part.split_once('}').map_or("", |(_, rest)| rest),
+        })
+        .flat_map(|part| part.split(|c: char| !c.is_ascii_alphabetic()))
         .filter(|word| word.len() > 1)
         .take(5)
         .map(str::to_ascii_lowercase)
@@ -219,7 +239,9 @@ mod tests {
             template(message),
             "Client {_:quoted} from {_:peer} sent {_:int} bytes ({_:hex}), load {_:number}."
         );
-        assert_eq!(event(message), "client_abc_from_sent_bytes");
+        assert_eq!(event(&template(message)), "client_from_sent_bytes_load");
+        let named = event(&template("User \"Bob O'Neil\" of group 7 left"));
+        assert_eq!(named, "user_of_group_left");
         assert!(crate::rules::Template::parse(&template(message)).is_ok());
         for (message, expected) in [
             (

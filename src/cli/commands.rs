@@ -399,9 +399,14 @@ pub(super) fn coverage(
     flags: &RuleFlags,
     file: &Path,
     fail_under: Option<f64>,
+    output: Output,
 ) -> Result<ExitCode, Failure> {
     let (found, _) = read(flags, file)?;
-    io::stdout().write_all(found.report().as_bytes())?;
+    let report = match output {
+        Output::Text => found.report(),
+        Output::Json => format!("{:#}\n", found.json()),
+    };
+    io::stdout().write_all(report.as_bytes())?;
     Ok(match fail_under {
         Some(percent) if found.percent() < percent => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,

@@ -260,12 +260,7 @@ Exit status: 0 without an error, 1 with one or if --fail-under is not reached, 2
         #[arg(long, conflicts_with = "coverage")]
         kafka: bool,
         /// Output for a person (text) or a program (json).
-        #[arg(
-            long,
-            value_name = "FORMAT",
-            default_value = "text",
-            conflicts_with = "coverage"
-        )]
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Output,
     },
     /// Read logs to their end and print the metrics.
@@ -421,7 +416,7 @@ pub fn main() -> ExitCode {
             start.rules.rules_dir.extend(packs);
             match coverage {
                 None => commands::check(&start, kafka, format),
-                Some(file) => commands::coverage(&start.rules, &file, fail_under),
+                Some(file) => commands::coverage(&start.rules, &file, fail_under, format),
             }
         }
         Some(Command::Replay { lines, files }) => commands::replay(&lines, &files),

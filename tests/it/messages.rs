@@ -404,6 +404,19 @@ fn coverage_can_fail_and_the_second_rule_is_as_easy_as_the_first() {
         let flag = format!("--rules.dir={rules}");
         run(&["check", &flag, "--coverage", &log, "--fail-under=100"]).2
     };
+    let (out, _, code) = run(&[
+        "check",
+        "--coverage",
+        &log,
+        "--fail-under=1",
+        "--format=json",
+    ]);
+    let found: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let unrecognised = serde_json::json!([
+        {"program": "quorumd", "message": "quorum lost: # of #", "lines": 1}
+    ]);
+    let expected = serde_json::json!({"lines": 1, "recognised": 0, "unrecognised": unrecognised});
+    assert_eq!((found, code), (expected, Some(1)));
     // The directory is made for the first rules, as README does it.
     let suggest = || run(&["suggest", "--rules.dir", &rules, "--write", &log]);
     let (out, err, code) = suggest();
@@ -424,7 +437,9 @@ fn coverage_can_fail_and_the_second_rule_is_as_easy_as_the_first() {
     assert_eq!(suggest().2, Some(0));
     let pack = std::fs::read_to_string(format!("{rules}/site.yaml")).expect("the pack");
     assert!(
-        pack.contains("quorum lost") && pack.contains("'User {_:quoted} came'"),
+        pack.contains("quorum lost")
+            && pack.contains("- event: user_came\n")
+            && pack.contains("'User {_:quoted} came'"),
         "{pack}"
     );
     assert_eq!(coverage(&rules), Some(0));
