@@ -12,7 +12,7 @@ use clap::CommandFactory as _;
 use super::start::{Matched, matched, rule_set};
 use super::terminal::{Measured, green, progress, red};
 use super::{Cli, Failure, LineFlags, Output, RuleFlags, StartFlags, complain, topics};
-use crate::config::{ApplianceFrom, Config, Source};
+use crate::config::{ApplianceFrom, Config, Source, unknown_system_zone};
 use crate::coverage::{self, Coverage};
 use crate::diagnostic::{Diagnostic, printable};
 use crate::engine::{Engine, EventTime, Repeats, StreamContext, Worker};
@@ -138,6 +138,7 @@ pub(super) fn check(
     if asks_brokers {
         found.topics = topics::ask(&config, &mut found.errors, &mut found.warnings);
     }
+    found.warnings.extend(unknown_system_zone());
     found.sources = matched(&config, &mut found.warnings);
     found
         .warnings

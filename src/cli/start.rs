@@ -10,6 +10,7 @@ use super::{
 };
 use crate::config::{
     ApplianceFrom, Config, ListenAddress, ListenSocket, Source, Syslog, Tls, Transport,
+    unknown_system_zone,
 };
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::engine::Engine;
@@ -496,7 +497,8 @@ pub(super) fn serve(
     let plan = move |flags: &StartFlags| {
         let mut faults = Vec::new();
         let plan = flags.plan(&more, &mut faults).ok_or(faults)?;
-        for warning in &plan.load.engine.rules().warnings {
+        let warnings = &plan.load.engine.rules().warnings;
+        for warning in unknown_system_zone().iter().chain(warnings) {
             tracing::warn!("{warning}");
         }
         Ok(plan)

@@ -25,6 +25,7 @@ use crate::metric;
 pub use crate::tail::{ReadFrom, Watcher};
 pub use kafka::{Kafka, KafkaTls, Mechanism, RecordFormat, Sasl};
 pub use replica::Replica;
+pub(crate) use source::unknown_system_zone;
 pub use syslog::{Identify, ListenAddress, ListenSocket, Network, Syslog, Tls, Transport};
 
 /// Settings as meant.

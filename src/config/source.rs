@@ -11,7 +11,7 @@ use super::kafka::read_kafka;
 use super::syslog::{Identify, ListenAddress, TypedAppliance, read_identify, read_syslog};
 use super::value::{choice, unless_empty};
 use super::{ApplianceFrom, FLAG_SOURCE, Input, ReadFrom, SYSLOG_FLAG_SOURCE, Source};
-use crate::diagnostic::{Path, Problems, nearest};
+use crate::diagnostic::{Diagnostic, Path, Problems, nearest};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -308,6 +308,17 @@ fn read_time_zone(name: Option<&str>, at: &Path, problems: &mut Problems<'_>) ->
             TimeZone::UTC
         }),
     }
+}
+
+/// `TZ` is no zone that this machine knows: what names no zone is then read as UTC.
+pub(crate) fn unknown_system_zone() -> Option<Diagnostic> {
+    let zone = std::env::var_os("TZ").filter(|zone| !zone.is_empty())?;
+    TimeZone::try_system().err()?;
+    let message = "not a time zone that this machine knows: UTC is used";
+    let hint = "a name of the IANA database, such as Europe/Berlin; or `time_zone` of a source";
+    let mut warning = Diagnostic::of_file("TZ", message, Some(hint.to_owned()));
+    warning.text = zone.to_string_lossy().into_owned();
+    Some(warning)
 }
 
 /// The part of a path that names the appliance.

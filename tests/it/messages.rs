@@ -309,6 +309,28 @@ fn a_configuration_that_cannot_be_read_is_named_with_the_way_out() {
     }
 }
 
+#[test]
+fn a_zone_that_nobody_knows_is_said() {
+    let output = binary()
+        .env("TZ", "Mars/Phobos")
+        .args(["check", FOLLOW])
+        .output()
+        .expect("it runs");
+    let out = String::from_utf8_lossy(&output.stdout);
+    let warning = "warning: TZ: not a time zone that this machine knows: UTC is used: `Mars/Phobos`\n  hint: a name of the IANA";
+    assert!(out.starts_with(warning), "{out}");
+    assert_eq!(output.status.code(), Some(0));
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = format!("--log.file={}/a.log", directory.path().display());
+    let exporter = Exporter::start_command(binary().env("TZ", "Mars/Phobos").arg(&log));
+    exporter.scrape();
+    let said = exporter.child.output();
+    assert!(
+        said.contains("level=warn msg=\"TZ: not a time zone"),
+        "{said}"
+    );
+}
+
 /// A snapshot that is none, and a web configuration that breaks while the exporter runs.
 #[test]
 fn the_log_says_what_happens() {
