@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install check test deps instructions bench goals receive kills fuzz audit attacks copytruncate births kafka shards long-incidents dist helm
+.PHONY: demo install check test deps instructions bench goals receive kills fuzz audit attacks copytruncate births kafka shards long-incidents dist reproduce helm
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -145,6 +145,14 @@ dist:
 	rm -rf dist
 	deploy/dist.py dist
 	[ -z "$(SIGNING_KEY)" ] || gpg --local-user "$(SIGNING_KEY)" --armor --detach-sign dist/sha256sums.txt
+
+# Whether `make dist` gives the same bytes again, from nothing: twice the time of a release build for two targets.
+reproduce: dist
+	rm -rf dist.before $(dir $(patsubst %/,%,$(dir $(released))))dist
+	mv dist dist.before
+	$(MAKE) dist
+	diff -r dist.before dist
+	rm -r dist.before
 
 # The Helm chart through the real helm, against the schemas of Kubernetes and of the Prometheus operator. Compiles both
 # tools the first time, with Go.

@@ -4,9 +4,10 @@
     deploy/dist.py OUT                     builds the static and the Debian binary, and packs them
     deploy/dist.py OUT --static B --debian B   packs binaries that are there
 
-The same commit gives the same bytes: times are those of the commit, owners are root, files are sorted, and paths of this
-machine are not in the binaries. Needs cargo-deb and cargo-generate-rpm, as tests/install-deps.sh puts into tests/.tools. The
-image is written as an OCI archive, for which no container engine is needed: `skopeo copy oci-archive:…`, `podman load -i …`.
+The binaries are auditable: they hold the list of their crates, which `cargo audit bin` and other scanners read. The same
+commit gives the same bytes: times are those of the commit, owners are root, files are sorted, and paths of this machine
+are not in the binaries. Needs cargo-auditable, cargo-deb and cargo-generate-rpm, as tests/install-deps.sh puts into
+tests/.tools. The image is written as an OCI archive, for which no container engine is needed: `skopeo copy oci-archive:…`, `podman load -i …`.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / "tests/.tools/bin"
 NAME = "appliance_log_exporter"
 TARGET = "x86_64-unknown-linux-gnu"
 
@@ -37,7 +39,8 @@ def build(directory, flags, epoch, revision):
     cargo = os.environ.get("CARGO_HOME", str(Path.home() / ".cargo"))
     remap = f"--remap-path-prefix={ROOT}=/build --remap-path-prefix={cargo}=/cargo"
     run(
-        "cargo", "build", "--release", "--locked", "--target", TARGET, "--target-dir", str(directory),
+        str(TOOLS / "cargo-auditable"), "auditable", "build", "--release", "--locked",
+        "--target", TARGET, "--target-dir", str(directory),
         RUSTFLAGS=f"{flags} {remap}".strip(), SOURCE_DATE_EPOCH=epoch, GIT_REVISION=revision, CARGO_INCREMENTAL="0",
     )
     return directory / TARGET / "release" / NAME
@@ -172,15 +175,14 @@ def chart(out, version, epoch):
 
 def packages(out, binary, version, epoch):
     """The Debian and the RPM package of one binary."""
-    tools = ROOT / "tests/.tools/bin"
     target = out / ".pack"
     (target / "release").mkdir(parents=True)
     shutil.copy2(binary, target / "release" / NAME)
     environment = {"CARGO_TARGET_DIR": str(target), "SOURCE_DATE_EPOCH": epoch}
     deb = out / f"appliance-log-exporter_{version}_amd64.deb"
-    run(str(tools / "cargo-deb"), "--no-build", "--no-strip", "--no-dbgsym", "--output", str(deb), **environment)
+    run(str(TOOLS / "cargo-deb"), "--no-build", "--no-strip", "--no-dbgsym", "--output", str(deb), **environment)
     rpm = out / f"appliance-log-exporter-{version}.x86_64.rpm"
-    run(str(tools / "cargo-generate-rpm"), "--output", str(rpm), **environment)
+    run(str(TOOLS / "cargo-generate-rpm"), "--output", str(rpm), **environment)
     shutil.rmtree(target)
 
 

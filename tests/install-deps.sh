@@ -115,10 +115,10 @@ cmp -s requirements.txt .venv/installed.txt || {
 
 # The packagers and the judge of dependencies. A debug build takes a third of the time, and the tests do not ask for
 # small packages.
-tools=.tools/cargo-deb-3.8.0-cargo-generate-rpm-0.21.1-cargo-deny-0.20.2
+tools=.tools/cargo-deb-3.8.0-cargo-generate-rpm-0.21.1-cargo-deny-0.20.2-cargo-auditable-0.7.4
 [ -e "$tools" ] || {
   cargo install --quiet --locked --debug --root .tools cargo-deb@3.8.0 cargo-generate-rpm@0.21.1 \
-    cargo-deny@0.20.2
+    cargo-deny@0.20.2 cargo-auditable@0.7.4
   touch "$tools"
 }
 

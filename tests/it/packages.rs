@@ -222,3 +222,77 @@ fn the_debian_package_is_installed_started_and_removed() {
     let said = life.output();
     assert!(status.success() && said.contains("purged"), "{said}");
 }
+
+/// Packing twice what `make dist` publishes. A program of this machine is packed in place of the release builds, which
+/// `make reproduce` compares.
+#[test]
+fn what_is_published_is_the_same_twice() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [first, second] = ["first", "second"].map(|name| directory.path().join(name));
+    for out in [&first, &second] {
+        succeeds(Command::new(root().join("deploy/dist.py")).arg(out).args([
+            "--static",
+            "/bin/true",
+            "--debian",
+            "/bin/true",
+        ]));
+    }
+    let sums = std::fs::read_to_string(first.join("sha256sums.txt")).expect("checksums");
+    assert_eq!(
+        std::fs::read_to_string(second.join("sha256sums.txt")).expect("checksums"),
+        sums
+    );
+    succeeds(
+        Command::new(program("sha256sum"))
+            .args(["--check", "sha256sums.txt"])
+            .current_dir(&first),
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    let names: Vec<&str> = sums.lines().map(|line| &line[66..]).collect();
+    assert_eq!(
+        names,
+        [
+            format!("appliance-log-exporter-{version}.tgz"),
+            format!("appliance-log-exporter-{version}.x86_64.rpm"),
+            format!("appliance-log-exporter_{version}_amd64.deb"),
+            format!("appliance_log_exporter-{version}.cdx.json"),
+            format!("appliance_log_exporter-{version}.linux-amd64.oci.tar"),
+            format!("appliance_log_exporter-{version}.linux-amd64.tar.gz"),
+        ]
+    );
+    let json = |text: &[u8]| -> serde_json::Value { serde_json::from_slice(text).expect("JSON") };
+
+    // The bill of materials names every crate that Cargo.toml asks for, with its checksum.
+    let bill = json(&std::fs::read(first.join(names[3])).expect("a bill of materials"));
+    let components = bill["components"].as_array().expect("components");
+    let has = |name: &str| {
+        let mut named = components.iter().filter(|it| it["name"] == name);
+        named.any(|it| it["hashes"][0]["alg"] == "SHA-256" && it["licenses"][0].is_object())
+    };
+    for name in ["clap", "hyper", "regex-automata", "rustls", "yaml_serde"] {
+        assert!(has(name), "{name}");
+    }
+
+    // The image: each blob is called by its digest, and the manifest leads to a layer with the program.
+    let image = directory.path().join("image");
+    std::fs::create_dir(&image).expect("a directory");
+    let unpack = |archive: &Path, flags: &str| {
+        succeeds(
+            Command::new(program("tar"))
+                .args([flags, &archive.display().to_string(), "-C"])
+                .arg(&image),
+        );
+    };
+    unpack(&first.join(names[4]), "xf");
+    let blob = |digest: &serde_json::Value| {
+        let digest = digest.as_str().expect("a digest").replace(':', "/");
+        image.join("blobs").join(digest)
+    };
+    let index = json(&std::fs::read(image.join("index.json")).expect("an index"));
+    let manifest = std::fs::read(blob(&index["manifests"][0]["digest"])).expect("a manifest");
+    let manifest = json(&manifest);
+    let config = json(&std::fs::read(blob(&manifest["config"]["digest"])).expect("a config"));
+    assert_eq!(config["config"]["User"], "65532:65532");
+    unpack(&blob(&manifest["layers"][0]["digest"]), "xzf");
+    assert!(image.join("usr/bin/appliance_log_exporter").is_file());
+}
