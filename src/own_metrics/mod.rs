@@ -101,8 +101,8 @@ impl OwnMetrics {
         );
         own.register(
             "build_info",
-            "Version and revision that the binary was built from",
-            Info([("version", version.into()), ("revision", revision.into())]),
+            "Version and revision that the binary was built from, for which target and by which compiler",
+            Info(process::build(version, revision)),
         );
         let mut by_source = |name, help| {
             let counters = Counters::new(["source"]);
@@ -604,7 +604,13 @@ mod tests {
                 r#"promhttp_metric_handler_requests_total{code="503"} 0"#,
                 r#"promhttp_metric_handler_requests_in_flight 0"#,
                 r#"appliance_log_exporter_scrape_seconds_total 0"#,
-                r#"appliance_log_exporter_build_info{version="1.2.3",revision="abc"} 1"#,
+                concat!(
+                    r#"appliance_log_exporter_build_info{version="1.2.3",revision="abc",target=""#,
+                    env!("BUILD_TARGET"),
+                    r#"",rustc=""#,
+                    env!("BUILD_RUSTC"),
+                    r#""} 1"#
+                ),
                 r#"appliance_log_exporter_lines_read_total{source="gateway"} 0"#,
                 r#"appliance_log_exporter_lines_read_total{source="luna"} 3"#,
                 r#"appliance_log_exporter_lost_bytes_total{source="luna",reason="truncated"} 1"#,

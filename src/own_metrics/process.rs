@@ -159,6 +159,16 @@ pub fn threads() -> Vec<Thread> {
     threads
 }
 
+/// The labels of `build_info`.
+pub(super) fn build(version: &str, revision: &str) -> [(&'static str, Arc<str>); 4] {
+    [
+        ("version", version.into()),
+        ("revision", revision.into()),
+        ("target", env!("BUILD_TARGET").into()),
+        ("rustc", env!("BUILD_RUSTC").into()),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
