@@ -15,7 +15,7 @@ use super::{RELOAD_WAIT, ReloadState, Shared, unix_seconds};
 use crate::engine::Engine;
 use crate::exposition::{self, Body, Format};
 use crate::logfmt;
-use crate::metric::{ScrapeView, Snapshot, lock};
+use crate::metric::{ScrapeView, Snapshot, Table, lock};
 use crate::own_metrics::{Process, ScrapeGauges, ShardGauges};
 use crate::server::{self, App, ApplianceStatus, Scope};
 use crate::shard::{self, Part, Published, last_heard};
@@ -165,19 +165,47 @@ impl Shared {
             for (labels, count) in view.series_of("log_unmatched_messages_total") {
                 found.entry(labels[0].clone()).or_default().unmatched += count as u64;
             }
+            for (labels, at) in view.series_of("log_event_last_timestamp_seconds") {
+                if let [appliance, program, event] = labels {
+                    let age = Duration::from_secs_f64((now - at).max(0.0));
+                    let last = &mut found.entry(appliance.clone()).or_default().last_event;
+                    if at > 0.0 && last.as_ref().is_none_or(|(_, known)| age < *known) {
+                        *last = Some((format!("{program}/{event}"), age));
+                    }
+                }
+            }
             for (name, at) in last_heard(view) {
                 let age = Duration::from_secs_f64((now - at).max(0.0));
                 let last = &mut found.entry(name).or_default().last_message;
                 *last = Some(last.map_or(age, |known| known.min(age)));
             }
         });
+        let mut profiles = self.profiles(Table::appliances);
         let named = found.into_iter().map(|(name, appliance)| ApplianceStatus {
+            profile: profiles.remove(&name).flatten(),
             name: name.to_string(),
             ..appliance
         });
         let mut list: Vec<_> = named.collect();
         list.sort_by_key(|appliance| Reverse(appliance.last_message.unwrap_or(Duration::MAX)));
         list
+    }
+
+    /// The profiles of the appliances that `which` takes of each table.
+    fn profiles(&self, which: fn(&Table) -> Vec<Arc<str>>) -> BTreeMap<Arc<str>, Option<String>> {
+        let mut profiles = BTreeMap::new();
+        for engine in self.engines() {
+            let mut table = engine.table();
+            let names = which(&table);
+            let ids: Vec<_> = names.iter().map(|name| table.appliance(name)).collect();
+            drop(table);
+            for (name, id) in names.into_iter().zip(ids) {
+                let known: &mut Option<String> = profiles.entry(name).or_default();
+                let profile = engine.profile(id);
+                *known = known.take().or(profile.map(|name| name.to_string()));
+            }
+        }
+        profiles
     }
 
     /// The most frequent kinds of messages that no rule knows.
@@ -376,22 +404,17 @@ impl App for Shared {
     }
 
     fn appliances(&self) -> Vec<server::Appliance> {
-        let mut appliances: BTreeMap<Arc<str>, server::Appliance> = BTreeMap::new();
-        for engine in self.engines() {
-            let mut table = engine.table();
-            let named = table.named_appliances();
-            let ids: Vec<_> = named.iter().map(|name| table.appliance(name)).collect();
-            drop(table);
-            for (name, id) in named.into_iter().zip(ids) {
-                let profile = engine.profile(id).map(|profile| profile.to_string());
-                let known = (appliances.entry(name.clone())).or_insert_with(|| server::Appliance {
+        let profiles = self.profiles(Table::named_appliances).into_iter();
+        let mut appliances: BTreeMap<Arc<str>, server::Appliance> = profiles
+            .map(|(name, profile)| {
+                let appliance = server::Appliance {
                     name: name.to_string(),
-                    profile: None,
+                    profile,
                     last_message: None,
-                });
-                known.profile = known.profile.take().or(profile);
-            }
-        }
+                };
+                (name, appliance)
+            })
+            .collect();
         self.each_view(|view| {
             for (name, at) in last_heard(view) {
                 if let Some(appliance) = appliances.get_mut(&name) {

@@ -1399,3 +1399,25 @@ fn a_kill_at_any_moment_loses_no_line_and_counts_none_twice() {
         );
     }
 }
+
+#[test]
+fn the_page_says_of_each_appliance_what_it_is_and_what_it_logged_last() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let name = directory.path().display();
+    std::fs::write(
+        directory.path().join("hsm1.log"),
+        "2024 Feb 29 12:05:01 hsm1  kern info  kernel: k7pf0: [HSM] ALM2006: HSM decommissioned by FW\n\
+         2024 Feb 29 12:06:01 hsm1  local5 info  NTLS[77]: info : 0 : hello\n",
+    )
+    .expect("a log");
+    let exporter = Exporter::start(&[&format!("--log.file={name}/{{appliance}}.log")]);
+    exporter.scrape();
+    let page = http_get(exporter.port, "/").expect("an answer").text();
+    let row = page.lines().find(|line| line.starts_with("<tr><td>hsm1"));
+    let row = row.unwrap_or_else(|| panic!("{page}"));
+    assert!(
+        row.starts_with("<tr><td>hsm1</td><td>luna</td><td>kernel/hsm_decommissioned, ")
+            && row.ends_with("<td class=\"n\">2</td><td class=\"n\">1</td></tr>"),
+        "{row}"
+    );
+}

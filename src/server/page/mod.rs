@@ -84,6 +84,10 @@ pub struct ApplianceStatus {
     pub messages: u64,
     /// Messages of known programs that no rule recognised.
     pub unmatched: u64,
+    /// What kind of appliance it is, if what it has logged says so.
+    pub profile: Option<String>,
+    /// The notable event that it logged last, `program/event`, and how long ago.
+    pub last_event: Option<(String, Duration)>,
 }
 
 /// A rule in force.
@@ -331,13 +335,24 @@ fn write_appliances(out: &mut String, status: &Status) -> fmt::Result {
         out,
         &[
             ("Appliance", ""),
+            ("Profile", ""),
+            ("Last notable event", ""),
             ("Last message", "n"),
             ("Messages", "n"),
             ("Not recognised", "n"),
         ],
         &status.appliances,
         |out, appliance| {
-            write!(out, "<td>{}</td><td class=\"n\">", Escaped(&appliance.name))?;
+            write!(
+                out,
+                "<td>{}</td><td>{}</td><td>",
+                Escaped(&appliance.name),
+                Escaped(appliance.profile.as_deref().unwrap_or_default())
+            )?;
+            if let Some((event, age)) = &appliance.last_event {
+                write!(out, "{}, {} ago", Escaped(event), Age(*age))?;
+            }
+            out.write_str("</td><td class=\"n\">")?;
             match appliance.last_message {
                 Some(age) => write!(out, "{} ago", Age(age))?,
                 None => out.write_str("never")?,
@@ -565,6 +580,8 @@ mod tests {
             ],
             appliances: vec![ApplianceStatus {
                 name: nasty.into(),
+                profile: Some(nasty.into()),
+                last_event: Some((nasty.into(), Duration::ZERO)),
                 ..ApplianceStatus::default()
             }],
             unrecognised: vec![Folded {
@@ -592,7 +609,7 @@ mod tests {
         assert!(!page.contains("<script"));
         assert!(!page.contains('\0'));
         let shown = "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;\u{fffd}";
-        assert_eq!(page.matches(shown).count(), 18);
+        assert_eq!(page.matches(shown).count(), 20);
     }
 
     #[test]
