@@ -63,3 +63,64 @@ fn common_name<'c>(fields: &[(u8, &'c [u8])]) -> Option<&'c [u8]> {
         })
         .last()
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
+
+    use super::*;
+
+    fn certificate(common_names: &[&str], names: &[(char, &str)]) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "Example");
+        for name in common_names {
+            params.distinguished_name.push(DnType::CommonName, *name);
+        }
+        for (kind, name) in names {
+            params.subject_alt_names.push(match kind {
+                'd' => SanType::DnsName((*name).try_into().unwrap()),
+                'u' => SanType::URI((*name).try_into().unwrap()),
+                _ => SanType::IpAddress(name.parse().unwrap()),
+            });
+        }
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn the_alternative_names_come_before_the_common_name() {
+        let urn = "urn:dev:7";
+        for (common_names, names, expected) in [
+            (&["hsm-1"][..], &[][..], Some("hsm-1")),
+            (&["hsm é"], &[], Some("hsm é")),
+            (&["hsm-1"], &[('i', "192.0.2.1")], Some("hsm-1")),
+            (&["hsm-1"], &[('u', urn)], Some(urn)),
+            (
+                &["hsm-1"],
+                &[
+                    ('i', "::1"),
+                    ('u', urn),
+                    ('d', "a.example"),
+                    ('d', "b.example"),
+                ],
+                Some("a.example"),
+            ),
+            (&[], &[('d', "a.example")], Some("a.example")),
+            (&[""], &[], None),
+            (&[], &[], None),
+        ] {
+            let certificate = certificate(common_names, names);
+            assert_eq!(name_of(&certificate).as_deref(), expected);
+            // Whatever is cut off or changed is read or not, and nothing more.
+            for end in 0..certificate.len() {
+                let _ = name_of(&certificate[..end]);
+                let mut changed = certificate.clone();
+                changed[end] ^= 0xff;
+                let _ = name_of(&changed);
+            }
+        }
+    }
+}
