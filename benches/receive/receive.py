@@ -124,6 +124,34 @@ def measure(name, processes, exporter, send, to, count):
     return not exact
 
 
+def measure_rsyslogd(program, module, count):
+    with tempfile.TemporaryDirectory() as directory:
+        to = port()
+        config, log = f"{directory}/rsyslog.conf", f"{directory}/messages.log"
+        pathlib.Path(config).write_text(
+            f'global(workDirectory="{directory}")\nmodule(load="{module}")\n'
+            f'input(type="{module}" port="{to}" address="127.0.0.1")\n'
+            f'action(type="omfile" file="{log}" template="RSYSLOG_TraditionalFileFormat")\n'
+        )
+        pathlib.Path(log).touch()
+        exporter = Exporter(program, f"--log.file={log}", f"--state.dir={directory}/state")
+        rsyslogd = start("rsyslogd", "-n", "-f", config, "-i", f"{directory}/pid")
+
+        def listens():
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", to)) == 0
+
+        wait_until(listens)
+        before = cpu_seconds(rsyslogd)
+        terminate = rsyslogd.terminate
+        spent = {}
+        rsyslogd.terminate = lambda: (spent.update(rsyslogd=cpu_seconds(rsyslogd) - before), terminate())
+        both = [exporter.process, rsyslogd]
+        good = measure(f"rsyslogd {module}, file, followed", both, exporter, send_stream, to, count)
+        print(f"{f'of that, rsyslogd {module} and file alone':50} {count / spent['rsyslogd'] / 1e6:5.2f} M/CPU s")
+        return good
+
+
 def main():
     program, count = sys.argv[1], int((sys.argv + ["1000000"])[2])
     good = True
@@ -138,31 +166,8 @@ def main():
                 exporter = Exporter(program, f"--syslog.listen={transport}://127.0.0.1:{to}", *state)
                 name = f"{transport}, {'spool' if spool else 'no state directory'}"
                 good &= measure(name, [exporter.process], exporter, send, to, count)
-    with tempfile.TemporaryDirectory() as directory:
-        to = port()
-        config, log = f"{directory}/rsyslog.conf", f"{directory}/messages.log"
-        pathlib.Path(config).write_text(
-            f'global(workDirectory="{directory}")\nmodule(load="imtcp")\n'
-            f'input(type="imtcp" port="{to}" address="127.0.0.1")\n'
-            f'action(type="omfile" file="{log}" template="RSYSLOG_TraditionalFileFormat")\n'
-        )
-        pathlib.Path(log).touch()
-        exporter = Exporter(program, f"--log.file={log}", f"--state.dir={directory}/state")
-        rsyslogd = start("rsyslogd", "-n", "-f", config, "-i", f"{directory}/pid")
-
-        def listens():
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", to)) == 0
-
-        wait_until(listens)
-        before = cpu_seconds(rsyslogd)
-        both = [exporter.process, rsyslogd]
-        sender_side = lambda: cpu_seconds(rsyslogd) - before
-        terminate = rsyslogd.terminate
-        spent = {}
-        rsyslogd.terminate = lambda: (spent.update(rsyslogd=sender_side()), terminate())
-        good &= measure("rsyslogd imtcp, file, followed", both, exporter, send_stream, to, count)
-        print(f"{'of that, rsyslogd imtcp and file alone':50} {count / spent['rsyslogd'] / 1e6:5.2f} M/CPU s")
+    for module in ("imtcp", "imptcp"):
+        good &= measure_rsyslogd(program, module, count)
     sys.exit(not good)
 
 
