@@ -223,3 +223,14 @@ fn openssl_as_a_slow_sender_and_as_a_hostile_one() {
     slow.wait().expect("its end");
     wait(&mut exporter, "syslog_open_connections", &[], 0.0);
 }
+
+#[test]
+fn an_address_for_all_interfaces_is_one_of_both_families() {
+    let said = succeeds(
+        Command::new(program("unshare"))
+            .args(["--user", "--map-root-user", "--net", "bash"])
+            .arg(root().join("tests/it/both_families.sh"))
+            .arg(env!("CARGO_BIN_EXE_appliance_log_exporter")),
+    );
+    assert_eq!(said.out, "127.0.0.1 2\n::1 2\n");
+}
