@@ -3,10 +3,11 @@
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 128;
+/// Connections that wait to be accepted. After a restart all senders come at once, and who finds no place among them tries
+/// again a second later.
+const BACKLOG: i32 = 1024;
 
 /// Listens on a port of one host, or of all interfaces if `host` is empty.
 ///
@@ -15,7 +16,11 @@ const BACKLOG: i32 = 128;
 pub(crate) fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
     match host.is_empty() {
         true => on_all(port, Type::STREAM).map(Into::into),
-        false => TcpListener::bind(format!("{host}:{port}")),
+        false => {
+            let listener = TcpListener::bind(format!("{host}:{port}"))?;
+            SockRef::from(&listener).listen(BACKLOG)?;
+            Ok(listener)
+        }
     }
 }
 
@@ -58,8 +63,6 @@ fn bind(address: SocketAddr, kind: Type) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpStream;
-
-    use socket2::SockRef;
 
     use super::*;
 
