@@ -13,7 +13,7 @@ use crate::metric::lock;
 /// A connection on which a message came since then is not closed for another's sake.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Connections beyond the limit that are given a moment at the same time. Each has a descriptor.
+/// Connections beyond the limits of all sources that are given a moment at the same time. Each has a descriptor.
 const MOMENTS_MAX: usize = 128;
 
 /// See the module.
@@ -27,11 +27,7 @@ pub(super) struct Connections {
 
 impl Default for Connections {
     fn default() -> Self {
-        Connections {
-            open: Mutex::default(),
-            over: Notify::new(),
-            moments: Semaphore::new(MOMENTS_MAX),
-        }
+        Connections::of_one_source(1)
     }
 }
 
@@ -69,6 +65,15 @@ pub(super) struct Limits {
 }
 
 impl Connections {
+    /// Those of one of so many sources.
+    pub(super) fn of_one_source(sources: usize) -> Self {
+        Connections {
+            open: Mutex::default(),
+            over: Notify::new(),
+            moments: Semaphore::new((MOMENTS_MAX / sources.max(1)).max(1)),
+        }
+    }
+
     /// What `attempt` gives, if need be after others are over. Of somebody who connects anew for each message, the former
     /// connections may be over, and it takes a moment until that is known.
     pub(super) async fn wait<T>(

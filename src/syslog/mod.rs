@@ -39,6 +39,7 @@ use crate::own_metrics::{DropReason, OwnMetrics};
 use crate::source::{self, OnDisk, Positions, Sink, Stream, StreamStatus};
 use crate::tail::{FileId, Progress};
 use buffer::{Buffer, Reader, Wake};
+use connections::Connections;
 use identity::Identity;
 use listen::Socket;
 pub use listen::{Bound, bind};
@@ -159,7 +160,8 @@ pub fn start(
     let stopping = Arc::new(AtomicBool::new(false));
     let signalled = Arc::new(AtomicBool::new(false));
     let mut incoming = Vec::new();
-    let connections_max = descriptors() / settings.0.len().max(1);
+    let sources_count = settings.0.len();
+    let connections_max = descriptors() / sources_count.max(1);
     for (name, rules) in settings.0 {
         let transports = rules.identity.settings().transports();
         let transports: Vec<&str> = transports.iter().map(|one| one.as_str()).collect();
@@ -194,6 +196,7 @@ pub fn start(
             options.own.clone(),
             stopping.clone(),
         );
+        listener.connections = Connections::of_one_source(sources_count);
         listener.connections_max = connections_max;
         incoming.push(Incoming {
             stream,

@@ -94,6 +94,8 @@ pub(super) async fn accept(socket: TcpListener, address: ListenAddress, listener
                     address.transport,
                     listener.clone(),
                 ));
+                // One that is too many goes before the next one has a descriptor.
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 if failing.is_due() {

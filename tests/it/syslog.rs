@@ -557,6 +557,46 @@ fn a_thousand_senders_and_ten_thousand_that_only_connect() {
     wait_for_lines(&mut exporter, 3_002.0);
 }
 
+/// However many sources there are: scrapes, files and checkpoints need descriptors, too.
+#[test]
+fn who_only_connects_to_several_sources_does_not_take_all_descriptors() {
+    raise_descriptor_limit(5_000);
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("config.yaml");
+    let ports = [free_port(), free_port(), free_port()];
+    let mut text = "sources:\n".to_owned();
+    for port in ports {
+        text += &format!(
+            "  - {{name: s{port}, syslog: {{listen: ['tcp://127.0.0.1:{port}'], max_connections_per_address: 9999}}}}\n"
+        );
+    }
+    std::fs::write(&config, text).expect("a file");
+    let mut limited = Command::new(program("prlimit"));
+    limited
+        .arg("--nofile=1024:1024")
+        .arg(env!("CARGO_BIN_EXE_appliance_log_exporter"))
+        .arg(format!("--config.file={}", config.display()));
+    let mut exporter = Exporter::start_command(&mut limited);
+    let connect = |port: u16| {
+        let streams = (0..1_000).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)));
+        streams.collect::<Result<Vec<_>, _>>().expect("connections")
+    };
+    let idle: Vec<_> = std::thread::scope(|threads| {
+        let connecting = ports.map(|port| threads.spawn(move || connect(port)));
+        let connected = connecting.map(|thread| thread.join().expect("connections"));
+        connected.into_iter().flatten().collect()
+    });
+    assert_eq!(idle.len(), 3_000);
+    let web = exporter.port;
+    exporter.wait_for("all connections", || {
+        let samples = crate::exporter::scrape(web)?;
+        let accepted = own(&samples, "connections_total", &["result=\"accepted\""]);
+        (accepted == 3_000.0).then_some(())
+    });
+    let said = exporter.child.output();
+    assert!(!said.contains("Too many open files"), "{said}");
+}
+
 #[test]
 fn slow_connections_of_an_address_do_not_keep_another_sender_of_it_out() {
     let wire = Wire::new(&["tcp"], "syslog: {LISTEN}");
