@@ -1407,7 +1407,9 @@ fn the_page_says_of_each_appliance_what_it_is_and_what_it_logged_last() {
     std::fs::write(
         directory.path().join("hsm1.log"),
         "2024 Feb 29 12:05:01 hsm1  kern info  kernel: k7pf0: [HSM] ALM2006: HSM decommissioned by FW\n\
-         2024 Feb 29 12:06:01 hsm1  local5 info  NTLS[77]: info : 0 : hello\n",
+         2024 Feb 29 12:06:01 hsm1  local5 info  NTLS[77]: info : 0 : hello\n\
+         2024 Feb 29 12:07:01 hsm1  local5 info  quorumd[78]: quorum lost: 2 of 5\n\
+         2024 Feb 29 12:08:01 hsm1  some text\n",
     )
     .expect("a log");
     let exporter = Exporter::start(&[&format!("--log.file={name}/{{appliance}}.log")]);
@@ -1417,7 +1419,17 @@ fn the_page_says_of_each_appliance_what_it_is_and_what_it_logged_last() {
     let row = row.unwrap_or_else(|| panic!("{page}"));
     assert!(
         row.starts_with("<tr><td>hsm1</td><td>luna</td><td>kernel/hsm_decommissioned, ")
-            && row.ends_with("<td class=\"n\">2</td><td class=\"n\">1</td></tr>"),
+            && row.ends_with("<td class=\"n\">4</td><td class=\"n\">1</td></tr>"),
         "{row}"
     );
+    // What no rule knows is shown, also of programs that no pack reads, and of none.
+    for shown in [
+        "no pack reads the program",
+        "suggest FILE",
+        "<td>NTLS</td><td>hsm1</td><td class=\"m\"><code>hello</code>",
+        "<td>quorumd</td><td>hsm1</td><td class=\"m\"><code>quorum lost: # of #</code>",
+        "<code>some text</code>",
+    ] {
+        assert!(page.contains(shown), "{shown}\n{page}");
+    }
 }

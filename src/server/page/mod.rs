@@ -425,12 +425,14 @@ fn write_some(out: &mut String, names: &[String]) -> fmt::Result {
 
 fn write_unrecognised(out: &mut String, status: &Status) -> fmt::Result {
     out.write_str(
-        "<h2>Not recognised<small>known programs, no rule; digits and addresses are masked</small></h2>\n",
+        "<h2>Not recognised<small>no rule, or no pack reads the program; digits and addresses are masked</small></h2>\n",
     )?;
     if status.unrecognised.is_empty() {
-        return out
-            .write_str("<p class=\"soft\">Every message of a known program was recognised.</p>\n");
+        return out.write_str("<p class=\"soft\">Every message was recognised.</p>\n");
     }
+    out.write_str(
+        "<p class=\"soft\"><code>appliance_log_exporter suggest FILE</code> drafts rules for them.</p>\n",
+    )?;
     table(
         out,
         &[
