@@ -5,6 +5,8 @@
 //! metric; when [`Table::evict`] is called, appliances that only headers name go, those that have earned nothing and have
 //! the fewest lines first, until a quarter is free.
 
+use std::sync::Arc;
+
 use hashbrown::HashSet;
 use hashbrown::hash_map::Entry;
 
@@ -65,14 +67,14 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    pub(super) fn add_series(&mut self, labels: usize) {
+    pub(super) fn add_series(&mut self, values: &[Arc<str>]) {
         self.series += 1;
-        self.series_bytes += SERIES_BYTES + labels * VALUE_BYTES;
+        self.series_bytes += bytes_of(values);
     }
 
-    fn remove_series(&mut self, labels: usize) {
+    fn remove_series(&mut self, values: &[Arc<str>]) {
         self.series -= 1;
-        self.series_bytes -= SERIES_BYTES + labels * VALUE_BYTES;
+        self.series_bytes -= bytes_of(values);
     }
 
     pub(super) fn add_text(&mut self, bytes: usize) {
@@ -82,6 +84,12 @@ impl Usage {
     fn bytes(&self) -> usize {
         self.series_bytes + self.text_bytes
     }
+}
+
+/// What a series takes: the body of a scrape has the text of its label values, which the table has once for all series.
+fn bytes_of(values: &[Arc<str>]) -> usize {
+    let value = |value: &Arc<str>| VALUE_BYTES + value.len();
+    SERIES_BYTES + values.iter().map(value).sum::<usize>()
 }
 
 impl Table {
@@ -133,7 +141,7 @@ impl Table {
     }
 
     /// For every metric its name, and how many series were removed for others.
-    pub fn evictions(&self) -> impl Iterator<Item = (&std::sync::Arc<str>, u64)> {
+    pub fn evictions(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
         let of = |id: &MetricId| {
             let at = id.0 as usize;
             (&self.specs[at].family.name, self.evicted[at])
@@ -214,7 +222,7 @@ impl Table {
             }
         }
         self.counts[label.metric.0 as usize].0 -= 1;
-        self.usage.remove_series(label.values.len());
+        self.usage.remove_series(&label.values);
         self.change(slot);
         self.free.push(slot);
     }

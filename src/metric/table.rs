@@ -358,7 +358,7 @@ impl Table {
     /// Enters a series at a slot that has none.
     pub(super) fn enter(&mut self, slot: Slot, label: SeriesKey, hash: u64) {
         let (metric, appliance, test) = (label.metric, label.appliance, label.test);
-        self.usage.add_series(label.values.len());
+        self.usage.add_series(&label.values);
         self.labels[slot.0 as usize] = Some(label);
         self.change(slot);
         let (labels, hasher) = (&self.labels, &self.hasher);

@@ -1,19 +1,20 @@
-//! The bodies of scrapes: one is made at a time, all who asked for it before it was begun share it, and only a few are in
-//! memory.
+//! The bodies of scrapes: one is made at a time, all who asked for it before it was begun share it, and beside one
+//! large body only small ones are in memory.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::connection::Connections;
 use super::{App, Scope};
 use crate::exposition::{Body, Coding, Format};
 
-/// Bodies in memory at the same time, as long as somebody reads them.
-const BODIES_MAX: usize = 4;
+/// No body is begun while those that are still read take more bytes. So the largest body is in memory once, whatever
+/// formats clients ask for.
+const BYTES_MAX: usize = 32 << 20;
 /// How long a scrape waits for its turn.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often it looks whether there is memory for a body.
@@ -34,7 +35,6 @@ pub(super) struct Made {
     bytes: Vec<u8>,
     /// The last birth that it shows.
     pub(super) birth: u64,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Made {
@@ -49,10 +49,10 @@ impl Made {
     }
 }
 
+#[derive(Default)]
 pub(super) struct Scrapes {
     /// Those that are still read. Locked while a body is made.
     recent: Arc<Mutex<Vec<Recent>>>,
-    memory: Arc<Semaphore>,
 }
 
 struct Recent {
@@ -61,13 +61,10 @@ struct Recent {
     made: Weak<Made>,
 }
 
-impl Default for Scrapes {
-    fn default() -> Self {
-        Self {
-            recent: Arc::default(),
-            memory: Arc::new(Semaphore::new(BODIES_MAX)),
-        }
-    }
+/// What bodies take that somebody reads.
+fn bytes(recent: &[Recent]) -> usize {
+    let read = recent.iter().filter_map(|one| one.made.upgrade());
+    read.map(|made| made.bytes.len()).sum()
 }
 
 /// Why there is no body.
@@ -94,22 +91,16 @@ impl Scrapes {
                 .iter()
                 .filter(|one| one.variant == variant && one.begun >= asked)
                 .find_map(|one| one.made.upgrade());
-            if shared.is_some() {
-                return (recent, shared, None);
-            }
-            loop {
-                match self.memory.clone().try_acquire_owned() {
-                    Ok(permit) => return (recent, None, Some(permit)),
-                    Err(_) => connections.evict_stalled(),
-                }
+            while shared.is_none() && bytes(&recent) > BYTES_MAX {
+                connections.evict_stalled();
                 sleep(RETRY).await;
             }
+            (recent, shared)
         };
-        let (mut recent, shared, permit) =
-            timeout(WAIT_MAX, turn).await.map_err(|_| Failure::Busy)?;
-        let Some(permit) = permit else {
-            return shared.ok_or(Failure::Busy);
-        };
+        let (mut recent, shared) = timeout(WAIT_MAX, turn).await.map_err(|_| Failure::Busy)?;
+        if let Some(shared) = shared {
+            return Ok(shared);
+        }
         let app = app.clone();
         let coding = variant.coding;
         // The lock goes along: should the client go away, the next body waits for this one nevertheless.
@@ -120,7 +111,6 @@ impl Scrapes {
             let made = Arc::new(Made {
                 bytes: body.finish(),
                 birth,
-                _permit: permit,
             });
             recent.push(Recent {
                 variant,

@@ -425,7 +425,7 @@ fn nobody_who_does_not_read_grows_memory_or_keeps_prometheus_out() {
         "{:?}",
         begun.elapsed()
     );
-    // Four bodies, what makes them, and what the allocator keeps; it was one for each.
+    // 32 MiB of bodies and one more, what makes them, and what the allocator keeps; it was one for each.
     let after = resident();
     assert!(
         after < before + 10 * body,
