@@ -6,7 +6,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::metric::SavedAttempts;
 
-/// Rows at most, 16 bytes each. Beyond that, those that are over are dropped, then those of few failures, then all.
+/// Rows at most, 16 bytes each. Beyond that, those that are over are dropped, then those of appliances with more than
+/// their share: those of few failures, then all.
 const ROWS_MAX: usize = 1 << 16;
 
 /// Rows of so many failures go first.
@@ -38,10 +39,15 @@ impl Row {
 /// The hash of whose attempts they are. Who makes two of them collide gains nothing: he could have failed under the other
 /// one as well.
 pub(super) fn key(appliance: &str, name: &str, whose: &str) -> u64 {
-    [appliance, name, whose]
-        .iter()
-        .fold(0, |seed, text| xxh3_64_with_seed(text.as_bytes(), seed))
+    let appliance = xxh3_64_with_seed(appliance.as_bytes(), 0);
+    let attempts = [name, whose].iter().fold(appliance, |seed, text| {
+        xxh3_64_with_seed(text.as_bytes(), seed)
+    });
+    appliance & OWNER | attempts & !OWNER
 }
+
+/// The bits of a key that come from the appliance alone.
+const OWNER: u64 = 0xffff_ffff << 32;
 
 impl Attempts {
     /// So many attempts failed at `now`. How many failures the row has then.
@@ -92,11 +98,17 @@ impl Attempts {
     #[cold]
     fn make_room(&mut self, now: u32) {
         self.rows.retain(|_, row| !row.is_over(now));
-        if self.rows.len() > ROWS_MAX / 2 {
-            self.rows.retain(|_, row| row.failures > FEW);
-        }
-        if self.rows.len() > ROWS_MAX / 2 {
-            self.rows.clear();
+        for few in [FEW, u32::MAX] {
+            if self.rows.len() > ROWS_MAX / 2 {
+                let mut owned: HashMap<u64, usize> = HashMap::new();
+                for key in self.rows.keys() {
+                    *owned.entry(key & OWNER).or_default() += 1;
+                }
+                let share = ROWS_MAX / 2 / owned.len();
+                let is_over_share = |key: &u64| owned[&(key & OWNER)] > share;
+                self.rows
+                    .retain(|key, row| !is_over_share(key) || row.failures > few);
+            }
         }
     }
 }
@@ -149,6 +161,25 @@ mod tests {
         for number in 1..3 * ROWS_MAX as u64 {
             attempts.failed(number, 5, 100);
             assert!(attempts.rows.len() <= ROWS_MAX);
+        }
+    }
+
+    #[test]
+    fn a_flood_of_one_appliance_does_not_hide_attempts_on_another() {
+        let mut attempts = Attempts::default();
+        for appliance in ["hsm1", "hsm3"] {
+            attempts.failed(key(appliance, "address", "192.0.2.9"), 20, 100);
+            attempts.failed(key(appliance, "user", "admin"), 1, 100);
+        }
+        for number in 0..3 * ROWS_MAX {
+            let address = key("hsm2", "address", &number.to_string());
+            attempts.failed(address, 1 + number as u32 % 100, 100);
+            assert!(attempts.rows.len() <= ROWS_MAX);
+        }
+        for appliance in ["hsm1", "hsm3"] {
+            for (name, whose, failures) in [("address", "192.0.2.9", 20), ("user", "admin", 1)] {
+                assert_eq!(attempts.passed(key(appliance, name, whose), 101), failures);
+            }
         }
     }
 }
