@@ -105,20 +105,35 @@ fn write(
     line.write_all(message)
 }
 
-/// The text, behind time and host if the object has both and is not about a file or a container of the collector.
+/// The text, behind the host if the object has one and is not about a file or a container of the collector.
 fn wrap(line: &mut Vec<u8>, object: &Map<String, Value>, message: &[u8]) -> std::io::Result<()> {
-    let is_local = ["file", "log", "container_name", "kubernetes"]
+    let is_local = ["file", "stream", "container_name", "kubernetes"]
         .iter()
-        .any(|name| object.contains_key(*name));
-    if !is_local
-        && let Some(time) = time(object)
-        && let Some(host) = field(object, HOST)
-            .map(token)
-            .filter(|host| !host.is_empty())
-    {
-        write!(line, "{time} {host} ")?;
+        .any(|name| object.contains_key(*name))
+        || matches!(object.get("log"), Some(Value::Object(_)));
+    let host = field(object, HOST).map(token);
+    if !is_local && let Some(host) = host.filter(|host| !host.is_empty()) {
+        match (time(object), own_stamp(message)) {
+            (Some(time), _) => write!(line, "{time} {host} ")?,
+            (None, []) => write!(line, "<>1 - {host} - - - - ")?,
+            (None, stamp) => {
+                line.write_all(stamp)?;
+                write!(line, " {host} ")?;
+            }
+        }
     }
     line.write_all(message)
+}
+
+/// The time stamp that a text begins with, behind a priority; empty if there is none.
+fn own_stamp(text: &[u8]) -> &[u8] {
+    let priority = match text {
+        [b'<', rest @ ..] => rest.iter().take(4).position(|byte| *byte == b'>'),
+        _ => None,
+    };
+    let text = &text[priority.map_or(0, |at| at + 2)..];
+    let text = text.strip_prefix(b"1 ").unwrap_or(text);
+    &text[..stamp_len(text)]
 }
 
 /// The first of these fields that the object has.
