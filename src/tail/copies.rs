@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use super::content::{Content, is_damage};
 use super::followed_path::FollowedPath;
 use super::generation::Generation;
-use super::identity::{CHAIN_BYTES, Comparison, FileKey, ReadPosition, born_ns, modified_ns};
+use super::identity::{Comparison, FileKey, ReadPosition, born_ns, modified_ns};
 use super::opened::{Depth, Opened, compare};
 use super::registry::{Archive, ArchiveKind, GONE_MAX, Known};
 use super::sibling::{COPY_BYTES, Sibling, keeps_time};
@@ -318,7 +318,8 @@ impl FollowedPath {
         Ok(true)
     }
 
-    /// An archive has grown by what a truncated generation said (`cat m >> m.old; : > m`). Says whether it has.
+    /// An archive has grown by what a truncated generation said (`cat m >> m.old; : > m`). Says whether it has. As long as
+    /// that is not truncated, the archive is known as before: it may be in the making.
     pub(super) fn find_appended(
         &mut self,
         opened: &Opened,
@@ -327,7 +328,7 @@ impl FollowedPath {
         sink: &mut impl Sink,
     ) -> io::Result<bool> {
         let from = archive.position.offset();
-        let mut is_copy = false;
+        let (mut is_copy, mut is_in_the_making) = (false, false);
         let mut at = 0;
         while let Some(generation) = self.generations.get(at) {
             let compared = match generation.position.is_empty() {
@@ -342,18 +343,23 @@ impl FollowedPath {
                     continue;
                 }
             };
-            is_copy = true;
             let next = generation.next_offset();
             if generation.is_open() {
-                // It is being made, or is not yet followed by a truncation.
+                is_in_the_making = true;
                 at += 1;
                 continue;
             }
-            if from + next.min(len) < opened.size {
+            is_copy = true;
+            let end = match opened.is_compressed() {
+                true => opened.position_at_end()?.offset(),
+                false => opened.size,
+            };
+            if from + next.min(len) < end {
                 // Behind what was read, the archive goes on.
-                let position = opened.position_at(from + next, CHAIN_BYTES)?;
+                let position = opened.position_at_end()?.clone();
                 let mut rest = self.rotated(opened, shared);
                 rest.position = position;
+                rest.resume_at = Some(from + next);
                 rest.cut = Some(LostReason::Truncated);
                 rest.attach(opened)?;
                 shared.registry.open(opened.key, self.index);
@@ -368,8 +374,22 @@ impl FollowedPath {
         }
         if is_copy {
             self.remember_read(opened, ArchiveKind::Read, shared)?;
+        } else if is_in_the_making {
+            self.keep(archive.clone(), shared);
         }
-        Ok(is_copy)
+        Ok(is_copy || is_in_the_making)
+    }
+
+    /// What a file has behind `from` was read from another: that is appended to it.
+    pub(super) fn is_appended(&self, opened: &Opened, from: u64) -> bool {
+        self.generations.iter().any(|generation| {
+            !generation.position.is_empty()
+                && match opened.compare_behind(from, &generation.position) {
+                    Ok(Comparison::Continues) => true,
+                    Ok(Comparison::Begins(len)) => len > 0,
+                    Ok(Comparison::Differs) | Err(_) => false,
+                }
+        })
     }
 
     /// Where a file goes on behind the longest of those that are read or were read, and which generation reads that: it is a

@@ -10,6 +10,7 @@ use super::content::Content;
 use super::followed_path::{Finished, FollowedPath};
 use super::generation::Generation;
 use super::identity::{FileKey, born_ns, modified_ns};
+use super::opened::Opened;
 use super::registry::ArchiveKind;
 
 impl FollowedPath {
@@ -41,6 +42,13 @@ impl FollowedPath {
             return;
         }
         if metadata.len() <= archive.position.offset() {
+            self.finished = Some(finished);
+            return;
+        }
+        let opened = Opened::new(finished.file.clone(), &metadata, false);
+        if metadata.nlink() > 0 && self.is_appended(&opened, archive.position.offset()) {
+            // No late writer: it is accounted for as what lies beside the path.
+            self.unresolved = true;
             self.finished = Some(finished);
             return;
         }

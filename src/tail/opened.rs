@@ -177,15 +177,18 @@ impl Opened {
         }
     }
 
-    /// What lies behind `from` in this plain file begins with what was read up to `position`: an archive to which a file
-    /// was appended.
+    /// What lies behind `from` in this file begins with what was read up to `position`: an archive to which a file was
+    /// appended.
     pub(super) fn compare_behind(
         &self,
         from: u64,
         position: &ReadPosition,
     ) -> io::Result<Comparison> {
-        let compared = compare(Reader::plain(&self.file, from), position, Depth::Whole);
-        self.note(compared)
+        let mut reader = self.reader();
+        match self.note(reader.skip(from))? == from {
+            true => self.note(compare(reader, position, Depth::Whole)),
+            false => Ok(Comparison::Differs),
+        }
     }
 
     /// The content, to be read from `offset` on (at most `position.offset`). It was compared with `position` and continues

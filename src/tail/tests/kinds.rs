@@ -1,5 +1,10 @@
 //! What a file is, is decided by its content. Each of these lost or doubled lines in some peer, or in a former version.
 
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 use super::*;
 
 /// One thing that is done to the files while nobody reads them.
@@ -23,6 +28,8 @@ pub(super) enum Act {
     Empty(&'static str),
     /// `cat FILE >> ARCHIVE; : > FILE`
     AppendTruncate(&'static str, &'static str),
+    /// `gzip -c FILE >> ARCHIVE; : > FILE`
+    AppendCompressed(&'static str, &'static str),
     Compress(&'static str),
     /// The time of the file's last change, in hours from now.
     Touch(&'static str, i64),
@@ -79,6 +86,21 @@ pub(super) fn act(scene: &mut Scene, next: &mut u32, act: Act) {
         Empty(name) => scene.truncate(name),
         AppendTruncate(name, archive) => {
             scene.write(archive, &fs::read_to_string(scene.path(name)).unwrap());
+            scene.truncate(name);
+        }
+        AppendCompressed(name, archive) => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder
+                .write_all(&fs::read(scene.path(name)).unwrap())
+                .unwrap();
+            let member = encoder.finish().unwrap();
+            let archive = scene.path(archive);
+            let mut file = File::options()
+                .create(true)
+                .append(true)
+                .open(archive)
+                .unwrap();
+            file.write_all(&member).unwrap();
             scene.truncate(name);
         }
         Compress(name) => scene.compress(name),
@@ -380,6 +402,40 @@ pub(super) const CASES: &[Case] = &[
         &["m"],
         ONE,
         &[AppendTruncate("m", "m.old"), Write("m", 3)],
+    ),
+    (
+        "an archive made by appending three times",
+        &["m"],
+        ONE,
+        &[
+            AppendTruncate("m", "m.old"),
+            Write("m", 30),
+            Later(6),
+            AppendTruncate("m", "m.old"),
+            Write("m", 40),
+            Later(6),
+            Write("m", 50),
+            AppendTruncate("m", "m.old"),
+            Later(6),
+            Write("m", 3),
+        ],
+    ),
+    (
+        "an archive made by appending compressed members",
+        &["m"],
+        ONE,
+        &[
+            AppendCompressed("m", "m.1.gz"),
+            Write("m", 30),
+            Later(6),
+            AppendCompressed("m", "m.1.gz"),
+            Write("m", 40),
+            Later(6),
+            Write("m", 50),
+            AppendCompressed("m", "m.1.gz"),
+            Later(6),
+            Write("m", 3),
+        ],
     ),
     (
         "lines between the copy and the truncation are in neither",
