@@ -20,8 +20,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::LostReason;
 use super::content::{Content, Gzip, is_damage, last_bytes};
-use super::identity::{FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, modified_ns};
-use super::opened::{Opened, Reader};
+use super::identity::{Comparison, FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, modified_ns};
+use super::opened::{Depth, Opened, Reader, compare};
 
 /// How much is handed on at a time at most, in bytes.
 pub(super) const CHUNK_BYTES: usize = 256 * 1024;
@@ -294,6 +294,9 @@ impl Generation {
         if len == seam {
             return Ok(Outcome::Quiet);
         }
+        if self.begins_anew() {
+            return Ok(Outcome::Truncated);
+        }
         let new = run.get(seam..).unwrap_or_default();
         let mut end = len;
         let mut more = len == space;
@@ -380,9 +383,19 @@ impl Generation {
             .get_mut(..self.position.seam_bytes())
             .unwrap_or_default();
         match file.read_exact_at(seam, self.position.read_from()) {
-            Ok(()) => !self.position.seam_begins(seam),
+            Ok(()) => !self.position.seam_begins(seam) || self.begins_anew(),
             Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
         }
+    }
+
+    /// The file begins with something else than what was read. Long lines may end alike, so that one that was truncated and
+    /// filled again has the seam where it was.
+    fn begins_anew(&self) -> bool {
+        let Content::Plain(file) = &self.content else {
+            return false;
+        };
+        let beginning = compare(Reader::plain(file, 0), &self.position, Depth::Glance);
+        matches!(beginning, Ok(Comparison::Differs))
     }
 
     /// When this plain file was last changed, in nanoseconds since 1970.

@@ -1043,3 +1043,29 @@ fn an_old_archive_beside_the_log_is_no_news() {
     let old = |event: &Event| matches!(event, Event::History { .. });
     assert_eq!(scene.events().into_iter().filter(old).count(), 1);
 }
+
+/// The ends of long lines that differ in their numbers only are the same bytes at the same places.
+#[test]
+fn truncated_and_filled_with_lines_that_end_alike() {
+    for is_copied in [false, true] {
+        for lines in [4, 40] {
+            let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
+            let line = |n: u32| format!("line {n:>2} {}\n", "x".repeat(1550));
+            let text = |from: u32, to: u32| (from..to).map(line).collect::<String>();
+            scene.write("m", &text(0, 3));
+            scene.look();
+            if is_copied {
+                fs::copy(scene.path("m"), scene.path("m.1")).unwrap();
+            }
+            scene.truncate("m");
+            scene.write("m", &text(3, 3 + lines));
+            scene.look().later(6);
+            let counted = scene.lines("m");
+            let numbers = counted.iter().map(|line| &line[..7]).collect::<Vec<_>>();
+            let expected = (0..3 + lines)
+                .map(|n| format!("line {n:>2}"))
+                .collect::<Vec<_>>();
+            assert_eq!(numbers, expected, "{is_copied}, {lines}");
+        }
+    }
+}
