@@ -46,7 +46,7 @@ fn is_copy(
             true => Some(opened.modified_ns),
             false => opened.born_ns,
         };
-        if let Some(other) = other.filter(|other| *other != born_ns) {
+        if let Some(other) = other.filter(|other| *other != born_ns || is_overwritten) {
             // The inode of what was written over an older file says nothing.
             return Some(other > born_ns || is_overwritten && opened.modified_ns >= born_ns);
         }
