@@ -168,6 +168,35 @@ impl FollowedPath {
         Ok(found)
     }
 
+    /// The file that was at the path until now, if it is open and `opened` has all that was read of it, or nothing else:
+    /// somebody put a copy in its place (`mv m m~; cp m~ m`). Only where its lines are [not said twice](Shared::is_unique).
+    fn copied_from(
+        &self,
+        opened: &Opened,
+        beginning: &ReadPosition,
+        shared: &Shared,
+    ) -> io::Result<Option<(usize, Comparison)>> {
+        let current = self.generations.len().checked_sub(1);
+        let Some((at, generation)) = current.and_then(|at| Some((at, self.generations.get(at)?)))
+        else {
+            return Ok(None);
+        };
+        if !generation.current
+            || !matches!(generation.content, Content::Plain(_))
+            || generation.position.is_empty()
+            || opened.is_compressed()
+            || !generation.position.may_agree(beginning)
+            || !shared.is_unique(self.info.source, opened, generation.position.offset())
+        {
+            return Ok(None);
+        }
+        let Some(old) = generation.reopened()? else {
+            return Ok(None);
+        };
+        let compared = opened.compare(old.position_at_end()?, Depth::Whole)?;
+        Ok(Some((at, compared)))
+    }
+
     /// A new file, or one from elsewhere, is at the path.
     pub(super) fn arrive(
         &mut self,
@@ -181,7 +210,26 @@ impl FollowedPath {
         self.split_truncated(shared, sink);
         let key = opened.key;
         let beginning = opened.beginning()?;
-        if let Some(at) = self.find(&opened, &beginning, shared)?
+        let mut found = self.find(&opened, &beginning, shared)?;
+        if found.is_none() {
+            match self.copied_from(&opened, &beginning, shared)? {
+                Some((at, Comparison::Continues)) => {
+                    if let Some(old) = self.generations.get(at).map(Generation::reopened)
+                        && let Some(old) = old?
+                        && let Content::Plain(file) = old.content()?
+                    {
+                        // Whoever has it open may write to it still.
+                        self.remember_read(&old, ArchiveKind::Read, shared)?;
+                        self.keep_open(old.key, file);
+                    }
+                    found = Some(at);
+                }
+                // The copy is being made.
+                Some((_, Comparison::Begins(len))) if len > 0 => return Ok(()),
+                _ => {}
+            }
+        }
+        if let Some(at) = found
             && let Some(generation) = self.generations.get_mut(at)
         {
             if generation.key != Some(key) || !generation.is_open() {

@@ -643,6 +643,31 @@ pub(super) const SHORT_COPIES: &[Case] = &[
         ],
     ),
     (
+        "a copy takes the place of the log",
+        &["m"],
+        ONE,
+        &[
+            Rename("m", "m.orig"),
+            Copy("m.orig", "m"),
+            Later(6),
+            Write("m", 3),
+        ],
+    ),
+    (
+        "a copy takes the place of the log before all of it is read",
+        &["m"],
+        ONE,
+        &[
+            Write("m", 5),
+            Rename("m", "elsewhere"),
+            Copy("elsewhere", "m"),
+            Write("m", 2),
+            Later(6),
+            Remove("elsewhere"),
+            Write("m", 3),
+        ],
+    ),
+    (
         "few lines, copied, and copied again when they are more",
         &["m"],
         SHORT,
@@ -1067,5 +1092,33 @@ fn truncated_and_filled_with_lines_that_end_alike() {
                 .collect::<Vec<_>>();
             assert_eq!(numbers, expected, "{is_copied}, {lines}");
         }
+    }
+}
+
+/// A copy takes the place of the log, and who had the log open goes on writing to it.
+#[test]
+fn a_late_writer_behind_a_copy_in_the_place_of_the_log() {
+    for name in ["m.1", "elsewhere"] {
+        let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
+        scene.specs[0].line_time = Some(LineTime::new(|line| {
+            let mut words = std::str::from_utf8(line).ok()?.split(' ');
+            words.nth(1)?.parse().ok()
+        }));
+        let mut next = 0;
+        let acts = [
+            Write("m", 50),
+            Later(1),
+            Rename("m", name),
+            Copy(name, "m"),
+            Later(2),
+            Write(name, 2),
+            Later(6),
+            Write("m", 3),
+            Later(6),
+        ];
+        for one in acts {
+            act(&mut scene, &mut next, one);
+        }
+        check_lines(&scene, next, name);
     }
 }
