@@ -345,7 +345,8 @@ after one interval of that scraper, and a bit.
   first event of what was born between its last scrape and the new connection.
 - **An answer that is lost** on its way (the client is gone, or resets the connection) is given again: births that it
   showed are at 0 once more. The next request on the same connection, or its orderly end, says that it arrived.
-- **A restart** with a state directory (`state.directory`) loses nothing of this: what is counted while the exporter was
+- **A restart** with a state directory (`state.directory`) loses nothing of this if each scraper has an address of its own:
+  what is counted while the exporter was
   down, or was counted and not yet scraped, is a birth. Only a first start without state has no births: what it finds in old logs
   is no burst of events. For the same reason a birth is shown with its value only once a checkpoint with it is on disk,
   at most `state.interval` (5 seconds) later: after `kill -9` nothing falls. If checkpoints cannot be written, values are
