@@ -603,7 +603,7 @@ fn a_change_of_settings_or_rules_is_loaded_by_itself_if_that_is_asked_for() {
     }
     let page = http_get(exporter.port, "/").expect("an answer").text();
     assert!(
-        page.contains("<td>hsm2</td><td class=\"n\">never</td>"),
+        page.contains("<td>hsm2</td><td></td><td></td><td class=\"n\">never</td>"),
         "{page}"
     );
 }
