@@ -123,6 +123,7 @@ fn copied_while_it_is_found() {
             let mut next = 0;
             act(&mut scene, &mut next, Act::Write("m", lines));
             scene.write("m.2", "line 0 of another time\n");
+            next_tick();
             let (log, copy) = (scene.path("m"), scene.path("m.1"));
             // A file that cannot be opened is reported when its path is looked at, before directories are listed.
             fs::create_dir(scene.path("z")).unwrap();
