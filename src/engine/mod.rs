@@ -249,7 +249,7 @@ impl Engine {
         table.expire_appliances();
         self.trust_earned(&mut table);
         table.evict(MESSAGES);
-        table.free_away();
+        table.free_evicted();
     }
 
     /// The clock was set, by so many seconds: what is said of times in the future is not true, and nothing is older than

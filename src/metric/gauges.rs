@@ -151,7 +151,7 @@ impl Table {
     }
 
     /// The series with these labels, if it was evicted.
-    pub(super) fn find_away(
+    pub(super) fn find_evicted(
         &self,
         metric: MetricId,
         appliance: ApplianceId,
@@ -190,7 +190,7 @@ impl Table {
     }
 
     /// Frees the slots of evicted series. Only while no batch is open.
-    pub(crate) fn free_away(&mut self) {
+    pub(crate) fn free_evicted(&mut self) {
         if self.evicted_gauges.labels.is_empty() {
             return;
         }

@@ -257,7 +257,7 @@ impl Table {
         if let Some(slot) = self.find(metric, appliance, test, &folded) {
             return slot;
         }
-        if let Some(slot) = self.find_away(metric, appliance, test, &folded) {
+        if let Some(slot) = self.find_evicted(metric, appliance, test, &folded) {
             return slot;
         }
         let own = self

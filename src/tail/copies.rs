@@ -118,6 +118,18 @@ impl Generation {
             false => other.compare(&self.position, Depth::Whole),
         }
     }
+
+    /// How many of the bytes that were read from this generation `other` has behind `from`, if it begins with them there.
+    fn appended_to(&self, other: &Opened, from: u64) -> io::Result<Option<u64>> {
+        if self.position.is_empty() {
+            return Ok(None);
+        }
+        Ok(match other.compare_behind(from, &self.position)? {
+            Comparison::Continues => Some(self.position.offset()),
+            Comparison::Begins(len) if len > 0 => Some(len),
+            Comparison::Begins(_) | Comparison::Differs => None,
+        })
+    }
 }
 
 impl FollowedPath {
@@ -331,17 +343,9 @@ impl FollowedPath {
         let (mut is_copy, mut is_in_the_making) = (false, false);
         let mut at = 0;
         while let Some(generation) = self.generations.get(at) {
-            let compared = match generation.position.is_empty() {
-                true => Comparison::Differs,
-                false => opened.compare_behind(from, &generation.position)?,
-            };
-            let len = match compared {
-                Comparison::Continues => generation.position.offset(),
-                Comparison::Begins(len) if len > 0 => len,
-                _ => {
-                    at += 1;
-                    continue;
-                }
+            let Some(len) = generation.appended_to(opened, from)? else {
+                at += 1;
+                continue;
             };
             let next = generation.next_offset();
             if generation.is_open() {
@@ -382,14 +386,8 @@ impl FollowedPath {
 
     /// What a file has behind `from` was read from another: that is appended to it.
     pub(super) fn is_appended(&self, opened: &Opened, from: u64) -> bool {
-        self.generations.iter().any(|generation| {
-            !generation.position.is_empty()
-                && match opened.compare_behind(from, &generation.position) {
-                    Ok(Comparison::Continues) => true,
-                    Ok(Comparison::Begins(len)) => len > 0,
-                    Ok(Comparison::Differs) | Err(_) => false,
-                }
-        })
+        let mut generations = self.generations.iter();
+        generations.any(|generation| matches!(generation.appended_to(opened, from), Ok(Some(_))))
     }
 
     /// Where a file goes on behind the longest of those that are read or were read, and which generation reads that: it is a

@@ -81,7 +81,7 @@ impl Tail {
         found
     }
 
-    /// Searches the directories for files that match and not yet followed, and watches the directories.
+    /// Searches the directories for files that match and are not yet followed, and watches the directories.
     pub(super) fn search(&mut self, sink: &mut impl Sink) {
         #[cfg(test)]
         COUNTS.set((COUNTS.get().0 + 1, COUNTS.get().1));

@@ -175,7 +175,7 @@ impl FollowedPath {
         opened: &Opened,
         beginning: &ReadPosition,
         shared: &Shared,
-    ) -> io::Result<Option<(usize, Comparison)>> {
+    ) -> io::Result<Option<(usize, Opened, Comparison)>> {
         let current = self.generations.len().checked_sub(1);
         let Some((at, generation)) = current.and_then(|at| Some((at, self.generations.get(at)?)))
         else {
@@ -194,7 +194,7 @@ impl FollowedPath {
             return Ok(None);
         };
         let compared = opened.compare(old.position_at_end()?, Depth::Whole)?;
-        Ok(Some((at, compared)))
+        Ok(Some((at, old, compared)))
     }
 
     /// A new file, or one from elsewhere, is at the path.
@@ -213,19 +213,16 @@ impl FollowedPath {
         let mut found = self.find(&opened, &beginning, shared)?;
         if found.is_none() {
             match self.copied_from(&opened, &beginning, shared)? {
-                Some((at, Comparison::Continues)) => {
-                    if let Some(old) = self.generations.get(at).map(Generation::reopened)
-                        && let Some(old) = old?
-                        && let Content::Plain(file) = old.content()?
-                    {
-                        // Whoever has it open may write to it still.
-                        self.remember_read(&old, ArchiveKind::Read, shared)?;
+                Some((at, old, Comparison::Continues)) => {
+                    // Whoever has it open may write to it still.
+                    self.remember_read(&old, ArchiveKind::Read, shared)?;
+                    if let Content::Plain(file) = old.content()? {
                         self.keep_open(old.key, file);
                     }
                     found = Some(at);
                 }
                 // The copy is being made.
-                Some((_, Comparison::Begins(len))) if len > 0 => return Ok(()),
+                Some((_, _, Comparison::Begins(len))) if len > 0 => return Ok(()),
                 _ => {}
             }
         }

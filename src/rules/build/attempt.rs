@@ -20,31 +20,27 @@ pub(super) fn attempt(
     let file = problems.decode::<AttemptFile>(value, path)?;
     let of = scene.text(&file.of.0, &path.then("of"), problems)?;
     let conditions = conditions(file.conditions.as_ref(), path, scene, problems);
-    let named = match (file.failed, file.passed) {
-        (Some(name), None) => Some((name, AttemptOutcome::Failed)),
-        (None, Some(name)) => Some((name, AttemptOutcome::Passed)),
-        _ => None,
-    };
     let event = match (file.after, file.event) {
+        (None, None) => Some(None),
         (Some(after), Some(event)) if after > 0 && is_name(&event) => {
             let event = event.into();
             Some(Some(AttemptEvent { after, event }))
         }
-        // A success alone is nothing.
-        (None, None) => named
-            .as_ref()
-            .is_some_and(|(_, outcome)| *outcome == AttemptOutcome::Failed)
-            .then_some(None),
         _ => None,
     };
-    let (Some((name, outcome)), Some(event)) = (named, event) else {
-        problems.value(
-            path,
-            "an attempt has `failed` or `passed`; with `passed`, and if wanted with `failed`, `after` (1 or more) and `event` \
-             (a name)",
-            None,
-        );
-        return None;
+    let (name, outcome, event) = match (file.failed, file.passed, event) {
+        (Some(name), None, Some(event)) => (name, AttemptOutcome::Failed, event),
+        // A success alone is nothing.
+        (None, Some(name), Some(Some(event))) => (name, AttemptOutcome::Passed, Some(event)),
+        _ => {
+            problems.value(
+                path,
+                "an attempt has `failed` or `passed`; with `passed`, and if wanted with `failed`, `after` (1 or more) and `event` \
+                 (a name)",
+                None,
+            );
+            return None;
+        }
     };
     Some(Attempt {
         name: format!("{pack}/{name}").into(),
