@@ -154,7 +154,12 @@ impl FollowedPath {
         let mut generation = self.rotated(opened, shared);
         generation.position.clone_from(&archive.position);
         generation.first_time = archive.first_time;
-        match generation.attach(opened) {
+        let end = self.end_of_known(opened, &archive.position, shared);
+        let attached = end.and_then(|end| {
+            generation.position = end;
+            generation.attach(opened)
+        });
+        match attached {
             Ok(()) => {
                 self.reopen(opened, shared);
                 self.insert_old(generation, opened.modified_ns);
@@ -214,26 +219,31 @@ impl FollowedPath {
                 && archive.position.may_agree(&sibling.beginning)
                 && archive.is_continued_by(&sibling.opened, Depth::Whole)
         };
-        let archive = if let Some(at) = self.unplaced.iter().position(fits) {
-            self.unplaced.remove(at)
-        } else {
-            let fitting = self.finished_files(shared).filter(|archive| fits(archive));
-            let fitting: Vec<Archive> = fitting.cloned().collect();
-            let mut gone = None;
-            for archive in fitting {
-                let is_there = |metadata: &Metadata| FileKey::of(metadata) == archive.key;
-                if !self.lies_beside(&archive.position, is_there, shared)? {
-                    gone = Some(archive);
-                    break;
-                }
+        // The longest: it may be joined of others.
+        let unplaced = self.unplaced.iter().enumerate();
+        let unplaced = unplaced.filter(|(_, archive)| fits(archive));
+        let mut longest = unplaced
+            .max_by_key(|(_, archive)| archive.position.offset())
+            .map(|(at, archive)| (Some(at), archive.clone()));
+        let finished = self.finished_files(shared).filter(|archive| fits(archive));
+        let finished: Vec<Archive> = finished.cloned().collect();
+        for archive in finished {
+            let is_longer = longest
+                .as_ref()
+                .is_none_or(|(_, longest)| archive.position.offset() > longest.position.offset());
+            let is_there = |metadata: &Metadata| FileKey::of(metadata) == archive.key;
+            if is_longer && !self.lies_beside(&archive.position, is_there, shared)? {
+                longest = Some((None, archive));
             }
-            let Some(archive) = gone else {
-                return Ok(None);
-            };
-            let key = archive.key;
-            shared.registry.forget(key, self.index);
-            self.archives.retain(|known| *known != key);
-            archive
+        }
+        let archive = match longest {
+            Some((Some(at), _)) => self.unplaced.remove(at),
+            Some((None, archive)) => {
+                shared.registry.forget(archive.key, self.index);
+                self.archives.retain(|known| *known != archive.key);
+                archive
+            }
+            None => return Ok(None),
         };
         let opened = &sibling.opened;
         if opened.is_compressed()
@@ -314,7 +324,7 @@ impl FollowedPath {
     }
 
     /// The finished file lies beside the path, and is not the one that was opened.
-    fn lies_elsewhere(
+    pub(super) fn lies_elsewhere(
         &self,
         archive: &Archive,
         opened: &Opened,

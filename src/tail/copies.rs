@@ -428,7 +428,47 @@ impl FollowedPath {
         for archive in self.finished_files(shared) {
             consider(&archive.position, None)?;
         }
-        Ok(longest)
+        let Some((end, None)) = &longest else {
+            return Ok(longest);
+        };
+        Ok(Some((self.end_of_known(opened, end, shared)?, None)))
+    }
+
+    /// Where a file goes on behind what was read, if it was joined of several others (`cat m.2 m.1 > m-DATE`). The first
+    /// of them ends at `first`.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be determined now.
+    pub(super) fn end_of_known(
+        &self,
+        opened: &Opened,
+        first: &ReadPosition,
+        shared: &Shared,
+    ) -> io::Result<ReadPosition> {
+        let mut end = first.offset();
+        loop {
+            let beginning = opened.beginning_behind(end)?;
+            let mut longest = 0;
+            let finished = self.finished_files(shared);
+            for archive in finished.filter(|_| !beginning.is_empty()) {
+                let position = &archive.position;
+                if position.offset() > longest
+                    && archive.kind != ArchiveKind::History
+                    && position.may_agree(&beginning)
+                    && opened.compare_behind(end, position)? == Comparison::Continues
+                {
+                    longest = position.offset();
+                }
+            }
+            if longest == 0 {
+                return match end == first.offset() {
+                    true => Ok(first.clone()),
+                    false => opened.position_of(end),
+                };
+            }
+            end += longest;
+        }
     }
 
     /// A generation goes on in a later copy of what it is a copy of: an unfinished line at its end may be whole there.

@@ -240,6 +240,7 @@ impl FollowedPath {
                 continue;
             }
             let is_beginning = generation.next_offset() == 0;
+            let was_empty = generation.position.is_empty();
             let outcome = generation.read(&mut shared.chunk.buffer);
             generation.retry_at = None;
             if generation.current && matches!(outcome, Outcome::Bytes { .. } | Outcome::Quiet) {
@@ -261,7 +262,9 @@ impl FollowedPath {
                     if matches!(self.trouble, Some(Trouble::Io(_))) {
                         self.trouble = None;
                     }
-                    if is_beginning && self.opens_as_compressed(at, &range, shared) {
+                    if is_beginning && self.opens_as_compressed(at, &range, shared)
+                        || was_empty && self.says_what_is_known(at, &range, shared)
+                    {
                         return 0;
                     }
                     let Some(generation) = self.generations.get_mut(at) else {

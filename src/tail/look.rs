@@ -1,6 +1,7 @@
 //! What is at a followed path now: the file that was there, another, or none.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use super::content::{Content, open_fifo};
@@ -8,7 +9,7 @@ use super::followed_path::{FollowedPath, TICK_NS, now_ns};
 use super::generation::Generation;
 use super::identity::{CHAIN_BYTES, Comparison, FileKey, ReadPosition, modified_ns};
 use super::opened::{Depth, Opened};
-use super::registry::{ArchiveKind, Known};
+use super::registry::{Archive, ArchiveKind, Known};
 use super::{Event, LostReason, ReadFrom, Shared, Sink, Trouble, is_absent};
 
 impl FollowedPath {
@@ -168,33 +169,88 @@ impl FollowedPath {
         Ok(found)
     }
 
-    /// The file that was at the path until now, if it is open and `opened` has all that was read of it, or nothing else:
-    /// somebody put a copy in its place (`mv m m~; cp m~ m`). Only where its lines are [not said twice](Shared::is_unique).
+    /// The youngest file of the path that is open and all of whose content `opened` has: somebody put a copy in its place
+    /// (`mv m m~; cp m~ m`). Only where its lines are [not said twice](Shared::is_unique).
     fn copied_from(
         &self,
         opened: &Opened,
         beginning: &ReadPosition,
         shared: &Shared,
-    ) -> io::Result<Option<(usize, Opened, Comparison)>> {
-        let current = self.generations.len().checked_sub(1);
-        let Some((at, generation)) = current.and_then(|at| Some((at, self.generations.get(at)?)))
-        else {
-            return Ok(None);
-        };
-        if !generation.current
-            || !matches!(generation.content, Content::Plain(_))
-            || generation.position.is_empty()
-            || opened.is_compressed()
-            || !generation.position.may_agree(beginning)
-            || !shared.is_unique(self.info.source, opened, generation.position.offset())
-        {
-            return Ok(None);
+    ) -> io::Result<Option<(usize, Opened)>> {
+        for (at, generation) in self.generations.iter().enumerate().rev() {
+            if matches!(generation.content, Content::Plain(_))
+                && !generation.position.is_empty()
+                && generation.position.may_agree(beginning)
+                && shared.is_unique(self.info.source, opened, generation.position.offset())
+                && let Some(old) = generation.reopened()?
+                && opened.compare(old.position_at_end()?, Depth::Whole)? == Comparison::Continues
+            {
+                return Ok(Some((at, old)));
+            }
         }
-        let Some(old) = generation.reopened()? else {
-            return Ok(None);
+        Ok(None)
+    }
+
+    /// `opened` says nothing but the beginning of what was at the path before, and that lies beside the path no more.
+    fn is_beginning_of_known(
+        &self,
+        opened: &Opened,
+        beginning: &ReadPosition,
+        shared: &mut Shared,
+    ) -> io::Result<bool> {
+        for generation in &self.generations {
+            let old = generation.reopened()?;
+            let known = match &old {
+                Some(old) => old.position_at_end()?,
+                None => &generation.position,
+            };
+            if known.may_agree(beginning)
+                && matches!(opened.compare(known, Depth::Whole)?, Comparison::Begins(len) if len > 0)
+            {
+                return Ok(true);
+            }
+        }
+        let fits = |archive: &&Archive| {
+            archive.kind == ArchiveKind::Read && archive.position.may_agree(beginning)
         };
-        let compared = opened.compare(old.position_at_end()?, Depth::Whole)?;
-        Ok(Some((at, old, compared)))
+        let archives: Vec<_> = self.finished_files(shared).filter(fits).cloned().collect();
+        for archive in archives {
+            if archive.contains(opened, beginning)?.is_some()
+                && !self.lies_elsewhere(&archive, opened, shared)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The file at the path was empty when it was found, and begins with what another began with: it may be a copy of that,
+    /// and is looked at again as a whole.
+    pub(super) fn says_what_is_known(
+        &mut self,
+        at: usize,
+        first: &Range<usize>,
+        shared: &mut Shared,
+    ) -> bool {
+        let Some(generation) = self.generations.get(at).filter(|g| g.current) else {
+            return false;
+        };
+        let mut beginning = ReadPosition::default();
+        beginning.advance(shared.chunk.buffer.get(first.clone()).unwrap_or_default());
+        let finished = self.finished_files(shared);
+        let finished = finished.filter(|archive| archive.kind == ArchiveKind::Read);
+        let begun = self.generations.iter().filter(|g| !g.current);
+        let is_known = begun
+            .map(|generation| &generation.position)
+            .chain(finished.map(|archive| &archive.position))
+            .any(|known| !known.is_empty() && known.may_agree(&beginning));
+        if !is_known || generation.is_pipe() {
+            return false;
+        }
+        let key = self.generations.remove(at).key;
+        key.iter().for_each(|key| self.close(*key, shared));
+        self.look = true;
+        true
     }
 
     /// A new file, or one from elsewhere, is at the path.
@@ -211,19 +267,24 @@ impl FollowedPath {
         let key = opened.key;
         let beginning = opened.beginning()?;
         let mut found = self.find(&opened, &beginning, shared)?;
-        if found.is_none() {
-            match self.copied_from(&opened, &beginning, shared)? {
-                Some((at, old, Comparison::Continues)) => {
-                    // Whoever has it open may write to it still.
-                    self.remember_read(&old, ArchiveKind::Read, shared)?;
-                    if let Content::Plain(file) = old.content()? {
-                        self.keep_open(old.key, file);
-                    }
-                    found = Some(at);
+        let mut is_known = false;
+        if found.is_none() && !opened.is_compressed() && opened.size > 0 {
+            if let Some((at, old)) = self.copied_from(&opened, &beginning, shared)? {
+                // Whoever has it open may write to it still.
+                self.remember_read(&old, ArchiveKind::Read, shared)?;
+                if let Content::Plain(file) = old.content()? {
+                    self.keep_open(old.key, file);
                 }
-                // The copy is being made.
-                Some((_, _, Comparison::Begins(len))) if len > 0 => return Ok(()),
-                _ => {}
+                found = Some(at);
+            } else if self.is_beginning_of_known(&opened, &beginning, shared)? {
+                if opened.was_written_within(shared.options.drain_grace)
+                    && shared.may_be_dated(self.info.source, &opened)
+                {
+                    // The copy is being made.
+                    self.retire_current();
+                    return Ok(());
+                }
+                is_known = shared.is_unique(self.info.source, &opened, opened.size);
             }
         }
         if let Some(at) = found
@@ -253,7 +314,14 @@ impl FollowedPath {
         // Whatever fails is asked before anything is changed.
         let generation = match self.claim(&opened, &beginning, others, shared)? {
             Some(generation) => generation,
-            None => self.first_generation(&opened, beginning, others, shared)?,
+            None => {
+                let mut generation = self.first_generation(&opened, beginning, others, shared)?;
+                if is_known && generation.next_offset() == 0 {
+                    generation.position.clone_from(opened.position_at_end()?);
+                    generation.resume_at = None;
+                }
+                generation
+            }
         };
         let event = self.lose_overwritten(&opened);
         let was_seen = std::mem::replace(&mut self.seen, true);

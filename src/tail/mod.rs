@@ -318,6 +318,14 @@ impl Shared {
         lines.take(DATED_LINES).find_map(|line| time(line))
     }
 
+    /// Its first line is dated, or not whole.
+    fn may_be_dated(&self, source: usize, opened: &Opened) -> bool {
+        let is_whole = |bytes: &Vec<u8>| bytes.contains(&b'\n');
+        opened
+            .first_bytes()
+            .is_ok_and(|bytes| !is_whole(&bytes) || self.first_time_in(source, &bytes).is_some())
+    }
+
     /// No other file says what the first `len` bytes of this one say: its lines are dated, and not all of them are the same.
     fn is_unique(&self, source: usize, opened: &Opened, len: u64) -> bool {
         let Some(LineTime(time)) = self

@@ -10,9 +10,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::compression::{COMPRESSED, CompressedAs, MAGIC_BYTES, first_bytes, is_gzip};
 use super::content::{Content, Decoder, Gzip, NONBLOCK, Positioned, decoder, is_damage};
+use super::followed_path::now_ns;
 use super::identity::{
     CHAIN_BYTES, Comparison, FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, born_ns,
     modified_ns,
@@ -131,6 +133,12 @@ impl Opened {
         self.compressed
     }
 
+    /// Somebody may be writing it yet.
+    pub(super) fn was_written_within(&self, grace: Duration) -> bool {
+        let age_ns = u128::try_from(now_ns() - self.modified_ns);
+        age_ns.is_ok_and(|age_ns| age_ns < grace.as_nanos())
+    }
+
     fn reader(&self) -> Reader {
         match self.compressed {
             true => Reader::gzip(&self.file),
@@ -191,6 +199,22 @@ impl Opened {
         }
     }
 
+    /// What the content says from `from` on, as [`Opened::beginning`].
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read now.
+    pub(super) fn beginning_behind(&self, from: u64) -> io::Result<ReadPosition> {
+        let mut reader = self.reader();
+        let mut run = Vec::new();
+        if self.note(reader.skip(from))? == from {
+            self.note(reader.take(BEGINNING_BYTES).read_to_end(&mut run))?;
+        }
+        let mut position = ReadPosition::default();
+        position.advance(&run);
+        Ok(position)
+    }
+
     /// The content, to be read from `offset` on (at most `position.offset`). It was compared with `position` and continues
     /// it.
     pub(super) fn content_at(
@@ -242,6 +266,14 @@ impl Opened {
             }
         }
         Ok(position)
+    }
+
+    /// The position of someone who read the (uncompressed) content up to `offset`.
+    pub(super) fn position_of(&self, offset: u64) -> io::Result<ReadPosition> {
+        match self.compressed {
+            true => Ok(self.note(Gzip::at(&self.file, offset))?.1),
+            false => self.position_at(offset, CHAIN_BYTES),
+        }
     }
 
     /// How a file that is not to be read is recognised later: a plain one by its beginning and its end, a compressed one by

@@ -112,6 +112,8 @@ impl FollowedPath {
         }
         self.split_truncated(shared, sink);
         let mut listings_left = LISTINGS_MAX;
+        let compressed = self.compressed.len();
+        let mut is_gone = false;
         loop {
             let mut siblings = self.siblings(&mut before, shared);
             let mut is_last = siblings.len() < SIBLINGS_MAX;
@@ -131,7 +133,7 @@ impl FollowedPath {
                 is_last = listings_left == 0 || !self.names_changed(shared);
             }
             if is_last {
-                self.lose_what_is_gone(shared, sink);
+                is_gone = self.lose_what_is_gone(shared, sink);
             }
             for sibling in siblings.iter().filter(|sibling| !sibling.is_copy) {
                 match self.account_for(sibling, others, shared, sink) {
@@ -143,6 +145,9 @@ impl FollowedPath {
             if is_last {
                 break;
             }
+        }
+        if !is_gone && !self.generations.iter().any(Generation::is_lost) {
+            self.keep_compressed_that_match(compressed, shared);
         }
         self.by_time &= self.archives.len() + self.unplaced.len() >= GONE_MAX;
         self.forget_gone(shared);
@@ -294,13 +299,14 @@ impl FollowedPath {
         }
     }
 
-    /// Gives up what is nowhere to be found, unless it may be in what cannot be read, or the whole file system is away.
-    pub(super) fn lose_what_is_gone(&mut self, shared: &mut Shared, sink: &mut impl Sink) {
+    /// Gives up what is nowhere to be found, unless it may be in what cannot be read, or the whole file system is away. Says
+    /// whether there is any.
+    pub(super) fn lose_what_is_gone(&mut self, shared: &mut Shared, sink: &mut impl Sink) -> bool {
         let is_full = self.generations.len() > DRAINING_MAX;
         if shared.starting || !self.unreadable.is_empty() && !is_full {
             // Another path may yet find it.
             self.unresolved |= shared.starting && self.generations.iter().any(Generation::is_lost);
-            return;
+            return false;
         }
         let path = self.target.as_ref().unwrap_or(&self.info.path);
         let directory = path
@@ -309,6 +315,7 @@ impl FollowedPath {
         let is_there = self.trouble.is_none() && self.info.path.exists();
         let is_mounted = |key: FileKey| directory.as_ref().is_some_and(|d| d.dev() == key.dev);
         let mut at = 0;
+        let before = self.generations.len();
         while let Some(generation) = self.generations.get(at) {
             if generation.is_lost() && (is_there || generation.key.is_none_or(is_mounted)) {
                 self.lose(at, shared, sink);
@@ -316,6 +323,7 @@ impl FollowedPath {
                 at += 1;
             }
         }
+        self.generations.len() < before
     }
 
     /// Gives up a file that is nowhere to be found.

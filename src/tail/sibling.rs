@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::compression::{CompressedAs, plain_name};
-use super::followed_path::{FollowedPath, now_ns};
+use super::followed_path::FollowedPath;
 use super::generation::Generation;
 use super::identity::{Comparison, FileKey, ReadPosition, SEAM_BYTES, modified_ns};
 use super::opened::{Depth, Opened, holds};
@@ -150,6 +150,17 @@ impl FollowedPath {
         if is_missed && !is_listed && self.compressed.len() < SIBLINGS_MAX {
             self.compressed.push((file, form));
         }
+    }
+
+    /// All of the path was found: of the compressed files beside it, but for the `first` ones, only those are missed that
+    /// match the source.
+    pub(super) fn keep_compressed_that_match(&mut self, first: usize, shared: &Shared) {
+        let mut at = 0;
+        let source = self.info.source;
+        self.compressed.retain(|(file, _)| {
+            at += 1;
+            at <= first || shared.matches(source, file)
+        });
     }
 
     /// Reports the files that [are left](Self::leave_compressed), but for the first ones.
@@ -314,9 +325,8 @@ pub(super) fn keeps_time(opened: &Opened, original_ns: i64) -> bool {
 
 /// The end of a compressed file is missing, and was missing for no longer than a rotated file must be quiet.
 fn is_being_compressed(opened: &Opened, grace: Duration) -> bool {
-    let age_ns = u128::try_from(now_ns() - opened.modified_ns);
     opened.is_compressed()
-        && age_ns.is_ok_and(|age_ns| age_ns < grace.as_nanos())
+        && opened.was_written_within(grace)
         && opened.ends_early().unwrap_or_default()
 }
 

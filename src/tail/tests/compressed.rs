@@ -171,3 +171,24 @@ fn a_log_that_is_rotated_and_compressed_while_stopped_is_shown_as_unread() {
             .all(|(name, _)| name != "messages.1.xz")
     );
 }
+
+#[test]
+fn an_archive_that_cannot_be_read_is_not_missed_where_all_lines_are_found() {
+    let mut scene = Scene::new();
+    scene.write("messages", "1\n");
+    scene.look();
+    scene.rename("messages", "messages.2");
+    scene.write("messages", "2\n");
+    scene.look().later(5);
+    scene.remove("messages.2");
+    put(&scene, "messages.2.xz", XZ);
+    scene.look().later(5);
+    let positions = scene.stop();
+    scene.write("messages", "3\n");
+    scene.rename("messages", "messages.1");
+    scene.write("messages", "4\n");
+    scene.restart(positions);
+    scene.look().later(20);
+    assert_eq!(scene.lines("messages"), ["1", "2", "3", "4"]);
+    assert_eq!(shown(&scene), []);
+}

@@ -30,6 +30,8 @@ pub(super) enum Act {
     AppendTruncate(&'static str, &'static str),
     /// `gzip -c FILE >> ARCHIVE; : > FILE`
     AppendCompressed(&'static str, &'static str),
+    /// `cat FIRST SECOND > FILE`
+    Join(&'static str, &'static str, &'static str),
     Compress(&'static str),
     /// The time of the file's last change, in hours from now.
     Touch(&'static str, i64),
@@ -103,6 +105,10 @@ pub(super) fn act(scene: &mut Scene, next: &mut u32, act: Act) {
             file.write_all(&member).unwrap();
             scene.truncate(name);
         }
+        Join(first, second, file) => {
+            let parts = [first, second].map(|part| fs::read(scene.path(part)).unwrap());
+            fs::write(scene.path(file), parts.concat()).unwrap();
+        }
         Compress(name) => scene.compress(name),
         Touch(name, hours) => {
             let now = std::time::SystemTime::now();
@@ -121,6 +127,14 @@ pub(super) fn act(scene: &mut Scene, next: &mut u32, act: Act) {
             scene.look().later(seconds);
         }
     }
+}
+
+/// The number of a line is its date.
+fn line_time() -> LineTime {
+    LineTime::new(|line| {
+        let mut words = std::str::from_utf8(line).ok()?.split(' ');
+        words.nth(1)?.parse().ok()
+    })
 }
 
 /// Does `before`, looks, and does `after`, during which the tail is stopped if it `restarts`. Returns how many lines were
@@ -151,12 +165,7 @@ pub(super) fn play(scene: &mut Scene, before: &[Act], after: &[Act], restarts: b
 fn check(name: &str, patterns: &[&str], before: &[Act], stopped: &[Act], is_dated: bool) {
     for restarts in [true, false] {
         let mut scene = Scene::on_disk(Watcher::Inotify, patterns);
-        scene.specs[0].line_time = is_dated.then(|| {
-            LineTime::new(|line| {
-                let mut words = std::str::from_utf8(line).ok()?.split(' ');
-                words.nth(1)?.parse().ok()
-            })
-        });
+        scene.specs[0].line_time = is_dated.then(line_time);
         let next = play(&mut scene, before, stopped, restarts);
         scene.look().later(40);
         check_lines(
@@ -585,6 +594,17 @@ pub(super) const COPIES: &[Case] = &[
         ],
     ),
 ];
+/// Two rotations, each finished before the next.
+const TWO_ARCHIVES: &[Act] = &[
+    Write("m", 40),
+    Later(6),
+    Rename("m", "m.2"),
+    Write("m", 30),
+    Later(6),
+    Rename("m", "m.1"),
+    Write("m", 5),
+    Later(6),
+];
 pub(super) const SHORT_COPIES: &[Case] = &[
     (
         "a copy is put back to the path while others lie there",
@@ -665,6 +685,46 @@ pub(super) const SHORT_COPIES: &[Case] = &[
             Later(6),
             Remove("elsewhere"),
             Write("m", 3),
+        ],
+    ),
+    (
+        "two archives are joined",
+        &["m"],
+        TWO_ARCHIVES,
+        &[
+            Join("m.2", "m.1", "m-20261129"),
+            Later(6),
+            Compress("m-20261129"),
+            Later(6),
+            Write("m", 3),
+        ],
+    ),
+    (
+        "two archives are joined, and removed at once",
+        &["m"],
+        TWO_ARCHIVES,
+        &[
+            Join("m.2", "m.1", "m-20261129"),
+            Remove("m.1"),
+            Remove("m.2"),
+            Later(6),
+            Compress("m-20261129"),
+            Later(6),
+            Write("m", 3),
+        ],
+    ),
+    (
+        "two archives are joined, and removed when the whole is compressed",
+        &["m"],
+        TWO_ARCHIVES,
+        &[
+            Write("m", 3),
+            Join("m.2", "m.1", "m-20261129"),
+            Later(6),
+            Remove("m.1"),
+            Compress("m-20261129"),
+            Remove("m.2"),
+            Later(6),
         ],
     ),
     (
@@ -852,10 +912,7 @@ fn a_line_that_a_copy_cuts_is_whole_in_a_later_one() {
     for lines in [1, 2, 100] {
         for (later_first, looks) in [(false, false), (true, false), (false, true)] {
             let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
-            scene.specs[0].line_time = Some(LineTime::new(|line| {
-                let mut words = std::str::from_utf8(line).ok()?.split(' ');
-                words.nth(1)?.parse().ok()
-            }));
+            scene.specs[0].line_time = Some(line_time());
             let mut next = 0;
             act(&mut scene, &mut next, Write("m", 45));
             scene.look();
@@ -1095,15 +1152,51 @@ fn truncated_and_filled_with_lines_that_end_alike() {
     }
 }
 
+/// A log is moved away, and comes back as a copy: at once or later, whole or seen in the making, with its directory or alone.
+#[test]
+fn a_copy_that_comes_back_is_the_log_that_went() {
+    for (with_directory, away) in [(false, 0), (false, 2), (false, 60), (true, 2), (true, 60)] {
+        for parts in [&[][..], &[0], &[0, 30, 600], &[1500]] {
+            let mut scene = Scene::on_disk(Watcher::Inotify, &["logs/m"]);
+            scene.specs[0].line_time = Some(line_time());
+            let mut next = 0;
+            act(&mut scene, &mut next, Write("logs/m", 90));
+            scene.look().later(6);
+            let kept = match with_directory {
+                true => {
+                    scene.rename("logs", "gone");
+                    "gone/m"
+                }
+                false => {
+                    scene.rename("logs/m", "gone");
+                    "gone"
+                }
+            };
+            scene.look().later(away);
+            fs::create_dir_all(scene.path("logs")).unwrap();
+            let text = fs::read(scene.path(kept)).unwrap();
+            let mut copy = File::create(scene.path("logs/m")).unwrap();
+            let mut at = 0;
+            for part in parts.iter().copied().chain([text.len()]) {
+                copy.write_all(&text[at..part]).unwrap();
+                at = part;
+                scene.look().later(1);
+            }
+            scene.look().later(6);
+            act(&mut scene, &mut next, Write("logs/m", 3));
+            scene.look().later(6);
+            let name = format!("directory {with_directory}, after {away} s, {parts:?}");
+            check_lines(&scene, next, &name);
+        }
+    }
+}
+
 /// A copy takes the place of the log, and who had the log open goes on writing to it.
 #[test]
 fn a_late_writer_behind_a_copy_in_the_place_of_the_log() {
     for name in ["m.1", "elsewhere"] {
         let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
-        scene.specs[0].line_time = Some(LineTime::new(|line| {
-            let mut words = std::str::from_utf8(line).ok()?.split(' ');
-            words.nth(1)?.parse().ok()
-        }));
+        scene.specs[0].line_time = Some(line_time());
         let mut next = 0;
         let acts = [
             Write("m", 50),
