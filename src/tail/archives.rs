@@ -11,7 +11,7 @@ use super::identity::{Comparison, FileKey, ReadPosition};
 use super::opened::{Depth, Opened, holds};
 use super::registry::{Archive, ArchiveKind, GONE_MAX, Known};
 use super::sibling::{COPY_BYTES, Sibling, keeps_time};
-use super::{Shared, Sink};
+use super::{Shared, Sink, is_absent};
 
 impl Archive {
     /// The file has all that was read, and perhaps more.
@@ -22,12 +22,8 @@ impl Archive {
         )
     }
 
-    /// All of the file is in what was read. Its length if so.
-    pub(super) fn contains(
-        &self,
-        opened: &Opened,
-        beginning: &ReadPosition,
-    ) -> io::Result<Option<u64>> {
+    /// All of the file is in what was read, as far as the last checkpoint in it. Its length if so.
+    fn contains(&self, opened: &Opened, beginning: &ReadPosition) -> io::Result<Option<u64>> {
         if self.position.is_empty() || !self.position.may_agree(beginning) {
             return Ok(None);
         }
@@ -137,7 +133,7 @@ impl FollowedPath {
     }
 
     /// What was found to be a copy was one in the making, and still is, or is complete now.
-    fn is_growing_copy(&mut self, sibling: &Sibling, shared: &Shared) -> bool {
+    fn is_growing_copy(&mut self, sibling: &Sibling, shared: &mut Shared) -> bool {
         let Sibling {
             opened, beginning, ..
         } = sibling;
@@ -264,6 +260,54 @@ impl FollowedPath {
         let placed = self.archives.iter();
         let placed = placed.filter_map(|key| shared.registry.archive(*key, self.index));
         placed.chain(&self.unplaced)
+    }
+
+    /// Finished files that may begin like this one.
+    pub(super) fn archives_like(&self, beginning: &ReadPosition, shared: &Shared) -> Vec<Archive> {
+        let finished = self.finished_files(shared);
+        let alike = finished.filter(|archive| archive.position.may_agree(beginning));
+        alike.cloned().collect()
+    }
+
+    /// All of the file is in a finished one: its length if so, and whether that is proven. What a finished file is known by
+    /// may tell half of it only; the rest is asked of a file that says the same, if one lies beside the path.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be determined now.
+    pub(super) fn is_in_archive(
+        &self,
+        archive: &Archive,
+        opened: &Opened,
+        beginning: &ReadPosition,
+        shared: &mut Shared,
+    ) -> io::Result<Option<(u64, bool)>> {
+        let Some(len) = archive.contains(opened, beginning)? else {
+            return Ok(None);
+        };
+        if len == archive.position.offset() {
+            return Ok(Some((len, true)));
+        }
+        for path in self.sibling_paths(shared)? {
+            let says_the_same = |metadata: Metadata| {
+                let key = FileKey::of(&metadata);
+                let known = shared.registry.archive(key, self.index);
+                key != opened.key && known.is_some_and(|known| known.position == archive.position)
+            };
+            if !path.metadata().is_ok_and(says_the_same) {
+                continue;
+            }
+            let original = match Opened::open(&path) {
+                Err(error) if is_absent(&error) => continue,
+                original => original?,
+            };
+            if original.compare(&archive.position, Depth::Seam)? == Comparison::Continues {
+                let end = opened.position_at_end()?;
+                let is_in = original.compare(end, Depth::Whole)? == Comparison::Continues;
+                return Ok(is_in.then_some((len, true)));
+            }
+        }
+        Ok(Some((len, false)))
     }
 
     /// An archive of this path, or of another that does not hold it any more, whose content has come to this path.

@@ -143,9 +143,8 @@ impl FollowedPath {
         &self,
         opened: &Opened,
         beginning: &ReadPosition,
-        shared: &Shared,
+        shared: &mut Shared,
     ) -> io::Result<Verdict> {
-        let is_unique = |len| shared.is_unique(self.info.source, opened, len);
         let is_overwritten = self.is_overwritten(opened, shared);
         let mut verdict = Verdict::Other;
         for (at, generation) in self.generations.iter().enumerate() {
@@ -153,19 +152,25 @@ impl FollowedPath {
                 continue;
             };
             match is_copy(generation, opened, len, is_overwritten) {
-                _ if is_unique(len) => return Ok(Verdict::Copy(Some(at))),
+                _ if shared.is_unique(self.info.source, opened, len) => {
+                    return Ok(Verdict::Copy(Some(at)));
+                }
                 Some(true) => return Ok(Verdict::Copy(Some(at))),
                 Some(false) if verdict == Verdict::Other => verdict = Verdict::Same,
                 Some(false) => {}
                 None => verdict = Verdict::Doubtful(len),
             }
         }
-        for archive in self.finished_files(shared) {
-            let Some(len) = archive.contains(opened, beginning)? else {
+        for archive in self.archives_like(beginning, shared) {
+            let contained = self.is_in_archive(&archive, opened, beginning, shared)?;
+            let Some((len, is_proven)) = contained else {
                 continue;
             };
-            match len >= COPY_BYTES || is_unique(len) {
-                true => return Ok(Verdict::Copy(None)),
+            let is_unique = shared.is_unique(self.info.source, opened, len);
+            match len >= COPY_BYTES {
+                _ if is_unique => return Ok(Verdict::Copy(None)),
+                true if is_proven => return Ok(Verdict::Copy(None)),
+                true => verdict = Verdict::Doubtful(len),
                 false if verdict == Verdict::Other => verdict = Verdict::Same,
                 false => {}
             }
@@ -428,10 +433,12 @@ impl FollowedPath {
         for archive in self.finished_files(shared) {
             consider(&archive.position, None)?;
         }
-        let Some((end, None)) = &longest else {
-            return Ok(longest);
+        let Some((first, at)) = longest else {
+            return Ok(None);
         };
-        Ok(Some((self.end_of_known(opened, end, shared)?, None)))
+        let end = self.end_of_known(opened, &first, shared)?;
+        let at = at.filter(|_| end.offset() == first.offset());
+        Ok(Some((end, at)))
     }
 
     /// Where a file goes on behind what was read, if it was joined of several others (`cat m.2 m.1 > m-DATE`). The first
@@ -446,19 +453,28 @@ impl FollowedPath {
         first: &ReadPosition,
         shared: &Shared,
     ) -> io::Result<ReadPosition> {
+        let mut read = Vec::new();
+        for generation in &self.generations {
+            if let Some(file) = generation.reopened()? {
+                read.push(file.position_at_end()?.clone());
+            }
+        }
+        let finished = self.finished_files(shared);
+        let finished = finished.filter(|archive| archive.kind != ArchiveKind::History);
+        read.extend(finished.map(|archive| archive.position.clone()));
         let mut end = first.offset();
         loop {
             let beginning = opened.beginning_behind(end)?;
             let mut longest = 0;
-            let finished = self.finished_files(shared);
-            for archive in finished.filter(|_| !beginning.is_empty()) {
-                let position = &archive.position;
-                if position.offset() > longest
-                    && archive.kind != ArchiveKind::History
-                    && position.may_agree(&beginning)
-                    && opened.compare_behind(end, position)? == Comparison::Continues
-                {
-                    longest = position.offset();
+            for position in read.iter().filter(|_| !beginning.is_empty()) {
+                if position.offset() > longest && position.may_agree(&beginning) {
+                    match opened.compare_behind(end, position)? {
+                        Comparison::Continues => longest = position.offset(),
+                        Comparison::Begins(len) if len > 0 => {
+                            return opened.position_at_end().cloned();
+                        }
+                        Comparison::Begins(_) | Comparison::Differs => {}
+                    }
                 }
             }
             if longest == 0 {

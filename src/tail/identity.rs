@@ -27,7 +27,7 @@
 //! Where device and inode fit, the first 64 KiB and the seam are compared: two short reads. Where they do not, the first
 //! 16 MiB and the seam are. Two files are taken for one only if those bytes agree or if 64-bit hashes collide: 2^-64 for
 //! each comparison. For a copy that is shorter than what was read, up to a sixteenth of it lies behind the last
-//! checkpoint and is not compared.
+//! checkpoint and is not compared; where the other is finished, up to half, so the archive itself is asked if it is there.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

@@ -9,7 +9,7 @@ use super::followed_path::{FollowedPath, TICK_NS, now_ns};
 use super::generation::Generation;
 use super::identity::{CHAIN_BYTES, Comparison, FileKey, ReadPosition, modified_ns};
 use super::opened::{Depth, Opened};
-use super::registry::{Archive, ArchiveKind, Known};
+use super::registry::{ArchiveKind, Known};
 use super::{Event, LostReason, ReadFrom, Shared, Sink, Trouble, is_absent};
 
 impl FollowedPath {
@@ -210,12 +210,11 @@ impl FollowedPath {
                 return Ok(true);
             }
         }
-        let fits = |archive: &&Archive| {
-            archive.kind == ArchiveKind::Read && archive.position.may_agree(beginning)
-        };
-        let archives: Vec<_> = self.finished_files(shared).filter(fits).cloned().collect();
-        for archive in archives {
-            if archive.contains(opened, beginning)?.is_some()
+        for archive in self.archives_like(beginning, shared) {
+            if archive.kind == ArchiveKind::Read
+                && self
+                    .is_in_archive(&archive, opened, beginning, shared)?
+                    .is_some()
                 && !self.lies_elsewhere(&archive, opened, shared)?
             {
                 return Ok(true);

@@ -700,6 +700,29 @@ pub(super) const SHORT_COPIES: &[Case] = &[
         ],
     ),
     (
+        "archives and the log are joined before the last is finished",
+        &["m"],
+        &[
+            Write("m", 40),
+            Later(6),
+            Rename("m", "m.2"),
+            Write("m", 30),
+            Later(0),
+            Rename("m", "m.1"),
+            Write("m", 5),
+            Later(0),
+        ],
+        &[
+            Join("m.2", "m.1", "m.3"),
+            Join("m.3", "m", "m-20261129"),
+            Later(0),
+            Write("m", 3),
+            Later(6),
+            Compress("m-20261129"),
+            Later(6),
+        ],
+    ),
+    (
         "two archives are joined, and removed at once",
         &["m"],
         TWO_ARCHIVES,
@@ -1213,5 +1236,95 @@ fn a_late_writer_behind_a_copy_in_the_place_of_the_log() {
             act(&mut scene, &mut next, one);
         }
         check_lines(&scene, next, name);
+    }
+}
+
+/// A random script of [`files_with_the_same_banner_are_told_apart`].
+fn script(seed: u64) -> String {
+    let mut state = seed;
+    let mut below = |most: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    let mut script = String::from("-5-");
+    let mut runs = true;
+    for _ in 0..12 {
+        match below(if runs { 8 } else { 6 }) {
+            0 => script.push('1'),
+            1 => script.push('5'),
+            2 | 3 => script.push('r'),
+            4 if !runs => {
+                script.push_str("S-");
+                runs = true;
+            }
+            4 | 5 => script.push('-'),
+            stop => {
+                script.push(if stop == 6 { 'K' } else { 'T' });
+                runs = false;
+            }
+        }
+    }
+    if !runs {
+        script.push('S');
+    }
+    script
+}
+
+/// As many as `TAIL_SEQUENCES` says.
+fn number_of_scripts() -> u64 {
+    let number = std::env::var("TAIL_SEQUENCES").ok();
+    number.and_then(|number| number.parse().ok()).unwrap_or(100)
+}
+
+/// Every file begins with the same text of more than 1 KiB. What follows it counts once.
+#[test]
+fn files_with_the_same_banner_are_told_apart() {
+    let banner = "the same in each generation\n".repeat(50);
+    // A number writes so many lines; `r` rotates; `K` and `T` stop, `S` starts; `-` looks.
+    let known = ["-5--5-Kr-S--T5rrS-", "-5-r-5-T5rr5S-", "r5-Kr5S-r-T5rS-"];
+    let scripts = known
+        .map(str::to_owned)
+        .into_iter()
+        .chain((0..number_of_scripts()).map(script));
+    for script in scripts {
+        for is_compressed in [true, false] {
+            let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
+            let (mut next, mut rotated) = (0, 50);
+            scene.write("m", &banner);
+            scene.look();
+            let mut positions = None;
+            for step in script.chars() {
+                match step {
+                    '-' if scene.tail.is_some() => drop(scene.look().later(1)),
+                    'r' => {
+                        rotated -= 1;
+                        let name = format!("m.{rotated}");
+                        scene.rename("m", &name);
+                        scene.write("m", &banner);
+                        if is_compressed {
+                            scene.compress(&name);
+                        }
+                    }
+                    'K' | 'T' => positions = Some(scene.stop()),
+                    'S' => scene.restart(positions.take().unwrap()),
+                    '0'..='9' => act(&mut scene, &mut next, Write("m", step as u32 - 48)),
+                    _ => {}
+                }
+            }
+            scene.look().later(40);
+            let lines = scene.log.lines.values().flatten();
+            let mut counted: Vec<u32> = lines
+                .filter_map(|line| line.strip_prefix("line ")?.split(' ').next()?.parse().ok())
+                .collect();
+            counted.sort_unstable();
+            let want: Vec<u32> = (0..next).collect();
+            let events = &scene.log.events;
+            assert_eq!(
+                counted, want,
+                "{script}, compressed {is_compressed}: {events:?}"
+            );
+        }
     }
 }
