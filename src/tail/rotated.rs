@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::compression::plain_name;
 use super::followed_path::{TICK_NS, now_ns};
@@ -65,6 +66,8 @@ fn without_stamp(name: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[derive(Debug, Default)]
 pub(super) struct Listings {
     directories: HashMap<PathBuf, io::Result<Listing>>,
+    /// How long it took to list them.
+    took: Duration,
 }
 
 /// Directories in a directory that rotated files are looked for in, at most: beyond, they are none of ours.
@@ -85,6 +88,19 @@ impl Listings {
     /// What is asked next is listed anew.
     pub(super) fn clear(&mut self) {
         self.directories.clear();
+        self.took = Duration::ZERO;
+    }
+
+    /// How long the directories took that were listed since [`Listings::clear`].
+    pub(super) fn took(&self) -> Duration {
+        self.took
+    }
+
+    fn list(&mut self, directory: &Path) {
+        let start = Instant::now();
+        self.directories
+            .insert(directory.to_owned(), list(directory));
+        self.took += start.elapsed();
     }
 
     /// The files beside `path` that may be rotated forms of it, in no order.
@@ -118,10 +134,9 @@ impl Listings {
             forms.sort_unstable();
             forms
         };
-        let now = list(directory);
-        let changed = !matches!(&now, Ok(now) if forms(now) == forms(before));
-        self.directories.insert(directory.to_owned(), now);
-        changed
+        let before = forms(before);
+        self.list(directory);
+        !matches!(self.directories.get(directory), Some(Ok(now)) if forms(now) == before)
     }
 
     /// Where logrotate's `olddir` may be: what `path` would be called in the directories beside it.
@@ -139,8 +154,7 @@ impl Listings {
 
     fn listing(&mut self, directory: &Path) -> io::Result<&Listing> {
         if !self.directories.contains_key(directory) {
-            self.directories
-                .insert(directory.to_owned(), list(directory));
+            self.list(directory);
         }
         match self.directories.get(directory) {
             Some(Ok(listing)) => Ok(listing),
@@ -160,7 +174,15 @@ fn settled_ns(directory: &Path) -> Option<i64> {
     Some(changed_ns).filter(|changed_ns| changed_ns.saturating_add(TICK_NS) < now_ns())
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many directories this thread has listed.
+    pub(super) static LISTED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 fn list(directory: &Path) -> io::Result<Listing> {
+    #[cfg(test)]
+    LISTED.set(LISTED.get() + 1);
     let mut listing = Listing {
         changed_ns: settled_ns(directory),
         ..Listing::default()

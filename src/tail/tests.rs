@@ -1274,6 +1274,25 @@ fn a_look_at_all_files_that_takes_long_is_finished_before_the_next() {
     }
 }
 
+/// As where listing a directory takes longer than one call of `read` may.
+#[test]
+fn a_directory_that_takes_long_is_not_listed_for_each_of_its_files() {
+    let mut scene = Scene::with(Watcher::Inotify, &["*.log"]);
+    for log in 0..200 {
+        scene.write(&format!("{log}.log"), &format!("{log}\n"));
+        for rotated in 0..10 {
+            scene.write(&format!("{log}.log.{rotated}"), "");
+        }
+    }
+    let mut tail = Tail::new(scene.specs.clone(), scene.options, None).unwrap();
+    tail.look_for = Duration::ZERO;
+    rotated::LISTED.set(0);
+    while tail.read(scene.now, &mut scene.log).more {}
+    assert_eq!(scene.log.lines.len(), 200);
+    let listed = rotated::LISTED.get();
+    assert!(listed < 100, "{listed}");
+}
+
 #[test]
 fn directories_beside_ours_are_nobodys_business() {
     let mut scene = Scene::with(Watcher::Inotify, &["logs/*.log", "a/**/x.log"]);
