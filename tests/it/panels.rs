@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Child, free_port, http_get, program, prometheus_query, root};
+use crate::support::{
+    Child, free_port, http_get, percent_encoded, program, prometheus_command, prometheus_query,
+    root, succeeds,
+};
 
 /// How long the whole dialogue may take.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -300,4 +303,151 @@ fn every_panel_has_an_answer() {
 
 fn explained(place: &str) -> bool {
     EMPTY.iter().any(|(empty, _)| *empty == place)
+}
+
+/// How many appliances the landing page is opened with, for how long they have been recorded, and how often, in seconds.
+const FLEET: u64 = 300;
+const RECORDED: u64 = 6 * 3600;
+const STEP: u64 = 15;
+
+/// What the landing page asks about, of so many appliances, as the recording rules and a scrape leave it: what it asks over
+/// time with each sample, the rest with those of the last minutes.
+fn fleet(end: u64) -> String {
+    let series = |name: &str, each: &[&str], last: u64, value: &dyn Fn(u64, u64) -> u64| {
+        let mut text = format!("# TYPE {name} gauge\n");
+        for number in 0..FLEET {
+            for labels in each {
+                for at in (end - last..=end).step_by(STEP as usize) {
+                    let value = value(number, at);
+                    text += &format!(
+                        "{name}{{appliance=\"a{number}\",site=\"s{}\"{labels}}} {value} {at}\n",
+                        number % 3
+                    );
+                }
+            }
+        }
+        text
+    };
+    let recent = 300;
+    let per_device: Vec<String> = (0..10).map(|name| format!(",vpn=\"v{name}\"")).collect();
+    let per_device: Vec<&str> = per_device.iter().map(String::as_str).collect();
+    let events: Vec<String> = (0..20)
+        .map(|event| format!(",job=\"appliance_logs\",program=\"p\",event=\"e{event}\""))
+        .collect();
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    let states = [
+        ",state=\"in_service\"",
+        ",state=\"in_service_trouble\"",
+        ",state=\"out_of_service\"",
+        ",state=\"off_line\"",
+    ];
+    let firing = ",alertname=\"ApplianceFanFailed\",alertstate=\"firing\",severity=\"warning\",name=\"Fan1B\",component=\"fan\"";
+    let since =
+        ",alertname=\"ApplianceFanFailed\",severity=\"warning\",name=\"Fan1B\",component=\"fan\"";
+    [
+        // Every tenth appliance comes and goes.
+        series("appliance:worst:max", &[""], RECORDED, &|number, at| {
+            u64::from(number % 10 == 0 && at % 3600 < 900) * 2
+        }),
+        series(
+            "appliance:last_message_timestamp_seconds:max",
+            &[""],
+            RECORDED,
+            &|_, at| at - 7,
+        ),
+        series(
+            "appliance:alert:since_timestamp_seconds",
+            &[since],
+            recent,
+            &|_, _| end - 900,
+        ),
+        series("ALERTS", &[firing], recent, &|_, _| 1),
+        series(
+            "appliance:service_state:latest",
+            &states,
+            recent,
+            &|number, _| number % 2,
+        ),
+        series("appliance:ntls_down:latest", &[""], recent, &|_, _| 0),
+        series(
+            "appliance:ipsec_vpn_down:latest",
+            &per_device,
+            recent,
+            &|number, _| number % 2,
+        ),
+        series(
+            "ntls_certificate_expiry_timestamp_seconds",
+            &[",job=\"appliance_logs\""],
+            recent,
+            &|_, _| end + 86_400,
+        ),
+        series(
+            "appliance_expected",
+            &[",job=\"appliance_logs\""],
+            recent,
+            &|_, _| 1,
+        ),
+        series(
+            "log_event_last_timestamp_seconds",
+            &events,
+            recent,
+            &|number, _| end - number,
+        ),
+        "# EOF\n".to_owned(),
+    ]
+    .concat()
+}
+
+/// The page that everybody has open: all its panels together cost Prometheus less than a second of a processor.
+#[test]
+fn the_landing_page_costs_less_than_a_second_for_three_hundred_appliances() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let now = jiff::Timestamp::now().as_second() as u64;
+    let end = now - now % STEP;
+    std::fs::write(path("fleet.om"), fleet(end)).expect("it can be written");
+    succeeds(
+        Command::new(program("promtool"))
+            .args(["tsdb", "create-blocks-from", "openmetrics", "--quiet"])
+            .args([path("fleet.om"), path("data")]),
+    );
+    std::fs::write(path("prometheus.yml"), "").expect("a configuration");
+    let port = free_port();
+    let mut prometheus = Child::start(&mut prometheus_command(
+        &path("prometheus.yml"),
+        &path("data"),
+        port,
+    ));
+    prometheus.wait_for("readiness", LIMIT, || {
+        http_get(port, "/-/ready").filter(|answer| answer.status == 200)
+    });
+
+    let text = std::fs::read_to_string(root().join("grafana/dashboards/fleet.json"));
+    let dashboard: Value = serde_json::from_str(&text.expect("a file")).expect("JSON");
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let before = prometheus.cpu_seconds();
+    let mut answers = 0;
+    for panel in list(&dashboard["panels"]) {
+        for target in list(&panel["targets"]) {
+            let asked = target["expr"].as_str().expect("an expression");
+            let asked = asked
+                .replace("$__range", "6h")
+                .replace("$__rate_interval", "1m");
+            let asked = percent_encoded(&as_grafana_asks(&asked));
+            let place = match target["range"] == true {
+                true => format!(
+                    "query_range?query={asked}&start={}&end={end}&step={STEP}",
+                    end - RECORDED
+                ),
+                false => format!("query?query={asked}&time={end}"),
+            };
+            let answer = http_get(port, &format!("/api/v1/{place}")).expect("an answer");
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answers += list(&answer.json()["data"]["result"]).len();
+        }
+    }
+    let cost = prometheus.cpu_seconds() - before;
+    eprintln!("the landing page, {FLEET} appliances: {cost:.2} s of a processor, {answers} series");
+    assert!(answers > FLEET as usize, "{answers}");
+    assert!(cost < 1.0, "{cost:.2} s");
 }

@@ -422,7 +422,7 @@ pub fn prometheus_query(port: u16, expression: &str) -> Option<Vec<serde_json::V
     answer.json()["data"]["result"].as_array().cloned()
 }
 
-fn percent_encoded(text: &str) -> String {
+pub fn percent_encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
