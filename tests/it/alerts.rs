@@ -34,10 +34,10 @@ pub(crate) struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) alert: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<String>,
-    expr: String,
+    pub(crate) record: Option<String>,
+    pub(crate) expr: String,
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
-    hold: Option<String>,
+    pub(crate) hold: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     keep_firing_for: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -73,7 +73,7 @@ struct AlertTest {
 }
 
 /// Those files of `directory` that end in `suffix`, in the order of their names.
-fn files(directory: &str, suffix: &str) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &str, suffix: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(root().join(directory))
         .unwrap_or_else(|error| panic!("{directory}: {error}"))
         .map(|entry| entry.expect("an entry").path())
@@ -84,7 +84,7 @@ fn files(directory: &str, suffix: &str) -> Vec<PathBuf> {
     found
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &PathBuf) -> T {
+pub(crate) fn read<T: serde::de::DeserializeOwned>(path: &PathBuf) -> T {
     let text =
         std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -97,7 +97,7 @@ fn groups() -> Vec<Group> {
         .collect()
 }
 
-fn rules() -> Vec<Rule> {
+pub(crate) fn rules() -> Vec<Rule> {
     groups().into_iter().flat_map(|group| group.rules).collect()
 }
 
@@ -631,6 +631,11 @@ enum Lasts {
 
 fn lasts(expression: &Expr) -> Lasts {
     let as_minutes = |duration: std::time::Duration| duration.as_secs() / 60;
+    // Up to now, if it ends before.
+    let window = |matrix: &parser::MatrixSelector| match &matrix.vs.offset {
+        Some(parser::Offset::Pos(offset)) => as_minutes(matrix.range + *offset),
+        _ => as_minutes(matrix.range),
+    };
     match expression {
         Expr::Paren(inner) => lasts(&inner.expr),
         Expr::Aggregate(aggregate) => lasts(&aggregate.expr),
@@ -644,7 +649,7 @@ fn lasts(expression: &Expr) -> Lasts {
                 Expr::MatrixSelector(_) if call.func.name.ends_with("_over_time") => {
                     Lasts::WhileTrue
                 }
-                Expr::MatrixSelector(matrix) => Lasts::Window(as_minutes(matrix.range)),
+                Expr::MatrixSelector(matrix) => Lasts::Window(window(matrix)),
                 other => lasts(other),
             })
             .find(|lasts| *lasts != Lasts::WhileTrue)
@@ -670,9 +675,7 @@ fn lasts(expression: &Expr) -> Lasts {
                 // What was counted in a window.
                 "-" if binary.rhs.to_string().starts_with("min_over_time(") => match &*binary.rhs {
                     Expr::Call(call) => match call.args.args.first().map(|it| &**it) {
-                        Some(Expr::MatrixSelector(matrix)) => {
-                            Lasts::Window(as_minutes(matrix.range))
-                        }
+                        Some(Expr::MatrixSelector(matrix)) => Lasts::Window(window(matrix)),
                         _ => left,
                     },
                     _ => left,
@@ -804,67 +807,6 @@ fn test_lines_raise_the_test_alert_and_no_other() {
                 test.is_some_and(|test| test.op == MatchOp::Equal && test.value == wanted),
                 "{what}: {name} is selected without test=\"{wanted}\""
             );
-        }
-    }
-}
-
-#[test]
-fn events_that_alerts_look_at_are_notable() {
-    let mut notable: BTreeMap<String, bool> = BTreeMap::new();
-    for path in files("rules/packs", ".yaml") {
-        let pack: serde_yaml::Value = read(&path);
-        for rule in pack["rules"].as_sequence().into_iter().flatten() {
-            let is_notable =
-                |entry: &serde_yaml::Value| entry["notable"].as_bool().unwrap_or_default();
-            if let Some(event) = rule["event"].as_str() {
-                *notable.entry(event.to_owned()).or_default() |= is_notable(rule);
-            }
-            // Many failures, or a success after them, are an event, too.
-            let mut attempts_of = |entry: &serde_yaml::Value| {
-                for attempt in entry["attempts"].as_sequence().into_iter().flatten() {
-                    if let Some(event) = attempt["event"].as_str() {
-                        notable.insert(event.to_owned(), true);
-                    }
-                }
-            };
-            attempts_of(rule);
-            for (_, entry) in rule["events"].as_mapping().into_iter().flatten() {
-                attempts_of(entry);
-            }
-            let entries = rule["events"].as_mapping().into_iter().flatten();
-            for (event, entry) in entries {
-                let event = event.as_str().unwrap_or_default().to_owned();
-                *notable.entry(event).or_default() |= is_notable(entry) || is_notable(rule);
-            }
-        }
-    }
-    for (name, rule) in alerts() {
-        for selector in selectors(&rule.expr).into_iter().filter(|it| {
-            matches!(
-                it.name.as_deref(),
-                Some("log_events_total" | "log_event_last_timestamp_seconds")
-            )
-        }) {
-            for matcher in selector
-                .matchers
-                .matchers
-                .iter()
-                .filter(|matcher| matcher.name == "event")
-            {
-                for event in matcher.value.split('|') {
-                    // `dpd_failover_.+` means every event that begins so.
-                    let begins = event.strip_suffix(".+");
-                    let is_notable = notable.iter().any(|(known, notable)| {
-                        *notable
-                            && (known == event
-                                || begins.is_some_and(|begins| known.starts_with(begins)))
-                    });
-                    assert!(
-                        is_notable,
-                        "{name}: no pack has {event} with `notable: true`"
-                    );
-                }
-            }
         }
     }
 }
@@ -1142,7 +1084,7 @@ fn parse(expression: &str) -> Expr {
 }
 
 /// Every vector selector in an expression.
-fn selectors(expression: &str) -> Vec<VectorSelector> {
+pub(crate) fn selectors(expression: &str) -> Vec<VectorSelector> {
     struct Selectors(Vec<VectorSelector>);
     impl ExprVisitor for Selectors {
         type Error = std::convert::Infallible;

@@ -22,6 +22,7 @@ mod incidents;
 mod kafka;
 mod manual;
 mod messages;
+mod notable;
 mod packages;
 mod paging;
 mod panels;
