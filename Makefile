@@ -138,7 +138,7 @@ births:
 INCIDENT_MINUTE ?= 60
 long-incidents:
 	INCIDENT_MINUTE=$(INCIDENT_MINUTE) cargo test --locked --test it -- --nocapture --test-threads=8 incidents::
-	cargo test --locked --test it -- --ignored --nocapture promtool_of_prometheus_3 the_dead_mans_switch_of
+	cargo test --locked --test it -- --ignored --nocapture promtool_of_prometheus_3 the_dead_mans_switch_of a_restart_of_prometheus_3
 
 # Everything that is published, in dist/: see CONTRIBUTING.md, "Release". Signed if SIGNING_KEY names a key of gpg.
 dist:

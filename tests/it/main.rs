@@ -30,6 +30,7 @@ mod pipes;
 mod readme;
 mod reference;
 mod remote_address;
+mod restarts;
 mod rules_manual;
 mod runbooks;
 mod running;
