@@ -76,8 +76,7 @@ fn a_limit_of_file_sizes_ends_nothing() {
     exporter.wait_for("checkpoints that fail", || {
         scrape(port)?.value(CHECKPOINT_AGE).filter(|age| *age > 6.0)
     });
-    let said = exporter.child.output();
-    assert!(said.contains("File too large"), "{said}");
+    exporter.child.wait_for_output("File too large");
     let healthy = http_get(port, "/-/healthy").expect("an answer");
     assert_eq!(healthy.status, 200);
     exporter.child.signal("TERM");

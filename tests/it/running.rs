@@ -987,7 +987,7 @@ fn a_file_that_is_compressed_in_another_form_than_gzip_is_reported() {
             http_get(port, "/")?.text().contains(&shown).then_some(())
         });
         let told = format!("path={} ", path(name).display());
-        let said = exporter.child.output();
+        let said = exporter.child.wait_for_output(&told);
         let lines = said.lines().filter(|line| line.contains("level=warn"));
         let count = lines.filter(|line| line.contains(&told)).count();
         assert_eq!(count, 1, "{said}");
@@ -1034,7 +1034,7 @@ fn a_directory_that_may_not_be_entered_is_told_until_it_may() {
     assert_eq!(exporter.scrape().value(unreadable), Some(0.0));
     for hidden in ["hsm2", "hsm2/messages"] {
         let told = format!("path={} ", path(hidden).display());
-        let said = exporter.child.output();
+        let said = exporter.child.wait_for_output(&told);
         let lines = said.lines().filter(|line| line.contains("level=warn"));
         assert_eq!(
             lines.filter(|line| line.contains(&told)).count(),

@@ -238,6 +238,19 @@ impl Child {
         }
     }
 
+    /// What it has written, once `text` is in it: a program's log may come later than what its metrics say.
+    ///
+    /// # Panics
+    /// If it has not come by the deadline.
+    pub fn wait_for_output(&mut self, text: &str) -> String {
+        let path = self.output_path();
+        let said =
+            || String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
+        self.wait_for(text, Duration::from_secs(60), || {
+            Some(said()).filter(|said| said.contains(text))
+        })
+    }
+
     /// Waits for the program to end by itself.
     ///
     /// # Panics

@@ -686,7 +686,9 @@ fn a_disk_that_is_full_holds_up_senders_and_loses_nothing() {
     assert_eq!(own(&samples, "lines_dropped_total", &[]), 0.0);
     assert!(own(&samples, "spool_full_seconds_total", &[]) > 0.0);
     // Again and again there is space for a moment, which is not worth a line each.
-    let said = exporter.child.output();
+    let said = exporter
+        .child
+        .wait_for_output("the spool cannot be written");
     let count = |text: &str| said.matches(text).count();
     let warned = count("the spool cannot be written");
     assert!(warned == 1 && count("written again") <= 1, "{said}");

@@ -137,8 +137,11 @@ impl Scene {
         let cells = format!("<td class=\"n\">{rotations}</td><td class=\"{class}\">{sum} B</td>");
         assert!(row.contains(&cells), "no `{cells}` in {row}");
         // Losses are in the log too, with the file's name.
-        let said = self.exporter().child.output();
-        assert_eq!(said.contains("lost"), sum > 0, "{said}");
+        let child = &mut self.exporter().child;
+        match sum > 0 {
+            true => drop(child.wait_for_output("lost")),
+            false => assert!(!child.output().contains("lost"), "{}", child.output()),
+        }
     }
 }
 
@@ -356,11 +359,14 @@ fn the_age_of_a_checkpoint_that_cannot_be_written_grows() {
         age > 1.5
     });
     assert!(since.elapsed() > Duration::from_secs(1));
-    let said = scene.exporter().child.output();
+    let said = scene
+        .exporter()
+        .child
+        .wait_for_output("could not be written");
     assert_eq!(said.matches("could not be written").count(), 1, "{said}");
     fs::remove_dir(&obstacle).expect("it can be removed");
     until(&mut scene, "a checkpoint again", &|age| age < 0.5);
-    let said = scene.exporter().child.output();
+    let said = scene.exporter().child.wait_for_output("written again");
     assert_eq!(said.matches("written again").count(), 1, "{said}");
 }
 
