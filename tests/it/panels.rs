@@ -305,6 +305,48 @@ fn explained(place: &str) -> bool {
     EMPTY.iter().any(|(empty, _)| *empty == place)
 }
 
+/// The bars of an hour add up to what happened in that hour, in one burst or one by one, however many collectors counted it and
+/// however many appliances logged it.
+#[test]
+fn bars_add_up_to_what_happened() {
+    let of_panel = "access: ssh failures by method: A";
+    let text = std::fs::read_to_string(root().join("grafana/dashboards/access.json"));
+    let dashboard: Value = serde_json::from_str(&text.expect("a file")).expect("JSON");
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let rows = list(&dashboard["panels"]);
+    let panels = rows.iter().flat_map(|row| list(&row["panels"]));
+    let bars = panels
+        .chain(rows.iter().cloned())
+        .find(|panel| panel["title"] == "ssh failures by method")
+        .and_then(|panel| list(&panel["targets"]).first().cloned())
+        .unwrap_or_else(|| panic!("no {of_panel}"));
+    let bars = bars["expr"].as_str().expect("an expression");
+    // As Grafana asks with a scrape interval of 15 s and a step of a minute. No sample is just at the edge of a window.
+    let bars = as_grafana_asks(&bars.replace("[$__rate_interval]", "[75s] offset 7s"));
+    let collectors = |appliance: &str, values: &str| -> String {
+        let of = |collector| {
+            format!(
+                "      - {{series: 'sshd_login_failures_total{{appliance=\"{appliance}\",collector=\"{collector}\",instance=\"{appliance}\",job=\"j\",method=\"password\"}}', values: '{values}'}}\n"
+            )
+        };
+        ["c1", "c2"].map(of).concat()
+    };
+    let test = format!(
+        "rule_files: []\nevaluation_interval: 1m\ntests:\n  - interval: 15s\n    input_series:\n{}{}    promql_expr_test:\n      \
+         - {{expr: 'round(sum_over_time(({bars})[1h:1m]))', eval_time: 1h, exp_samples: [{{labels: '{{method=\"password\"}}', value: 180}}]}}\n",
+        // 150 of them, one in each scrape; 7 and 23 at once.
+        collectors("hsm1", "3x20 3+1x150 153x80"),
+        collectors("hsm2", "3x40 10x20 33x200"),
+    );
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), test).expect("it can be written");
+    succeeds(
+        Command::new(program("promtool"))
+            .args(["test", "rules"])
+            .arg(file.path()),
+    );
+}
+
 /// How many appliances the landing page is opened with, for how long they have been recorded, and how often, in seconds.
 const FLEET: u64 = 300;
 const RECORDED: u64 = 6 * 3600;
