@@ -97,13 +97,21 @@ impl CompressedAs {
         Some(CompressedAs(form.name))
     }
 
-    /// By the name of a file, or by what it begins with if it can be read.
+    /// By the name of a file and what it begins with, if that can be read: gzip is none of these, whatever its name is.
     pub(crate) fn of_file(path: &Path) -> Option<CompressedAs> {
-        CompressedAs::of_name(path).or_else(|| {
-            // A FIFO would wait for a writer.
-            let file = path.is_file().then(|| File::open(path).ok())??;
-            CompressedAs::of_content(first_bytes(&file, &mut [0; MAGIC_BYTES]))
-        })
+        // A FIFO would wait for a writer.
+        match path.is_file().then(|| File::open(path).ok()).flatten() {
+            Some(file) => CompressedAs::of_opened(path, first_bytes(&file, &mut [0; MAGIC_BYTES])),
+            None => CompressedAs::of_name(path),
+        }
+    }
+
+    /// By the name and the first [`MAGIC_BYTES`] of a file.
+    pub(super) fn of_opened(path: &Path, first: &[u8]) -> Option<CompressedAs> {
+        match is_gzip(first) {
+            true => None,
+            false => CompressedAs::of_name(path).or_else(|| CompressedAs::of_content(first)),
+        }
     }
 
     /// If this is why a file was not opened.

@@ -172,7 +172,10 @@ impl Tail {
         if self.paths.contains_key(path) {
             return Ok(());
         }
-        if let Some(form) = CompressedAs::of_name(path).filter(|_| path.is_file()) {
+        if CompressedAs::of_name(path).is_some()
+            && path.is_file()
+            && let Some(form) = CompressedAs::of_file(path)
+        {
             return Err(Trouble::Compressed(form));
         }
         if self.is_rotated_form(path, source) {

@@ -69,9 +69,6 @@ impl Opened {
     /// [`io::ErrorKind::InvalidInput`], one that is [compressed](CompressedAs) in a form that is not read
     /// [`io::ErrorKind::Unsupported`].
     pub(super) fn open(path: &Path) -> io::Result<Opened> {
-        if let Some(form) = CompressedAs::of_name(path) {
-            return Err(form.into());
-        }
         // Without this flag, a FIFO that took the file's place since it was looked at would block for ever.
         let file = OpenOptions::new()
             .read(true)
@@ -86,7 +83,7 @@ impl Opened {
         }
         let mut first = [0; MAGIC_BYTES];
         let first = first_bytes(&file, &mut first);
-        if let Some(form) = CompressedAs::of_content(first) {
+        if let Some(form) = CompressedAs::of_opened(path, first) {
             return Err(form.into());
         }
         let is_compressed = path.as_os_str().as_bytes().ends_with(COMPRESSED) || is_gzip(first);

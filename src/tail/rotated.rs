@@ -41,6 +41,17 @@ pub(super) fn earlier_names(name: &OsStr) -> Vec<Vec<u8>> {
     earlier
 }
 
+/// The names that the file `name` may have had if its extension came with the stamp: by logrotate's `addextension`, or a
+/// `compressext` that nobody knows. `messages.1.bak` was `messages`. It may as well be a log of its own.
+fn earlier_names_without_extension(name: &OsStr) -> Vec<Vec<u8>> {
+    let name = plain_name(name).unwrap_or(name.as_bytes());
+    let stem = match memchr::memrchr(b'.', name).and_then(|dot| name.split_at_checked(dot)) {
+        Some((stem, extension)) if extension.iter().any(u8::is_ascii_alphabetic) => stem,
+        _ => return Vec::new(),
+    };
+    without_stamp(stem).map(<[u8]>::to_vec).collect()
+}
+
 /// `name` without the number or date that rotation put at its end: every way to read it, the longest rest first.
 ///
 /// A dot and a number is a stamp; with other separators it must look like a date, since `hsm-1` and `hsm-2` are more
@@ -73,11 +84,20 @@ pub(super) struct Listings {
 /// Directories in a directory that rotated files are looked for in, at most: beyond, they are none of ours.
 const OLD_DIRECTORIES_MAX: usize = 64;
 
+/// A file that may be a rotated form of another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Form {
+    pub path: PathBuf,
+    /// It may as well be a log of its own, see [`earlier_names_without_extension`].
+    pub may_be_its_own: bool,
+    inode: u64,
+}
+
 /// What lies in a directory.
 #[derive(Debug, Default)]
 struct Listing {
-    /// Files and their inodes, by the name that each may have had.
-    forms: HashMap<Vec<u8>, Vec<(PathBuf, u64)>>,
+    /// Files by the name that each may have had.
+    forms: HashMap<Vec<u8>, Vec<Form>>,
     /// When the directory was last changed, if that was so long before it was listed that a later change shows.
     changed_ns: Option<i64>,
     /// Directories in it, [`OLD_DIRECTORIES_MAX`] and one more at most.
@@ -108,12 +128,12 @@ impl Listings {
     /// # Errors
     ///
     /// If the directory is there and cannot be listed now.
-    pub(super) fn rotated(&mut self, path: &Path) -> io::Result<impl Iterator<Item = &PathBuf>> {
+    pub(super) fn rotated(&mut self, path: &Path) -> io::Result<impl Iterator<Item = &Form>> {
         let forms = match (path.parent(), path.file_name()) {
             (Some(directory), Some(name)) => self.listing(directory)?.forms.get(name.as_bytes()),
             _ => None,
         };
-        Ok(forms.into_iter().flatten().map(|(path, _)| path))
+        Ok(forms.into_iter().flatten())
     }
 
     /// Lists the directory of `path` anew. Says whether the files beside it that may be rotated forms of it are others, or
@@ -198,9 +218,18 @@ fn list(directory: &Path) -> io::Result<Listing> {
         {
             listing.directories.push(entry.path());
         }
-        for earlier in earlier_names(&entry.file_name()) {
-            let forms = listing.forms.entry(earlier).or_default();
-            forms.push((entry.path(), entry.ino()));
+        let name = entry.file_name();
+        for (names, may_be_its_own) in [
+            (earlier_names(&name), false),
+            (earlier_names_without_extension(&name), true),
+        ] {
+            for earlier in names {
+                listing.forms.entry(earlier).or_default().push(Form {
+                    path: entry.path(),
+                    may_be_its_own,
+                    inode: entry.ino(),
+                });
+            }
         }
     }
     Ok(listing)
@@ -241,6 +270,7 @@ mod tests {
             ("app-20260101.log", &["app.log"]),
             ("app.1.log", &["app.log"]),
             ("app.1.log.gz", &["app.1.log", "app.log"]),
+            ("app.log.1.bak", &["app.log.bak"]),
             ("eth0", &[]),
             ("eth0.1", &["eth0"]),
             ("hsm-1", &[]),
@@ -259,6 +289,24 @@ mod tests {
                 .iter()
                 .map(|name| std::str::from_utf8(name).unwrap())
                 .collect();
+            assert_eq!(got, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn earlier_names_without_extension_of() {
+        for (name, want) in [
+            ("messages.1", &[][..]),
+            ("messages.1.bak", &["messages"]),
+            ("messages.1.bak.gz", &["messages"]),
+            ("app.log-20260101.gzip", &["app.log"]),
+            ("app.1.log", &["app"]),
+            ("messages.gz", &[]),
+            ("hsm1.example.com", &[]),
+            ("10.0.0.5", &[]),
+        ] {
+            let got = earlier_names_without_extension(OsStr::new(name));
+            let want: Vec<&[u8]> = want.iter().map(|name| name.as_bytes()).collect();
             assert_eq!(got, want, "{name}");
         }
     }

@@ -16,6 +16,7 @@ use super::generation::Generation;
 use super::identity::{Comparison, FileKey, ReadPosition, SEAM_BYTES, modified_ns};
 use super::opened::{Depth, Opened, holds};
 use super::registry::{ArchiveKind, Known};
+use super::rotated::Form;
 use super::{Event, FileInfo, Shared, Sink, Trouble, is_absent, rotated};
 
 /// The length from which on two files that say the same are a file and its copy, in bytes: no two logs say the same for so
@@ -249,7 +250,7 @@ impl FollowedPath {
         let mut found = Vec::new();
         for old in shared.listings.old_paths(path) {
             if !old.exists() && !shared.matches(self.info.source, &old) {
-                found.extend(shared.listings.rotated(&old).into_iter().flatten().cloned());
+                found.extend(self.rotated_forms(&old, shared).unwrap_or_default());
             }
         }
         found
@@ -287,11 +288,20 @@ impl FollowedPath {
         let targets = self.targets();
         let mut paths: HashSet<PathBuf> = HashSet::new();
         for target in targets {
-            paths.extend(shared.listings.rotated(target)?.cloned());
+            paths.extend(self.rotated_forms(target, shared)?);
             paths.insert(target.clone());
         }
-        paths.extend(shared.listings.rotated(&self.info.path)?.cloned());
+        paths.extend(self.rotated_forms(&self.info.path, shared)?);
         Ok(paths)
+    }
+
+    /// What may be rotated forms of `path`, but for logs that are followed by a name that may be their own.
+    fn rotated_forms(&self, path: &Path, shared: &mut Shared) -> io::Result<Vec<PathBuf>> {
+        let forms: Vec<Form> = shared.listings.rotated(path)?.cloned().collect();
+        let forms = forms
+            .into_iter()
+            .filter(|form| !form.may_be_its_own || !shared.matches(self.info.source, &form.path));
+        Ok(forms.map(|form| form.path).collect())
     }
 
     /// A file beside the path that `fits` has what was read up to the position.

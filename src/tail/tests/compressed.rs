@@ -94,9 +94,12 @@ fn gzip_is_read_whatever_its_name_is() {
     let mut scene = Scene::with(Watcher::Inotify, &["*.log*"]);
     put(&scene, "a.log", &gzip("1\n2\n"));
     put(&scene, "b.log.1", &gzip("3\n"));
+    // logrotate's `compressext`.
+    put(&scene, "c.log.Z", &gzip("5\n"));
     scene.write("b.log", "4\n");
     assert_eq!(troubles(&mut scene), [[""; 0]; 2]);
     assert_eq!(scene.lines("a.log"), ["1", "2"]);
+    assert_eq!(scene.lines("c.log.Z"), ["5"]);
     assert_eq!(scene.lines("b.log"), ["3", "4"]);
 }
 

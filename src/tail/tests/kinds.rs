@@ -447,6 +447,33 @@ pub(super) const CASES: &[Case] = &[
         ],
     ),
     (
+        "an extension behind the number",
+        &["m"],
+        ONE,
+        &[
+            Write("m", 4),
+            Rename("m", "m.2.bak"),
+            Write("m", 30),
+            CopyTruncate("m", "m.1.bak"),
+            Compress("m.2.bak"),
+            Write("m", 2),
+        ],
+    ),
+    (
+        "compressed under a name that nobody knows",
+        &["m"],
+        ONE,
+        &[
+            Write("m", 4),
+            CompressTo("m", "m.2.gzip"),
+            Empty("m"),
+            Write("m", 40),
+            CompressTo("m", "m.1.Z"),
+            Empty("m"),
+            Write("m", 2),
+        ],
+    ),
+    (
         "lines between the copy and the truncation are in neither",
         &["m"],
         ONE,
