@@ -9,7 +9,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::compression::is_compressed;
 use super::content::{Content, is_damage};
@@ -284,9 +284,8 @@ impl FollowedPath {
                 }
                 Outcome::Quiet => {
                     generation.ready = generation.is_searching();
-                    let open = generation.is_open();
+                    let (open, current) = (generation.is_open(), generation.current);
                     let since = *generation.quiet_since.get_or_insert(now);
-                    let current = generation.current;
                     let grace_over =
                         now.saturating_duration_since(since) >= shared.options.drain_grace;
                     let over = generation.cut.is_some()
@@ -529,10 +528,4 @@ impl FollowedPath {
             (None, None, None) => FileState::Draining,
         }
     }
-}
-
-/// The clock that file systems stamp with, in nanoseconds since 1970.
-pub(super) fn now_ns() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.map_or(0, |now| now.as_nanos().try_into().unwrap_or(i64::MAX))
 }

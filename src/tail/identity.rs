@@ -31,6 +31,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -81,10 +82,14 @@ pub(super) fn modified_ns(metadata: &Metadata) -> i64 {
 /// with its number.
 pub(super) fn born_ns(metadata: &Metadata) -> Option<i64> {
     let born = metadata.created().ok()?;
-    let since = born
-        .duration_since(std::time::SystemTime::UNIX_EPOCH)
-        .ok()?;
+    let since = born.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_nanos()).ok()
+}
+
+/// The clock that file systems stamp with, in nanoseconds since 1970.
+pub(super) fn now_ns() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_nanos().try_into().unwrap_or(i64::MAX))
 }
 
 /// The xxh3 of a run of bytes, and how long the run was. Position format 1 knew a file by two of these.

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::content::{Content, open_fifo};
-use super::followed_path::{FollowedPath, TICK_NS, now_ns};
+use super::followed_path::{FollowedPath, TICK_NS};
 use super::generation::Generation;
-use super::identity::{CHAIN_BYTES, Comparison, FileKey, ReadPosition, modified_ns};
+use super::identity::{CHAIN_BYTES, Comparison, FileKey, ReadPosition, modified_ns, now_ns};
 use super::opened::{Depth, Opened};
 use super::registry::{ArchiveKind, Known};
 use super::{Event, LostReason, ReadFrom, Shared, Sink, Trouble, is_absent};

@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use super::compression::{COMPRESSED, CompressedAs, MAGIC_BYTES, first_bytes, is_gzip};
 use super::content::{Content, Decoder, Gzip, NONBLOCK, Positioned, decoder, is_damage};
-use super::followed_path::now_ns;
 use super::identity::{
     CHAIN_BYTES, Comparison, FileKey, ReadPosition, SEAM_BYTES, SEAM_BYTES_MAX, born_ns,
-    modified_ns,
+    modified_ns, now_ns,
 };
 use super::is_absent;
 

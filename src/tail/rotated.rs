@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::compression::plain_name;
-use super::followed_path::{TICK_NS, now_ns};
-use super::identity::modified_ns;
+use super::followed_path::TICK_NS;
+use super::identity::{modified_ns, now_ns};
 use super::is_absent;
 
 /// Digits of the shortest date: `-260101`.

@@ -73,9 +73,9 @@ use std::os::unix::fs::MetadataExt;
 
 use super::content::Content;
 use super::copies::Verdict;
-use super::followed_path::{DRAINING_MAX, FollowedPath, NO_FILE, now_ns};
+use super::followed_path::{DRAINING_MAX, FollowedPath, NO_FILE};
 use super::generation::Generation;
-use super::identity::{Comparison, FileKey, ReadPosition, born_ns};
+use super::identity::{Comparison, FileKey, ReadPosition, born_ns, now_ns};
 use super::opened::{Depth, Opened, holds};
 use super::registry::{Archive, ArchiveKind, GONE_MAX};
 use super::sibling::{SIBLINGS_MAX, Sibling};
