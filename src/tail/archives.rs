@@ -145,7 +145,7 @@ impl FollowedPath {
     }
 
     /// Reads what was added to a finished file.
-    fn read_on(&mut self, sibling: &Sibling, archive: Archive, shared: &mut Shared) {
+    pub(super) fn read_on(&mut self, sibling: &Sibling, archive: Archive, shared: &mut Shared) {
         let opened = &sibling.opened;
         let mut generation = self.rotated(opened, shared);
         generation.position.clone_from(&archive.position);
@@ -365,6 +365,23 @@ impl FollowedPath {
             }
         }
         Ok(None)
+    }
+
+    /// An archive that another path has finished in a former process: both lead to the same directory.
+    pub(super) fn archive_of_another(
+        &self,
+        opened: &Opened,
+        others: &mut [FollowedPath],
+        shared: &Shared,
+    ) -> Option<Archive> {
+        let owner = shared.registry.former_path(opened.key);
+        let other = others.get_mut(owner.filter(|owner| *owner != self.index)?)?;
+        let at = other.unplaced.iter().position(|archive| {
+            archive.key == opened.key
+                && !archive.position.is_empty()
+                && archive.is_continued_by(opened, Depth::Seam)
+        })?;
+        Some(other.unplaced.remove(at))
     }
 
     /// The finished file lies beside the path, and is not the one that was opened.

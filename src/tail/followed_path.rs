@@ -169,6 +169,7 @@ impl FollowedPath {
                     self.generations.push(generation);
                 }
                 PositionState::Done | PositionState::Copy | PositionState::History => {
+                    shared.registry.finished_before(position.key, self.index);
                     self.unplaced.push(Archive {
                         key: position.key,
                         position: position.read.clone(),

@@ -58,6 +58,9 @@ pub(super) struct Registry {
     files: HashMap<FileKey, Known>,
     /// Finished files whose inode was given to another: they lie there no more, but their content may.
     displaced: Vec<(usize, Archive)>,
+    /// Which path finished a file in a former process, while not every path was looked at. It may lie beside another that
+    /// leads to the same directory.
+    former: HashMap<FileKey, usize>,
 }
 
 impl Registry {
@@ -95,6 +98,20 @@ impl Registry {
         {
             self.displaced.push((owner, archive));
         }
+    }
+
+    pub(super) fn finished_before(&mut self, key: FileKey, path: usize) {
+        self.former.insert(key, path);
+    }
+
+    /// The path that finished the file in a former process, as far as its inode says.
+    pub(super) fn former_path(&self, key: FileKey) -> Option<usize> {
+        self.former.get(&key).copied()
+    }
+
+    /// Every path has met what it had finished.
+    pub(super) fn all_are_met(&mut self) {
+        self.former = HashMap::new();
     }
 
     /// Finished files that lost their inode since this was last asked, with the path that finished each.

@@ -381,6 +381,13 @@ impl FollowedPath {
             generation.ready = true;
             return Ok(false);
         }
+        if let Some(archive) = self.archive_of_another(opened, others, shared) {
+            match archive.is_unchanged(opened.size, opened.modified_ns) {
+                true => self.remember(archive, shared),
+                false => self.read_on(sibling, archive, shared),
+            }
+            return Ok(true);
+        }
         let known = self.known_beginning(opened, &sibling.beginning, shared)?;
         let is_history = known.is_none() && self.is_history(opened, shared);
         opened.check()?;

@@ -138,6 +138,7 @@ impl Tail {
             }
         }
         self.shared.listings.clear();
+        self.shared.registry.all_are_met();
         true
     }
 
