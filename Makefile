@@ -14,7 +14,7 @@ released = $(shell cargo metadata --format-version 1 --no-deps --locked | \
 BINARY ?= target/release/appliance_log_exporter
 DESTDIR ?=
 
-.PHONY: demo install check test deps instructions bench goals receive kills fuzz audit attacks copytruncate births kafka shards long-incidents dist reproduce helm
+.PHONY: demo install check test deps instructions bench goals receive kills fuzz audit attacks copytruncate births kafka model shards long-incidents dist reproduce helm
 
 # Sample logs, written and followed: http://localhost:10067/
 demo:
@@ -75,9 +75,14 @@ instructions:
 	cargo build --release --locked
 	tests/instructions.sh $(released)
 
-# Brokers of a real Kafka are killed, stay away and come back: four minutes.
+# Brokers of a real Kafka are killed, stay away and come back, and so are exporters: ten minutes.
 kafka:
-	cargo test --locked --features kafka --test it -- --ignored --nocapture kafka::
+	cargo test --locked --features kafka --test it -- --ignored --nocapture --test-threads=1 kafka
+
+# The ownership of shards in a model of its world, for so many steps of a tenth of a second: a few minutes.
+SHARD_STEPS ?= 200000000
+model:
+	SHARD_STEPS=$(SHARD_STEPS) cargo test --release --locked --lib -- --nocapture shard::machine
 
 # Figures for docs/scaling.md: a replica with ten shards of 417 appliances each. A few minutes.
 shards:

@@ -24,6 +24,7 @@ pub mod source;
 pub mod syslog;
 pub mod tail;
 
+pub mod boot_time;
 mod heartbeat;
 pub mod line;
 
