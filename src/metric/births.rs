@@ -1,6 +1,8 @@
 //! Births of counters, which are numbered so that a number says which of them somebody has been shown (`view.rs`).
 
-use super::Table;
+use std::sync::atomic::Ordering;
+
+use super::{Slot, Table};
 
 impl Table {
     /// From now on each new counter has a birth: every scraper is shown it at 0 first, so that `increase()` sees its first
@@ -13,6 +15,26 @@ impl Table {
     /// somebody has been shown.
     pub fn share_birth_numbers(&mut self, other: &Table) {
         self.birth_numbers = other.birth_numbers.clone();
+    }
+
+    /// What was restored was numbered by another process, which had shown its births up to `shown`. Later ones are born once
+    /// more, as one; earlier ones need not be shown at 0 again, which would be a reset.
+    pub fn renumber_births(&mut self, shown: u64) {
+        let mut anew = None;
+        for at in 0..self.labels.len() {
+            let Some(label) = &mut self.labels[at] else {
+                continue;
+            };
+            if label.born > shown {
+                let numbers = &self.birth_numbers;
+                label.born =
+                    *anew.get_or_insert_with(|| numbers.fetch_add(1, Ordering::SeqCst) + 1);
+            } else {
+                label.born = 0;
+            }
+            self.change(Slot(at as u32));
+        }
+        self.last_birth = anew.unwrap_or(self.last_birth);
     }
 
     /// Takes the place of `former`: time goes on, and births are numbered on.

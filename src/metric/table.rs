@@ -581,6 +581,33 @@ mod tests {
         )
     }
 
+    #[test]
+    fn births_that_another_process_may_not_have_shown_are_shown_at_0_once_more() {
+        let mut former = table(Limits::default());
+        former.finish_backfill();
+        let appliance = former.appliance("hsm1");
+        for (id, amount) in [("278", 3.0), ("282", 5.0)] {
+            let slot = former.series(DROPS, appliance, false, &[id]);
+            former.add(slot, amount);
+        }
+        let saved = former.save();
+        let mut next = table(Limits::default());
+        // It has had births of its own.
+        next.finish_backfill();
+        next.birth_numbers.store(9, Ordering::SeqCst);
+        next.restore(&Saved {
+            last_birth: 0,
+            ..saved
+        });
+        next.renumber_births(1);
+        let mut view = ScrapeView::default();
+        let values =
+            |snapshot: Snapshot| all(&snapshot).map(|(_, value)| value).collect::<Vec<_>>();
+        assert_eq!(values(scrape(&mut next, &mut view, 9)), [3.0, 0.0]);
+        assert_eq!((view.last_birth(), view.last_own_birth()), (10, 10));
+        assert_eq!(values(scrape(&mut next, &mut view, 10)), [3.0, 5.0]);
+    }
+
     /// What somebody sees who was shown the births up to this one.
     fn scrape(table: &mut Table, view: &mut ScrapeView, shown: u64) -> Snapshot {
         // In the smallest steps there are.

@@ -226,6 +226,13 @@ impl Scrapers {
         state.close(identity, number);
     }
 
+    /// Up to which birth all that are connected have been shown all; nothing without one.
+    pub fn shown_to_all(&self) -> Option<u64> {
+        let state = lock(&self.0);
+        let open = state.open.values().map(|open| open.number.shown);
+        open.min()
+    }
+
     /// What a checkpoint must know. Taken before the series are, so that each birth in it is among them.
     pub fn save(&self) -> Vec<Shown> {
         let mut state = lock(&self.0);
@@ -375,9 +382,12 @@ mod tests {
     #[test]
     fn each_scraper_is_shown_a_birth_once_at_zero() {
         let scrapers = Scrapers::new(&[], false);
+        assert_eq!(scrapers.shown_to_all(), None);
         let [a, b] = [1, 2].map(|number| scrapers.connect(identity(number)));
         assert_eq!([a, a, b].map(|id| scrape(&scrapers, id, 5)), [0, 5, 0]);
+        assert_eq!(scrapers.shown_to_all(), Some(0));
         assert_eq!([b, a, b].map(|id| scrape(&scrapers, id, 7)), [5, 5, 7]);
+        assert_eq!(scrapers.shown_to_all(), Some(5));
         // It goes on where it stopped, and finds what it missed.
         scrapers.disconnect(a, true);
         let a = scrapers.connect(identity(1));
