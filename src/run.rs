@@ -147,7 +147,8 @@ pub fn run(load: Box<Load>, mut serving: Serving, web: Option<WebConfig>) -> Res
     let sources = Sources::new(files, vec![Box::new(intake)], positions.streams);
     let engine = Arc::new(engine);
     let shards = Arc::new(Shards::default());
-    let topics = Topics::start(&config, &engine, &own, &shards).map_err(other)?;
+    let scrapes = (&serving.listeners[..], &scrapers);
+    let topics = Topics::start(&config, &engine, &own, &shards, scrapes).map_err(other)?;
     let shared = Arc::new(Shared {
         engine: Mutex::new(engine),
         shards,

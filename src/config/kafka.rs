@@ -1,13 +1,20 @@
 //! `kafka:` of a source, as written and as meant: which topic is read, and how its records are.
 
 use std::path::{Path as FilePath, PathBuf};
+use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::ReadFrom;
 use super::value::{choice, unless_empty};
 use crate::diagnostic::{Path, Problems};
+
+/// A killed broker costs up to 14 seconds with the default settings of Kafka, which a lease must outlast.
+const LEASE: Duration = Duration::from_secs(45);
+const LEASE_MIN: Duration = Duration::from_secs(15);
+const LEASE_MAX: Duration = Duration::from_secs(600);
 
 /// The settings of a source that reads a topic of Apache Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +23,23 @@ pub struct Kafka {
     pub brokers: Vec<String>,
     /// The topic. Each of its partitions is a shard.
     pub topic: String,
+    /// Where the state of shards is kept; in the state directory if nothing is named.
+    pub state: Option<StateTopic>,
     /// Where the message is in a record.
     pub format: RecordFormat,
     /// Certificates, if the connections are encrypted.
     pub tls: Option<KafkaTls>,
     /// Who we are, if the brokers ask.
     pub sasl: Option<Sasl>,
+}
+
+/// A topic that keeps the state of shards, each in the partition of the same number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateTopic {
+    /// Its name.
+    pub topic: String,
+    /// For how long a commit allows to show a shard.
+    pub lease: Duration,
 }
 
 /// Where the message is in a record.
@@ -102,6 +120,8 @@ impl Kafka {
 struct TypedKafka {
     brokers: Vec<String>,
     topic: String,
+    state_topic: Option<String>,
+    lease: Option<String>,
     format: Option<Value>,
     read_from: Option<String>,
     tls: Option<TypedTls>,
@@ -160,17 +180,8 @@ pub(super) fn read_kafka(
             );
         }
     }
-    let is_topic = |topic: &str| {
-        let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        (1..=249).contains(&topic.len()) && topic.bytes().all(is_fit) && !topic.starts_with("..")
-    };
-    if !is_topic(&typed.topic) || typed.topic == "." {
-        problems.value(
-            &at.then("topic"),
-            "no name of a topic: letters, digits, `.`, `_` and `-`, at most 249",
-            None,
-        );
-    }
+    check_topic(&typed.topic, &at.then("topic"), problems);
+    let state = read_state(&typed, at, problems);
     let format = match &typed.format {
         None => RecordFormat::Text,
         Some(format) => read_format(format, &at.then("format"), problems)?,
@@ -218,11 +229,56 @@ pub(super) fn read_kafka(
     let kafka = Kafka {
         brokers: typed.brokers,
         topic: typed.topic,
+        state,
         format,
         tls,
         sasl,
     };
     Some((kafka, read_from))
+}
+
+fn check_topic(topic: &str, at: &Path, problems: &mut Problems<'_>) {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let is_topic = (1..=249).contains(&topic.len())
+        && topic.bytes().all(is_fit)
+        && !topic.starts_with("..")
+        && topic != ".";
+    if !is_topic {
+        problems.value(
+            at,
+            "no name of a topic: letters, digits, `.`, `_` and `-`, at most 249",
+            None,
+        );
+    }
+}
+
+fn read_state(typed: &TypedKafka, at: &Path, problems: &mut Problems<'_>) -> Option<StateTopic> {
+    let lease = typed.lease.as_ref().and_then(|text| {
+        let lease = text.parse::<SignedDuration>().ok();
+        let lease = lease.and_then(|lease| Duration::try_from(lease).ok());
+        let lease = lease.filter(|lease| (LEASE_MIN..=LEASE_MAX).contains(lease));
+        if lease.is_none() {
+            let message = "must be a duration from 15s to 10m, such as 45s";
+            problems.value(&at.then("lease"), message, None);
+        }
+        lease
+    });
+    let Some(topic) = &typed.state_topic else {
+        if typed.lease.is_some() {
+            let message = "has no effect without `state_topic`";
+            problems.key(&at.then("lease"), message, None);
+        }
+        return None;
+    };
+    let at = at.then("state_topic");
+    check_topic(topic, &at, problems);
+    if *topic == typed.topic {
+        problems.value(&at, "must be another topic than that of the lines", None);
+    }
+    Some(StateTopic {
+        topic: topic.clone(),
+        lease: lease.unwrap_or(LEASE),
+    })
 }
 
 fn read_format(value: &Value, at: &Path, problems: &mut Problems<'_>) -> Option<RecordFormat> {

@@ -23,7 +23,7 @@ use jiff::tz::TimeZone;
 use crate::diagnostic::{self, Diagnostic, Document, Path, Problems};
 use crate::metric;
 pub use crate::tail::{ReadFrom, Watcher};
-pub use kafka::{Kafka, KafkaTls, Mechanism, RecordFormat, Sasl};
+pub use kafka::{Kafka, KafkaTls, Mechanism, RecordFormat, Sasl, StateTopic};
 pub use replica::Replica;
 pub(crate) use source::unknown_system_zone;
 pub use syslog::{Identify, ListenAddress, ListenSocket, Network, Syslog, Tls, Transport};

@@ -1,5 +1,6 @@
 //! `--shard`: which share of the partitions a process reads.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// This process among those that share the partitions of all topics.
@@ -42,6 +43,12 @@ impl Replica {
             true => Ok(Self { index, count }),
             false => Err(format!("{FORM}; this is {index} of {count}")),
         }
+    }
+}
+
+impl fmt::Display for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
     }
 }
 

@@ -82,6 +82,12 @@ pub(super) fn read_sources(
             let message = format!("the source `{}` reads this topic already", other.name);
             problems.value(&at.then("kafka").then("topic"), message, None);
         }
+        let state = |source: &Source| Some(source.kafka()?.state.as_ref()?.topic.clone());
+        let mut others = sources.iter().filter(|other| state(other).is_some());
+        if let Some(other) = others.find(|other| state(other) == state(&source)) {
+            let message = format!("the source `{}` keeps its state there already", other.name);
+            problems.value(&at.then("kafka").then("state_topic"), message, None);
+        }
         sources.push(source);
     }
     if problems.is_empty() {

@@ -270,6 +270,19 @@ fn what_is_wrong_is_told_where_it_stands() {
             "c:1:108: the source `a` reads this topic already: `a`",
         ),
         (
+            "sources:\n- {name: a, kafka: {brokers: ['k:9092'], topic: a, state_topic: a, lease: 5s}}\n\
+             - {name: b, kafka: {brokers: ['k:9092'], topic: b, state_topic: s/, lease: 11m}}\n\
+             - {name: c, kafka: {brokers: ['k:9092'], topic: c, lease: 45s}}\n\
+             - {name: d, kafka: {brokers: ['k:9092'], topic: d, state_topic: d-state}}\n\
+             - {name: e, kafka: {brokers: ['k:9092'], topic: e, state_topic: d-state}}\n",
+            "c:2:65: must be another topic than that of the lines: `a`\n\
+             c:2:75: must be a duration from 15s to 10m, such as 45s: `5s`\n\
+             c:3:65: no name of a topic: letters, digits, `.`, `_` and `-`, at most 249: `s/`\n\
+             c:3:76: must be a duration from 15s to 10m, such as 45s: `11m`\n\
+             c:4:52: has no effect without `state_topic`: `lease`\n\
+             c:6:65: the source `d` keeps its state there already: `d-state`",
+        ),
+        (
             "sources: [{name: log.file, paths: [/x]}]",
             "c:1:18: this is the name of the source that the flag --log.file makes: `log.file`",
         ),

@@ -3,21 +3,19 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataTopic;
 
+use super::check_state;
 use super::client::{self, Client};
 use super::murmur2::partition_of;
+use super::report::{ANSWER_MAX, Finding, Report};
 use crate::config::{ApplianceFrom, Kafka, Replica, Source};
 use crate::own_metrics::OwnMetrics;
 use crate::shard;
 
-/// How long a broker may take to answer.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Records that are looked at, in each partition and in all, and for how long.
 const RECORDS_EACH: i64 = 20;
 const RECORDS_MAX: i64 = 2_000;
@@ -26,19 +24,6 @@ const READ_MAX: Duration = Duration::from_secs(15);
 const KEYS_NAMED: usize = 3;
 /// The shortest retention that survives a night.
 const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
-
-/// What is wrong with a topic.
-#[derive(Debug)]
-pub(crate) struct Finding {
-    /// It cannot work; else it works, but not as well as it could.
-    pub(crate) is_error: bool,
-    /// The keys below `kafka` that lead to it.
-    pub(crate) key: &'static str,
-    /// What is wrong.
-    pub(crate) message: String,
-    /// The cure.
-    pub(crate) hint: Option<String>,
-}
 
 /// A topic as its brokers describe it.
 #[derive(Debug, Default, serde::Serialize)]
@@ -73,7 +58,7 @@ impl std::fmt::Display for TopicFound {
 struct Check<'c> {
     source: &'c Source,
     kafka: &'c Kafka,
-    findings: Vec<Finding>,
+    report: Report<'c>,
     found: TopicFound,
 }
 
@@ -85,11 +70,14 @@ pub(crate) fn check(source: &Source, replica: Replica) -> (Option<TopicFound>, V
     let mut check = Check {
         source,
         kafka,
-        findings: Vec::new(),
+        report: Report {
+            kafka,
+            findings: Vec::new(),
+        },
         found: TopicFound::default(),
     };
     let is_there = check.run(replica);
-    (is_there.then_some(check.found), check.findings)
+    (is_there.then_some(check.found), check.report.findings)
 }
 
 impl Check<'_> {
@@ -99,7 +87,7 @@ impl Check<'_> {
         let client = match Client::new(&self.source.name, self.kafka, &own) {
             Ok(client) => client,
             Err(error) => {
-                self.error("brokers", error, None);
+                self.report.error("brokers", error, None);
                 return false;
             }
         };
@@ -111,7 +99,7 @@ impl Check<'_> {
                 let why = client.last_trouble().unwrap_or_else(|| error.to_string());
                 let hint =
                     "is a broker listening there, with TLS and a login as in these settings?";
-                self.error(
+                self.report.error(
                     "brokers",
                     format!("no broker answers: {why}"),
                     Some(hint.into()),
@@ -132,55 +120,24 @@ impl Check<'_> {
         self.partitions(found, replica);
         self.settings(found);
         self.records(&client);
+        if let Some(state) = &self.kafka.state {
+            let (brokers, partitions) = (self.found.brokers, self.found.partitions);
+            check_state::check(&mut self.report, &client, state, (brokers, partitions));
+        }
         true
     }
 
-    fn error(&mut self, key: &'static str, message: String, hint: Option<String>) {
-        self.findings.push(Finding {
-            is_error: true,
-            key,
-            message,
-            hint,
-        });
-    }
-
-    fn warning(&mut self, message: String, hint: Option<String>) {
-        self.findings.push(Finding {
-            is_error: false,
-            key: "topic",
-            message,
-            hint,
-        });
-    }
-
-    /// A command of Kafka that is run against these brokers.
-    fn command(&self, script: &str, rest: &str) -> String {
-        let broker = self.kafka.brokers.first().map_or("", String::as_str);
-        format!("{script} --bootstrap-server {broker} {rest}")
-    }
-
-    fn alter(&self, setting: &str) -> Option<String> {
-        let topic = &self.kafka.topic;
-        let rest =
-            format!("--alter --entity-type topics --entity-name {topic} --add-config {setting}");
-        Some(self.command("kafka-configs.sh", &rest))
-    }
-
-    /// The command that allows us something with the topic.
+    /// The command that allows us something with the topic of the lines.
     fn allow(&self, operation: &str) -> String {
-        let user = self.kafka.sasl.as_ref();
-        let user = user.map_or("NAME", |sasl| &sasl.username);
-        let topic = &self.kafka.topic;
-        let rest =
-            format!("--add --allow-principal User:{user} --operation {operation} --topic {topic}");
-        self.command("kafka-acls.sh", &rest)
+        let rest = format!("--operation {operation} --topic {}", self.kafka.topic);
+        self.report.allow_all(&rest)
     }
 
     fn no_topic(&mut self, error: Option<RDKafkaErrorCode>) {
         let topic = &self.kafka.topic;
         if error == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
             let hint = self.allow("Describe");
-            return self.error(
+            return self.report.error(
                 "topic",
                 "the brokers do not let us see the topic".into(),
                 Some(hint),
@@ -191,7 +148,7 @@ impl Check<'_> {
             "--create --topic {topic} --partitions 12 --replication-factor {replicas} --config message.timestamp.type=LogAppendTime --config retention.ms=259200000 --config min.insync.replicas={}",
             replicas.div_ceil(2)
         );
-        let hint = self.command("kafka-topics.sh", &rest);
+        let hint = self.report.command("kafka-topics.sh", &rest);
         let message = match error {
             None
             | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
@@ -199,7 +156,7 @@ impl Check<'_> {
             }
             Some(error) => format!("the topic cannot be described: {error}"),
         };
-        self.error("topic", message, Some(hint));
+        self.report.error("topic", message, Some(hint));
     }
 
     fn partitions(&mut self, found: &MetadataTopic, replica: Replica) {
@@ -217,23 +174,25 @@ impl Check<'_> {
                 "--describe --topic {} --unavailable-partitions",
                 self.kafka.topic
             );
-            let hint = self.command("kafka-topics.sh", &rest);
+            let hint = self.report.command("kafka-topics.sh", &rest);
             let message =
                 format!("these partitions have no leader, and cannot be read: {headless:?}");
-            self.error("topic", message, Some(hint));
+            self.report.error("topic", message, Some(hint));
         }
         let behind = partitions
             .iter()
             .filter(|one| one.isr().len() < one.replicas().len())
             .count();
         if behind > 0 {
-            self.warning(
+            self.report.warning(
+                "topic",
                 format!("{behind} partitions have replicas that are not in sync"),
                 None,
             );
         }
         if self.found.replicas < 2 {
-            self.warning(
+            self.report.warning(
+                "topic",
                 "each record is on one broker only: what that loses is lost".into(),
                 None,
             );
@@ -244,17 +203,18 @@ impl Check<'_> {
                 partitions.len(),
                 replica.count
             );
-            self.warning(message, None);
+            self.report.warning("topic", message, None);
         }
     }
 
     /// Compares the topic's settings with what a shard needs.
     fn settings(&mut self, found: &MetadataTopic) {
-        let settings = match self.describe(found.name()) {
+        let settings = match self.report.describe(found.name()) {
             Ok(settings) => settings,
             Err(error) => {
                 let hint = self.allow("DescribeConfigs");
-                return self.warning(
+                return self.report.warning(
+                    "topic",
                     format!("its settings cannot be looked at: {error}"),
                     Some(hint),
                 );
@@ -268,14 +228,18 @@ impl Check<'_> {
         if of("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
             let message =
                 "cleanup.policy=compact deletes lines of an appliance once it has written others";
-            let hint = self.alter("cleanup.policy=delete");
-            self.error("topic", message.into(), hint);
+            let hint = self
+                .report
+                .alter(&self.kafka.topic, "cleanup.policy=delete");
+            self.report.error("topic", message.into(), hint);
         }
         if is("message.timestamp.type", "CreateTime") {
             let message = "message.timestamp.type=CreateTime: the time of a record is what its producer says, and retention goes by it; lines of an appliance whose clock is behind are deleted at once";
-            self.warning(
+            self.report.warning(
+                "topic",
                 message.into(),
-                self.alter("message.timestamp.type=LogAppendTime"),
+                self.report
+                    .alter(&self.kafka.topic, "message.timestamp.type=LogAppendTime"),
             );
         }
         let retention = of("retention.ms").and_then(|text| text.parse::<i64>().ok());
@@ -286,33 +250,31 @@ impl Check<'_> {
                 "retention.ms={retention}: an outage of more than {} minutes loses records",
                 retention / 60_000
             );
-            self.warning(message, self.alter("retention.ms=259200000"));
+            self.report.warning(
+                "topic",
+                message,
+                self.report
+                    .alter(&self.kafka.topic, "retention.ms=259200000"),
+            );
         }
         if self.found.replicas > 1 && is("min.insync.replicas", "1") {
             let message = "min.insync.replicas=1: a record may be on one broker only when its producer is told that it is safe";
-            self.warning(message.into(), self.alter("min.insync.replicas=2"));
+            self.report.warning(
+                "topic",
+                message.into(),
+                self.report
+                    .alter(&self.kafka.topic, "min.insync.replicas=2"),
+            );
         }
         if is("unclean.leader.election.enable", "true") {
             let message = "unclean.leader.election.enable=true: a broker that lacks records may become leader, and they are lost";
-            self.warning(
+            self.report.warning(
+                "topic",
                 message.into(),
-                self.alter("unclean.leader.election.enable=false"),
+                self.report
+                    .alter(&self.kafka.topic, "unclean.leader.election.enable=false"),
             );
         }
-    }
-
-    fn describe(&self, topic: &str) -> Result<ConfigResource, String> {
-        let admin: AdminClient<DefaultClientContext> = client::config(self.kafka)
-            .and_then(|config| config.create().map_err(|error| error.to_string()))?;
-        let options = AdminOptions::new().request_timeout(Some(ANSWER_MAX));
-        let asked = [ResourceSpecifier::Topic(topic)];
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .map_err(|error| error.to_string())?;
-        let described = runtime.block_on(admin.describe_configs(&asked, &options));
-        let described = described.map_err(|error| error.to_string())?;
-        let one = described.into_iter().next().ok_or("no answer")?;
-        one.map_err(|error| error.to_string())
     }
 
     /// Looks at the last records of each partition.
@@ -348,7 +310,7 @@ impl Check<'_> {
         let (records, topic) = (sample.records, &self.kafka.topic);
         if ended.len() < self.found.partitions {
             let missing = self.found.partitions - ended.len();
-            self.error(
+            self.report.error(
                 "topic",
                 format!(
                     "{missing} partitions gave no records within {} seconds",
@@ -364,7 +326,7 @@ impl Check<'_> {
                 sample.keys.join(", ")
             );
             let hint = "set partitioner=murmur2_random in librdkafka's producers, in rsyslog under topicConfParam";
-            self.warning(message, Some(hint.into()));
+            self.report.warning("topic", message, Some(hint.into()));
         }
         if sample.unusable > 0 {
             let message = format!(
@@ -372,7 +334,8 @@ impl Check<'_> {
                 sample.unusable,
                 sample.why.map_or("", shard::Unusable::as_str)
             );
-            self.warning(
+            self.report.warning(
+                "topic",
                 message,
                 Some("do `format` and `appliance` of the source fit what is written?".into()),
             );
@@ -383,7 +346,8 @@ impl Check<'_> {
         let is_denied =
             error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed);
         let hint = is_denied.then(|| self.allow("Read"));
-        self.error("topic", format!("the topic cannot be read: {error}"), hint);
+        self.report
+            .error("topic", format!("the topic cannot be read: {error}"), hint);
     }
 }
 

@@ -10,7 +10,8 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Message};
+use rdkafka::producer::ProducerContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
@@ -53,7 +54,7 @@ pub(super) struct Batch<'c> {
 }
 
 /// Counts and logs what librdkafka says.
-struct Context {
+pub(super) struct Context {
     source: String,
     errors: Counters<2>,
     logged: Mutex<Option<Instant>>,
@@ -62,7 +63,16 @@ struct Context {
 }
 
 impl Context {
-    fn trouble(&self, error: &KafkaError, reason: &str) {
+    pub(super) fn new(source: &str, own: &OwnMetrics) -> Self {
+        Self {
+            source: source.to_owned(),
+            errors: own.shards.kafka_errors.clone(),
+            logged: Mutex::default(),
+            last: Mutex::default(),
+        }
+    }
+
+    pub(super) fn trouble(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
         let name = code.map_or_else(|| "other".to_owned(), |code| format!("{code:?}"));
         self.errors.get([&self.source, &name]).inc();
@@ -96,6 +106,13 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    /// What becomes of a record shows when its transaction is committed.
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
 /// A record as the shard takes it. One without a time has that of 1970.
 pub(super) fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
     Record {
@@ -112,20 +129,9 @@ pub(super) fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
 /// The file with the password cannot be read.
 pub(super) fn config(kafka: &Kafka) -> Result<ClientConfig, String> {
     let mut config = ClientConfig::new();
-    let prefix = format!("ale.{}", kafka.topic);
     config
         .set("bootstrap.servers", kafka.brokers.join(","))
         .set("client.id", "appliance_log_exporter")
-        // librdkafka wants a name, but nothing is committed, and no group is joined.
-        .set("group.id", prefix)
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "true")
-        .set("allow.auto.create.topics", "false")
-        .set("check.crcs", "true")
-        .set("queued.max.messages.kbytes", FETCHED_KIB.to_string())
-        .set("fetch.queue.backoff.ms", "10")
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.max.ms", "5000")
         .set("topic.metadata.refresh.interval.ms", "60000");
@@ -156,20 +162,34 @@ pub(super) fn config(kafka: &Kafka) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
+/// The same for a consumer.
+///
+/// # Errors
+/// The file with the password cannot be read.
+pub(super) fn consumer_config(kafka: &Kafka) -> Result<ClientConfig, String> {
+    let mut config = config(kafka)?;
+    config
+        // No group is joined. Offsets are committed for others to see, by who keeps the state in a topic.
+        .set("group.id", format!("ale.{}", kafka.topic))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        .set("allow.auto.create.topics", "false")
+        .set("check.crcs", "true")
+        .set("queued.max.messages.kbytes", FETCHED_KIB.to_string())
+        .set("fetch.queue.backoff.ms", "10");
+    Ok(config)
+}
+
 impl Client {
     /// Makes a client. It connects when it is asked something.
     ///
     /// # Errors
     /// A file cannot be read, or librdkafka refuses a setting.
     pub(super) fn new(source: &str, kafka: &Kafka, own: &OwnMetrics) -> Result<Self, String> {
-        let context = Context {
-            source: source.to_owned(),
-            errors: own.shards.kafka_errors.clone(),
-            logged: Mutex::default(),
-            last: Mutex::default(),
-        };
-        let consumer = config(kafka)?
-            .create_with_context(context)
+        let consumer = consumer_config(kafka)?
+            .create_with_context(Context::new(source, own))
             .map_err(|error| error.to_string())?;
         Ok(Self {
             consumer,

@@ -1,13 +1,21 @@
 //! Sources of Apache Kafka: each partition of a topic is a shard.
 //!
 //! A source has a thread that reads ([`reader`]), one that asks where partitions end ([`watch`]), and one that writes
-//! checkpoints ([`writer`]). Partitions are divided by number among replicas; no consumer group is used, and offsets are
-//! kept with the series that they belong to. `docs/scaling.md` says what that promises.
+//! checkpoints into a directory ([`writer`]), or one for each shard that keeps its state in a topic ([`state_topic`]).
+//! Partitions are divided by number among replicas; no consumer group is used, and offsets are kept with the series that
+//! they belong to. `docs/scaling.md` says what that promises.
 
 mod check;
+mod check_state;
 mod client;
 mod murmur2;
+mod ownership;
+mod owning;
 mod reader;
+mod reading;
+mod report;
+mod state_reader;
+mod state_topic;
 mod watch;
 mod writer;
 
@@ -29,7 +37,7 @@ use crate::engine::Engine;
 use crate::heartbeat::Heartbeat;
 use crate::metric::{Limits, lock};
 use crate::own_metrics::OwnMetrics;
-use crate::shard::Shards;
+use crate::shard::{Owner, Shards, ShownToAll};
 
 /// What a reload may change.
 #[derive(Clone, Debug)]
@@ -47,8 +55,8 @@ struct Settings {
 
 /// What other threads ask of a source's thread.
 enum Command {
-    /// Goes on with these; the topic has so many partitions.
-    Replace(Box<Settings>, i32),
+    /// Goes on with these.
+    Replace(Box<Settings>),
     /// Forgets an appliance, and says whether it was known.
     Forget(String, SyncSender<bool>),
 }
@@ -58,6 +66,10 @@ struct Topic {
     name: Arc<str>,
     topic: String,
     replica: Replica,
+    /// This process.
+    owner: Owner,
+    /// Up to which birth all scrapers were shown all; nothing without one.
+    shown: Arc<ShownToAll>,
     directory: Option<PathBuf>,
     shards: Arc<Shards>,
     own: Arc<OwnMetrics>,
@@ -79,7 +91,6 @@ struct SourceCounters {
 pub(crate) struct Topics {
     topics: Vec<Arc<Topic>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    shards: Arc<Shards>,
 }
 
 impl Topic {
@@ -117,7 +128,8 @@ pub(crate) fn fixed(config: &Config) -> Vec<(&str, &crate::config::Kafka)> {
         .collect()
 }
 
-/// Begins to read the topics of all sources that have one.
+/// Begins to read the topics of all sources that have one. `addresses` are those where scrapes are served, `shown` says up to
+/// which birth all scrapers were shown all.
 ///
 /// # Errors
 /// A thread cannot be started.
@@ -126,13 +138,15 @@ pub(crate) fn start(
     engine: &Arc<Engine>,
     own: &Arc<OwnMetrics>,
     shards: &Arc<Shards>,
+    addresses: &str,
+    shown: &Arc<ShownToAll>,
 ) -> io::Result<Topics> {
     let mut topics = Topics {
         topics: Vec::new(),
         threads: Mutex::default(),
-        shards: shards.clone(),
     };
     shards.wait_for(fixed(config).len());
+    let owner = state_topic::owner(config.replica, addresses);
     for source in &config.sources {
         let Some(kafka) = source.kafka() else {
             continue;
@@ -142,6 +156,8 @@ pub(crate) fn start(
             name: name.into(),
             topic: kafka.topic.clone(),
             replica: config.replica,
+            owner: owner.clone(),
+            shown: shown.clone(),
             directory: config.state.directory.clone(),
             shards: shards.clone(),
             own: own.clone(),
@@ -171,17 +187,13 @@ pub(crate) fn start(
 impl Topics {
     /// Goes on with other rules and settings. [`fixed`] ones must be the same.
     pub(crate) fn replace(&self, config: &Config, engine: &Arc<Engine>) {
-        let partitions = self.shards.partitions();
         for topic in &self.topics {
             let mut sources = config.sources.iter();
             let Some(source) = sources.find(|source| *source.name == *topic.name) else {
                 continue;
             };
-            let mut known = partitions.iter();
-            let count = known.find(|(name, _)| *name == topic.name);
-            let count = count.map_or(1, |(_, count)| i32::try_from(*count).unwrap_or(1));
             let settings = settings(config, source, engine);
-            lock(&topic.commands).push(Command::Replace(Box::new(settings), count));
+            lock(&topic.commands).push(Command::Replace(Box::new(settings)));
         }
     }
 

@@ -1,25 +1,26 @@
 //! The thread that reads the shards of one source.
 
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use prometheus_client::metrics::counter::Counter;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::Message as _;
 use tracing::{error, info, warn};
 
-use super::client::{self, Client};
+use super::client::Client;
+use super::ownership::Ownership;
+use super::owning;
+use super::reading::{self, Reading, engine};
 use super::watch::watch;
 use super::writer::{self, Place as Saved, Writer};
 use super::{Command, Settings, Topic};
-use crate::config::{ReadFrom, Source};
-use crate::engine::Engine;
+use crate::config::Source;
 use crate::heartbeat::EndOnPanic;
-use crate::metric::{Limits, lock};
-use crate::shard::{Counted, Head, Place, Published, Record, Shard, State, Unusable};
+use crate::metric::lock;
+use crate::shard::{Head, Shard};
 use crate::state::{self, Loaded};
 
 /// How long a read waits for records.
@@ -44,25 +45,6 @@ impl From<KafkaError> for Stop {
     fn from(error: KafkaError) -> Self {
         Stop::Trouble(error)
     }
-}
-
-/// A shard, and all that belongs to it in this thread.
-struct Reading {
-    shard: Shard,
-    published: Arc<Published>,
-    /// It has caught up once this offset is reached, or the end.
-    catch_up_to: i64,
-    is_new: bool,
-    dirty: bool,
-    last_record: Instant,
-    metrics: Metrics,
-}
-
-/// Handles of what is counted of a shard.
-struct Metrics {
-    lost_records: Counter,
-    log_replaced: Counter,
-    records_dropped: [Counter; Unusable::ALL.len()],
 }
 
 /// Reads until the process ends.
@@ -98,7 +80,7 @@ pub(super) fn read(topic: &Topic, settings: Settings) {
         if let Err(error) = &watching {
             error!(err = %error, "nobody asks where partitions end: no thread");
         }
-        run(topic, settings, client, &mut shards, writer);
+        run(topic, settings, client, (&mut shards, partitions), writer);
         stop.store(true, Ordering::SeqCst);
         if let Ok(watching) = watching {
             watching.thread().unpark();
@@ -136,40 +118,26 @@ fn connect(topic: &Topic, settings: &Settings) -> Option<(Client, i32)> {
     }
 }
 
-/// The limits of a shard: its share of what the process may hold. They depend on the settings and on the topic, not on
-/// which shards a replica has.
-fn limits(topic: &Topic, settings: &Settings, partitions: i32) -> Limits {
-    let partitions = usize::try_from(partitions).unwrap_or(1);
-    let parts = partitions.div_ceil(topic.replica.count as usize) + settings.others;
-    Limits {
-        series: settings.limits.series / parts,
-        bytes: settings.limits.bytes / parts,
-        ..settings.limits
-    }
-}
-
-/// The shards of this replica, with what former processes left. None if the process ends meanwhile.
+/// The shards of this replica, with what former processes left on disk. None if the process ends meanwhile.
 fn open(topic: &Topic, settings: &Settings, partitions: i32) -> Option<(Vec<Reading>, Vec<Saved>)> {
     let (mut shards, mut places) = (Vec::new(), Vec::new());
-    let limits = limits(topic, settings, partitions);
     let own = (0..partitions).filter(|partition| topic.replica.has(*partition));
     for partition in own {
-        let engine = Arc::new(settings.engine.shard(limits, &settings.appliances));
-        let published = Arc::new(Published::new(
-            topic.name.clone(),
-            partition,
-            engine.clone(),
-            topic.directory.is_some(),
-        ));
-        topic.shards.add(published.clone());
-        let head = Head {
-            topic: topic.topic.clone(),
-            partition,
-            ..Head::default()
+        let engine = engine(topic, settings, partitions);
+        let ownership = loop {
+            match Ownership::new(topic, settings, partition) {
+                Ok(ownership) => break ownership,
+                Err(error) => {
+                    error!(partition, err = %error, "the state of a shard cannot be kept: no thread; trying again");
+                }
+            }
+            if !topic.sleep(RETRY) {
+                return None;
+            }
         };
-        let mut shard = Shard::new(engine, settings.source.clone(), settings.line_bytes, head);
-        let mut is_new = true;
-        if let Some(directory) = &topic.directory {
+        let in_directory = topic.directory.as_ref().filter(|_| ownership.is_none());
+        let mut one = Reading::new(topic, settings, partition, engine, ownership);
+        if let Some(directory) = in_directory {
             let state = loop {
                 topic.heartbeat.beat();
                 match writer::open(directory, &topic.name, partition) {
@@ -182,40 +150,21 @@ fn open(topic: &Topic, settings: &Settings, partitions: i32) -> Option<(Vec<Read
                     return None;
                 }
             };
-            is_new = !restore(&mut shard, &state);
+            one.is_new = !restore(&mut one.shard, &state);
+            one.dirty = one.is_new;
             places.push(Saved {
                 state,
-                shard: published.clone(),
+                shard: one.published.clone(),
             });
         }
-        let label = partition.to_string();
-        let labels = [&*topic.name, label.as_str()];
-        let metrics = &topic.own.shards;
-        metrics.touch(labels[0], labels[1], &Unusable::ALL.map(Unusable::as_str));
-        shards.push(Reading {
-            shard,
-            published,
-            catch_up_to: i64::MAX,
-            is_new,
-            dirty: is_new,
-            last_record: Instant::now(),
-            metrics: Metrics {
-                lost_records: metrics.lost_records.get(labels),
-                log_replaced: metrics.log_replaced.get(labels),
-                records_dropped: Unusable::ALL.map(|why| {
-                    metrics
-                        .records_dropped
-                        .get([labels[0], labels[1], why.as_str()])
-                }),
-            },
-        });
+        shards.push(one);
     }
     info!(
         source = &*topic.name,
         topic = topic.topic,
         partitions,
         shards = shards.len(),
-        series_per_shard = limits.series,
+        series_per_shard = reading::limits(topic, settings, partitions).series,
         "reading a topic"
     );
     Some((shards, places))
@@ -276,55 +225,81 @@ fn run(
     topic: &Topic,
     mut settings: Settings,
     client: &Client,
-    shards: &mut [Reading],
+    (shards, partitions): (&mut [Reading], i32),
     writer: Option<Writer>,
 ) {
-    let started = Instant::now();
-    let mut is_waited_for = true;
-    let mut checkpoint_at = Instant::now();
+    let mut waiting = Some(Instant::now());
     loop {
-        let stop = seat(topic, &settings.source, client, shards).and_then(|()| {
-            // There is a place to go on from before the first record is counted.
-            checkpoint(shards, writer.as_ref(), true);
-            loop {
-                topic.heartbeat.beat();
-                commands(topic, &mut settings, shards);
-                if topic.stop.load(Ordering::SeqCst) {
-                    return Err(Stop::Asked);
-                }
-                turn(topic, client, shards, writer.as_ref())?;
-                let is_ready = || shards.iter().all(|one| one.state() == State::Active);
-                if is_waited_for && (started.elapsed() >= READY_AFTER || is_ready()) {
-                    is_waited_for = false;
-                    topic.shards.caught_up();
-                    info!(source = &*topic.name, "caught up");
-                }
-                let now = Instant::now();
-                if now >= checkpoint_at {
-                    checkpoint_at = now + settings.interval;
-                    checkpoint(shards, writer.as_ref(), false);
-                }
-            }
-        });
-        match stop {
-            Ok(()) | Err(Stop::Asked) => break,
-            Err(Stop::Trouble(error)) => {
-                client.trouble(&error, "finding the place to go on");
-                checkpoint(shards, writer.as_ref(), false);
-                if is_waited_for && started.elapsed() >= READY_AFTER {
-                    is_waited_for = false;
-                    topic.shards.caught_up();
-                }
-                commands(topic, &mut settings, shards);
-                if !topic.sleep(RETRY) {
-                    break;
-                }
-            }
+        let stop = read_on(
+            topic,
+            &mut settings,
+            client,
+            (shards, partitions),
+            writer.as_ref(),
+            &mut waiting,
+        );
+        let Err(Stop::Trouble(error)) = stop else {
+            break;
+        };
+        client.trouble(&error, "finding the place to go on");
+        shards.iter_mut().for_each(|one| one.needs_place = true);
+        checkpoint(shards, writer.as_ref(), false);
+        catch_up(topic, shards, &mut waiting);
+        if !topic.sleep(RETRY) {
+            break;
         }
     }
     checkpoint(shards, writer.as_ref(), true);
     if let Some(writer) = writer {
         writer.finish();
+    }
+    owning::release(topic, shards);
+}
+
+/// Reads until something is wrong, or the process ends.
+fn read_on(
+    topic: &Topic,
+    settings: &mut Settings,
+    client: &Client,
+    (shards, partitions): (&mut [Reading], i32),
+    writer: Option<&Writer>,
+    waiting: &mut Option<Instant>,
+) -> Result<Infallible, Stop> {
+    let mut checkpoint_at = Instant::now();
+    let mut is_seated = false;
+    loop {
+        topic.heartbeat.beat();
+        commands(topic, settings, shards, partitions);
+        if topic.stop.load(Ordering::SeqCst) {
+            return Err(Stop::Asked);
+        }
+        for one in shards.iter_mut() {
+            let engine = || engine(topic, settings, partitions);
+            is_seated &= !one.own(topic, settings, &engine);
+        }
+        if !is_seated {
+            seat(topic, &settings.source, client, shards)?;
+            is_seated = true;
+            // There is a place to go on from before the first record is counted.
+            checkpoint(shards, writer, true);
+        }
+        turn(topic, client, shards, writer)?;
+        catch_up(topic, shards, waiting);
+        let now = Instant::now();
+        if now >= checkpoint_at {
+            checkpoint_at = now + settings.interval;
+            checkpoint(shards, writer, false);
+        }
+    }
+}
+
+/// Says so once all shards have caught up, or have not for too long.
+fn catch_up(topic: &Topic, shards: &[Reading], waiting: &mut Option<Instant>) {
+    let Some(since) = *waiting else { return };
+    if since.elapsed() >= READY_AFTER || shards.iter().all(Reading::is_ready) {
+        *waiting = None;
+        topic.shards.caught_up();
+        info!(source = &*topic.name, "caught up");
     }
 }
 
@@ -340,9 +315,11 @@ fn seat(
         if topic.stop.load(Ordering::SeqCst) {
             return Err(Stop::Asked);
         }
-        one.find_place(source, client)?;
+        if one.needs_place && one.is_read() {
+            one.find_place(source, client)?;
+        }
     }
-    let places = shards.iter().map(|one| {
+    let places = shards.iter().filter(|one| one.is_read()).map(|one| {
         let head = one.shard.head();
         (head.partition, head.next_offset)
     });
@@ -367,25 +344,32 @@ fn turn(
         let Some(at) = first.and_then(|first| find(shards, first.partition())) else {
             continue;
         };
-        let Some(one) = shards.get_mut(at) else {
+        let one = shards.get_mut(at).filter(|one| one.is_read());
+        let Some(one) = one else {
             continue;
         };
         let counting = AssertUnwindSafe(|| one.count(topic, of_partition, now));
         if let Err(panic) = catch_unwind(counting) {
             // The process ends, whatever this was. A record that does it again and again is given up by the next ones.
-            if let Some(writer) = writer {
-                writer.failed(at, one.shard.counting());
+            let offset = one.shard.counting();
+            match (&one.ownership, writer) {
+                (Some(ownership), _) => ownership.failed(offset),
+                (None, Some(writer)) => writer.failed(at, offset),
+                (None, None) => {}
             }
             resume_unwind(panic);
         }
     }
     for partition in &batch.ended {
         if let Some(at) = find(shards, *partition) {
-            shards[at].caught_up();
+            let one = &mut shards[at];
+            if one.is_read() {
+                one.caught_up();
+            }
         }
     }
     for one in shards.iter_mut() {
-        if one.last_record.elapsed() >= IDLE_AFTER {
+        if one.is_read() && one.last_record.elapsed() >= IDLE_AFTER {
             one.last_record = Instant::now();
             one.shard.idle(now);
         }
@@ -400,19 +384,18 @@ fn turn(
 
 /// Where the shard of a partition is.
 fn find(shards: &[Reading], partition: i32) -> Option<usize> {
-    let at = shards.binary_search_by_key(&partition, |one| one.shard.head().partition);
+    let at = shards.binary_search_by_key(&partition, Reading::partition);
     at.ok()
 }
 
 /// Does what other threads ask for.
-fn commands(topic: &Topic, settings: &mut Settings, shards: &mut [Reading]) {
+fn commands(topic: &Topic, settings: &mut Settings, shards: &mut [Reading], partitions: i32) {
     let wanted = std::mem::take(&mut *lock(&topic.commands));
     for command in wanted {
         match command {
-            Command::Replace(new, partitions) => {
-                let limits = limits(topic, &new, partitions);
+            Command::Replace(new) => {
                 for one in shards.iter_mut() {
-                    let engine: Arc<Engine> = Arc::new(new.engine.shard(limits, &new.appliances));
+                    let engine = engine(topic, &new, partitions);
                     one.shard.replace_engine(engine.clone(), new.source.clone());
                     one.published.replace_engine(engine);
                     one.dirty = true;
@@ -444,113 +427,6 @@ fn checkpoint(shards: &mut [Reading], writer: Option<&Writer>, wait: bool) {
             if figures.checkpoint.is_some() && figures.births_on_disk != u64::MAX {
                 figures.checkpoint = Some(Instant::now());
             }
-        }
-    }
-}
-
-impl Reading {
-    fn state(&self) -> State {
-        self.published.figures().state
-    }
-
-    /// Compares what the shard knows with what the partition has, and decides where to go on.
-    fn find_place(&mut self, source: &Source, client: &Client) -> Result<(), KafkaError> {
-        let head = self.shard.head();
-        let partition = head.partition;
-        let (low, high) = client.ends(partition)?;
-        if self.is_new {
-            let first = match source.read_from {
-                ReadFrom::Beginning => low,
-                ReadFrom::End => high,
-            };
-            self.shard.skip_to(first);
-            self.is_new = false;
-        } else {
-            let there = head.last.filter(|last| (low..high).contains(&last.offset));
-            let found = match there {
-                Some(last) => client.look_at(partition, last.offset)?,
-                None => None,
-            };
-            let head = self.shard.head();
-            match head.place(low, high, found) {
-                Place::There => {}
-                Place::Deleted(lost) => {
-                    self.metrics.lost_records.inc_by(lost);
-                    error!(
-                        partition,
-                        lost,
-                        next_offset = head.next_offset,
-                        log_start = low,
-                        "records were deleted before they were read"
-                    );
-                    self.shard.skip_to(low);
-                }
-                Place::Replaced => {
-                    let younger = head.last.map(|last| last.time_ms.saturating_add(1));
-                    let younger = match younger {
-                        Some(time_ms) => client.first_since(partition, time_ms)?.unwrap_or(high),
-                        None => low,
-                    };
-                    self.metrics.log_replaced.inc();
-                    error!(
-                        partition,
-                        next_offset = head.next_offset,
-                        log_start = low,
-                        log_end = high,
-                        going_on_at = younger,
-                        "the record that was read last is not there any more: the topic was made anew or its end was cut off"
-                    );
-                    self.shard.skip_to(younger);
-                }
-            }
-            self.dirty = true;
-        }
-        let next_offset = self.shard.head().next_offset;
-        let mut figures = self.published.figures();
-        figures.reached(next_offset);
-        figures.saw_end(high, Instant::now());
-        if figures.state != State::Active {
-            figures.state = State::CatchingUp;
-            self.catch_up_to = high;
-        }
-        drop(figures);
-        if next_offset >= high {
-            self.caught_up();
-        }
-        Ok(())
-    }
-
-    /// All that was there at the start, or is there now, is counted.
-    fn caught_up(&mut self) {
-        if self.state() != State::Active {
-            self.shard.finish_backfill();
-            self.published.figures().state = State::Active;
-            self.dirty = true;
-        }
-    }
-
-    fn count(&mut self, topic: &Topic, messages: &[BorrowedMessage<'_>], now: Timestamp) {
-        let records: Vec<Record<'_>> = messages.iter().map(client::record).collect();
-        let Counted {
-            lines,
-            bytes,
-            too_long: (cut, cut_bytes),
-            dropped,
-        } = self.shard.count(&records, now);
-        let counters = &topic.counters;
-        counters.lines_read.inc_by(lines);
-        counters.bytes_read.inc_by(bytes);
-        counters.too_long.inc_by(cut);
-        counters.too_long_bytes.inc_by(cut_bytes);
-        for (why, counter) in Unusable::ALL.iter().zip(&self.metrics.records_dropped) {
-            counter.inc_by(dropped.get(why).copied().unwrap_or(0));
-        }
-        self.dirty = true;
-        self.last_record = Instant::now();
-        let next_offset = self.shard.head().next_offset;
-        self.published.figures().reached(next_offset);
-        if next_offset >= self.catch_up_to {
-            self.caught_up();
         }
     }
 }

@@ -16,6 +16,10 @@ pub struct ShardMetrics {
     pub log_replaced: Labelled<2, Counter>,
     /// Records that could not be used, by `reason`.
     pub records_dropped: Labelled<3, Counter>,
+    /// Blocks that were missing when a shard was restored.
+    pub state_missing: Labelled<2, Counter>,
+    /// What happened to the ownership, by `event`.
+    pub events: Labelled<3, Counter>,
     /// Troubles with brokers, by `error`.
     pub kafka_errors: Labelled<2, Counter>,
 }
@@ -40,6 +44,18 @@ impl ShardMetrics {
             "Records that were read and could not be used: empty, no JSON, without the field of the message, without the key that names the appliance, or fatal, which have ended the process three times",
             records_dropped.clone(),
         );
+        let state_missing = Labelled::new(["source", "partition"]);
+        own.register(
+            "shard_state_missing",
+            "Records of the state topic that were missing, or could not be read, when the shard was restored: the appliances in them began at 0",
+            state_missing.clone(),
+        );
+        let events = Labelled::new(["source", "partition", "event"]);
+        own.register(
+            "shard_events",
+            "What happened to the ownership of a shard with a state topic: it was restored, released, fenced off by another owner or by a transaction that took too long, contended by one that goes on, or its lease was over before a commit",
+            events.clone(),
+        );
         let kafka_errors = Labelled::new(["source", "error"]);
         own.register(
             "kafka_errors",
@@ -50,7 +66,17 @@ impl ShardMetrics {
             lost_records,
             log_replaced,
             records_dropped,
+            state_missing,
+            events,
             kafka_errors,
+        }
+    }
+
+    /// Exposes what belongs to a shard whose state is in a topic, at 0.
+    pub fn touch_state(&self, source: &str, partition: &str, events: &[&str]) {
+        self.state_missing.get([source, partition]);
+        for event in events {
+            self.events.get([source, partition, event]);
         }
     }
 
@@ -73,17 +99,21 @@ pub struct ShardGauges {
     pub partition: i32,
     /// The states that there are, and whether it is this one.
     pub states: Vec<(&'static str, bool)>,
-    /// The offset of the next record.
-    pub next_offset: i64,
-    /// Records that wait.
-    pub lag_records: u64,
-    /// For how long one has been known to wait.
-    pub lag_seconds: f64,
+    /// The offset of the next record, if it is read.
+    pub next_offset: Option<i64>,
+    /// Records that wait, and for how long one has been known to, if it is read.
+    pub lag: Option<(u64, f64)>,
     /// Seconds since the broker last said where the partition ends; nothing if it never did.
     pub contact_age_seconds: Option<f64>,
     /// Seconds since the last checkpoint was on disk; nothing without one.
     pub checkpoint_age_seconds: Option<f64>,
-    /// The appliances whose lines it counts.
+    /// Seconds that are left of the lease; nothing without a state topic, or before the first commit.
+    pub lease_seconds: Option<f64>,
+    /// Bytes of the state in the state topic.
+    pub state_bytes: Option<u64>,
+    /// Seconds that it took to restore it.
+    pub restore_seconds: Option<f64>,
+    /// The appliances whose lines it counts, if scrapes show it.
     pub appliances: Vec<Arc<str>>,
 }
 
@@ -109,7 +139,7 @@ impl ShardGauges {
             ),
             gauge(
                 "shard_state",
-                "Whether a shard waits for the brokers, reads what was written while nobody read, or is active. Only an active one is in scrapes.",
+                "What a shard does: it waits for the brokers, reads what was written while nobody read (catching_up), or is active. Only an active one is in scrapes. With a state topic it may also be restoring, hidden because its lease or that of the owner before says so, contended by another owner, or released.",
             )
             .with(
                 labels(&["source", "partition", "state"]),
@@ -131,17 +161,17 @@ impl ShardGauges {
         of_each(
             "shard_next_offset",
             "Offset of the next record that is read.",
-            |shard| Some(shard.next_offset as f64),
+            |shard| shard.next_offset.map(|offset| offset as f64),
         );
         of_each(
             "shard_lag_records",
             "Records that wait to be read, as of when the broker was last asked where the partition ends.",
-            |shard| Some(shard.lag_records as f64),
+            |shard| shard.lag.map(|(records, _)| records as f64),
         );
         of_each(
             "shard_lag_seconds",
             "For how long a record has been known to wait to be read; 0 if none does.",
-            |shard| Some(shard.lag_seconds),
+            |shard| shard.lag.map(|(_, seconds)| seconds),
         );
         of_each(
             "shard_contact_age_seconds",
@@ -152,6 +182,21 @@ impl ShardGauges {
             "shard_checkpoint_age_seconds",
             "Time since the last checkpoint of the shard.",
             |shard| shard.checkpoint_age_seconds,
+        );
+        of_each(
+            "shard_lease_seconds",
+            "What is left of the time for which the last commit allows to show the shard; 0 if it is over.",
+            |shard| shard.lease_seconds,
+        );
+        of_each(
+            "shard_state_bytes",
+            "Bytes of the shard's state in the state topic, of its last records.",
+            |shard| shard.state_bytes.map(|bytes| bytes as f64),
+        );
+        of_each(
+            "shard_restore_seconds",
+            "How long it took to restore the shard from the state topic.",
+            |shard| shard.restore_seconds,
         );
         families.retain(|(_, series)| !series.is_empty());
         families

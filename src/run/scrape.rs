@@ -12,13 +12,14 @@ use tracing::{debug, error, info};
 use super::publish::{Figures, add};
 use super::totals::Totals;
 use super::{RELOAD_WAIT, ReloadState, Shared, unix_seconds};
+use crate::boot_time::BootTime;
 use crate::engine::Engine;
 use crate::exposition::{self, Body, Format};
 use crate::logfmt;
 use crate::metric::{ScrapeView, Snapshot, Table, lock};
 use crate::own_metrics::{Process, ScrapeGauges, ShardGauges};
 use crate::server::{self, App, ApplianceStatus, Scope};
-use crate::shard::{self, Part, Published, last_heard};
+use crate::shard::{self, Part, Phase, Published, is_shown, last_heard};
 use crate::unrecognised::Folded;
 
 /// How long a scrape waits for fresh figures of the reading thread.
@@ -85,7 +86,9 @@ impl Shared {
         let shards = self.shards.all();
         if let Scope::Shard(name) = scope {
             let mut named = shards.iter().filter(|shard| shard.name() == **name);
-            let (part, birth) = named.next().map_or((None, 0), |shard| shard.part(shown));
+            let (part, birth) = named
+                .next()
+                .map_or((None, 0), |shard| shard.part(shown, BootTime::now));
             return (part.unwrap_or_default().snapshot, birth);
         }
         let mut parts = Vec::new();
@@ -100,7 +103,7 @@ impl Shared {
         }
         let merged = shards.iter().filter(|_| *scope == Scope::All);
         for shard in merged {
-            let (part, shard_birth) = shard.part(shown);
+            let (part, shard_birth) = shard.part(shown, BootTime::now);
             birth = birth.min(shard_birth);
             parts.extend(part);
         }
@@ -108,22 +111,28 @@ impl Shared {
     }
 
     fn shard_gauges(&self) -> Vec<ShardGauges> {
-        let now = Instant::now();
+        let (now, boot_time) = (Instant::now(), BootTime::now());
         let each = |shard: &Arc<Published>| {
-            let appliances = shard.engine().table().appliances();
+            let appliances = match is_shown(shard.figures().shown, boot_time) {
+                true => shard.engine().table().appliances(),
+                false => Vec::new(),
+            };
             let figures = shard.figures();
             let age = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
+            let is_read = figures.phase.is_read();
             ShardGauges {
                 source: shard.source.clone(),
                 partition: shard.partition,
-                states: shard::State::ALL
-                    .map(|state| (state.as_str(), state == figures.state))
+                states: Phase::ALL
+                    .map(|phase| (phase.as_str(), phase == figures.phase(boot_time)))
                     .to_vec(),
-                next_offset: figures.next_offset,
-                lag_records: figures.lag_records(),
-                lag_seconds: figures.lag_seconds(now),
+                next_offset: is_read.then_some(figures.next_offset),
+                lag: is_read.then(|| (figures.lag_records(), figures.lag_seconds(now))),
                 contact_age_seconds: figures.contact.map(age),
                 checkpoint_age_seconds: figures.checkpoint.map(age),
+                lease_seconds: figures.lease(boot_time).map(|left| left.as_secs_f64()),
+                state_bytes: figures.state_bytes,
+                restore_seconds: figures.restore.map(|took| took.as_secs_f64()),
                 appliances,
             }
         };
@@ -132,15 +141,15 @@ impl Shared {
 
     /// What the status page shows of shards.
     pub(super) fn shard_list(&self) -> Vec<server::ShardStatus> {
-        let shards = self.shards.all();
+        let (shards, now) = (self.shards.all(), BootTime::now());
         let each = |shard: &Arc<Published>| {
             let appliances = shard.engine().table().appliances().len();
             let figures = shard.figures();
             server::ShardStatus {
                 source: shard.source.to_string(),
                 partition: shard.partition,
-                state: figures.state.as_str(),
-                is_active: figures.state == shard::State::Active,
+                state: figures.phase(now).as_str(),
+                is_active: figures.phase(now) == Phase::Active,
                 appliances,
                 next_offset: figures.next_offset,
                 lag_records: figures.lag_records(),

@@ -1,6 +1,7 @@
 //! The sources of Kafka; without the feature there are none, since the settings refuse them.
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -10,7 +11,10 @@ use crate::engine::Engine;
 #[cfg(feature = "kafka")]
 use crate::kafka;
 use crate::own_metrics::OwnMetrics;
+use crate::server::Scrapers;
 use crate::shard::Shards;
+#[cfg(feature = "kafka")]
+use crate::shard::ShownToAll;
 
 /// The threads that read topics.
 pub(super) struct Topics {
@@ -25,8 +29,14 @@ impl Topics {
         engine: &Arc<Engine>,
         own: &Arc<OwnMetrics>,
         shards: &Arc<Shards>,
+        (listeners, scrapers): (&[TcpListener], &Arc<Scrapers>),
     ) -> io::Result<Self> {
-        let topics = kafka::start(config, engine, own, shards)?;
+        let addresses = listeners.iter().filter_map(|one| one.local_addr().ok());
+        let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
+        let addresses = addresses.join(",");
+        let scrapers = scrapers.clone();
+        let shown: Arc<ShownToAll> = Arc::new(move || scrapers.shown_to_all());
+        let topics = kafka::start(config, engine, own, shards, &addresses, &shown)?;
         Ok(Self { topics })
     }
 
@@ -58,6 +68,7 @@ impl Topics {
         _: &Arc<Engine>,
         _: &Arc<OwnMetrics>,
         _: &Arc<Shards>,
+        _: (&[TcpListener], &Arc<Scrapers>),
     ) -> io::Result<Self> {
         Ok(Self {})
     }

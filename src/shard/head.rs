@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::machine::Claim;
+
 /// How far a partition was read, at the instant of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
@@ -17,6 +19,45 @@ pub struct Head {
     /// A record behind that place which has ended the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
+    /// Who wrote it, where several may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
+    /// Up to which birth everybody had been shown all when it was written, by the numbers of its writer.
+    #[serde(default)]
+    pub shown: u64,
+    /// The blocks that belong to it, where they are records of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Blocks>,
+}
+
+/// All blocks of a checkpoint, to tell whether one is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocks {
+    /// How many there are.
+    pub count: u64,
+    /// The sum of their hashes, each as it is written.
+    pub hash: u64,
+}
+
+impl Blocks {
+    /// Adds one.
+    pub fn add(&mut self, key: &str, value: &[u8]) {
+        let mut hasher = Xxh3::new();
+        hasher.update(key.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(value);
+        self.count += 1;
+        self.hash = self.hash.wrapping_add(hasher.digest());
+    }
+
+    /// How many are missing here that the head of a checkpoint has.
+    pub fn missing_of(self, head: Blocks) -> u64 {
+        match self == head {
+            true => 0,
+            // One that is another than the head means is missing, too.
+            false => head.count.saturating_sub(self.count).max(1),
+        }
+    }
 }
 
 /// Attempts to count a record, each of which has ended the process.
@@ -166,6 +207,25 @@ mod tests {
         let new = Head::default();
         assert_eq!(new.place(0, 10, None), Place::There);
         assert_eq!(new.place(4, 10, None), Place::Deleted(4));
+    }
+
+    #[test]
+    fn a_block_that_is_missing_or_another_one_is_noticed() {
+        let of = |blocks: &[(&str, &str)]| {
+            let mut all = Blocks::default();
+            (blocks.iter()).for_each(|(key, value)| all.add(key, value.as_bytes()));
+            all
+        };
+        let head = of(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        for (found, missing) in [
+            (&[("c", "3"), ("a", "1"), ("b", "2")][..], 0),
+            (&[("a", "1"), ("b", "2"), ("c", "4")], 1),
+            (&[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")], 1),
+            (&[("a", "1")], 2),
+            (&[], 3),
+        ] {
+            assert_eq!(of(found).missing_of(head), missing, "{found:?}");
+        }
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //!
 //! Nothing here does I/O or reads a clock.
 
+mod blocks;
 mod decode;
 mod head;
+mod machine;
 mod merge;
 mod registry;
 
@@ -21,10 +23,12 @@ use crate::config::{ApplianceFrom, RecordFormat, Source};
 use crate::engine::{Engine, EventTime, Repeats, StreamContext, Worker};
 use crate::metric::{Restored, Saved};
 use crate::record::Clock;
+pub use blocks::{Key, fingerprint, split};
 pub use decode::{Unusable, message};
-pub use head::{Attempts, Head, LastRecord, Place, Record};
+pub use head::{Attempts, Blocks, Head, LastRecord, Place, Record};
+pub use machine::{Claim, Machine, Owner, Phase, Shown, Task, is_shown};
 pub use merge::{Part, merge};
-pub use registry::{Figures, Published, Shards, State, last_heard};
+pub use registry::{Figures, Published, Shards, ShownToAll, last_heard};
 
 /// Appliances whose state is kept between records; beyond that all are looked up anew.
 const STREAMS_MAX: usize = 20_000;

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
 use super::Part;
+use super::machine::{Phase, Shown, is_shown};
+use crate::boot_time::BootTime;
 use crate::engine::Engine;
 use crate::metric::{ScrapeView, lock};
 
@@ -14,6 +16,9 @@ use crate::metric::{ScrapeView, lock};
 const LABELS_AT_ONCE: usize = 10_000;
 /// Ends of the partition that are kept to tell for how long a shard has been behind.
 const ENDS_MAX: usize = 64;
+
+/// Says up to which birth all scrapers were shown all; nothing without one.
+pub type ShownToAll = dyn Fn() -> Option<u64> + Send + Sync;
 
 /// All shards of a process.
 #[derive(Debug, Default)]
@@ -82,46 +87,49 @@ pub struct Published {
 /// How far a shard is.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// Its state.
-    pub state: State,
+    /// What it does.
+    pub phase: Phase,
+    /// When scrapes show it.
+    pub shown: Option<Shown>,
     /// The offset of the next record.
     pub next_offset: i64,
     /// When the broker last said where the partition ends.
     pub contact: Option<Instant>,
-    /// When what is on disk was last known to be all there is.
+    /// When what is kept was last known to be all there is.
     pub checkpoint: Option<Instant>,
-    /// The births up to this number are on disk; all, if none has to be.
+    /// The births up to this number are kept; all, if none has to be.
     pub births_on_disk: u64,
+    /// The births up to this number are shown with their values, whoever goes on with the shard; all, if nobody else does.
+    pub births_shown: u64,
+    /// Bytes of its state, where that is kept in a topic.
+    pub state_bytes: Option<u64>,
+    /// How long it took to restore it from there.
+    pub restore: Option<Duration>,
     /// Ends of the partition that were not reached yet, the oldest first, and when they were seen.
     ends: Vec<(i64, Instant)>,
 }
 
-/// What a shard is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It waits for the brokers.
-    Waiting,
-    /// It reads what was written while nobody read. Scrapes do not show it.
-    CatchingUp,
-    /// It is in scrapes.
-    Active,
-}
-
-impl State {
-    /// All of them.
-    pub const ALL: [State; 3] = [State::Waiting, State::CatchingUp, State::Active];
-
-    /// As in the label `state`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Waiting => "waiting",
-            State::CatchingUp => "catching_up",
-            State::Active => "active",
+impl Figures {
+    /// What it does: an active one whose lease is over is hidden, whether its own thread has noticed or not.
+    pub fn phase(&self, now: BootTime) -> Phase {
+        match self.phase == Phase::Active && !is_shown(self.shown, now) {
+            true => Phase::Hidden,
+            false => self.phase,
         }
     }
-}
 
-impl Figures {
+    /// What is left of its lease; nothing without one.
+    pub fn lease(&self, now: BootTime) -> Option<Duration> {
+        let (_, until) = self.shown?;
+        (until != BootTime::END).then(|| until.since(now))
+    }
+
+    /// It is shown from now on, with no end.
+    pub fn activate(&mut self) {
+        self.phase = Phase::Active;
+        self.shown = Some((BootTime::default(), BootTime::END));
+    }
+
     /// The partition ends before this offset.
     pub fn saw_end(&mut self, end: i64, now: Instant) {
         self.contact = Some(now);
@@ -164,11 +172,15 @@ impl Published {
             engine: Mutex::new(engine),
             view: Mutex::default(),
             figures: Mutex::new(Figures {
-                state: State::Waiting,
+                phase: Phase::Waiting,
+                shown: None,
                 next_offset: 0,
                 contact: None,
                 checkpoint: None,
                 births_on_disk: if needs_disk { 0 } else { u64::MAX },
+                births_shown: u64::MAX,
+                state_bytes: None,
+                restore: None,
                 ends: Vec::new(),
             }),
         }
@@ -194,12 +206,12 @@ impl Published {
         lock(&self.figures)
     }
 
-    /// Its part of a scrape for somebody who has been shown the births up to `shown`, if it is to be seen, and up to which
-    /// birth all of it was shown then.
-    pub fn part(&self, shown: u64) -> (Option<Part>, u64) {
-        let is_active = self.figures().state == State::Active;
+    /// Its part of a scrape for somebody who has been shown the births up to `shown`, if it is to be seen now, and up to
+    /// which birth all of it was shown then.
+    pub fn part(&self, shown: u64, now: fn() -> BootTime) -> (Option<Part>, u64) {
         let view = self.synced();
-        if !is_active {
+        // After what may take a while.
+        if !is_shown(self.figures().shown, now()) {
             return (
                 None,
                 if view.last_own_birth() > 0 {
@@ -209,7 +221,15 @@ impl Published {
                 },
             );
         }
-        let on_disk = self.figures().births_on_disk;
+        let (on_disk, kept) = {
+            let figures = self.figures();
+            (figures.births_on_disk, figures.births_shown)
+        };
+        // Who sees every value as it is was never shown a 0.
+        let shown = match shown {
+            u64::MAX => shown,
+            _ => shown.min(kept),
+        };
         // What would be born anew after a kill was not shown.
         let birth = match view.last_own_birth() > on_disk {
             true => view.last_birth().min(on_disk),
@@ -246,20 +266,40 @@ pub fn last_heard(view: &ScrapeView) -> HashMap<Arc<str>, f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    fn figures() -> Figures {
+        Figures {
+            phase: Phase::Active,
+            shown: None,
+            next_offset: 5,
+            contact: None,
+            checkpoint: None,
+            births_on_disk: 0,
+            births_shown: u64::MAX,
+            state_bytes: None,
+            restore: None,
+            ends: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_shard_is_hidden_once_its_lease_is_over() {
+        let at = |seconds| BootTime::after(Duration::from_secs(seconds));
+        let mut figures = figures();
+        assert_eq!(figures.phase(at(1)), Phase::Hidden);
+        figures.shown = Some((at(2), at(5)));
+        let phases = [1, 2, 4, 5].map(|now| figures.phase(at(now)));
+        use Phase::{Active, Hidden};
+        assert_eq!(phases, [Hidden, Active, Active, Hidden]);
+        figures.activate();
+        assert_eq!(figures.phase(at(u32::MAX.into())), Active);
+    }
 
     #[test]
     fn how_far_behind() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut figures = Figures {
-            state: State::Active,
-            next_offset: 5,
-            contact: None,
-            checkpoint: None,
-            births_on_disk: 0,
-            ends: Vec::new(),
-        };
+        let mut figures = figures();
         let lag = |figures: &Figures, now| (figures.lag_records(), figures.lag_seconds(at(now)));
         figures.saw_end(5, at(0));
         assert_eq!(lag(&figures, 1), (0, 0.0));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
 use crate::support::{Child, free_port, program, root, succeeds, wait_for};
 
@@ -238,6 +238,33 @@ impl Cluster {
         }
         producer.flush(LONG).expect("the brokers take them");
     }
+}
+
+/// A producer that waits for brokers as long as it takes.
+pub fn producer(bootstrap: &str) -> ThreadedProducer<DefaultProducerContext> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("partitioner", "murmur2_random")
+        .set("message.timeout.ms", "0")
+        .set("enable.idempotence", "true");
+    config.create().expect("a producer")
+}
+
+/// Sends a record.
+pub fn send(
+    producer: &ThreadedProducer<DefaultProducerContext>,
+    topic: &str,
+    key: &str,
+    value: &str,
+) {
+    let sent = producer.send(BaseRecord::to(topic).key(key).payload(value));
+    sent.map_err(|(error, _)| error).expect("there is room");
+}
+
+/// Returns once the brokers have all that was sent.
+pub fn flush(producer: &ThreadedProducer<DefaultProducerContext>) {
+    producer.flush(LONG).expect("the brokers take them");
 }
 
 /// The password of all users.

@@ -180,12 +180,14 @@ fn what_rsyslog_sends_two_replicas_count_once_though_one_is_killed() {
     let resets = "max(resets(sshd_login_failures_total[10m]))";
     query("no reset", resets, &|value| value == 0.0);
 
-    // Each panel of the dashboard has an answer, but for those about faults.
+    // Each panel of the dashboard has an answer, but for those about faults and about state topics.
     let faults = [
         "Shards that are wrong",
         "Lost and skipped",
         "Troubles with brokers",
         "Appliances in several partitions",
+        "Rest of leases",
+        "Changes of owners",
     ];
     let asked = crate::panels::queries().into_iter();
     let asked: Vec<_> = asked

@@ -20,6 +20,8 @@ mod generated;
 mod incidents;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_state;
 mod manual;
 mod messages;
 mod notable;

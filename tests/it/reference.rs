@@ -102,14 +102,17 @@ fn exporter_itself() -> Vec<Row> {
     own.syslog.forged_lines.get(["messages", "hsm1"]);
     own.syslog.certificate_expiry.get(["messages"]);
     own.shards.touch("messages", "0", &["empty"]);
+    own.shards.touch_state("messages", "0", &["restored"]);
     own.shards.kafka_errors.get(["messages", "AllBrokersDown"]);
     let shard = ShardGauges {
         source: "messages".into(),
         partition: 0,
         states: vec![("active", true)],
-        next_offset: 0,
-        lag_records: 0,
-        lag_seconds: 0.0,
+        next_offset: Some(0),
+        lag: Some((0, 0.0)),
+        lease_seconds: Some(0.0),
+        state_bytes: Some(0),
+        restore_seconds: Some(0.0),
         contact_age_seconds: Some(0.0),
         checkpoint_age_seconds: Some(0.0),
         appliances: vec!["hsm1".into()],

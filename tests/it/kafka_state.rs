@@ -1,0 +1,536 @@
+//! Shards whose state is in a topic, against a real Apache Kafka: replicas are killed, stopped and started elsewhere, and
+//! somebody scrapes all of them all the time.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::broker::Cluster;
+use crate::exporter::{Exporter, LONG, Samples, binary};
+use crate::support::{Child, free_port, prometheus_command, prometheus_query};
+
+const METRIC: &str = "sshd_login_failures_total";
+/// The shortest that there is.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// One line of each of so many appliances.
+fn write(cluster: &Cluster, appliances: usize, each: usize) {
+    let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+    let names: Vec<String> = (0..appliances)
+        .map(|number| format!("hsm{number}"))
+        .collect();
+    let lines = (0..each).flat_map(|number| {
+        names.iter().map({
+            let now = &now;
+            move |name| {
+                let text = format!("Failed password for admin{number} from 192.0.2.1 port 22 ssh2");
+                (name.as_str(), format!("{now} {name} sshd[7]: {text}"))
+            }
+        })
+    });
+    cluster.write("logs", lines);
+}
+
+/// A topic for lines and one for the state of its shards.
+fn make_topics(cluster: &Cluster, partitions: i32) {
+    let time = ("message.timestamp.type", "LogAppendTime");
+    cluster.make_topic("logs", partitions, &[time]);
+    // Compacted as soon as can be.
+    let compacted = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "10000"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
+    cluster.make_topic("logs-state", partitions, &compacted);
+}
+
+fn settings(directory: &Path, cluster: &Cluster) -> String {
+    let config = directory.join("config.yaml");
+    let brokers = cluster.bootstrap();
+    let brokers: Vec<&str> = brokers.split(',').collect();
+    let text = format!(
+        "sources:\n- name: fleet\n  kafka: {{brokers: {brokers:?}, topic: logs, state_topic: logs-state, lease: 15s}}\n  \
+         appliance: key\nstate: {{interval: 1s}}\n"
+    );
+    std::fs::write(&config, text).expect("it can be written");
+    config.display().to_string()
+}
+
+fn start(config: &str, share: &str, port: u16) -> Exporter {
+    let mut command = binary();
+    command.args(["--config.file", config, &format!("--shard={share}")]);
+    Exporter::start_on(&mut command, port)
+}
+
+/// What one scrape showed, and when it was asked for and answered.
+struct Seen {
+    port: u16,
+    begun: Instant,
+    ended: Instant,
+    counts: BTreeMap<String, f64>,
+}
+
+/// Scrapes replicas, each by a thread of its own.
+struct Watcher {
+    stop: Arc<AtomicBool>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// One scrape; none if there is no answer within a second, or no more than what somebody might have waited for longer.
+fn scrape(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    let request = format!("GET /metrics HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.0 200").then(|| body.to_owned())
+}
+
+impl Watcher {
+    fn start(ports: &[u16]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let threads = ports.iter().map(|port| {
+            let (port, stop, seen) = (*port, stop.clone(), Arc::clone(&seen));
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    let begun = Instant::now();
+                    if let Some(text) = scrape(port) {
+                        let samples = Samples::parse(&text);
+                        let counts = samples.iter().filter_map(|(series, value)| {
+                            let labels = series.strip_prefix(METRIC)?;
+                            Some((labels.to_owned(), value))
+                        });
+                        let one = Seen {
+                            port,
+                            begun,
+                            ended: Instant::now(),
+                            counts: counts.collect(),
+                        };
+                        let mut seen = seen.lock().expect("nobody has panicked");
+                        seen.push(one);
+                    }
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            })
+        });
+        Self {
+            threads: threads.collect(),
+            stop,
+            seen,
+        }
+    }
+
+    /// The last count of each series that anybody showed, added up.
+    fn sum(&self) -> f64 {
+        let seen = self.seen.lock().expect("nobody has panicked");
+        let mut last = BTreeMap::new();
+        for one in &*seen {
+            last.extend(
+                one.counts
+                    .iter()
+                    .map(|(labels, count)| (labels.clone(), *count)),
+            );
+        }
+        last.values().sum()
+    }
+
+    /// Waits until all that was written was shown.
+    fn wait_for(&self, expected: usize, children: &mut [&mut Exporter]) {
+        let until = Instant::now() + LONG;
+        while self.sum() != expected as f64 {
+            if Instant::now() > until {
+                let outputs: Vec<String> =
+                    children.iter_mut().map(|one| one.child.output()).collect();
+                panic!(
+                    "{} of {expected} are shown:\n{}",
+                    self.sum(),
+                    outputs.join("\n---\n")
+                );
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// No series was shown by two at the same time, and none ever fell. Returns how many scrapes were made.
+    fn finish(self) -> usize {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads {
+            thread.join().expect("it has not panicked");
+        }
+        let mut seen = self.seen.lock().expect("nobody has panicked");
+        seen.sort_by_key(|one| one.ended);
+        let mut last: BTreeMap<&str, f64> = BTreeMap::new();
+        let mut before: Vec<&Seen> = Vec::new();
+        for one in &*seen {
+            // A scrape takes a second at most.
+            before.retain(|other| other.ended + Duration::from_secs(2) > one.ended);
+            for (labels, count) in &one.counts {
+                let last = last.entry(labels).or_insert(0.0);
+                assert!(*count >= *last, "{labels} fell from {last} to {count}");
+                *last = *count;
+                let twice = before.iter().find(|other| {
+                    other.port != one.port
+                        && other.ended >= one.begun
+                        && other.counts.contains_key(labels)
+                });
+                assert!(twice.is_none(), "two show {labels}");
+            }
+            before.push(one);
+        }
+        seen.len()
+    }
+}
+
+fn own(samples: &Samples, metric: &str, labels: &[&str]) -> f64 {
+    samples.sum(&format!("appliance_log_exporter_shard_{metric}"), labels)
+}
+
+#[test]
+fn a_replica_goes_on_from_the_topic_and_never_do_two_show_a_shard() {
+    let cluster = Cluster::start(1);
+    make_topics(&cluster, 2);
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = settings(directory.path(), &cluster);
+    let ports = [free_port(), free_port()];
+    write(&cluster, 6, 10);
+    let mut one = start(&config, "0/1", ports[0]);
+    let watcher = Watcher::start(&ports);
+    watcher.wait_for(60, &mut [&mut one]);
+    write(&cluster, 6, 10);
+    watcher.wait_for(120, &mut [&mut one]);
+
+    // What is in the topic of lines is gone, so that nobody can count it again. Killed, and started in the same place: it
+    // has no lease to wait for.
+    one.wait_for("checkpoint", || {
+        let samples = crate::exporter::scrape(ports[0])?;
+        (own(&samples, "checkpoint_age_seconds", &[]) < 1.0).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    for partition in 0..2 {
+        let samples = one.scrape();
+        let partition_label = format!("partition=\"{partition}\"");
+        let next = own(&samples, "next_offset", &[&partition_label]);
+        cluster.delete_before("logs", partition, next as i64);
+    }
+    one.child.signal("KILL");
+    write(&cluster, 7, 10);
+    let begun = Instant::now();
+    one = start(&config, "0/1", ports[0]);
+    watcher.wait_for(190, &mut [&mut one]);
+    println!("shown {:.1?} after a kill", begun.elapsed());
+    assert!(begun.elapsed() < LEASE, "{:?}", begun.elapsed());
+    let samples = one.scrape();
+    assert_eq!(own(&samples, "lost_records_total", &[]), 0.0);
+    assert_eq!(own(&samples, "state_missing_total", &[]), 0.0);
+    assert_eq!(own(&samples, "events_total", &["restored"]), 2.0);
+
+    // It ends in order, and another one begins elsewhere at once.
+    one.child.signal("TERM");
+    one.child.wait_for_end(LONG);
+    write(&cluster, 7, 10);
+    let begun = Instant::now();
+    let mut other = start(&config, "0/1", ports[1]);
+    watcher.wait_for(260, &mut [&mut other]);
+    println!(
+        "shown elsewhere {:.1?} after an end in order",
+        begun.elapsed()
+    );
+    assert!(begun.elapsed() < LEASE, "{:?}", begun.elapsed());
+
+    // It is stopped in the midst, and another one takes over, which has to wait for its lease. Then it goes on.
+    other.child.signal("STOP");
+    write(&cluster, 7, 10);
+    let begun = Instant::now();
+    one = start(&config, "0/1", ports[0]);
+    watcher.wait_for(330, &mut [&mut one]);
+    println!("shown elsewhere {:.1?} after a stop", begun.elapsed());
+    assert!(begun.elapsed() > LEASE, "{:?}", begun.elapsed());
+    other.child.signal("CONT");
+    write(&cluster, 7, 10);
+    watcher.wait_for(400, &mut [&mut one, &mut other]);
+    let contended = other.wait_for("contended shards", || {
+        let samples = crate::exporter::scrape(ports[1])?;
+        let contended = own(&samples, "state", &["state=\"contended\""]);
+        (contended == 2.0).then_some(samples)
+    });
+    assert_eq!(own(&contended, "events_total", &["event=\"fenced\""]), 2.0);
+    assert_eq!(contended.sum(METRIC, &[]), 0.0);
+
+    // The owner dies; the one that looks on takes over by itself.
+    one.child.signal("KILL");
+    write(&cluster, 7, 10);
+    let begun = Instant::now();
+    watcher.wait_for(470, &mut [&mut other]);
+    println!(
+        "shown by the one that looked on {:.1?} after a kill",
+        begun.elapsed()
+    );
+    println!("{} scrapes", watcher.finish());
+}
+
+#[test]
+fn a_state_topic_that_is_lost_is_noticed_and_nothing_is_counted_again() {
+    let cluster = Cluster::start(1);
+    make_topics(&cluster, 1);
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = settings(directory.path(), &cluster);
+    let port = free_port();
+    write(&cluster, 6, 10);
+    let mut exporter = start(&config, "0/1", port);
+    let count = |exporter: &mut Exporter, expected: f64| {
+        exporter.wait_for("count of lines", || {
+            let samples = crate::exporter::scrape(port)?;
+            (samples.sum(METRIC, &[]) == expected).then_some(samples)
+        })
+    };
+    count(&mut exporter, 60.0);
+    exporter.child.signal("TERM");
+    exporter.child.wait_for_end(LONG);
+    cluster.remove_topic("logs-state");
+    cluster.make_topic("logs-state", 1, &[("cleanup.policy", "compact")]);
+    write(&cluster, 5, 10);
+    exporter = start(&config, "0/1", port);
+    let samples = count(&mut exporter, 50.0);
+    assert_eq!(own(&samples, "state_missing_total", &[]), 1.0);
+    assert_eq!(own(&samples, "lost_records_total", &[]), 0.0);
+    assert_eq!(own(&samples, "next_offset", &[]), 110.0);
+}
+
+#[test]
+fn check_asks_for_the_state_topic() {
+    let cluster = Cluster::start(1);
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = settings(directory.path(), &cluster);
+    let check = |status: i32, wanted: &[&str]| {
+        let mut command = binary();
+        let output = command
+            .args(["check", "--kafka", "--config.file", &config])
+            .output();
+        let output = output.expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(status), "{text}");
+        for wanted in wanted {
+            assert!(text.contains(wanted), "no `{wanted}` in {text}");
+        }
+    };
+    cluster.make_topic("logs", 4, &[("message.timestamp.type", "LogAppendTime")]);
+    check(
+        1,
+        &[
+            "config.yaml:3:",
+            "the brokers have no such topic: `logs-state`\n  hint: kafka-topics.sh --bootstrap-server 127.0.0.1:",
+            "--create --topic logs-state --partitions 4 --replication-factor 1 --config cleanup.policy=compact",
+        ],
+    );
+    cluster.make_topic("logs-state", 3, &[]);
+    check(
+        1,
+        &[
+            "has 3 partitions, and the topic of the lines 4",
+            "--alter --topic logs-state --partitions 4",
+            "cleanup.policy is not compact",
+            "--entity-name logs-state --add-config cleanup.policy=compact",
+        ],
+    );
+    cluster.remove_topic("logs-state");
+    cluster.make_topic("logs-state", 4, &[("cleanup.policy", "compact")]);
+    check(0, &["all right"]);
+}
+
+/// Writes lines until it is stopped, of one appliance more every two seconds: births at any point of a hand-over. Returns how
+/// many lines there were.
+fn writer(bootstrap: String, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
+    std::thread::spawn(move || {
+        let producer = crate::broker::producer(&bootstrap);
+        let (mut written, begun) = (0, Instant::now());
+        while !stop.load(Ordering::SeqCst) {
+            let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+            for number in 0..APPLIANCES + begun.elapsed().as_secs() as usize / 2 {
+                let name = format!("hsm{number}");
+                let text =
+                    format!("Failed password for admin{written} from 192.0.2.1 port 22 ssh2");
+                let line = format!("{now} {name} sshd[7]: {text}");
+                crate::broker::send(&producer, "logs", &name, &line);
+                written += 1;
+            }
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        crate::broker::flush(&producer);
+        written
+    })
+}
+
+const APPLIANCES: usize = 30;
+const REPLICAS: usize = 3;
+
+/// Replicas on three brokers, and a Prometheus that scrapes all places where one may be.
+struct Fleet {
+    cluster: Cluster,
+    config: String,
+    /// Where replicas are, and where a substitute of each may be.
+    ports: [u16; 2 * REPLICAS],
+    replicas: Vec<Exporter>,
+    prometheus: (Child, u16),
+    _directory: tempfile::TempDir,
+}
+
+impl Fleet {
+    fn start() -> Self {
+        let cluster = Cluster::start(3);
+        make_topics(&cluster, 6);
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = settings(directory.path(), &cluster);
+        let ports = [(); 2 * REPLICAS].map(|()| free_port());
+        let replicas = (0..REPLICAS)
+            .map(|at| start(&config, &format!("{at}/{REPLICAS}"), ports[at]))
+            .collect();
+        let port = free_port();
+        let targets = ports.map(|port| format!("127.0.0.1:{port}"));
+        let file = directory.path().join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\nscrape_configs:\n- job_name: exporter\n  \
+             static_configs: [{{targets: {targets:?}}}]\n  metric_relabel_configs:\n  \
+             - {{source_labels: [appliance], regex: (.+), target_label: instance}}\n"
+        );
+        std::fs::write(&file, text).expect("it can be written");
+        let data = directory.path().join("prometheus");
+        let child = Child::start(&mut prometheus_command(&file, &data, port));
+        Self {
+            cluster,
+            config,
+            ports,
+            replicas,
+            prometheus: (child, port),
+            _directory: directory,
+        }
+    }
+
+    fn restart(&mut self, at: usize) {
+        self.replicas[at] = start(&self.config, &format!("{at}/{REPLICAS}"), self.ports[at]);
+    }
+
+    fn query(&mut self, what: &str, expression: &str, is: impl Fn(f64) -> bool) -> f64 {
+        let (child, port) = (&mut self.prometheus.0, self.prometheus.1);
+        child.wait_for(what, LONG, || {
+            let found = prometheus_query(port, expression)?;
+            let value: f64 = found.first()?["value"][1].as_str()?.parse().ok()?;
+            is(value).then_some(value)
+        })
+    }
+
+    /// Waits until all shards are shown.
+    fn wait_until_shown(&mut self) {
+        let all = "sum(appliance_log_exporter_shard_state{state=\"active\"})";
+        self.query("all shards", all, |value| value == 6.0);
+    }
+}
+
+fn pause(seconds: u64) {
+    std::thread::sleep(Duration::from_secs(seconds));
+}
+
+/// Ten minutes: replicas and brokers die, are stopped and come back, while lines are written and Prometheus scrapes.
+#[test]
+#[ignore = "takes ten minutes; `make kafka` runs it"]
+fn replicas_and_brokers_die_and_every_line_is_shown_once() {
+    let mut fleet = Fleet::start();
+    let all_ports = fleet.ports;
+    let watcher = Watcher::start(&all_ports);
+    fleet.query("all replicas", "sum(up)", |value| value == 3.0);
+    fleet.wait_until_shown();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = writer(fleet.cluster.bootstrap(), stop.clone());
+    pause(10);
+
+    for at in 0..REPLICAS {
+        println!("kill -9 of replica {at}");
+        fleet.replicas[at].child.signal("KILL");
+        pause(1);
+        fleet.restart(at);
+        fleet.wait_until_shown();
+        pause(3);
+    }
+    println!("kill -9 of replica 0, again and again, at any point of a checkpoint");
+    for round in 0..8 {
+        std::thread::sleep(Duration::from_millis(2_300 + 170 * round));
+        fleet.replicas[0].child.signal("KILL");
+        fleet.restart(0);
+    }
+    fleet.wait_until_shown();
+    for at in 0..REPLICAS {
+        println!("replica {at} is stopped for longer than its lease");
+        fleet.replicas[at].child.signal("STOP");
+        pause(LEASE.as_secs() + 7);
+        fleet.replicas[at].child.signal("CONT");
+        fleet.wait_until_shown();
+    }
+    for at in 0..REPLICAS {
+        println!("replica {at} is stopped, started elsewhere, resumed, and takes over");
+        fleet.replicas[at].child.signal("STOP");
+        let share = format!("{at}/{REPLICAS}");
+        let mut substitute = start(&fleet.config, &share, fleet.ports[REPLICAS + at]);
+        fleet.wait_until_shown();
+        fleet.replicas[at].child.signal("CONT");
+        pause(5);
+        substitute.child.signal("TERM");
+        substitute.child.wait_for_end(LONG);
+        fleet.wait_until_shown();
+    }
+    for broker in 1..=3 {
+        println!("kill -9 of broker {broker}");
+        fleet.cluster.kill(broker);
+        pause(20);
+        fleet.cluster.boot(broker);
+        fleet.cluster.wait();
+        fleet.wait_until_shown();
+        pause(3);
+    }
+    println!("all brokers are away for 30 s");
+    (1..=3).for_each(|broker| fleet.cluster.kill(broker));
+    pause(30);
+    let samples = fleet.replicas[0].scrape();
+    assert_eq!(samples.sum(METRIC, &[]), 0.0, "a lease has no end");
+    (1..=3).for_each(|broker| fleet.cluster.boot(broker));
+    fleet.cluster.wait();
+    fleet.wait_until_shown();
+    pause(10);
+
+    stop.store(true, Ordering::SeqCst);
+    let written = writing.join().expect("it has not panicked");
+    let mut replicas: Vec<&mut Exporter> = fleet.replicas.iter_mut().collect();
+    watcher.wait_for(written, &mut replicas);
+    println!("{written} lines, {} scrapes", watcher.finish());
+    let mut events: BTreeMap<String, f64> = BTreeMap::new();
+    for replica in &fleet.replicas {
+        let samples = replica.scrape();
+        for metric in [
+            "lost_records_total",
+            "log_replaced_total",
+            "state_missing_total",
+        ] {
+            assert_eq!(own(&samples, metric, &[]), 0.0, "{metric}");
+        }
+        for event in ["restored", "fenced", "contended", "lease_over"] {
+            let label = format!("event=\"{event}\"");
+            *events.entry(event.into()).or_default() += own(&samples, "events_total", &[&label]);
+        }
+    }
+    println!("{events:?}");
+    let all = format!("sum(max_over_time({METRIC}[1h]))");
+    fleet.query("all lines", &all, |value| value == written as f64);
+    let seen = format!("sum(max_over_time({METRIC}[1h]) - min_over_time({METRIC}[1h]))");
+    fleet.query("increase", &seen, |value| value == written as f64);
+    fleet.query("no reset", &format!("max(resets({METRIC}[1h]))"), |value| {
+        value == 0.0
+    });
+}
