@@ -118,10 +118,13 @@ export default kit.dashboard(
     kit.bars({
       title: 'Lost and skipped',
       empty: 'none in this time range',
-      about: 'Records that were deleted before they were read, other logs that were found, and records that could not be used, by reason.',
+      about:
+        'Records that were deleted before they were read, other logs that were found, records of the state topic that were missing, and ' +
+        'records that could not be used, by reason.',
       queries: [
         kit.range(lost('source, partition', own('shard_lost_records_total')), 'lost of {{source}}/{{partition}}'),
         kit.range(lost('source, partition', own('shard_log_replaced_total')), 'another log in {{source}}/{{partition}}'),
+        kit.range(lost('source, partition', own('shard_state_missing_total')), 'state missing of {{source}}/{{partition}}'),
         kit.range(lost('source, reason', own('shard_records_dropped_total')), 'skipped of {{source}}: {{reason}}'),
       ],
     }),
@@ -133,10 +136,23 @@ export default kit.dashboard(
     }),
     kit.lines({
       title: 'Age of checkpoints',
-      about: 'A line that rises without falling back: the directory of this shard cannot be written. The 20 oldest.',
+      about: 'A line that rises without falling back: the state of this shard cannot be written. The 20 oldest.',
       queries: [kit.range(largest(worst('shard_checkpoint_age_seconds'), of), shard)],
       unit: 's',
-      empty: 'no state directory, or no source that reads a topic',
+      empty: 'no state directory or topic, or no source that reads a topic',
+    }),
+    kit.lines({
+      title: 'Rest of leases',
+      about: 'For how long the last commit still allows to show a shard that keeps its state in a topic. At 0 it is hidden. The 20 shortest.',
+      queries: [kit.range(`bottomk(20, min by (instance, source, partition) (${own('shard_lease_seconds')}))`, shard)],
+      unit: 's',
+      empty: 'no state topic',
+    }),
+    kit.bars({
+      title: 'Changes of owners',
+      empty: 'none in this time range',
+      about: 'Shards with a state topic that were restored, released, fenced off or contended, or whose lease was over.',
+      queries: [kit.range(lost('instance, event', own('shard_events_total')), '{{instance}} {{event}}')],
     }),
     kit.row('Keys'),
     kit.lines({

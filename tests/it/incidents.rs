@@ -182,12 +182,13 @@ fn plays() -> Vec<(String, Play)> {
 }
 
 /// These need the brokers of a Kafka, which no incident has: `rules/alerts/tests/shards_test.yaml` plays them alone.
-const OF_SHARDS: [&str; 6] = [
+const OF_SHARDS: [&str; 7] = [
     "ApplianceInTwoPartitions",
     "ApplianceShardDeaf",
     "ApplianceShardLogReplaced",
     "ApplianceShardLostRecords",
     "ApplianceShardOwnedTwice",
+    "ApplianceShardStateMissing",
     "ApplianceShardUnowned",
 ];
 
