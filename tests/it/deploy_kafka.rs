@@ -24,10 +24,8 @@ fn documents(name: &str) -> Vec<Value> {
 /// The settings are good, and the same everywhere; each replica has its number.
 #[test]
 fn replicas_share_settings_that_check_accepts() {
-    let state = tempfile::tempdir().expect("a directory");
-    let state = format!("--state.dir={}", state.path().display());
     let config = format!("--config.file={}", file("config.yaml").display());
-    succeeds(binary().args(["check", &config, "--shard=2/3", &state]));
+    succeeds(binary().args(["check", &config, "--shard=2/3"]));
     let settings = std::fs::read_to_string(file("config.yaml")).expect("a file");
 
     let [map, service, set] = &documents("kubernetes.yaml")[..] else {
@@ -46,15 +44,35 @@ fn replicas_share_settings_that_check_accepts() {
     let shard = format!("--shard=auto/{}", set["spec"]["replicas"]);
     assert!(arguments.iter().any(|one| *one == *shard), "{arguments:?}");
 
+    // Nothing that a replica needs is on its own disk.
+    assert!(set["spec"].get("volumeClaimTemplates").is_none());
+    assert!(settings.contains("state_topic: appliance-logs-state"));
+
     let compose = &documents("compose.yaml")[0];
+    let arguments = |service: &str| {
+        let command = &compose["services"][service]["command"];
+        command.as_array().expect("a list").clone()
+    };
+    // Each shard keeps its state in the partition of the same number.
+    let partitions = |service: &str| {
+        let arguments = arguments(service).into_iter();
+        let mut found = arguments.filter(|one| {
+            one.as_str()
+                .is_some_and(|one| one.starts_with("--partitions="))
+        });
+        found.next().expect("a number")
+    };
+    assert_eq!(partitions("topic"), partitions("state-topic"));
+    let compacts = arguments("state-topic");
+    assert!(
+        compacts
+            .iter()
+            .any(|one| one == "--config=cleanup.policy=compact")
+    );
     for replica in 0..2 {
-        let service = &compose["services"][format!("exporter-{replica}")];
-        let arguments = service["command"].as_array().expect("a list");
+        let arguments = arguments(&format!("exporter-{replica}"));
         let shard = format!("--shard={replica}/2");
         assert!(arguments.iter().any(|one| *one == *shard), "{arguments:?}");
-        let volumes = service["volumes"].as_array().expect("a list");
-        let state = format!("state-{replica}:/var/lib/exporter");
-        assert!(volumes.iter().any(|one| *one == *state), "{volumes:?}");
     }
     succeeds(
         Command::new(python_tool("check-jsonschema"))
