@@ -4,6 +4,7 @@
 //! How a rule set is matched is the business of [`crate::matcher`]. docs/rules.md is the manual of the language.
 
 mod build;
+mod choice;
 mod directory;
 mod file;
 mod format;

@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use super::choice;
+
 /// A set of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -150,10 +152,12 @@ impl Template {
 
     /// The template as a regular expression for a whole message, its captures as unnamed groups in order.
     pub fn to_regex(&self, ignore_case: bool) -> String {
-        let mut out = String::from(if ignore_case { "(?i-u:" } else { "(?-u:" });
-        write_regex(&self.pieces, &mut out);
-        out.push_str(")\\z");
-        out
+        regex(&self.factored(), ignore_case)
+    }
+
+    /// Pieces that match the same, with less to try where a choice has many options.
+    pub(crate) fn factored(&self) -> Vec<Piece> {
+        choice::factored(&self.pieces)
     }
 
     /// The bytes that every match starts with; a blank stands for a run of blanks.
@@ -465,6 +469,14 @@ fn edges(pieces: &[Piece]) -> Result<(bool, bool, bool), TemplateError> {
         empty &= n;
     }
     Ok((starts, ends, empty))
+}
+
+/// See [`Template::to_regex`].
+pub(super) fn regex(pieces: &[Piece], ignore_case: bool) -> String {
+    let mut out = String::from(if ignore_case { "(?i-u:" } else { "(?-u:" });
+    write_regex(pieces, &mut out);
+    out.push_str(")\\z");
+    out
 }
 
 fn write_regex(pieces: &[Piece], out: &mut String) {

@@ -100,6 +100,8 @@ enum Inst {
     /// Go on here if the next byte is one of this one of [`TemplateVm::first_sets`], else there. The other branch could not
     /// match.
     Unless(u32, u32),
+    /// Go on where this one of [`TemplateVm::switches`] has the next byte.
+    Switch(u32),
     Jump(u32),
     /// A failed branch may have filled this span, and another may pass it by: keep its old place.
     SaveCapture(u32),
@@ -137,6 +139,21 @@ pub(super) struct TemplateVm {
     options: Box<[Text]>,
     first_sets: Box<[FirstSet]>,
     prefilters: Box<[Prefilter]>,
+    switches: Box<[Switch]>,
+}
+
+/// By the next byte, the instruction of the one option that may match; the last one is for the end of the message.
+#[derive(Clone, Debug)]
+struct Switch(Box<[u32; 257]>);
+
+/// In a [`Switch`]: no option may match.
+const FAIL: u32 = u32::MAX;
+
+impl Switch {
+    #[inline]
+    fn to(&self, rest: &[u8]) -> u32 {
+        self.0[rest.first().map_or(256, |byte| usize::from(*byte))]
+    }
 }
 
 /// What a run came to.
@@ -156,7 +173,7 @@ enum Backtrack {
     Branch(u32, u32),
     /// A greedy run may end earlier: instruction, least end, end so far.
     GiveBack(u32, u32, u32),
-    /// A lazy placeholder may end later: instruction, end so far.
+    /// A lazy placeholder may end later: instruction, where to look for its next end.
     Extend(u32, u32),
     /// A capture was something else before.
     RestoreCapture(u32, Span),
@@ -304,6 +321,7 @@ impl TemplateVm {
                     continue;
                 }
                 Inst::OneOf { from, to, capture } => {
+                    scratch.add_cost(6 * (to - from) as usize);
                     let left = self.strip_option(from, to, rest);
                     if let Some(left) = left {
                         fill(spans, capture, pos, text.len() - left.len());
@@ -311,16 +329,16 @@ impl TemplateVm {
                     left
                 }
                 Inst::Lazy { prefilter, capture } => {
-                    let end = match rest {
+                    let found = match rest {
                         [] | [b' ' | b'\t', ..] | [0xC2] | [0xC2, 0xA0, ..] => None,
                         [0xC2, ..] => self.find(prefilter, text, pos + 2, scratch),
                         _ => self.find(prefilter, text, pos + 1, scratch),
                     };
-                    if let Some(end) = end {
-                        scratch.stack.push(Backtrack::Extend(at, end as u32));
+                    found.and_then(|(end, resume)| {
+                        scratch.stack.push(Backtrack::Extend(at, resume as u32));
                         fill(spans, capture, pos, end);
-                    }
-                    end.and_then(|end| text.get(end..))
+                        text.get(end..)
+                    })
                 }
                 Inst::Rest { capture } => {
                     fill(spans, capture, pos, text.len());
@@ -339,6 +357,13 @@ impl TemplateVm {
                     at = if may_start { at + 1 } else { other };
                     continue;
                 }
+                Inst::Switch(switch) => match self.switches[switch as usize].to(rest) {
+                    FAIL => None,
+                    to => {
+                        at = to;
+                        continue;
+                    }
+                },
                 Inst::Jump(to) => {
                     at = to;
                     continue;
@@ -409,11 +434,12 @@ impl TemplateVm {
                     }
                     return Some((inst + 1, end as usize));
                 }
-                Backtrack::Extend(inst, end) => {
+                Backtrack::Extend(inst, from) => {
                     if let Inst::Lazy { prefilter, capture } = self.insts[inst as usize]
-                        && let Some(end) = self.find(prefilter, text, end as usize + 1, scratch)
+                        && let Some((end, resume)) =
+                            self.find(prefilter, text, from as usize, scratch)
                     {
-                        scratch.stack.push(Backtrack::Extend(inst, end as u32));
+                        scratch.stack.push(Backtrack::Extend(inst, resume as u32));
                         set_end(spans, capture, end);
                         return Some((inst + 1, end));
                     }
@@ -425,7 +451,8 @@ impl TemplateVm {
         }
     }
 
-    /// Where what follows a lazy placeholder may start. None, too, if the budget is spent.
+    /// Where what follows a lazy placeholder may start, and where to look for the next such place. None, too, if the
+    /// budget is spent.
     #[inline]
     fn find(
         &self,
@@ -433,11 +460,11 @@ impl TemplateVm {
         text: &[u8],
         from: usize,
         scratch: &mut Scratch,
-    ) -> Option<usize> {
+    ) -> Option<(usize, usize)> {
         let found = self.prefilters.get(prefilter as usize)?.find(text, from);
-        let read = found.map_or(text.len(), |(_, read)| read);
+        let read = found.map_or(text.len(), |(_, resume)| resume - 1);
         scratch.spend(read.saturating_sub(from));
-        found.filter(|_| scratch.budget > 0).map(|(at, _)| at)
+        found.filter(|_| scratch.budget > 0)
     }
 }
 

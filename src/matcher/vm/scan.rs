@@ -120,6 +120,8 @@ pub(super) enum Prefilter {
     Text(memmem::Finder<'static>),
     /// Blanks, at least one if it is `true`, and then these bytes.
     BlanksText(bool, memmem::Finder<'static>),
+    /// Blanks, and behind all of them a byte of this set.
+    Blanks(Box<FirstSet>),
     /// A byte of this set.
     Any(Box<FirstSet>),
     /// The end of the message.
@@ -127,8 +129,8 @@ pub(super) enum Prefilter {
 }
 
 impl Prefilter {
-    /// The first place from `from` on, and how far the message was read for that. None if there is none: the message was
-    /// then read to its end.
+    /// The first place from `from` on, and where the search for the next one begins: what follows matches at no place
+    /// between them if it does not match at the first. None if there is none: the message was then read to its end.
     #[inline]
     pub(super) fn find(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
         let rest = text.get(from..)?;
@@ -143,10 +145,21 @@ impl Prefilter {
                     let text = behind + finder.find(&rest[behind..])?;
                     let blanks = trim_blanks(&rest[..text]).len();
                     if !required || blanks < text {
-                        // The blanks are read again by a search that starts among them.
-                        return Some((from + blanks, from + text));
+                        return Some((from + blanks, from + text + 1));
                     }
                     behind = text + 1;
+                }
+            }
+            Prefilter::Blanks(first) => {
+                let mut at = 0;
+                loop {
+                    let start = at + memchr3(b' ', b'\t', 0xC2, &rest[at..])?;
+                    let end = start + blanks(&rest[start..]);
+                    let follows = rest.get(end).map_or(first.end, |byte| first.holds(*byte));
+                    if start < end && follows {
+                        return Some((from + start, from + end));
+                    }
+                    at = end.max(start + 1);
                 }
             }
             Prefilter::Any(first) => match rest.iter().position(|byte| first.holds(*byte)) {
@@ -154,9 +167,9 @@ impl Prefilter {
                 None if first.end => rest.len(),
                 None => return None,
             },
-            Prefilter::End => return Some((text.len(), from)),
+            Prefilter::End => rest.len(),
         };
-        Some((from + at, from + at))
+        Some((from + at, from + at + 1))
     }
 }
 

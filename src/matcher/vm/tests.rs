@@ -114,6 +114,7 @@ proptest::proptest! {
             proptest::sample::select(vec![
                 "a", "b", " ", ":", " : ", ".", "1", "{_}", "{x}", "{y:word}", "{n:int}", "{m:number}",
                 "{? a?}", "{?b?}", "{?b1?}", "{t:(a1|b)}", "{i:ip}", "{p:peer}", "{q:quoted}", "{h:hex}", "{e:name}", "{o:(a|a b|1)}",
+                "{s:(ab|a|b a|b1|b|1.|1:|1|:a|.a|-|/a|/)}",
                 "{_:int}", "{_:word}", "{_:ip}", "{_:peer}", "/", "-", "{?{k:int}?}", "{? {l:peer}?}", "{?b{z}:?}",
             ]), 1..7),
         message in "([ab1 :.\"/+\u{a0}é-]|1\\.1\\.1\\.1|1\\.1\\.11\\.111[:/]1){0,14}",
@@ -135,6 +136,7 @@ fn backtracking_ends_when_its_budget_is_spent() {
         ("Device: {d}, {a} {b}, {c} end", ", a b"),
         ("{a} : {b} : {c} : {d} end", "x   :   "),
         ("{a}x {b}", "x\t\t\t\t\t\t\t\t"),
+        ("{a} {b:int} end", "x\t\t\t\t\t\t\t\t"),
         ("{w:word}b{v:word}c{u:word}d", "b"),
     ] {
         let parsed = Template::parse(template).unwrap();
