@@ -27,24 +27,47 @@ pub(super) fn open_metrics(snapshot: Snapshot, sink: &mut impl FnMut(&[u8])) {
 }
 
 pub(super) fn classic(snapshot: Snapshot, sink: &mut impl FnMut(&[u8])) {
-    families(snapshot, |text| from_open_metrics(text, sink));
+    let mut help = None;
+    families(snapshot, |text| from_open_metrics(text, &mut help, sink));
 }
 
-/// Each family as OpenMetrics text.
+/// OpenMetrics text of all families, some lines at a time.
 #[expect(
     clippy::unreachable,
     reason = "a String takes every write, and our collector fails with nothing else"
 )]
-fn families(snapshot: Snapshot, mut each: impl FnMut(&str)) {
-    let mut text = String::new();
+fn families(snapshot: Snapshot, each: impl FnMut(&str)) {
+    let mut lines = Lines {
+        text: String::new(),
+        each,
+    };
     for (family, series) in snapshot.families {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Exposed(family, series)));
-        text.clear();
-        if text::encode_registry(&mut text, &registry).is_err() {
+        if text::encode_registry(&mut lines, &registry).is_err() {
             unreachable!("writing to memory failed");
         }
-        each(&text);
+    }
+    (lines.each)(&lines.text);
+}
+
+/// Passes whole lines on. A family with long labels may be most of a body, and is not to be in memory twice.
+struct Lines<F> {
+    text: String,
+    each: F,
+}
+
+/// Bytes after which lines are passed on.
+const LINES_BYTES: usize = 64 << 10;
+
+impl<F: FnMut(&str)> fmt::Write for Lines<F> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text.push_str(text);
+        if self.text.len() >= LINES_BYTES && text.ends_with('\n') {
+            (self.each)(&self.text);
+            self.text.clear();
+        }
+        Ok(())
     }
 }
 
@@ -155,20 +178,23 @@ fn escape_help(help: &str) -> String {
 ///
 /// Samples are the same in both formats, so only the lines that begin with `# ` are looked at. No other line can look
 /// like one: newlines in label values and help texts are escaped.
-fn from_open_metrics(open_metrics: &str, sink: &mut impl FnMut(&[u8])) {
+///
+/// `help` is the last help text whose family has not been named yet.
+fn from_open_metrics(open_metrics: &str, help: &mut Option<String>, sink: &mut impl FnMut(&[u8])) {
     let comment = memmem::Finder::new("\n# ");
     let mut rest = open_metrics;
-    let mut help = None;
     while !rest.is_empty() {
         if let Some(line) = rest.strip_prefix("# ") {
             let (line, after) = line.split_once('\n').unwrap_or((line, ""));
             rest = after;
             match line.split_once(' ') {
-                Some(("HELP", text)) => help = text.split_once(' '),
+                Some(("HELP", text)) => {
+                    *help = text.split_once(' ').map(|(_, help)| help.to_owned());
+                }
                 Some(("TYPE", text)) => {
                     let (name, kind) = text.split_once(' ').unwrap_or((text, "untyped"));
                     let suffix = if kind == "counter" { "_total" } else { "" };
-                    if let Some((_, help)) = help.take() {
+                    if let Some(help) = help.take() {
                         let help = help.replace("\\\"", "\"");
                         sink(format!("# HELP {name}{suffix} {help}\n").as_bytes());
                     }

@@ -87,8 +87,13 @@ impl Usage {
 }
 
 /// What a series takes: the body of a scrape has the text of its label values, which the table has once for all series.
+/// There, a backslash stands before some bytes.
 fn bytes_of(values: &[Arc<str>]) -> usize {
-    let value = |value: &Arc<str>| VALUE_BYTES + value.len();
+    let is_escaped = |byte: &u8| matches!(byte, b'"' | b'\\' | b'\n');
+    let value = |value: &Arc<str>| {
+        let escaped = value.bytes().filter(|byte| is_escaped(byte)).count();
+        VALUE_BYTES + value.len() + escaped
+    };
     SERIES_BYTES + values.iter().map(value).sum::<usize>()
 }
 

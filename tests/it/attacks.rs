@@ -1,6 +1,8 @@
 //! Attacks on a running exporter, each with a bound: by who sends lines, by who may write where it keeps its state, and
 //! by a machine that fails. What clients can do is in `server`, and who a line is about in `senders`.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -391,6 +393,72 @@ fn forged_hosts_stay_within_the_shipped_memory() {
 #[ignore = "a quarter of an hour: `make attacks`"]
 fn forged_hosts_stay_within_the_shipped_memory_for_long() {
     forge_hosts_for(Duration::from_secs(900));
+}
+
+/// Bytes of the budget in which long labels are held, a tenth of the shipped ones.
+const LONG_LABELS_BUDGET: usize = 40_265_318;
+
+/// A scrape that nobody reads, in one of several formats.
+fn ask_and_do_not_read(port: u16, accept: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .expect("it takes a request");
+    stream
+}
+
+#[test]
+fn long_labels_stay_within_the_memory_that_they_are_given() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let logs = directory.path().join("logs");
+    std::fs::create_dir(&logs).expect("a directory");
+    // As long as a label may be, in each of the three of a reading, and a path names who sends them.
+    for appliance in 0..10 {
+        let mut text = String::new();
+        for sensor in 0..1_950 {
+            let [kind, name, unit] =
+                ["K", "F", "U"].map(|fill| format!("{sensor:06}{}", fill.repeat(220)));
+            text += &format!(
+                "<13>2026-11-29T08:30:01+00:00 h ipmievd: {kind} sensor {name} . Lower Critical going low (Reading 0 < Threshold 2000 {unit})\n"
+            );
+        }
+        append(&logs.join(format!("hsm{appliance}.log")), text.as_bytes());
+    }
+    let config = directory.path().join("exporter.yml");
+    let text = format!(
+        "sources: [{{name: all, paths: ['{}/{{appliance}}.log'], appliance: path}}]\nlimits: {{series: 75000, bytes: {LONG_LABELS_BUDGET}}}\n",
+        logs.display()
+    );
+    std::fs::write(&config, text).expect("it can be written");
+    let mut exporter = Exporter::start(&[&format!("--config.file={}", config.display())]);
+    let (port, pid) = (exporter.port, exporter.child.pid());
+    // What the label values take in a body is most of what a series takes.
+    let body = exporter.exposition().len();
+    let scraped = peak_memory(pid);
+    let formats = [
+        "text/plain;version=0.0.4",
+        "text/plain;version=1.0.0",
+        "application/openmetrics-text;version=1.0.0",
+        "application/openmetrics-text;version=0.0.1",
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+    ];
+    let stuck = formats.map(|accept| ask_and_do_not_read(port, accept));
+    exporter.wait_for("an answer beside those who do not read", || {
+        (scrape(port)?.iter().count() > 10_000).then_some(())
+    });
+    drop(stuck);
+    let peak = peak_memory(pid);
+    println!(
+        "a body of {body} bytes, {scraped} MiB after it, {peak} MiB beside those who do not read"
+    );
+    // One whose text is not counted has 37 MB.
+    assert!(body < LONG_LABELS_BUDGET * 6 / 10, "{body} bytes");
+    // The program takes 33 MiB without optimisation, and a scrape makes one body of 21 MiB: 113 MiB where text
+    // was not counted and a family's was in memory twice.
+    assert!(scraped < 100, "{scraped} MiB");
+    // And 32 MiB of bodies that are not read; they were 200 MiB where each format had one.
+    assert!(peak < scraped + 32 + 32, "{peak} MiB");
 }
 
 /// A state of so many appliances, each with the counters of its kind, read by an exporter with smaller limits.
