@@ -7,7 +7,7 @@
 //! It matches what the choice matched, and prefers what it preferred. An engine that tries one option after the other, or
 //! keeps a state for each of them, has less to do.
 
-use super::template::Piece;
+use super::piece::Piece;
 
 /// A choice between so many options is left as it is.
 const OPTIONS_MAX: usize = 8;

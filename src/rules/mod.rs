@@ -8,6 +8,7 @@ mod choice;
 mod directory;
 mod file;
 mod format;
+mod piece;
 mod template;
 mod text;
 
@@ -17,7 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) use directory::{overlooked, read as texts};
-pub use template::{Capture, Class, Piece, Template};
+pub use piece::{Class, Piece};
+pub use template::{Capture, Template};
 pub use text::{Field, Map, Part, Transform, ValueRef, ValueTemplate};
 
 use crate::diagnostic::Diagnostic;
