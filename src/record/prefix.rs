@@ -1,7 +1,8 @@
 //! What stands before or in place of the first timestamp of some senders.
 
-use super::bytes::{ends_token, skip_blanks, split_token};
-use super::stamp::clock_len;
+use super::bytes::{ends_token, skip_blanks, split_digits, split_token};
+use super::host;
+use super::stamp::{clock_len, stamp_len};
 
 /// `- 1131567306 2005.11.09 en14 ` before the real header: a label, seconds since 1970, a date, a node.
 pub(super) fn epoch_prefix(text: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -40,4 +41,32 @@ pub(super) fn foreign_stamp(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = time.get(len..)?;
     let stamp = text.get(..text.len() - rest.len())?;
     ends_token(rest).then_some((stamp, rest))
+}
+
+/// What follows a number and a colon, and whether the number is there.
+pub(super) fn without_number(text: &[u8]) -> Option<(&[u8], bool)> {
+    let (number, rest) = split_digits(text);
+    let rest = match rest {
+        [b'.', rest @ ..] => split_digits(rest).1,
+        _ => rest,
+    };
+    let rest = rest.strip_prefix(b":")?;
+    ends_token(rest).then(|| (skip_blanks(rest), !number.is_empty()))
+}
+
+/// The date behind the mark of a clock that is not set.
+pub(super) fn behind_clock_mark(text: &[u8]) -> Option<&[u8]> {
+    let stamp = text
+        .strip_prefix(b"*")
+        .or_else(|| text.strip_prefix(b"."))?;
+    (stamp_len(stamp) > 0).then_some(stamp)
+}
+
+/// `gw1: .Feb 29 12:05:01`: the host, and the date behind it.
+pub(super) fn host_before_stamp(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (token, rest) = split_token(text);
+    let host = token.strip_suffix(b":")?;
+    let rest = skip_blanks(rest);
+    let stamp = behind_clock_mark(rest).or_else(|| (stamp_len(rest) > 0).then_some(rest))?;
+    host::is_plausible(host).then_some((host, stamp))
 }

@@ -25,13 +25,14 @@ pub(super) fn priority<'a>(text: &'a [u8], record: &mut Record<'a>) -> &'a [u8] 
     skip_blanks(rest)
 }
 
-/// `<auth.info>` and `<4.6>` of FreeBSD's `syslogd -v`, `[auth.info]` of a syslog-ng template.
+/// `<auth.info>` and `<4.6>` of FreeBSD's `syslogd -v`, `[auth.info]` or `(auth.info)` of a syslog-ng template.
 #[cold]
 pub(super) fn named_priority<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
     const WORDS_BYTES_MAX: usize = 24;
     let (close, words) = match text {
         [b'<', words @ ..] => (b'>', words),
         [b'[', words @ ..] => (b']', words),
+        [b'(', words @ ..] => (b')', words),
         _ => return None,
     };
     let end = words

@@ -8,7 +8,10 @@ use super::time_words::{behind_day_first, foreign_month, foreign_weekday, month,
 #[inline]
 pub(super) fn stamp_len(text: &[u8]) -> usize {
     match text.first() {
-        Some(b'0'..=b'9') => numeric_stamp_len(text),
+        Some(b'0'..=b'9') => match text {
+            [_, 0xE6 | 0xEC, ..] | [_, _, 0xE6 | 0xEC, ..] => month_first_len(text),
+            _ => numeric_stamp_len(text),
+        },
         Some(b'A'..=b'Z' | b'a'..=b'z' | 0x80..) => month_stamp_len(text),
         Some(b'[') => bracket_stamp_len(text),
         _ => 0,

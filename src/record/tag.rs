@@ -154,7 +154,7 @@ pub(super) const ENDS_NAME: [bool; 256] = {
 };
 
 /// The known program that a tag names: as it stands, or without a path before it, or without a second category behind
-/// it (`IPSEC,FRAG`), or without the suffix of its systemd unit.
+/// it (`IPSEC,FRAG`), or without the suffix of its systemd unit or a pid in angle brackets.
 pub(super) fn known<'a>(
     name: &'a [u8],
     programs: &Programs,
@@ -170,10 +170,19 @@ pub(super) fn known<'a>(
         short = short.get(..at)?;
     }
     short = short.strip_suffix(b".service").unwrap_or(short);
+    short = without_angled_pid(short).unwrap_or(short);
     if short.len() == name.len() {
         return None;
     }
     programs.lookup(short).map(|id| (id, short))
+}
+
+/// The name of `sshd<1>`.
+fn without_angled_pid(name: &[u8]) -> Option<&[u8]> {
+    let inner = name.strip_suffix(b">")?;
+    let at = inner.iter().rposition(|byte| !byte.is_ascii_digit())?;
+    let name = inner.get(..=at)?.strip_suffix(b"<")?;
+    (at + 1 < inner.len()).then_some(name)
 }
 
 /// Whether a name that no pack knows may be a program's.

@@ -122,6 +122,11 @@ pub(super) fn foreign_month(text: &[u8]) -> Option<(i8, usize)> {
     }
     let word = std::str::from_utf8(text.get(..len)?).ok()?;
     let word = word.strip_suffix('.').unwrap_or(word);
+    // Chinese, Japanese and Korean count the months: `12月`, `12월`.
+    if let Some(number) = word.strip_suffix(['月', '월']) {
+        let number = number.parse().ok()?;
+        return (1..=12).contains(&number).then_some((number, len));
+    }
     if word.len() < 3 || !word.chars().all(char::is_alphabetic) {
         return None;
     }

@@ -9,8 +9,10 @@
 
 mod unknown_tag;
 
-use super::bytes::{ends_token, skip_blanks, split_digits, split_token};
-use super::prefix::{epoch_prefix, foreign_stamp};
+use super::bytes::{ends_token, skip_blanks, split_token};
+use super::prefix::{
+    behind_clock_mark, epoch_prefix, foreign_stamp, host_before_stamp, without_number,
+};
 use super::priority::{named_priority, priority, words_of_priority};
 use super::severity::{FacilityKind, Severity, facility_kind};
 use super::stamp::stamp_len;
@@ -187,18 +189,21 @@ impl<'a, 'p> HeaderParser<'a, 'p> {
             return self.stamp(stamp, rest, record);
         }
         // A sequence number, and Cisco's mark of a clock that is not set: `<189>123: *Feb 29 12:05:01: …`. The number may
-        // be missing.
-        let rest = match split_digits(text) {
-            (number, [b':', rest @ ..])
-                if ends_token(rest) && (self.dated || !number.is_empty()) =>
-            {
-                skip_blanks(rest)
-            }
+        // be missing, or be seconds since the start; a host may follow it: `<189>123: gw1: .Feb 29 12:05:01: …`.
+        let rest = match without_number(text) {
+            Some((rest, is_there)) if self.dated || is_there => rest,
             _ => text,
         };
-        let rest = match rest {
-            [b'*' | b'.', stamp @ ..] if stamp_len(stamp) > 0 => stamp,
-            _ => rest,
+        let rest = match behind_clock_mark(rest) {
+            None if rest.len() < text.len() => match host_before_stamp(rest) {
+                Some((host, rest)) => {
+                    record.host = Some(host);
+                    self.hosts = 1;
+                    rest
+                }
+                None => rest,
+            },
+            stamp => stamp.unwrap_or(rest),
         };
         if let Some(len) = Some(stamp_len(rest)).filter(|&len| len > 0 && rest.len() < text.len())
             && let Some((stamp, rest)) = rest.split_at_checked(len)
@@ -253,6 +258,7 @@ impl<'a, 'p> HeaderParser<'a, 'p> {
             }
             [b'(', ..] => junos::card_slot(rest)
                 .or_else(|| self.address_of_host(rest))
+                .or_else(|| named_priority(rest, record).filter(|_| self.dated))
                 .map(Token::Continue),
             // A colon that stands alone behind the host.
             [b':', after @ ..] if ends_token(after) && self.hosts == 1 && self.dated => {
