@@ -18,6 +18,7 @@ mod exposition;
 mod fuzz;
 mod generated;
 mod incidents;
+mod ipmi_events;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
