@@ -21,13 +21,6 @@ pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
     let engine = Engine::new(rules.clone(), Limits::default(), &[])?;
     let mut worker = Worker::new(Arc::new(engine));
     for (index, rule) in rules.rules.iter().enumerate() {
-        if faults.len() >= SHOWN_MAX {
-            faults.push(Diagnostic::bare(
-                "too many errors; the examples of the other rules were not run",
-                "mend these first",
-            ));
-            return Ok(faults);
-        }
         for example in &rule.examples {
             worker.reset();
             run(
@@ -37,6 +30,14 @@ pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
                 example,
                 &mut faults,
             );
+            // Each is looked up in the text.
+            if faults.len() >= SHOWN_MAX {
+                faults.push(Diagnostic::bare(
+                    "too many errors; the other examples were not run",
+                    "mend these first",
+                ));
+                return Ok(faults);
+            }
         }
     }
     faults.extend(shadowed(rules, &mut worker));
@@ -123,6 +124,9 @@ fn run(
                 return;
             }
             for sample in samples {
+                if faults.len() >= SHOWN_MAX {
+                    return;
+                }
                 if let Err(fault) = shows(worker, sample) {
                     faults.push(at.fault(
                         format!("the example of {} does not give {sample}: {fault}", rule.id),
@@ -131,6 +135,9 @@ fn run(
                 }
             }
             for series in absent {
+                if faults.len() >= SHOWN_MAX {
+                    return;
+                }
                 let fault = match parse_sample(&format!("{series} 0")) {
                     Some((name, labels, _)) => match value_of(worker, &name, &labels) {
                         Some(value) => format!("it is {value}"),

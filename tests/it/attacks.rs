@@ -395,6 +395,31 @@ fn forged_hosts_stay_within_the_shipped_memory_for_long() {
     forge_hosts_for(Duration::from_secs(900));
 }
 
+#[test]
+fn a_pack_that_is_wrong_throughout_is_told_in_part() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut pack = String::from(
+        "pack: site\nabout: Doors.\nprograms: {sited: []}\nmetrics:\n  doors_total: {type: counter, help: Doors., labels: {}}\nrules:\n  - event: door\n    match: 'door {_:int}'\n    help: A door.\n    metrics: [{inc: doors_total}]\n    examples:\n",
+    );
+    for door in 0..10_000 {
+        pack += &format!(
+            "      - line: 'Feb 29 12:05:01 h sited: window {door}'\n        samples: ['doors_total{{appliance=\"h\"}} 1']\n"
+        );
+    }
+    std::fs::write(directory.path().join("site.yaml"), pack).expect("it can be written");
+    let output = binary()
+        .arg("check")
+        .arg(format!("--rules.dir={}", directory.path().display()))
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("too many errors"), "{said}");
+    // Each is looked up in the text: all of them took more than 90 seconds.
+    let faults = said.matches("no rule matches this example").count();
+    assert_eq!(faults, 100);
+}
+
 /// Bytes of the budget in which long labels are held, a tenth of the shipped ones.
 const LONG_LABELS_BUDGET: usize = 40_265_318;
 
