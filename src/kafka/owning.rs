@@ -36,8 +36,8 @@ impl Reading {
             self.heard(&mut ownership, answer, topic, settings, engine);
         }
         let (now, instant) = (BootTime::now(), Instant::now());
-        // What was not written in order to go on from cannot be committed.
-        let has_place = !ownership.machine.is_owner() || !self.needs_place;
+        // What has no place yet cannot be gone on from.
+        let has_place = !ownership.machine.is_owner() || !self.is_new;
         let has_shown = {
             let figures = self.published.figures();
             figures.births_on_disk > figures.births_shown

@@ -241,7 +241,7 @@ fn run(
         let Err(Stop::Trouble(error)) = stop else {
             break;
         };
-        client.trouble(&error, "finding the place to go on");
+        client.trouble(&error, "reading a topic");
         shards.iter_mut().for_each(|one| one.needs_place = true);
         checkpoint(shards, writer.as_ref(), false);
         catch_up(topic, shards, &mut waiting);
@@ -266,7 +266,7 @@ fn read_on(
     waiting: &mut Option<Instant>,
 ) -> Result<Infallible, Stop> {
     let mut checkpoint_at = Instant::now();
-    let mut is_seated = false;
+    let (mut is_seated, mut seat_at, mut first) = (false, Instant::now(), 0);
     loop {
         topic.heartbeat.beat();
         commands(topic, settings, shards, partitions);
@@ -277,9 +277,11 @@ fn read_on(
             let engine = || engine(topic, settings, partitions);
             is_seated &= !one.own(topic, settings, &engine);
         }
-        if !is_seated {
-            seat(topic, &settings.source, client, shards)?;
-            is_seated = true;
+        if !is_seated && Instant::now() >= seat_at {
+            is_seated = seat(topic, &settings.source, client, shards, first)?;
+            // If one cannot be found, others are read meanwhile, and another one is the first next time.
+            seat_at = Instant::now() + if is_seated { Duration::ZERO } else { RETRY };
+            first = (first + 1) % shards.len().max(1);
             // There is a place to go on from before the first record is counted.
             checkpoint(shards, writer, true);
         }
@@ -303,27 +305,40 @@ fn catch_up(topic: &Topic, shards: &[Reading], waiting: &mut Option<Instant>) {
     }
 }
 
-/// Finds out where each shard goes on, and assigns its partition from there.
+/// Finds out where each shard goes on, and assigns the partitions of those where that is known. Returns whether it is of all: a
+/// partition without a leader holds up no other for long. `first` is looked at first.
 fn seat(
     topic: &Topic,
     source: &Source,
     client: &Client,
     shards: &mut [Reading],
-) -> Result<(), Stop> {
-    for one in shards.iter_mut() {
+    first: usize,
+) -> Result<bool, Stop> {
+    let mut are_all_known = true;
+    let (before, behind) = shards.split_at_mut(first.min(shards.len()));
+    for one in behind.iter_mut().chain(before) {
         topic.heartbeat.beat();
         if topic.stop.load(Ordering::SeqCst) {
             return Err(Stop::Asked);
         }
-        if one.needs_place && one.is_read() {
-            one.find_place(source, client)?;
+        if !one.needs_place || !one.is_read() {
+            continue;
+        }
+        if let Err(error) = one.find_place(source, client) {
+            client.trouble(&error, "finding the place to go on");
+            are_all_known = false;
+            break;
         }
     }
-    let places = shards.iter().filter(|one| one.is_read()).map(|one| {
+    let known = shards
+        .iter()
+        .filter(|one| one.is_read() && !one.needs_place);
+    let places = known.map(|one| {
         let head = one.shard.head();
         (head.partition, head.next_offset)
     });
-    Ok(client.assign(places)?)
+    client.assign(places)?;
+    Ok(are_all_known && shards.iter().all(|one| !one.is_read() || !one.needs_place))
 }
 
 /// Reads what is there, for at most [`WAIT`], and counts it.
@@ -420,7 +435,8 @@ fn commands(topic: &Topic, settings: &mut Settings, shards: &mut [Reading], part
 fn checkpoint(shards: &mut [Reading], writer: Option<&Writer>, wait: bool) {
     let Some(writer) = writer else { return };
     for (at, one) in shards.iter_mut().enumerate() {
-        if one.dirty {
+        // What has no place yet cannot be gone on from.
+        if one.dirty && !one.is_new {
             one.dirty = !writer.write(at, one.shard.save(), wait);
         } else {
             let mut figures = one.published.figures();

@@ -279,7 +279,7 @@ fn a_replica_goes_on_from_the_topic_and_never_do_two_show_a_shard() {
 }
 
 #[test]
-fn a_state_topic_that_is_lost_is_noticed_and_nothing_is_counted_again() {
+fn lines_and_a_state_topic_that_are_lost_are_noticed_and_nothing_is_counted_again() {
     let cluster = Cluster::start(1);
     make_topics(&cluster, 1);
     let directory = tempfile::tempdir().expect("a directory");
@@ -296,6 +296,18 @@ fn a_state_topic_that_is_lost_is_noticed_and_nothing_is_counted_again() {
     count(&mut exporter, 60.0);
     exporter.child.signal("TERM");
     exporter.child.wait_for_end(LONG);
+
+    // Lines that were deleted while nobody read.
+    write(&cluster, 6, 10);
+    cluster.delete_before("logs", 0, 90);
+    exporter = start(&config, "0/1", port);
+    let samples = count(&mut exporter, 90.0);
+    assert_eq!(own(&samples, "lost_records_total", &[]), 30.0);
+    assert_eq!(own(&samples, "state_missing_total", &[]), 0.0);
+    exporter.child.signal("TERM");
+    exporter.child.wait_for_end(LONG);
+
+    // The state topic is made anew.
     cluster.remove_topic("logs-state");
     cluster.make_topic("logs-state", 1, &[("cleanup.policy", "compact")]);
     write(&cluster, 5, 10);
@@ -303,7 +315,7 @@ fn a_state_topic_that_is_lost_is_noticed_and_nothing_is_counted_again() {
     let samples = count(&mut exporter, 50.0);
     assert_eq!(own(&samples, "state_missing_total", &[]), 1.0);
     assert_eq!(own(&samples, "lost_records_total", &[]), 0.0);
-    assert_eq!(own(&samples, "next_offset", &[]), 110.0);
+    assert_eq!(own(&samples, "next_offset", &[]), 170.0);
 }
 
 #[test]
