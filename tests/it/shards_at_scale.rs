@@ -69,21 +69,35 @@ fn what_a_large_replica_takes() {
         cluster.write("logs", some);
     }
     drop(records);
-    for born in ["at_once", "lazily"] {
+    for (born, keeps_in_topic) in [
+        ("at_once", false),
+        ("lazily", false),
+        ("at_once", true),
+        ("lazily", true),
+    ] {
         let directory = tempfile::tempdir().expect("a directory");
         let config = directory.path().join("config.yaml");
+        let state_topic = format!("state-{born}");
+        let more = match keeps_in_topic {
+            true => {
+                cluster.make_topic(&state_topic, SHARDS, &[("cleanup.policy", "compact")]);
+                format!(", state_topic: {state_topic}")
+            }
+            false => String::new(),
+        };
         std::fs::write(
             &config,
             format!(
-                "sources:\n- name: fleet\n  kafka: {{brokers: ['{}'], topic: logs}}\n  appliance: key\n\
+                "sources:\n- name: fleet\n  kafka: {{brokers: ['{}'], topic: logs{more}}}\n  appliance: key\n\
                  state: {{directory: state, interval: 10s}}\n\
                  limits: {{series: 3000000, bytes: 3000000000, born: {born}}}\n",
                 cluster.bootstrap()
             ),
         )
         .expect("it can be written");
+        // In the same place, so that it need not wait for a lease.
+        let port = free_port();
         let start = || {
-            let port = free_port();
             let mut command = binary();
             command.arg("--config.file").arg(&config);
             let begun = Instant::now();
@@ -92,11 +106,14 @@ fn what_a_large_replica_takes() {
             child.wait_for("readiness", LONG, || {
                 http_get(port, "/-/ready").filter(|answer| answer.status == 200)
             });
-            (child, port, begun.elapsed())
+            (child, begun.elapsed())
         };
-        let (mut child, port, took) = start();
+        let (mut child, took) = start();
         let cpu = processor_time(port);
-        println!("born {born}: {written} lines read in {took:.1?}, {cpu:.1} s of processor time");
+        let place = if keeps_in_topic { "topic" } else { "directory" };
+        println!(
+            "born {born}, state in a {place}: {written} lines read in {took:.1?}, {cpu:.1} s of processor time"
+        );
         // A checkpoint of each shard is on disk.
         let state = directory.path().join("state");
         child.wait_for("checkpoints", LONG, || {
@@ -125,17 +142,37 @@ fn what_a_large_replica_takes() {
             part.text().len() >> 10,
             begun.elapsed()
         );
-        println!(
-            "  state of {SHARDS} shards: {} KiB",
-            bytes_below(&state) >> 10
-        );
+        let of_shards = |port: u16, metric: &str| {
+            let text = http_get(port, "/metrics?shard=rest")
+                .expect("an answer")
+                .text();
+            let metric = format!("appliance_log_exporter_shard_{metric}");
+            let samples = Samples::parse(&text);
+            let values = samples
+                .iter()
+                .filter(|(series, _)| series.starts_with(&metric));
+            values.map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        let bytes = match keeps_in_topic {
+            true => of_shards(port, "state_bytes").iter().sum::<f64>() as u64,
+            false => bytes_below(&state),
+        };
+        println!("  state of {SHARDS} shards: {} KiB", bytes >> 10);
         child.signal("KILL");
         drop(child);
-        let (child, port, took) = start();
+        let (child, took) = start();
         println!(
             "  after kill -9: ready in {took:.2?}, {:.2} s of processor time, resident {} MiB",
             processor_time(port),
             memory(&child, "VmRSS:")
         );
+        if keeps_in_topic {
+            let restores = of_shards(port, "restore_seconds");
+            let longest = restores.iter().copied().fold(0.0, f64::max);
+            println!(
+                "  {} shards restored, the slowest in {longest:.2} s",
+                restores.len()
+            );
+        }
     }
 }
