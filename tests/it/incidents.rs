@@ -505,7 +505,8 @@ impl Stage {
         let port = self.prometheus_port;
         self.prometheus = Some(Child::start(
             prometheus_command(&path("prometheus.yml"), &path("prometheus"), port)
-                // An alert that is not sent again ends after four times this, as after four minutes when nothing is scaled.
+                // An alert that is not sent again ends four times this after it was sent, as after four minutes when nothing is
+                // scaled.
                 .arg(format!("--rules.alert.resend-delay={}s", minute().max(15)))
                 // Its ten minutes are ten minutes of the incident.
                 .arg(format!("--rules.alert.for-grace-period={}s", 10 * minute())),
