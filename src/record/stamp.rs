@@ -41,7 +41,7 @@ fn numeric_stamp_len(text: &[u8]) -> usize {
             separator2,
             d0,
             d1,
-            b'T' | b't' | b' ',
+            b'T' | b't' | b' ' | b'\t',
             rest @ ..,
         ] if separator == separator2 && all_digits(&[*y0, *y1, *y2, *y3, *m0, *m1, *d0, *d1]) => {
             match clock_len(rest) {
