@@ -3,7 +3,7 @@
 //! There is no consumer group: partitions are assigned, and offsets belong to our own state. Nor is there an offset to
 //! fall back to: one that is out of range is an error, so that nothing is skipped without being counted.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -53,21 +53,34 @@ pub(super) struct Batch<'c> {
     pub(super) is_fatal: bool,
 }
 
+/// When trouble was logged last. Clients that come and go share it, so that they do not fill the log.
+pub(super) type Logged = Arc<Mutex<Option<Instant>>>;
+
+/// Whether it is to be logged again, and not only counted.
+pub(super) fn is_due(logged: &Logged) -> bool {
+    let mut logged = lock(logged);
+    let is_due = logged.is_none_or(|at| at.elapsed() >= LOG_EVERY);
+    if is_due {
+        *logged = Some(Instant::now());
+    }
+    is_due
+}
+
 /// Counts and logs what librdkafka says.
 pub(super) struct Context {
     source: String,
     errors: Counters<2>,
-    logged: Mutex<Option<Instant>>,
+    logged: Logged,
     /// The last trouble, in words.
     last: Mutex<Option<String>>,
 }
 
 impl Context {
-    pub(super) fn new(source: &str, own: &OwnMetrics) -> Self {
+    pub(super) fn new(source: &str, own: &OwnMetrics, logged: Logged) -> Self {
         Self {
             source: source.to_owned(),
             errors: own.shards.kafka_errors.clone(),
-            logged: Mutex::default(),
+            logged,
             last: Mutex::default(),
         }
     }
@@ -80,12 +93,10 @@ impl Context {
         if code != Some(RDKafkaErrorCode::AllBrokersDown) {
             *lock(&self.last) = Some(format!("{name}: {reason}"));
         }
-        let mut logged = lock(&self.logged);
-        if logged.is_some_and(|at| at.elapsed() < LOG_EVERY) {
+        if !is_due(&self.logged) {
             debug!(source = self.source, err = %error, reason, "trouble with Kafka");
             return;
         }
-        *logged = Some(Instant::now());
         warn!(source = self.source, err = %error, reason, "trouble with Kafka; for a minute further ones are only counted");
     }
 }
@@ -189,7 +200,7 @@ impl Client {
     /// A file cannot be read, or librdkafka refuses a setting.
     pub(super) fn new(source: &str, kafka: &Kafka, own: &OwnMetrics) -> Result<Self, String> {
         let consumer = consumer_config(kafka)?
-            .create_with_context(Context::new(source, own))
+            .create_with_context(Context::new(source, own, Logged::default()))
             .map_err(|error| error.to_string())?;
         Ok(Self {
             consumer,

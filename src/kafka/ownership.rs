@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
+use super::client::Logged;
 use super::state_reader::Place;
 use super::state_topic::{Job, StateThread};
 use super::{Settings, Topic};
@@ -61,6 +62,7 @@ impl Ownership {
             state: state.clone(),
             partition,
             own: topic.own.clone(),
+            logged: Logged::default(),
             stop: stop.clone(),
         })?;
         let label = partition.to_string();

@@ -11,7 +11,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::error;
 
-use super::client::{self, Context};
+use super::client::{self, Context, Logged};
 use crate::config::{Kafka, StateTopic};
 use crate::own_metrics::OwnMetrics;
 use crate::shard::{Claim, Head, Key};
@@ -30,6 +30,8 @@ pub(super) struct Place {
     pub(super) state: StateTopic,
     pub(super) partition: i32,
     pub(super) own: Arc<OwnMetrics>,
+    /// What is tried again and again is not logged each time.
+    pub(super) logged: Logged,
     /// The process ends: nothing is tried again.
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -55,6 +57,20 @@ pub(super) struct Checkpoint {
 }
 
 impl Place {
+    /// Says why the state cannot be used for now.
+    pub(super) fn complain(&self, why: &str) -> Fault {
+        if client::is_due(&self.logged) {
+            error!(
+                source = &*self.source,
+                partition = self.partition,
+                topic = self.state.topic,
+                err = why,
+                "the state of a shard cannot be read or written; trying again, and for a minute further troubles are only counted"
+            );
+        }
+        Fault::Failed
+    }
+
     pub(super) fn is_ending(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -67,11 +83,7 @@ impl Place {
         let consumer = self.consumer("read_committed")?;
         while self.ends(&consumer)?.1 < bound {
             if begun.elapsed() > RESTORE_WAIT || self.is_ending() {
-                error!(
-                    partition = self.partition,
-                    "a transaction in the state of a shard stays open; trying again"
-                );
-                return Err(Fault::Failed);
+                return Err(self.complain("a transaction stays open"));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -89,10 +101,7 @@ impl Place {
                 bytes -= former.map_or(0, |former| former.len());
                 match bytes <= STATE_BYTES_MAX {
                     true => Ok(()),
-                    false => {
-                        error!(bytes, "the state of a shard is too large");
-                        Err(Fault::Failed)
-                    }
+                    false => Err(self.complain("it is larger than 256 MiB")),
                 }
             })?;
         }
@@ -161,19 +170,14 @@ impl Place {
 
     /// The head, unless it belongs to another shard.
     fn own_head(&self, head: &[u8]) -> Result<Head, Fault> {
-        let topic = &self.state.topic;
         let head: Head = serde_json::from_slice(head).map_err(|error| {
-            error!(partition = self.partition, topic, err = %error, "the state of a shard was written by something else");
-            Fault::Failed
+            self.complain(&format!("it was written by something else: {error}"))
         })?;
         if head.topic != self.kafka.topic || head.partition != self.partition {
-            error!(
-                partition = self.partition,
-                topic,
-                other = head.topic,
-                "the state of a shard is that of another topic: each topic needs a state topic of its own"
-            );
-            return Err(Fault::Failed);
+            let other = &head.topic;
+            return Err(self.complain(&format!(
+                "it is that of the topic {other}: each topic needs a state topic of its own"
+            )));
         }
         Ok(head)
     }
@@ -181,18 +185,11 @@ impl Place {
     fn consumer(&self, isolation: &str) -> Result<BaseConsumer<Context>, Fault> {
         let made = client::consumer_config(&self.kafka).and_then(|mut config| {
             config.set("isolation.level", isolation);
-            let context = Context::new(&self.source, &self.own);
+            let context = Context::new(&self.source, &self.own, self.logged.clone());
             let made = config.create_with_context(context);
             made.map_err(|error| error.to_string())
         });
-        made.map_err(|error| {
-            error!(
-                source = &*self.source,
-                err = error,
-                "the state of a shard cannot be read"
-            );
-            Fault::Failed
-        })
+        made.map_err(|error| self.complain(&error))
     }
 
     /// Where the partition of the state begins and ends for this consumer.
@@ -233,11 +230,7 @@ impl Place {
                 Some(Err(_)) | None => {}
             }
             if last.elapsed() > RESTORE_WAIT || self.is_ending() {
-                error!(
-                    partition,
-                    "the state of a shard does not come; trying again"
-                );
-                return Err(Fault::Failed);
+                return Err(self.complain("nothing comes"));
             }
         }
     }

@@ -173,10 +173,7 @@ impl Worker {
     fn trouble(&self, error: &KafkaError, doing: &str) {
         match &self.producer {
             Some(producer) => producer.client().context().trouble(error, doing),
-            None => {
-                let place = &self.place;
-                warn!(source = &*place.source, partition = place.partition, err = %error, "{doing}");
-            }
+            None => _ = self.place.complain(&format!("{doing}: {error}")),
         }
     }
 
@@ -193,20 +190,13 @@ impl Worker {
                 .set("linger.ms", "0");
             config
         });
-        let context = Context::new(&place.source, &place.own);
+        let context = Context::new(&place.source, &place.own, place.logged.clone());
         let made = config.and_then(|config| {
             let made = config.create_with_context(context);
             made.map_err(|error| error.to_string())
         });
         self.producer = None;
-        let producer: ThreadedProducer<Context> = made.map_err(|error| {
-            error!(
-                source = &*place.source,
-                err = error,
-                "the state of a shard cannot be written"
-            );
-            Fault::Failed
-        })?;
+        let producer: ThreadedProducer<Context> = made.map_err(|error| place.complain(&error))?;
         let producer = self.producer.insert(producer);
         loop {
             let error = match producer.init_transactions(CALL_MAX) {
