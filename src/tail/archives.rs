@@ -150,11 +150,12 @@ impl FollowedPath {
         let mut generation = self.rotated(opened, shared);
         generation.position.clone_from(&archive.position);
         generation.first_time = archive.first_time;
-        let end = self.end_of_known(opened, &archive.position, shared);
-        let attached = end.and_then(|end| {
-            generation.position = end;
-            generation.attach(opened)
-        });
+        let attached = self
+            .end_of_what_was_read(sibling, &archive, shared)
+            .and_then(|end| {
+                generation.position = end;
+                generation.attach(opened)
+            });
         match attached {
             Ok(()) => {
                 self.reopen(opened, shared);
@@ -164,6 +165,23 @@ impl FollowedPath {
                 self.postpone(sibling);
                 self.keep(archive, shared);
             }
+        }
+    }
+
+    /// Where a file goes on that has all of an archive, and perhaps all of a longer one that it is a copy of, or of others
+    /// that it was joined of.
+    fn end_of_what_was_read(
+        &self,
+        sibling: &Sibling,
+        archive: &Archive,
+        shared: &Shared,
+    ) -> io::Result<ReadPosition> {
+        let Sibling {
+            opened, beginning, ..
+        } = sibling;
+        match self.known_beginning(opened, beginning, shared)? {
+            Some((end, None)) if end.offset() > archive.position.offset() => Ok(end),
+            _ => self.end_of_known(opened, &archive.position, shared),
         }
     }
 

@@ -326,7 +326,12 @@ impl FollowedPath {
             }
             return Ok(false);
         }
-        self.remember_read(opened, ArchiveKind::Read, shared)?;
+        // Somebody may be writing the rest of it.
+        let kind = match opened.was_written_within(shared.options.drain_grace) {
+            true => ArchiveKind::Copy,
+            false => ArchiveKind::Read,
+        };
+        self.remember_read(opened, kind, shared)?;
         if let Some(generation) = self.generations.get_mut(at) {
             // It can only have been truncated, if it is there no more and a copy of it is.
             generation.cut = Some(LostReason::Truncated);
@@ -464,17 +469,24 @@ impl FollowedPath {
         read.extend(finished.map(|archive| archive.position.clone()));
         let mut end = first.offset();
         loop {
-            let beginning = opened.beginning_behind(end)?;
+            let bytes = opened.bytes_behind(end)?;
+            let mut beginning = ReadPosition::default();
+            beginning.advance(&bytes);
             let mut longest = 0;
-            for position in read.iter().filter(|_| !beginning.is_empty()) {
-                if position.offset() > longest && position.may_agree(&beginning) {
-                    match opened.compare_behind(end, position)? {
-                        Comparison::Continues => longest = position.offset(),
-                        Comparison::Begins(len) if len > 0 => {
-                            return opened.position_at_end().cloned();
-                        }
-                        Comparison::Begins(_) | Comparison::Differs => {}
+            for position in &read {
+                let len = position.offset();
+                if len <= longest
+                    || !position.may_agree(&beginning)
+                    || !shared.is_unique_in(self.info.source, &bytes, len)
+                {
+                    continue;
+                }
+                match opened.compare_behind(end, position)? {
+                    Comparison::Continues => longest = len,
+                    Comparison::Begins(len) if len > 0 => {
+                        return opened.position_at_end().cloned();
                     }
+                    Comparison::Begins(_) | Comparison::Differs => {}
                 }
             }
             if longest == 0 {

@@ -328,6 +328,12 @@ impl Shared {
 
     /// No other file says what the first `len` bytes of this one say: its lines are dated, and not all of them are the same.
     fn is_unique(&self, source: usize, opened: &Opened, len: u64) -> bool {
+        let bytes = opened.first_bytes();
+        bytes.is_ok_and(|bytes| self.is_unique_in(source, &bytes, len))
+    }
+
+    /// The same of `bytes`.
+    fn is_unique_in(&self, source: usize, bytes: &[u8], len: u64) -> bool {
         let Some(LineTime(time)) = self
             .sources
             .get(source)
@@ -335,11 +341,8 @@ impl Shared {
         else {
             return false;
         };
-        let Ok(bytes) = opened.first_bytes() else {
-            return false;
-        };
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let bytes = bytes.get(..len).unwrap_or(&bytes);
+        let bytes = bytes.get(..len).unwrap_or(bytes);
         let mut lines = bytes
             .split_inclusive(|byte| *byte == b'\n')
             .take(DATED_LINES);

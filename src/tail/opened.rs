@@ -195,20 +195,18 @@ impl Opened {
         }
     }
 
-    /// What the content says from `from` on, as [`Opened::beginning`].
+    /// The first [`BEGINNING_BYTES`] of the content behind `from`.
     ///
     /// # Errors
     ///
     /// If it cannot be read now.
-    pub(super) fn beginning_behind(&self, from: u64) -> io::Result<ReadPosition> {
+    pub(super) fn bytes_behind(&self, from: u64) -> io::Result<Vec<u8>> {
         let mut reader = self.reader();
         let mut run = Vec::new();
         if self.note(reader.skip(from))? == from {
             self.note(reader.take(BEGINNING_BYTES).read_to_end(&mut run))?;
         }
-        let mut position = ReadPosition::default();
-        position.advance(&run);
-        Ok(position)
+        Ok(run)
     }
 
     /// The content, to be read from `offset` on (at most `position.offset`). It was compared with `position` and continues

@@ -1223,6 +1223,34 @@ fn truncated_and_filled_with_lines_that_end_alike() {
     }
 }
 
+/// A copy is made of a copy, or comes from another file system, after the log was truncated.
+#[test]
+fn a_copy_that_is_made_after_the_truncation_is_read_once() {
+    for unread in [0, 7] {
+        for lines in [60, 3_000] {
+            let mut scene = Scene::on_disk(Watcher::Inotify, &["m"]);
+            scene.specs[0].line_time = Some(line_time());
+            scene.options.drain_grace = Duration::from_secs(60);
+            let mut next = 0;
+            act(&mut scene, &mut next, Write("m", lines));
+            scene.look().later(1);
+            act(&mut scene, &mut next, Write("m", unread));
+            let text = fs::read(scene.path("m")).unwrap();
+            act(&mut scene, &mut next, Empty("m"));
+            act(&mut scene, &mut next, Write("m", 3));
+            let mut copy = File::create(scene.path("m.1")).unwrap();
+            let mut at = 0;
+            for part in [0, 1, 30, 500, 700, text.len() - 60, text.len()] {
+                copy.write_all(&text[at..part]).unwrap();
+                at = part;
+                scene.look().later(6);
+            }
+            scene.look().later(90);
+            check_lines(&scene, next, &format!("{lines} lines, {unread} unread"));
+        }
+    }
+}
+
 /// A log is moved away, and comes back as a copy: at once or later, whole or seen in the making, with its directory or alone.
 #[test]
 fn a_copy_that_comes_back_is_the_log_that_went() {
