@@ -64,7 +64,11 @@ impl Reading {
             ownership.thread.ask(job);
         }
         self.publish(&ownership, now);
-        let is_changed = ownership.machine.is_owner() != was_owner;
+        let must_catch_up = ownership.machine.must_catch_up_again(now);
+        if must_catch_up {
+            (self.needs_place, self.has_caught_up) = (true, false);
+        }
+        let is_changed = must_catch_up || ownership.machine.is_owner() != was_owner;
         self.ownership = Some(ownership);
         is_changed
     }

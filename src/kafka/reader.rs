@@ -17,6 +17,7 @@ use super::reading::{self, Reading, engine};
 use super::watch::watch;
 use super::writer::{self, Place as Saved, Writer};
 use super::{Command, Settings, Topic};
+use crate::boot_time::BootTime;
 use crate::config::Source;
 use crate::heartbeat::EndOnPanic;
 use crate::metric::lock;
@@ -348,6 +349,7 @@ fn turn(
     shards: &mut [Reading],
     writer: Option<&Writer>,
 ) -> Result<(), Stop> {
+    let begun = BootTime::now();
     let batch = client.poll(WAIT);
     let now = Timestamp::now();
     for of_partition in batch
@@ -379,7 +381,7 @@ fn turn(
         if let Some(at) = find(shards, *partition) {
             let one = &mut shards[at];
             if one.is_read() {
-                one.caught_up();
+                one.caught_up(begun);
             }
         }
     }

@@ -12,6 +12,7 @@ use tracing::error;
 use super::client::{self, Client};
 use super::ownership::Ownership;
 use super::{Settings, Topic};
+use crate::boot_time::BootTime;
 use crate::config::{ReadFrom, Source};
 use crate::engine::Engine;
 use crate::metric::Limits;
@@ -27,6 +28,8 @@ pub(super) struct Reading {
     pub(super) needs_place: bool,
     /// It has caught up once this offset is reached, or the end.
     pub(super) catch_up_to: i64,
+    /// When that was the end.
+    pub(super) catch_up_since: BootTime,
     pub(super) has_caught_up: bool,
     pub(super) is_new: bool,
     pub(super) dirty: bool,
@@ -83,6 +86,7 @@ impl Reading {
             ownership,
             needs_place: true,
             catch_up_to: i64::MAX,
+            catch_up_since: BootTime::default(),
             has_caught_up: false,
             is_new: true,
             dirty: true,
@@ -145,6 +149,7 @@ impl Reading {
     ) -> Result<(), KafkaError> {
         let head = self.shard.head();
         let partition = head.partition;
+        let now = BootTime::now();
         let (low, high) = client.ends(partition)?;
         if self.is_new {
             let first = match source.read_from {
@@ -199,18 +204,18 @@ impl Reading {
         figures.saw_end(high, Instant::now());
         if !self.has_caught_up {
             figures.phase = Phase::CatchingUp;
-            self.catch_up_to = high;
+            (self.catch_up_to, self.catch_up_since) = (high, now);
         }
         drop(figures);
         self.needs_place = false;
         if next_offset >= high {
-            self.caught_up();
+            self.caught_up(now);
         }
         Ok(())
     }
 
-    /// All that was there at the start, or is there now, is counted.
-    pub(super) fn caught_up(&mut self) {
+    /// All that was there at this time is counted.
+    pub(super) fn caught_up(&mut self, since: BootTime) {
         if self.has_caught_up {
             return;
         }
@@ -218,7 +223,7 @@ impl Reading {
         self.shard.finish_backfill();
         self.dirty = true;
         match &mut self.ownership {
-            Some(ownership) => ownership.machine.caught_up(),
+            Some(ownership) => ownership.machine.caught_up(since),
             None => self.published.figures().activate(),
         }
     }
@@ -249,7 +254,7 @@ impl Reading {
         let next_offset = self.shard.head().next_offset;
         self.published.figures().reached(next_offset);
         if next_offset >= self.catch_up_to {
-            self.caught_up();
+            self.caught_up(self.catch_up_since);
         }
     }
 }

@@ -7,6 +7,7 @@
 //!    commit was begun. Brokers accept commits of the process alone that fenced last.
 //! 2. *A new owner waits.* All leases of former owners were begun before it fenced them off, so they are over `lease` later,
 //!    plus a margin for clocks that differ in speed. It waits that long before it shows the shard; meanwhile it reads. It
+//!    Then it makes sure that it has counted all that a former owner may have shown. It
 //!    need not wait if the last checkpoint says that its writer shows nothing any more, or if its writer was a former process
 //!    in the same place, which has ended.
 //!
@@ -152,7 +153,8 @@ enum State {
 #[derive(Debug)]
 struct Owned {
     settled_from: BootTime,
-    has_caught_up: bool,
+    /// Everything is counted that was written before this time.
+    caught_up: Option<BootTime>,
     /// When the last commit that succeeded was begun, and whether it said that it is settled.
     committed: Option<(BootTime, bool)>,
 }
@@ -227,16 +229,29 @@ impl Machine {
         });
         self.state = State::Owned(Owned {
             settled_from: if has_ended { now } else { settled_from },
-            has_caught_up: false,
+            caught_up: None,
             committed: None,
         });
     }
 
-    /// What was written while nobody read is counted.
-    pub fn caught_up(&mut self) {
+    /// Everything is counted that was written before `since`.
+    pub fn caught_up(&mut self, since: BootTime) {
         if let State::Owned(owned) = &mut self.state {
-            owned.has_caught_up = true;
+            owned.caught_up = Some(since);
         }
+    }
+
+    /// Whether it is to catch up once more, from now on: a former owner may have counted, and shown, until its lease was over.
+    pub fn must_catch_up_again(&mut self, now: BootTime) -> bool {
+        let State::Owned(owned) = &mut self.state else {
+            return false;
+        };
+        let must = now >= owned.settled_from
+            && (owned.caught_up).is_some_and(|since| since < owned.settled_from);
+        if must {
+            owned.caught_up = None;
+        }
+        must
     }
 
     /// The checkpoint is committed.
@@ -316,7 +331,8 @@ impl Machine {
             return None;
         };
         let (begun, _) = owned.committed?;
-        (owned.has_caught_up).then(|| (owned.settled_from, begun + self.lease))
+        let since = owned.caught_up?;
+        (since >= owned.settled_from).then(|| (owned.settled_from, begun + self.lease))
     }
 
     /// What it does.
@@ -326,7 +342,7 @@ impl Machine {
             State::Fenced { .. } => Phase::Restoring,
             State::Refused { .. } => Phase::Contended,
             State::Released => Phase::Released,
-            State::Owned(owned) if !owned.has_caught_up => Phase::CatchingUp,
+            State::Owned(owned) if owned.caught_up.is_none() => Phase::CatchingUp,
             State::Owned(_) => match is_shown(self.shown(), now) {
                 true => Phase::Active,
                 false => Phase::Hidden,

@@ -199,6 +199,7 @@ struct Process {
     counts: [u64; APPLIANCES],
     next: u64,
     catch_up_to: u64,
+    catch_up_since: BootTime,
     dirty: [bool; APPLIANCES],
     epoch: u64,
     doing: Option<Doing>,
@@ -408,6 +409,7 @@ impl World {
                 counts: [0; APPLIANCES],
                 next: 0,
                 catch_up_to: u64::MAX,
+                catch_up_since: BootTime::default(),
                 dirty: [false; APPLIANCES],
                 epoch: 0,
                 doing: None,
@@ -415,6 +417,12 @@ impl World {
             }
         });
         if process.machine.is_owner() && !is_cut_off {
+            if process.machine.must_catch_up_again(clock) {
+                process.catch_up_to = u64::MAX;
+            }
+            if process.catch_up_to == u64::MAX {
+                (process.catch_up_to, process.catch_up_since) = (self.lines, clock);
+            }
             process.count(self.lines);
         }
         let is_due = process.dirty.contains(&true) && self.now >= process.checkpoint_at;
@@ -443,9 +451,6 @@ impl World {
                 self.without,
                 (is_lost, gives_up, later),
             )?;
-            if process.catch_up_to == u64::MAX && process.machine.is_owner() {
-                process.catch_up_to = self.lines;
-            }
         }
         Ok(())
     }
@@ -474,7 +479,8 @@ impl Process {
             }
         }
         if self.next >= self.catch_up_to {
-            self.machine.caught_up();
+            self.machine.caught_up(self.catch_up_since);
+            self.catch_up_to = u64::MAX - 1;
         }
     }
 
