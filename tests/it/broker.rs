@@ -46,7 +46,13 @@ impl Cluster {
     fn start_with(count: usize, format_more: &[&str], more: impl Fn(u16, u16) -> String) -> Self {
         let jars = succeeds(&mut Command::new(root().join("tests/install-kafka.sh"))).out;
         let directory = tempfile::tempdir().expect("a directory");
-        let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
+        // A port that nobody holds may be named again.
+        let mut free = std::collections::BTreeSet::new();
+        while free.len() < 2 * count {
+            free.insert(free_port());
+        }
+        let free: Vec<u16> = free.into_iter().collect();
+        let ports: Vec<(u16, u16)> = free.chunks(2).map(|pair| (pair[0], pair[1])).collect();
         let voters = ports.iter().enumerate();
         let voters = voters.map(|(at, (_, control))| format!("{}@127.0.0.1:{control}", at + 1));
         let voters = voters.collect::<Vec<_>>().join(",");
