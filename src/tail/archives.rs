@@ -328,7 +328,8 @@ impl FollowedPath {
         Ok(Some((len, false)))
     }
 
-    /// An archive of this path, or of another that does not hold it any more, whose content has come to this path.
+    /// An archive of this path, or of another that does not hold it any more, whose content has come to this path: of
+    /// several, the longest.
     pub(super) fn claim_archive(
         &mut self,
         opened: &Opened,
@@ -336,51 +337,65 @@ impl FollowedPath {
         others: &mut [FollowedPath],
         shared: &mut Shared,
     ) -> io::Result<Option<Archive>> {
-        let fits = |archive: &Archive| {
-            let depth = match archive.key == opened.key {
-                true => Depth::Seam,
-                false => Depth::Whole,
-            };
-            !archive.position.is_empty()
-                && archive.position.may_agree(beginning)
-                && archive.is_continued_by(opened, depth)
-        };
         // What lost its inode in this look is among them.
         for archive in shared.registry.take_displaced_of(self.index) {
             self.displace(archive, shared);
         }
-        if let Some(at) = self.unplaced.iter().position(fits)
-            && let Some(archive) = self.unplaced.get(at)
-            && !self.lies_elsewhere(archive, opened, shared)?
-        {
-            return Ok(Some(self.unplaced.remove(at)));
-        }
-        // A short log may well begin like one that was removed.
-        let is_long = |archive: &Archive| archive.position.offset() >= COPY_BYTES;
-        let placed = self.archives.iter().copied().find(|key| {
-            let archive = shared.registry.archive(*key, self.index);
-            archive.is_some_and(|archive| is_long(archive) && fits(archive))
-        });
-        if let Some(key) = placed
-            && let Some(archive) = shared.registry.archive(key, self.index).cloned()
-            && !self.lies_elsewhere(&archive, opened, shared)?
-        {
-            self.archives.retain(|known| *known != key);
-            shared.registry.forget(key, self.index);
-            return Ok(Some(archive));
-        }
-        for other in others.iter_mut().filter(|other| other.index != self.index) {
+        for other in others.iter_mut() {
             for archive in shared.registry.take_displaced_of(other.index) {
                 other.displace(archive, shared);
             }
-            if let Some(at) = other.unplaced.iter().position(fits)
-                && let Some(archive) = other.unplaced.get(at)
-                && archive.kind == ArchiveKind::Read
-                && !holds(&other.info.path, &archive.position)?
-                && !other.lies_elsewhere(archive, opened, shared)?
+        }
+        let mut found = Vec::new();
+        let may_fit = |archive: &Archive| {
+            !archive.position.is_empty() && archive.position.may_agree(beginning)
+        };
+        let own = self.unplaced.iter().filter(|archive| may_fit(archive));
+        found.extend(own.map(|archive| (None, archive.clone())));
+        let placed = self.archives.iter();
+        let placed = placed.filter_map(|key| shared.registry.archive(*key, self.index));
+        // A short log may well begin like one that was removed.
+        let placed = placed.filter(|archive| archive.position.offset() >= COPY_BYTES);
+        let placed = placed.filter(|archive| may_fit(archive));
+        found.extend(placed.map(|archive| (None, archive.clone())));
+        for (index, other) in others.iter().enumerate() {
+            let read = other.unplaced.iter().filter(|archive| may_fit(archive));
+            let read = read.filter(|archive| archive.kind == ArchiveKind::Read);
+            found.extend(read.map(|archive| (Some(index), archive.clone())));
+        }
+        found.sort_by_key(|(_, archive)| std::cmp::Reverse(archive.position.offset()));
+        for (owner, archive) in found {
+            let depth = match archive.key == opened.key {
+                true => Depth::Seam,
+                false => Depth::Whole,
+            };
+            let owner = owner.and_then(|index| others.get_mut(index));
+            if !archive.is_continued_by(opened, depth)
+                || owner.as_ref().map_or(Ok(false), |other| {
+                    holds(&other.info.path, &archive.position)
+                })?
             {
-                return Ok(Some(other.unplaced.remove(at)));
+                continue;
             }
+            let owner = match owner {
+                Some(other) => other,
+                None => &mut *self,
+            };
+            if owner.lies_elsewhere(&archive, opened, shared)? {
+                continue;
+            }
+            let is_it =
+                |known: &Archive| known.key == archive.key && known.position == archive.position;
+            owner.unplaced.retain(|known| !is_it(known));
+            if shared
+                .registry
+                .archive(archive.key, owner.index)
+                .is_some_and(is_it)
+            {
+                owner.archives.retain(|known| *known != archive.key);
+                shared.registry.forget(archive.key, owner.index);
+            }
+            return Ok(Some(archive));
         }
         Ok(None)
     }
