@@ -359,8 +359,17 @@ impl FollowedPath {
         let placed = placed.filter(|archive| may_fit(archive));
         found.extend(placed.map(|archive| (None, archive.clone())));
         for (index, other) in others.iter().enumerate() {
-            let read = other.unplaced.iter().filter(|archive| may_fit(archive));
+            let placed = match other.generations.is_empty() {
+                // Its log went away: perhaps it is here.
+                true => other.archives.len(),
+                false => 0,
+            };
+            let placed = other.archives.iter().take(placed);
+            let placed = placed.filter_map(|key| shared.registry.archive(*key, other.index));
+            let placed = placed.filter(|archive| archive.position.offset() >= COPY_BYTES);
+            let read = other.unplaced.iter().chain(placed);
             let read = read.filter(|archive| archive.kind == ArchiveKind::Read);
+            let read = read.filter(|archive| may_fit(archive));
             found.extend(read.map(|archive| (Some(index), archive.clone())));
         }
         found.sort_by_key(|(_, archive)| std::cmp::Reverse(archive.position.offset()));

@@ -1312,6 +1312,28 @@ fn a_copy_that_comes_back_is_the_log_that_went() {
     }
 }
 
+/// A log goes to another file system, and comes back in another directory.
+#[test]
+fn a_copy_in_another_directory_is_the_log_that_went() {
+    for away in [0, 60] {
+        let mut scene = Scene::on_disk(Watcher::Inotify, &["*/m"]);
+        let mut next = 0;
+        act(&mut scene, &mut next, Write("a/m", 90));
+        act(&mut scene, &mut next, Write("b/other", 1));
+        next = 90;
+        scene.look().later(6);
+        scene.rename("a/m", "gone");
+        scene.look().later(away);
+        fs::copy(scene.path("gone"), scene.path("b/new")).unwrap();
+        scene.remove("gone");
+        scene.rename("b/new", "b/m");
+        scene.look().later(40);
+        act(&mut scene, &mut next, Write("b/m", 3));
+        scene.look().later(6);
+        check_lines(&scene, next, &format!("after {away} s"));
+    }
+}
+
 /// A copy takes the place of the log, and who had the log open goes on writing to it.
 #[test]
 fn a_late_writer_behind_a_copy_in_the_place_of_the_log() {
