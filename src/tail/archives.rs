@@ -239,9 +239,9 @@ impl FollowedPath {
         let mut longest = unplaced
             .max_by_key(|(_, archive)| archive.position.offset())
             .map(|(at, archive)| (Some(at), archive.clone()));
-        let finished = self.finished_files(shared).filter(|archive| fits(archive));
-        let finished: Vec<Archive> = finished.cloned().collect();
-        for archive in finished {
+        let placed = self.placed(shared).filter(|archive| fits(archive));
+        let placed: Vec<Archive> = placed.cloned().collect();
+        for archive in placed {
             let is_longer = longest
                 .as_ref()
                 .is_none_or(|(_, longest)| archive.position.offset() > longest.position.offset());
@@ -275,9 +275,13 @@ impl FollowedPath {
         &'a self,
         shared: &'a Shared,
     ) -> impl Iterator<Item = &'a Archive> {
-        let placed = self.archives.iter();
-        let placed = placed.filter_map(|key| shared.registry.archive(*key, self.index));
-        placed.chain(&self.unplaced)
+        self.placed(shared).chain(&self.unplaced)
+    }
+
+    /// What was finished, and was met where it lies.
+    pub(super) fn placed<'a>(&'a self, shared: &'a Shared) -> impl Iterator<Item = &'a Archive> {
+        let keys = self.archives.iter();
+        keys.filter_map(|key| shared.registry.archive(*key, self.index))
     }
 
     /// Finished files that may begin like this one.
@@ -337,39 +341,32 @@ impl FollowedPath {
         others: &mut [FollowedPath],
         shared: &mut Shared,
     ) -> io::Result<Option<Archive>> {
-        // What lost its inode in this look is among them.
-        for archive in shared.registry.take_displaced_of(self.index) {
-            self.displace(archive, shared);
+        if opened.size == 0 {
+            return Ok(None);
         }
-        for other in others.iter_mut() {
-            for archive in shared.registry.take_displaced_of(other.index) {
-                other.displace(archive, shared);
+        // What lost its inode in this look is among them.
+        for (owner, archive) in shared.registry.take_displaced() {
+            match others.get_mut(owner) {
+                _ if owner == self.index => self.displace(archive, shared),
+                Some(other) => other.displace(archive, shared),
+                None => {}
             }
         }
-        let mut found = Vec::new();
-        let may_fit = |archive: &Archive| {
+        let may_fit = |archive: &&Archive| {
             !archive.position.is_empty() && archive.position.may_agree(beginning)
         };
-        let own = self.unplaced.iter().filter(|archive| may_fit(archive));
-        found.extend(own.map(|archive| (None, archive.clone())));
-        let placed = self.archives.iter();
-        let placed = placed.filter_map(|key| shared.registry.archive(*key, self.index));
         // A short log may well begin like one that was removed.
-        let placed = placed.filter(|archive| archive.position.offset() >= COPY_BYTES);
-        let placed = placed.filter(|archive| may_fit(archive));
-        found.extend(placed.map(|archive| (None, archive.clone())));
+        let is_long = |archive: &&Archive| archive.position.offset() >= COPY_BYTES;
+        let own = self.placed(shared).filter(is_long).chain(&self.unplaced);
+        let own = own.filter(may_fit).map(|archive| (None, archive.clone()));
+        let mut found: Vec<_> = own.collect();
         for (index, other) in others.iter().enumerate() {
-            let placed = match other.generations.is_empty() {
-                // Its log went away: perhaps it is here.
-                true => other.archives.len(),
-                false => 0,
-            };
-            let placed = other.archives.iter().take(placed);
-            let placed = placed.filter_map(|key| shared.registry.archive(*key, other.index));
-            let placed = placed.filter(|archive| archive.position.offset() >= COPY_BYTES);
+            // If its log went away, that is perhaps here.
+            let is_away = other.generations.is_empty();
+            let placed = other.placed(shared).filter(|_| is_away).filter(is_long);
             let read = other.unplaced.iter().chain(placed);
             let read = read.filter(|archive| archive.kind == ArchiveKind::Read);
-            let read = read.filter(|archive| may_fit(archive));
+            let read = read.filter(may_fit);
             found.extend(read.map(|archive| (Some(index), archive.clone())));
         }
         found.sort_by_key(|(_, archive)| std::cmp::Reverse(archive.position.offset()));

@@ -466,11 +466,7 @@ impl FollowedPath {
         held_bytes: &impl Fn(FileId) -> u64,
         into: &mut Vec<Position>,
     ) {
-        let placed = self
-            .archives
-            .iter()
-            .filter_map(|key| shared.registry.archive(*key, self.index));
-        for archive in self.unplaced.iter().chain(placed) {
+        for archive in self.unplaced.iter().chain(self.placed(shared)) {
             into.push(Position {
                 path: self.info.path.clone(),
                 target: None,
