@@ -10,6 +10,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
+use crate::exporter::binary;
 use crate::support::{Child, free_port, program, root, succeeds, wait_for};
 
 /// A start takes seconds; a machine that builds something else meanwhile takes far longer.
@@ -368,4 +369,15 @@ pub fn omkafka() -> bool {
     ];
     let mut libraries = libraries.iter().map(Path::new);
     libraries.any(|directory| directory.join("rsyslog/omkafka.so").exists())
+}
+
+/// Status and output of `check --kafka` with this configuration.
+pub fn check_with_brokers(config: &str) -> (Option<i32>, String) {
+    let mut command = binary();
+    let output = command
+        .args(["check", "--kafka", "--config.file", config])
+        .output()
+        .expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), text)
 }

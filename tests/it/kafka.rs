@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::broker::{Cluster, Secured, omkafka};
+use crate::broker::{Cluster, Secured, check_with_brokers, omkafka};
 use crate::exporter::{Exporter, LONG, Samples, binary};
 use crate::panels::Query;
 use crate::support::{Child, free_port, prometheus_command, prometheus_query, start_rsyslogd};
@@ -399,14 +399,7 @@ fn json_is_unwrapped_and_the_end_is_where_it_begins_if_asked() {
 fn check_asks_the_brokers() {
     let cluster = Cluster::start(1);
     let directory = tempfile::tempdir().expect("a directory");
-    let check = |more: &str| {
-        let config = settings(directory.path(), &cluster, more);
-        let mut command = binary();
-        command.args(["check", "--kafka", "--config.file", &config]);
-        let output = command.output().expect("it starts");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        (output.status.code(), text)
-    };
+    let check = |more: &str| check_with_brokers(&settings(directory.path(), &cluster, more));
     let shows = |text: &str, all: &[&str]| {
         for wanted in all {
             assert!(text.contains(wanted), "no `{wanted}` in {text}");
@@ -517,13 +510,8 @@ fn tls_certificates_and_logins_are_as_brokers_want_them() {
         ),
     ] {
         let config = settings_for(directory.path(), &format!("127.0.0.1:{port}"), &more);
-        let mut command = binary();
-        let output = command
-            .args(["check", "--kafka", "--config.file", &config])
-            .output();
-        let output = output.expect("it starts");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(status), "{more}: {text}");
+        let (code, text) = check_with_brokers(&config);
+        assert_eq!(code, Some(status), "{more}: {text}");
         assert!(text.contains(expected), "{more}: {text}");
     }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::broker::Cluster;
+use crate::broker::{Cluster, check_with_brokers};
 use crate::exporter::{Exporter, LONG, Samples, binary};
 use crate::support::{Child, free_port, prometheus_command, prometheus_query};
 
@@ -324,13 +324,8 @@ fn check_asks_for_the_state_topic() {
     let directory = tempfile::tempdir().expect("a directory");
     let config = settings(directory.path(), &cluster);
     let check = |status: i32, wanted: &[&str]| {
-        let mut command = binary();
-        let output = command
-            .args(["check", "--kafka", "--config.file", &config])
-            .output();
-        let output = output.expect("it starts");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(status), "{text}");
+        let (code, text) = check_with_brokers(&config);
+        assert_eq!(code, Some(status), "{text}");
         for wanted in wanted {
             assert!(text.contains(wanted), "no `{wanted}` in {text}");
         }
