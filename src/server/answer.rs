@@ -82,10 +82,11 @@ async fn admitted(
     let authorization = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
-    let passwords = &shared.passwords;
-    passwords
-        .admit(&web.users, authorization, connection.address)
-        .await
+    let check = || connection.begin_check();
+    let admitted = (shared.passwords).admit(&web.users, authorization, connection.address, check);
+    let admitted = admitted.await;
+    connection.end_check();
+    admitted
 }
 
 /// What is served besides the metrics and the runbooks.

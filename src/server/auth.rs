@@ -1,8 +1,8 @@
 //! Basic authentication against bcrypt hashes.
 //!
-//! Bcrypt is slow on purpose. So passwords that were right are cached, one password is tried at a time, and of each address
-//! only one waits for that: who guesses holds up others by one attempt. Every attempt costs the same, whether the user
-//! is known or not.
+//! Bcrypt is slow on purpose. So passwords that were right are cached, and are recognised without waiting for anything. Of
+//! others, one is tried at a time, and of each address only one waits for that: who guesses holds up others by one attempt.
+//! Every attempt costs the same, whether the user is known or not.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use ring::digest::SHA256_OUTPUT_LEN;
+use ring::hmac::{Context, HMAC_SHA256, Key};
+use ring::rand::SystemRandom;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::metric::lock;
@@ -17,10 +20,16 @@ use crate::metric::lock;
 /// Right passwords that are cached.
 const CACHED_MAX: usize = 100;
 
+/// A message authentication code.
+type Code = [u8; SHA256_OUTPUT_LEN];
+
 pub(super) struct Passwords {
-    /// User, hash and password. The hash is part of it, so that a changed one counts at once. Wrong passwords are not
-    /// kept: whoever guesses shall neither fill the cache nor be answered fast.
-    right: std::sync::Mutex<HashSet<(String, String, String)>>,
+    /// Codes of user, hash and password, under a key of this process: they tell nobody the password, neither by what is in
+    /// memory nor by the time that a look-up takes. The hash is part of it, so that a changed one counts at once. Wrong
+    /// passwords are not kept: whoever guesses shall neither fill the cache nor be answered fast.
+    right: std::sync::Mutex<HashSet<Code>>,
+    /// Nothing if the system has no random numbers: then nothing is cached.
+    key: Option<Key>,
     /// One attempt at a time, in order.
     turn: Arc<Mutex<()>>,
     /// One attempt of an address, which waits for its turn; of those that have one.
@@ -31,17 +40,19 @@ impl Passwords {
     pub(super) fn new() -> Self {
         Self {
             right: std::sync::Mutex::default(),
+            key: Key::generate(HMAC_SHA256, &SystemRandom::new()).ok(),
             turn: Arc::default(),
             by_address: std::sync::Mutex::default(),
         }
     }
 
-    /// Whether an `Authorization` header names a user and the right password.
+    /// Whether an `Authorization` header names a user and the right password. Calls `wait` if it takes an attempt to know.
     pub(super) async fn admit(
         &self,
         users: &BTreeMap<String, String>,
         authorization: Option<&str>,
         address: IpAddr,
+        wait: impl FnOnce(),
     ) -> bool {
         let Some((user, password)) = authorization.and_then(credentials) else {
             return false;
@@ -51,28 +62,38 @@ impl Passwords {
             return false;
         };
         let known = users.get(&user).cloned();
-        let is_cached = |hash: &String| {
-            lock(&self.right).contains(&(user.clone(), hash.clone(), password.clone()))
-        };
-        if known.as_ref().is_some_and(is_cached) {
+        let code = known
+            .as_ref()
+            .and_then(|hash| self.code(&[&user, hash, &password]));
+        if code.is_some_and(|code| lock(&self.right).contains(&code)) {
             return true;
         }
+        wait();
         let turn = self.turn(address).await;
-        let (hash, attempt) = (known.clone(), password.clone());
         let right = tokio::task::spawn_blocking(move || {
             // Should the client go away meanwhile, the next attempt waits for this one nevertheless.
             let _turn = turn;
-            verify(&attempt, hash.as_deref(), cost_max)
+            verify(&password, known.as_deref(), cost_max)
         });
         let right = right.await.unwrap_or(false);
-        if let Some(hash) = known.filter(|_| right) {
+        if let Some(code) = code.filter(|_| right) {
             let mut cached = lock(&self.right);
             if cached.len() >= CACHED_MAX {
                 cached.clear();
             }
-            cached.insert((user, hash, password));
+            cached.insert(code);
         }
         right
+    }
+
+    fn code(&self, parts: &[&str]) -> Option<Code> {
+        let mut context = Context::with_key(self.key.as_ref()?);
+        for part in parts {
+            // With its length, so that no part can reach into the next one.
+            context.update(&part.len().to_le_bytes());
+            context.update(part.as_bytes());
+        }
+        context.sign().as_ref().try_into().ok()
     }
 
     async fn turn(&self, address: IpAddr) -> [OwnedMutexGuard<()>; 2] {
@@ -166,12 +187,15 @@ mod tests {
             for guess in 0..60 {
                 let (passwords, users) = (passwords.clone(), users.clone());
                 let guess = basic(&format!("ann:{guess}"));
-                guesses
-                    .spawn(async move { passwords.admit(&users, Some(&guess), elsewhere).await });
+                guesses.spawn(async move {
+                    passwords
+                        .admit(&users, Some(&guess), elsewhere, || {})
+                        .await
+                });
             }
             tokio::task::yield_now().await;
             let right = basic("ann:right");
-            let admitted = passwords.admit(&users, Some(&right), HERE);
+            let admitted = passwords.admit(&users, Some(&right), HERE, || {});
             let admitted = tokio::time::timeout(Duration::from_secs(60), admitted).await;
             assert!(admitted.unwrap());
             let mut done = 0;
@@ -209,13 +233,16 @@ mod tests {
             (Some("Bearer x".to_owned()), false),
             (Some(String::new()), false),
         ] {
-            let admitted =
-                runtime.block_on(passwords.admit(&users, authorization.as_deref(), HERE));
-            assert_eq!(admitted, expected, "{authorization:?}");
+            let authorization = authorization.as_deref();
+            let admitted = passwords.admit(&users, authorization, HERE, || {});
+            assert_eq!(runtime.block_on(admitted), expected, "{authorization:?}");
         }
         // A new hash counts at once, whatever is cached.
         let changed = BTreeMap::from([("ann".to_owned(), hash("other"))]);
         let old = basic("ann:a:b c");
-        assert!(!runtime.block_on(passwords.admit(&changed, Some(&old), HERE)));
+        assert!(!runtime.block_on(passwords.admit(&changed, Some(&old), HERE, || {})));
+        // What was right before waits for nothing.
+        let admitted = passwords.admit(&users, Some(&old), HERE, || panic!("it waits"));
+        assert!(runtime.block_on(admitted));
     }
 }

@@ -69,6 +69,8 @@ enum Phase {
     Opening,
     /// A request has begun.
     Head,
+    /// Its password is to be checked, which is slow.
+    Unproven,
     /// The answer is made or sent.
     Answering,
     /// Between an answer and the next request.
@@ -111,9 +113,9 @@ impl Connections {
         if share_is_used_up || open.len() >= self.max {
             let ranked = open.values().filter_map(|connection| {
                 let origin = origin(connection.address);
-                let (rank, since) = connection.rank()?;
-                (!share_is_used_up || origin == own)
-                    .then_some(((rank, Reverse(of_origin[&origin]), since), connection))
+                let (rank, is_unproven, since) = connection.rank()?;
+                let key = (rank, Reverse(of_origin[&origin]), !is_unproven, since);
+                (!share_is_used_up || origin == own).then_some((key, connection))
             });
             let (_, victim) = ranked.min_by_key(|(key, _)| *key)?;
             let id = victim.id;
@@ -175,19 +177,22 @@ fn origin(address: IpAddr) -> IpAddr {
 }
 
 impl Connection {
-    /// Who loses its place first, and since when it makes no good use of it: one that has sent no request, one that does
-    /// not read its answer, one that rests, a scraper that rests. Nothing for a client that is served.
-    fn rank(&self) -> Option<(u8, Instant)> {
+    /// Who loses its place first, and since when it makes no good use of it: one that has sent no request, or whose password
+    /// is to be checked, one that does not read its answer, one that rests, a scraper that rests. Nothing for a client
+    /// that is served. Also whether its password is to be checked: where an address guesses passwords, that goes before the
+    /// next request from there, whose password may be known.
+    fn rank(&self) -> Option<(u8, bool, Instant)> {
         let state = lock(&self.state);
-        match state.phase {
-            Phase::Opening | Phase::Head => Some((0, state.since)),
+        let (rank, since) = match state.phase {
+            Phase::Opening | Phase::Head | Phase::Unproven => (0, state.since),
             Phase::Answering => {
                 let since = state.stalled?;
-                (since.elapsed() >= STALLED).then_some((1, since))
+                (since.elapsed() >= STALLED).then_some((1, since))?
             }
-            Phase::Idle if state.scraper.is_none() => Some((2, state.since)),
-            Phase::Idle => Some((3, state.since)),
-        }
+            Phase::Idle if state.scraper.is_none() => (2, state.since),
+            Phase::Idle => (3, state.since),
+        };
+        Some((rank, state.phase == Phase::Unproven, since))
     }
 
     fn evict(&self) {
@@ -213,6 +218,16 @@ impl Connection {
         if let Some(scraper) = &mut state.scraper {
             scraper.birth = None;
         }
+    }
+
+    /// Whether the client may have an answer is not known before its password is checked.
+    pub(super) fn begin_check(&self) {
+        lock(&self.state).enter(Phase::Unproven);
+    }
+
+    /// It is known.
+    pub(super) fn end_check(&self) {
+        lock(&self.state).enter(Phase::Answering);
     }
 
     /// The request is a scraper's. Returns the birth up to which it sees values.
@@ -299,7 +314,7 @@ impl Connection {
             Phase::Opening | Phase::Head => options.header_timeout,
             Phase::Idle if state.scraper.is_none() => options.idle_timeout,
             Phase::Idle => options.scraper_idle_timeout,
-            Phase::Answering => return None,
+            Phase::Unproven | Phase::Answering => return None,
         };
         Some(state.since + limit)
     }
@@ -627,6 +642,12 @@ mod tests {
         assert!(lock(&silent.state).is_cut, "not evicted");
         assert!(connections.open(address(4)).is_none(), "all are served");
         assert_eq!(lock(&connections.open).len(), 4);
+        _a.begin_check();
+        let _e = serve(4);
+        assert!(lock(&_a.state).is_cut, "a password that is checked");
+        _b.begin_check();
+        _b.end_check();
+        assert!(connections.open(address(5)).is_none(), "it was right");
         assert_eq!(
             origin("2001:db8:0:1::7".parse().unwrap()),
             origin("2001:db8:0:1:2::8".parse().unwrap())

@@ -261,6 +261,8 @@ async fn accept(
                             drop(place);
                         });
                     }
+                    // Many who come at once do not evict each other before their requests are read.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     tracing::warn!(err = %error, "cannot accept a connection");

@@ -1078,6 +1078,59 @@ fn passwords_headers_and_their_change_while_it_runs() {
     assert!(!get(new).contains("default-src 'self'"));
 }
 
+/// Sixty guess from Prometheus' own address, as fast as they can, and Prometheus connects anew for each scrape.
+#[test]
+fn guessers_keep_nobody_out_whose_password_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    // An attempt takes a quarter of a second and more, without optimisation.
+    let hash = bcrypt::hash("right", 8).unwrap();
+    let server = with_web_config(
+        directory.path(),
+        &format!("basic_auth_users: {{ann: {hash}}}"),
+    );
+    let request = |authorization: &str| {
+        format!(
+            "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic {authorization}\r\n\r\n"
+        )
+    };
+    // ann:right and ann:wrong
+    let right = request("YW5uOnJpZ2h0");
+    let wrong = request("YW5uOndyb25n");
+    assert!(server.exchange(&right).starts_with("HTTP/1.1 200 "));
+    let (guesses, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..60 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    let mut stream = server.connect();
+                    let _ = stream.write_all(wrong.as_bytes());
+                    guesses.fetch_add(1, Ordering::SeqCst);
+                    let _ = stream.read_to_end(&mut Vec::new());
+                }
+            });
+        }
+        while guesses.load(Ordering::SeqCst) < 60 {
+            std::thread::yield_now();
+        }
+        let scrape = || {
+            let begun = Instant::now();
+            let mut stream = server.connect();
+            let mut answer = String::new();
+            let read = stream
+                .write_all(right.as_bytes())
+                .and_then(|()| stream.read_to_string(&mut answer));
+            (answer, read.err(), begun.elapsed())
+        };
+        let scrapes: Vec<_> = (0..50).map(|_| scrape()).collect();
+        // The guessers end before anything is asserted.
+        is_over.store(true, Ordering::SeqCst);
+        for (answer, error, took) in scrapes {
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?} {error:?}");
+            assert!(took < LONG / 2, "{took:?}");
+        }
+    });
+}
+
 #[test]
 fn who_asks_too_often_is_told() {
     let directory = tempfile::tempdir().unwrap();
