@@ -32,6 +32,7 @@ needs='
   java:openjdk-17-jre-headless
   pkg-config:pkg-config
   sha256sum:coreutils
+  faketime:faketime
 '
 
 missing=

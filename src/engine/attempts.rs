@@ -73,6 +73,14 @@ impl Attempts {
         row.map_or(0, |row| row.failures)
     }
 
+    /// The clock was set to `now`, by so many seconds: no failure is older than before, or in the future.
+    pub(super) fn clock_was_set(&mut self, now: u32, by_seconds: i64) {
+        for row in self.rows.values_mut() {
+            let moved = i64::from(row.last).saturating_add(by_seconds);
+            row.last = moved.clamp(0, i64::from(now)) as u32;
+        }
+    }
+
     /// Those that were not over when the last attempt failed.
     pub(super) fn save(&self) -> Vec<SavedAttempts> {
         let newest = self.rows.values().map(|row| row.last).max().unwrap_or(0);
@@ -133,6 +141,18 @@ mod tests {
         assert_eq!(attempts.passed(of_user, 101 + PAUSE_MAX), 0);
         attempts.failed(own, 1, 101 + PAUSE_MAX);
         assert_eq!(attempts.passed(own, 101 + PAUSE_MAX), 1);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_neither_ends_a_row_nor_keeps_it() {
+        let mut attempts = Attempts::default();
+        let (row, year) = (key("hsm1", "address", "192.0.2.7"), 365 * 86_400);
+        attempts.failed(row, 3, 100);
+        attempts.clock_was_set(160 + year, i64::from(year));
+        assert_eq!(attempts.failed(row, 1, 160 + year), 4);
+        attempts.clock_was_set(220, -i64::from(year));
+        assert_eq!(attempts.failed(row, 1, 220), 5);
+        assert_eq!(attempts.passed(row, 221 + PAUSE_MAX), 0);
     }
 
     #[test]

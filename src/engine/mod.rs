@@ -252,9 +252,10 @@ impl Engine {
         table.free_evicted();
     }
 
-    /// The clock was set, by so many seconds: what is said of times in the future is not true, and nothing is older than
-    /// before. Only while no batch is open.
+    /// The clock was set, by so many seconds, or perhaps by a few (0): what is said of times in the future is not true, and
+    /// nothing is older than before. Only while no batch is open.
     pub fn clock_was_set(&self, now: u32, by_seconds: i64) {
+        lock(&self.attempts).clock_was_set(now, by_seconds);
         let mut table = self.table();
         table.set_now(now);
         table.clock_was_set(by_seconds, &[LAST_MESSAGE, LAST_EVENT]);

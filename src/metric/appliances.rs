@@ -214,8 +214,8 @@ impl Table {
         gone.len()
     }
 
-    /// The clock was set by so many seconds: whatever was touched is as old as before, and gauges of these metrics, which
-    /// hold times, are not in the future.
+    /// The clock was set by so many seconds: whatever was touched is as old as before. Gauges of these metrics, which hold
+    /// times, are not in the future, and neither is the time at which a counter began.
     pub(crate) fn clock_was_set(&mut self, by_seconds: i64, times: &[MetricId]) {
         let moved = |time: u32| {
             let time = i64::from(time).saturating_add(by_seconds);
@@ -226,12 +226,16 @@ impl Table {
             .for_each(|time| *time = moved(*time));
         let appliances = self.appliances.iter_mut();
         appliances.for_each(|one| one.since = moved(one.since));
-        let now = f64::from(self.now);
-        for (label, value) in self.labels.iter().zip(&mut self.values) {
-            if let Some(label) = label
-                && times.contains(&label.metric)
-            {
-                *value = value.min(now);
+        for at in 0..self.labels.len() {
+            let Some(label) = &mut self.labels[at] else {
+                continue;
+            };
+            if times.contains(&label.metric) {
+                self.values[at] = self.values[at].min(f64::from(self.now));
+            }
+            if label.created > self.now {
+                label.created = self.now;
+                self.change(Slot(at as u32));
             }
         }
     }

@@ -156,7 +156,8 @@ impl Reader {
 
     /// What is done from time to time; everything that was read must be counted.
     fn maintain(&mut self, now: Instant) {
-        if now >= self.expire_at {
+        let expires = now >= self.expire_at;
+        if expires {
             self.expire_at = now + EXPIRE_EVERY;
         } else if now >= self.evict_at && self.shared.engine().table().wants_eviction() {
             self.evict_at = now + EVICT_EVERY;
@@ -165,7 +166,13 @@ impl Reader {
         }
         self.pipeline.drain();
         let now = unix_seconds(SystemTime::now()) as u32;
-        self.shared.engine().maintain(now);
+        let engine = self.shared.engine();
+        if expires {
+            // What was ahead when the state was saved, or was set back by less than is noticed. Not at the start: a clock
+            // that is behind is often set soon after.
+            engine.clock_was_set(now, 0);
+        }
+        engine.maintain(now);
     }
 
     /// Forgets the appliances that somebody asks to forget.

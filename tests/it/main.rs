@@ -8,6 +8,7 @@ mod births;
 #[cfg(feature = "kafka")]
 mod broker;
 mod catalogue;
+mod clock;
 mod dashboards;
 mod deploy;
 #[cfg(feature = "kafka")]
