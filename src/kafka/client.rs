@@ -3,13 +3,14 @@
 //! There is no consumer group: partitions are assigned, and offsets belong to our own state. Nor is there an offset to
 //! fall back to: one that is out of range is an error, so that nothing is skipped without being counted.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -73,6 +74,10 @@ pub(super) struct Context {
     logged: Logged,
     /// The last trouble, in words.
     last: Mutex<Option<String>>,
+    /// Offsets are committed to the consumer group; not if the brokers do not let us.
+    commits: AtomicBool,
+    /// Commits without an answer.
+    committing: AtomicUsize,
 }
 
 impl Context {
@@ -82,6 +87,8 @@ impl Context {
             errors: own.shards.kafka_errors.clone(),
             logged,
             last: Mutex::default(),
+            commits: AtomicBool::new(true),
+            committing: AtomicUsize::new(0),
         }
     }
 
@@ -115,7 +122,26 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {}
+impl ConsumerContext for Context {
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        self.committing.fetch_sub(1, Ordering::SeqCst);
+        let Err(error) = result else { return };
+        self.trouble(&error, "committing offsets to the consumer group");
+        let is_forbidden = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::GroupAuthorizationFailed
+                    | RDKafkaErrorCode::TopicAuthorizationFailed
+            )
+        );
+        if is_forbidden && self.commits.swap(false, Ordering::SeqCst) {
+            warn!(
+                source = self.source,
+                "the brokers do not let us commit offsets to the consumer group: none are committed any more"
+            );
+        }
+    }
+}
 
 impl ProducerContext for Context {
     type DeliveryOpaque = ();
@@ -273,11 +299,41 @@ impl Client {
 
     /// Reads these partitions from these offsets on, and no others.
     pub(super) fn assign(&self, all: impl Iterator<Item = (i32, i64)>) -> Result<(), KafkaError> {
+        self.consumer.assign(&self.list(all)?)
+    }
+
+    fn list(
+        &self,
+        all: impl Iterator<Item = (i32, i64)>,
+    ) -> Result<TopicPartitionList, KafkaError> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in all {
             list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
         }
-        self.consumer.assign(&list)
+        Ok(list)
+    }
+
+    /// Commits to the consumer group how far partitions are read, for others to see. Waits for no answer.
+    pub(super) fn commit(&self, offsets: impl Iterator<Item = (i32, i64)>) {
+        let context = self.consumer.context();
+        let Ok(list) = self.list(offsets) else { return };
+        if list.count() == 0 || !context.commits.load(Ordering::SeqCst) {
+            return;
+        }
+        context.committing.fetch_add(1, Ordering::SeqCst);
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            context.commit_callback(Err(error), &list);
+        }
+    }
+
+    /// Waits for the answers to commits, for so long at most.
+    pub(super) fn finish_commits(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        let committing = &self.consumer.context().committing;
+        while committing.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            // Records are of no use any more.
+            let _ = self.consumer.poll(Duration::from_millis(50));
+        }
     }
 
     /// What is there, after at most `wait`.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -21,8 +20,6 @@ const FAILED_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Ownership {
     pub(super) machine: Machine,
     pub(super) thread: StateThread,
-    /// Nothing is tried again.
-    pub(super) stop: Arc<AtomicBool>,
     /// No checkpoint is due before, but for the lease.
     pub(super) checkpoint_at: Instant,
     /// Up to which birth everybody was shown all, as the last checkpoint says that was begun.
@@ -37,6 +34,7 @@ pub(super) struct Events {
     pub(super) fenced: Counter,
     pub(super) contended: Counter,
     pub(super) lease_over: Counter,
+    pub(super) given_up: Counter,
     pub(super) missing: Counter,
 }
 
@@ -55,7 +53,6 @@ impl Ownership {
         else {
             return Ok(None);
         };
-        let stop = Arc::new(AtomicBool::new(false));
         let thread = StateThread::start(Place {
             source: topic.name.clone(),
             kafka: kafka.clone(),
@@ -63,18 +60,25 @@ impl Ownership {
             partition,
             own: topic.own.clone(),
             logged: Logged::default(),
-            stop: stop.clone(),
+            stop: Arc::default(),
+            progress: Arc::default(),
         })?;
         let label = partition.to_string();
         let (source, label) = (&*topic.name, label.as_str());
         let metrics = &topic.own.shards;
-        const EVENTS: [&str; 5] = ["restored", "released", "fenced", "contended", "lease_over"];
+        const EVENTS: [&str; 6] = [
+            "restored",
+            "released",
+            "fenced",
+            "contended",
+            "lease_over",
+            "given_up",
+        ];
         metrics.touch_state(source, label, &EVENTS);
         let event = |event: &str| metrics.events.get([source, label, event]);
         Ok(Some(Self {
             machine: Machine::new(topic.owner.clone(), state.lease),
             thread,
-            stop,
             checkpoint_at: Instant::now(),
             shown: 0,
             events: Events {
@@ -83,6 +87,7 @@ impl Ownership {
                 fenced: event("fenced"),
                 contended: event("contended"),
                 lease_over: event("lease_over"),
+                given_up: event("given_up"),
                 missing: metrics.state_missing.get([source, label]),
             },
         }))

@@ -2,11 +2,11 @@
 //! what the shard's own thread reports.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::client::Client;
 use super::ownership::Ownership;
 use super::reading::Reading;
 use super::state_topic::{Answer, Found, Job};
@@ -18,13 +18,15 @@ use crate::shard::{Head, Phase, Task};
 
 /// How long the last checkpoints of a process that ends may take.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
+/// How long the brokers may take to take the offsets that others see.
+const OFFSETS_MAX: Duration = Duration::from_secs(2);
 
 impl Reading {
     /// Does what the ownership of the shard asks for. Returns whether its partition is to be read now and was not, or the
     /// other way round.
     pub(super) fn own(
         &mut self,
-        topic: &Topic,
+        (topic, client): (&Topic, &Client),
         settings: &Settings,
         engine: &dyn Fn() -> Arc<Engine>,
     ) -> bool {
@@ -33,9 +35,27 @@ impl Reading {
         };
         let was_owner = ownership.machine.is_owner();
         if let Some(answer) = ownership.thread.answer() {
+            if let Answer::Committed { next_offset, .. } = answer {
+                client.commit(std::iter::once((self.partition(), next_offset)));
+            }
             self.heard(&mut ownership, answer, topic, settings, engine);
         }
         let (now, instant) = (BootTime::now(), Instant::now());
+        if ownership.thread.is_reading() {
+            ownership.machine.progressed(now);
+        }
+        if ownership.machine.is_overdue(now) && ownership.thread.give_up() {
+            ownership.machine.give_up(now);
+            ownership.events.given_up.inc();
+            warn!(
+                source = &*topic.name,
+                partition = self.partition(),
+                "the brokers have not answered for a lease: beginning anew as the owner of a shard"
+            );
+            if was_owner {
+                self.lose(topic, settings, engine());
+            }
+        }
         // What has no place yet cannot be gone on from.
         let has_place = !ownership.machine.is_owner() || !self.is_new;
         let has_shown = {
@@ -94,7 +114,7 @@ impl Reading {
                 ownership.shown = 0;
                 self.take_over(*found, topic, settings, engine);
             }
-            Answer::Committed { births, bytes } => {
+            Answer::Committed { births, bytes, .. } => {
                 machine.committed();
                 let mut figures = self.published.figures();
                 figures.births_on_disk = births;
@@ -119,11 +139,16 @@ impl Reading {
                     partition,
                     "another owner has fenced off this one, or a transaction took too long"
                 );
-                // Before anything else: whoever owns it now may show it soon.
-                self.published.figures().shown = None;
-                self.replace(topic, settings, engine(), None);
+                self.lose(topic, settings, engine());
             }
         }
+    }
+
+    /// Drops what was counted: another one may own the shard, or it has to be read anew.
+    fn lose(&mut self, topic: &Topic, settings: &Settings, engine: Arc<Engine>) {
+        // Before anything else: whoever owns it now may show it soon.
+        self.published.figures().shown = None;
+        self.replace(topic, settings, engine, None);
     }
 
     /// Goes on from what was found.
@@ -212,8 +237,9 @@ impl Reading {
 }
 
 /// Gives all shards up: hides them, and says so in a last checkpoint of each, that nobody has to wait for a lease.
-pub(super) fn release(topic: &Topic, shards: &mut [Reading]) {
+pub(super) fn release(topic: &Topic, client: &Client, shards: &mut [Reading]) {
     let until = Instant::now() + RELEASE_MAX;
+    let mut committed = Vec::new();
     let mut asked = Vec::new();
     for (at, one) in shards.iter_mut().enumerate() {
         let mut figures = one.published.figures();
@@ -247,7 +273,10 @@ pub(super) fn release(topic: &Topic, shards: &mut [Reading]) {
         topic.heartbeat.beat();
         let left = until.saturating_duration_since(Instant::now());
         match ownership.thread.answer_within(left) {
-            Some(Answer::Committed { .. }) => _ = ownership.events.released.inc(),
+            Some(Answer::Committed { next_offset, .. }) => {
+                ownership.events.released.inc();
+                committed.push((one.partition(), next_offset));
+            }
             _ => warn!(
                 source = &*topic.name,
                 partition = one.partition(),
@@ -256,5 +285,7 @@ pub(super) fn release(topic: &Topic, shards: &mut [Reading]) {
         }
     }
     let ownerships = shards.iter().filter_map(|one| one.ownership.as_ref());
-    ownerships.for_each(|ownership| ownership.stop.store(true, Ordering::SeqCst));
+    ownerships.for_each(|ownership| ownership.thread.stop());
+    client.commit(committed.into_iter());
+    client.finish_commits(OFFSETS_MAX);
 }

@@ -254,7 +254,7 @@ fn run(
     if let Some(writer) = writer {
         writer.finish();
     }
-    owning::release(topic, shards);
+    owning::release(topic, client, shards);
 }
 
 /// Reads until something is wrong, or the process ends.
@@ -276,7 +276,7 @@ fn read_on(
         }
         for one in shards.iter_mut() {
             let engine = || engine(topic, settings, partitions);
-            is_seated &= !one.own(topic, settings, &engine);
+            is_seated &= !one.own((topic, client), settings, &engine);
         }
         if !is_seated && Instant::now() >= seat_at {
             is_seated = seat(topic, &settings.source, client, shards, first)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -13,6 +13,7 @@ use tracing::error;
 
 use super::client::{self, Context, Logged};
 use crate::config::{Kafka, StateTopic};
+use crate::heartbeat::Heartbeat;
 use crate::own_metrics::OwnMetrics;
 use crate::shard::{Claim, Head, Key};
 
@@ -24,6 +25,7 @@ const RESTORE_WAIT: Duration = Duration::from_secs(60);
 const STATE_BYTES_MAX: usize = 256 << 20;
 
 /// Where the state of a shard is, and what its thread needs.
+#[derive(Clone)]
 pub(super) struct Place {
     pub(super) source: Arc<str>,
     pub(super) kafka: Kafka,
@@ -32,8 +34,10 @@ pub(super) struct Place {
     pub(super) own: Arc<OwnMetrics>,
     /// What is tried again and again is not logged each time.
     pub(super) logged: Logged,
-    /// The process ends: nothing is tried again.
+    /// Nobody waits any more: nothing is tried again.
     pub(super) stop: Arc<AtomicBool>,
+    /// Calls return, while a checkpoint is read.
+    pub(super) progress: Arc<Heartbeat>,
 }
 
 /// Why something was not done.
@@ -50,9 +54,7 @@ pub(super) struct Checkpoint {
     pub(super) head: Option<Head>,
     /// Its blocks by key.
     pub(super) records: HashMap<Vec<u8>, Vec<u8>>,
-    /// The group whose offsets are for others to see.
-    pub(super) group: Option<ConsumerGroupMetadata>,
-    /// The offset that it has, if there is no checkpoint.
+    /// The offset that the consumer group has, if there is no checkpoint.
     pub(super) committed: Option<i64>,
 }
 
@@ -85,6 +87,7 @@ impl Place {
             if begun.elapsed() > RESTORE_WAIT || self.is_ending() {
                 return Err(self.complain("a transaction stays open"));
             }
+            self.progress.beat();
             std::thread::sleep(Duration::from_millis(50));
         }
         let mut records: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
@@ -114,7 +117,6 @@ impl Place {
         Ok(Checkpoint {
             head,
             records,
-            group: consumer.group_metadata(),
             committed,
         })
     }
@@ -137,17 +139,11 @@ impl Place {
         Ok(found)
     }
 
-    /// An offset of the partition of the lines, for a consumer group.
-    pub(super) fn offset_of_lines(&self, offset: Offset) -> Result<TopicPartitionList, KafkaError> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.kafka.topic, self.partition, offset)?;
-        Ok(list)
-    }
-
     /// How far the shard was read by what the consumer group has; nothing if it has nothing, or may not be asked.
     fn committed(&self, consumer: &BaseConsumer<Context>) -> Result<Option<i64>, Fault> {
-        let asked = self.offset_of_lines(Offset::Invalid);
-        let found = asked.and_then(|asked| consumer.committed_offsets(asked, CALL_MAX));
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(&self.kafka.topic, self.partition);
+        let found = consumer.committed_offsets(asked, CALL_MAX);
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -219,6 +215,7 @@ impl Place {
         assigned.map_err(|_| Fault::Failed)?;
         let mut last = Instant::now();
         loop {
+            self.progress.beat();
             match consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => {
                     last = Instant::now();

@@ -8,24 +8,28 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
-use rdkafka::topic_partition_list::Offset;
-use tracing::{error, warn};
+use tracing::error;
 
 use super::client::{self, Context};
 use super::state_reader::{CALL_MAX, Checkpoint, Fault, Place};
 use crate::config::Replica;
 use crate::engine::Engine;
-use crate::heartbeat::EndOnPanic;
+use crate::heartbeat::{EndOnPanic, Heartbeat};
 use crate::metric::{Restored, Saved};
 use crate::shard::{Blocks, Claim, Head, Key, Owner, fingerprint, split};
 use crate::state;
 
+/// Time between two calls that return, while a checkpoint is read.
+const PROGRESS_MAX: Duration = Duration::from_secs(2);
+/// Threads of a shard that were given up and have not ended. Each has a producer.
+const GIVEN_UP_MAX: usize = 2;
 /// Bytes of one block when it is not compressed.
 const BLOCK_BYTES_MAX: u64 = 16 << 20;
 
@@ -44,9 +48,10 @@ pub(super) enum Job {
 pub(super) enum Answer {
     Fenced,
     Restored(Box<Found>),
-    /// The births up to this number are kept, in so many bytes.
+    /// The births up to this number are kept, and the records before this offset, in so many bytes.
     Committed {
         births: u64,
+        next_offset: i64,
         bytes: u64,
     },
     Looked(Option<Claim>),
@@ -69,36 +74,101 @@ pub(super) struct Found {
 
 /// The thread of a shard, as the reading thread sees it.
 pub(super) struct StateThread {
-    jobs: Sender<Job>,
-    answers: Receiver<Answer>,
+    place: Place,
+    current: Running,
+    /// Those whose calls have not returned in time. They end when the calls return.
+    given_up: Vec<JoinHandle<()>>,
 }
 
-impl StateThread {
-    pub(super) fn start(place: Place) -> std::io::Result<Self> {
+struct Running {
+    jobs: Sender<Job>,
+    answers: Receiver<Answer>,
+    /// Nothing is tried again.
+    stop: Arc<AtomicBool>,
+    /// Calls return, while a checkpoint is read.
+    progress: Arc<Heartbeat>,
+    /// It may hang in a call when the process ends, so nobody joins it.
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(place: &Place) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
         let (answer, answers) = channel();
-        // It may hang in a call when the process ends, so nobody joins it.
-        std::thread::Builder::new()
+        let stop = Arc::new(AtomicBool::new(false));
+        let progress = Arc::new(Heartbeat::default());
+        let place = Place {
+            stop: stop.clone(),
+            progress: progress.clone(),
+            ..place.clone()
+        };
+        let thread = std::thread::Builder::new()
             .name("kafka-state".into())
             .spawn(move || {
                 let _end = EndOnPanic;
                 Worker::new(place).work(&queue, &answer);
             })?;
-        Ok(Self { jobs, answers })
+        Ok(Self {
+            jobs,
+            answers,
+            stop,
+            progress,
+            thread,
+        })
+    }
+}
+
+impl StateThread {
+    pub(super) fn start(place: Place) -> std::io::Result<Self> {
+        Ok(Self {
+            current: Running::start(&place)?,
+            place,
+            given_up: Vec::new(),
+        })
     }
 
     /// There is one job at a time, and so one answer.
     pub(super) fn ask(&self, job: Job) {
         // The thread ends when this is dropped, or by a panic, which ends the process.
-        let _ = self.jobs.send(job);
+        let _ = self.current.jobs.send(job);
     }
 
     pub(super) fn answer(&self) -> Option<Answer> {
-        self.answers.try_recv().ok()
+        self.current.answers.try_recv().ok()
     }
 
     pub(super) fn answer_within(&self, wait: Duration) -> Option<Answer> {
-        self.answers.recv_timeout(wait).ok()
+        self.current.answers.recv_timeout(wait).ok()
+    }
+
+    /// Whether a checkpoint is being read: that may take long, and calls return meanwhile.
+    pub(super) fn is_reading(&self) -> bool {
+        self.current.progress.age() < PROGRESS_MAX
+    }
+
+    /// Leaves the thread to itself, whose call to the brokers does not return, and goes on with another one. Returns false if
+    /// too many do not return, or a thread cannot be started.
+    pub(super) fn give_up(&mut self) -> bool {
+        self.given_up.retain(|thread| !thread.is_finished());
+        if self.given_up.len() >= GIVEN_UP_MAX {
+            return false;
+        }
+        let next = match Running::start(&self.place) {
+            Ok(next) => next,
+            Err(error) => {
+                let _ = self.place.complain(&format!("no thread: {error}"));
+                return false;
+            }
+        };
+        self.stop();
+        let former = std::mem::replace(&mut self.current, next);
+        self.given_up.push(former.thread);
+        true
+    }
+
+    /// Nothing is tried again.
+    pub(super) fn stop(&self) {
+        self.current.stop.store(true, Ordering::SeqCst);
     }
 }
 
@@ -116,8 +186,6 @@ struct Worker {
     /// What the last checkpoint consists of.
     kept: HashMap<Key, Kept>,
     head: Option<Head>,
-    /// The group whose offsets say how far the shard was read, for others to see; nothing if the brokers do not let us.
-    group: Option<ConsumerGroupMetadata>,
     /// Where the head was seen last.
     head_at: i64,
 }
@@ -129,7 +197,6 @@ impl Worker {
             producer: None,
             kept: HashMap::new(),
             head: None,
-            group: None,
             head_at: 0,
         }
     }
@@ -258,14 +325,18 @@ impl Worker {
         self.commit(&head, &records)?;
         gone.iter().for_each(|key| _ = self.kept.remove(key));
         self.kept.extend(changed);
+        let next_offset = head.next_offset;
         self.head = Some(head);
-        Ok(Answer::Committed { births, bytes })
+        Ok(Answer::Committed {
+            births,
+            next_offset,
+            bytes,
+        })
     }
 
     /// One transaction. What becomes of it is known in the end, or we are refused.
     fn commit(&mut self, head: &Head, records: &[(Key, Option<Vec<u8>>)]) -> Result<(), Fault> {
         let producer = self.producer.as_ref().ok_or(Fault::Refused)?;
-        let next_offset = head.next_offset;
         let head = serde_json::to_vec(head).map_err(|_| Fault::Failed)?;
         producer
             .begin_transaction()
@@ -276,15 +347,6 @@ impl Worker {
                 return Err(self.abort(producer, &error));
             }
         }
-        if let Err(error) = self.commit_offset(producer, next_offset) {
-            let fault = self.abort(producer, &error);
-            warn!(
-                source = &*self.place.source,
-                "what was read is not committed to the consumer group any more"
-            );
-            self.group = None;
-            return Err(fault);
-        }
         loop {
             match producer.commit_transaction(CALL_MAX) {
                 Ok(()) => return Ok(()),
@@ -293,24 +355,6 @@ impl Worker {
                     self.trouble(&error, "committing the state of a shard");
                 }
                 Err(error) => return Err(self.abort(producer, &error)),
-            }
-        }
-    }
-
-    /// Nobody goes on from there, unless the state topic is lost.
-    fn commit_offset(
-        &self,
-        producer: &ThreadedProducer<Context>,
-        next_offset: i64,
-    ) -> Result<(), KafkaError> {
-        let Some(group) = &self.group else {
-            return Ok(());
-        };
-        let offsets = self.place.offset_of_lines(Offset::Offset(next_offset))?;
-        loop {
-            match producer.send_offsets_to_transaction(&offsets, group, CALL_MAX) {
-                Err(error) if is_retriable(&error) && !self.place.is_ending() => {}
-                done => return done,
             }
         }
     }
@@ -375,10 +419,8 @@ impl Worker {
         let Checkpoint {
             mut head,
             records,
-            group,
             committed,
         } = self.place.last_checkpoint()?;
-        self.group = group;
         let (restored, mut missing) = self.fill(&engine, head.as_ref(), records);
         if let (None, Some(next_offset)) = (&head, committed) {
             // What was counted before must not be counted again.

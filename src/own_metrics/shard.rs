@@ -53,7 +53,7 @@ impl ShardMetrics {
         let events = Labelled::new(["source", "partition", "event"]);
         own.register(
             "shard_events",
-            "What happened to the ownership of a shard with a state topic: it was restored, released, fenced off by another owner or by a transaction that took too long, contended by one that goes on, or its lease was over before a commit",
+            "What happened to the ownership of a shard with a state topic: it was restored, released, fenced off by another owner or by a transaction that took too long, contended by one that goes on, its lease was over before a commit, or the brokers were given up that had not answered for a lease, and it was begun anew",
             events.clone(),
         );
         let kafka_errors = Labelled::new(["source", "error"]);

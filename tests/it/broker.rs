@@ -80,7 +80,8 @@ impl Cluster {
                  broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=300\n\
                  controller.quorum.fetch.timeout.ms=1000\ncontroller.quorum.election.timeout.ms=500\n\
                  log.cleaner.dedupe.buffer.size=8388608\nlog.retention.check.interval.ms=500\n\
-                 log.initial.task.delay.ms=500\nfile.delete.delay.ms=500\n",
+                 log.initial.task.delay.ms=500\nfile.delete.delay.ms=500\n\
+                 transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n",
                 data.display()
             );
             settings += &more(*port, *control);
@@ -126,6 +127,12 @@ impl Cluster {
         self.brokers[id - 1].process = None;
     }
 
+    /// Sends a signal to a broker that is running.
+    pub fn signal(&mut self, id: usize, name: &str) {
+        let process = self.brokers[id - 1].process.as_mut();
+        process.expect("it runs").signal(name);
+    }
+
     /// Waits until all brokers that run accept connections and one of them knows a controller.
     pub fn wait(&mut self) {
         let bootstrap = self.bootstrap();
@@ -162,9 +169,20 @@ impl Cluster {
         config.create().expect("a client")
     }
 
-    /// Makes a topic, once the brokers are willing to.
+    /// Makes a topic with a replica on each broker, once the brokers are willing to.
     pub fn make_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let replicas = i32::try_from(self.brokers.len()).expect("a few");
+        self.make_topic_with(replicas, name, partitions, settings);
+    }
+
+    /// The same with so many replicas.
+    pub fn make_topic_with(
+        &self,
+        replicas: i32,
+        name: &str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) {
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         for (key, value) in settings {
             topic = topic.set(key, value);
@@ -256,6 +274,28 @@ pub fn producer(bootstrap: &str) -> ThreadedProducer<DefaultProducerContext> {
         .set("message.timeout.ms", "0")
         .set("enable.idempotence", "true");
     config.create().expect("a producer")
+}
+
+/// Writes records to a partition in a transaction under this id, and leaves it open, as one does that is killed.
+pub fn leave_transaction_open(
+    bootstrap: &str,
+    id: &str,
+    (topic, partition): (&str, i32),
+    records: &[(&str, &[u8])],
+) {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("transactional.id", id);
+    let producer: ThreadedProducer<DefaultProducerContext> = config.create().expect("a producer");
+    producer.init_transactions(LONG).expect("it may");
+    producer.begin_transaction().expect("it may");
+    for (key, value) in records {
+        let record = BaseRecord::to(topic).partition(partition);
+        let sent = producer.send(record.key(*key).payload(*value));
+        sent.map_err(|(error, _)| error).expect("there is room");
+    }
+    producer.flush(LONG).expect("the brokers take them");
 }
 
 /// Sends a record.

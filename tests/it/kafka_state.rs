@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Cluster, check_with_brokers};
 use crate::exporter::{Exporter, LONG, Samples, binary};
-use crate::support::{Child, free_port, prometheus_command, prometheus_query};
+use crate::support::free_port;
 
-const METRIC: &str = "sshd_login_failures_total";
+pub const METRIC: &str = "sshd_login_failures_total";
 /// The shortest that there is.
-const LEASE: Duration = Duration::from_secs(15);
+pub const LEASE: Duration = Duration::from_secs(15);
 
 /// One line of each of so many appliances.
-fn write(cluster: &Cluster, appliances: usize, each: usize) {
+pub fn write(cluster: &Cluster, appliances: usize, each: usize) {
     let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
     let names: Vec<String> = (0..appliances)
         .map(|number| format!("hsm{number}"))
@@ -38,7 +38,7 @@ fn write(cluster: &Cluster, appliances: usize, each: usize) {
 }
 
 /// A topic for lines and one for the state of its shards.
-fn make_topics(cluster: &Cluster, partitions: i32) {
+pub fn make_topics(cluster: &Cluster, partitions: i32) {
     let time = ("message.timestamp.type", "LogAppendTime");
     cluster.make_topic("logs", partitions, &[time]);
     // Compacted as soon as can be.
@@ -50,7 +50,7 @@ fn make_topics(cluster: &Cluster, partitions: i32) {
     cluster.make_topic("logs-state", partitions, &compacted);
 }
 
-fn settings(directory: &Path, cluster: &Cluster) -> String {
+pub fn settings(directory: &Path, cluster: &Cluster) -> String {
     let config = directory.join("config.yaml");
     let brokers = cluster.bootstrap();
     let brokers: Vec<&str> = brokers.split(',').collect();
@@ -62,7 +62,7 @@ fn settings(directory: &Path, cluster: &Cluster) -> String {
     config.display().to_string()
 }
 
-fn start(config: &str, share: &str, port: u16) -> Exporter {
+pub fn start(config: &str, share: &str, port: u16) -> Exporter {
     let mut command = binary();
     command.args(["--config.file", config, &format!("--shard={share}")]);
     Exporter::start_on(&mut command, port)
@@ -77,7 +77,7 @@ struct Seen {
 }
 
 /// Scrapes replicas, each by a thread of its own.
-struct Watcher {
+pub struct Watcher {
     stop: Arc<AtomicBool>,
     seen: Arc<Mutex<Vec<Seen>>>,
     threads: Vec<JoinHandle<()>>,
@@ -96,7 +96,7 @@ fn scrape(port: u16) -> Option<String> {
 }
 
 impl Watcher {
-    fn start(ports: &[u16]) -> Self {
+    pub fn start(ports: &[u16]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let threads = ports.iter().map(|port| {
@@ -145,7 +145,7 @@ impl Watcher {
     }
 
     /// Waits until all that was written was shown.
-    fn wait_for(&self, expected: usize, children: &mut [&mut Exporter]) {
+    pub fn wait_for(&self, expected: usize, children: &mut [&mut Exporter]) {
         let until = Instant::now() + LONG;
         while self.sum() != expected as f64 {
             if Instant::now() > until {
@@ -162,7 +162,7 @@ impl Watcher {
     }
 
     /// No series was shown by two at the same time, and none ever fell. Returns how many scrapes were made.
-    fn finish(self) -> usize {
+    pub fn finish(self) -> usize {
         self.stop.store(true, Ordering::SeqCst);
         for thread in self.threads {
             thread.join().expect("it has not panicked");
@@ -191,7 +191,7 @@ impl Watcher {
     }
 }
 
-fn own(samples: &Samples, metric: &str, labels: &[&str]) -> f64 {
+pub fn own(samples: &Samples, metric: &str, labels: &[&str]) -> f64 {
     samples.sum(&format!("appliance_log_exporter_shard_{metric}"), labels)
 }
 
@@ -319,6 +319,75 @@ fn lines_and_a_state_topic_that_are_lost_are_noticed_and_nothing_is_counted_agai
 }
 
 #[test]
+fn half_a_checkpoint_is_none() {
+    let cluster = Cluster::start(1);
+    make_topics(&cluster, 1);
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = settings(directory.path(), &cluster);
+    let port = free_port();
+    write(&cluster, 6, 10);
+    let mut exporter = start(&config, "0/1", port);
+    let watcher = Watcher::start(&[port]);
+    watcher.wait_for(60, &mut [&mut exporter]);
+    exporter.child.signal("TERM");
+    exporter.child.wait_for_end(LONG);
+
+    // As of a process that was killed before it could commit: blocks that are gone, and the end of the partition as the place
+    // to go on.
+    let head = r#"{"topic":"logs","partition":0,"next_offset":120}"#.as_bytes();
+    let records = [("1/a/hsm0", &b"nothing"[..]), ("1/head", head)];
+    let topic = ("logs-state", 0);
+    crate::broker::leave_transaction_open(&cluster.bootstrap(), "ale.logs.0", topic, &records);
+    write(&cluster, 6, 10);
+    exporter = start(&config, "0/1", port);
+    watcher.wait_for(120, &mut [&mut exporter]);
+    let samples = exporter.scrape();
+    assert_eq!(own(&samples, "state_missing_total", &[]), 0.0);
+    assert_eq!(own(&samples, "events_total", &["restored"]), 1.0);
+    println!("{} scrapes", watcher.finish());
+}
+
+/// The broker that has the state of a shard stands still: the shard's transaction times out at its coordinator, and what the
+/// shard asks for is not answered.
+#[test]
+fn a_transaction_that_times_out_is_given_up_and_the_shard_begins_anew() {
+    let mut cluster = Cluster::start(3);
+    let time = ("message.timestamp.type", "LogAppendTime");
+    cluster.make_topic("logs", 3, &[time]);
+    // Each broker has the state of one shard, which nobody else has.
+    cluster.make_topic_with(1, "logs-state", 3, &[("cleanup.policy", "compact")]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = settings(directory.path(), &cluster);
+    let port = free_port();
+    write(&cluster, 12, 10);
+    let mut exporter = start(&config, "0/1", port);
+    let watcher = Watcher::start(&[port]);
+    watcher.wait_for(120, &mut [&mut exporter]);
+
+    cluster.signal(2, "STOP");
+    let begun = Instant::now();
+    let given_up = exporter.wait_for("a shard that is given up", || {
+        let samples = crate::exporter::scrape(port)?;
+        let events = own(&samples, "events_total", &["event=\"given_up\""]);
+        (events > 0.0).then_some(samples)
+    });
+    println!("given up after {:.1?}", begun.elapsed());
+    assert!(begun.elapsed() > LEASE, "{:?}", begun.elapsed());
+    // Its lease was over before, those of the others are not.
+    let active = own(&given_up, "state", &["state=\"active\""]);
+    assert_eq!(active, 2.0, "{given_up:?}");
+    cluster.signal(2, "CONT");
+    write(&cluster, 12, 10);
+    let begun = Instant::now();
+    watcher.wait_for(240, &mut [&mut exporter]);
+    println!("shown again {:.1?} after that", begun.elapsed());
+    let samples = exporter.scrape();
+    assert_eq!(own(&samples, "lost_records_total", &[]), 0.0);
+    assert_eq!(own(&samples, "state_missing_total", &[]), 0.0);
+    println!("{} scrapes", watcher.finish());
+}
+
+#[test]
 fn check_asks_for_the_state_topic() {
     let cluster = Cluster::start(1);
     let directory = tempfile::tempdir().expect("a directory");
@@ -352,192 +421,4 @@ fn check_asks_for_the_state_topic() {
     cluster.remove_topic("logs-state");
     cluster.make_topic("logs-state", 4, &[("cleanup.policy", "compact")]);
     check(0, &["all right"]);
-}
-
-/// Writes lines until it is stopped, of one appliance more every two seconds: births at any point of a hand-over. Returns how
-/// many lines there were.
-fn writer(bootstrap: String, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
-    std::thread::spawn(move || {
-        let producer = crate::broker::producer(&bootstrap);
-        let (mut written, begun) = (0, Instant::now());
-        while !stop.load(Ordering::SeqCst) {
-            let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
-            for number in 0..APPLIANCES + begun.elapsed().as_secs() as usize / 2 {
-                let name = format!("hsm{number}");
-                let text =
-                    format!("Failed password for admin{written} from 192.0.2.1 port 22 ssh2");
-                let line = format!("{now} {name} sshd[7]: {text}");
-                crate::broker::send(&producer, "logs", &name, &line);
-                written += 1;
-            }
-            std::thread::sleep(Duration::from_millis(250));
-        }
-        crate::broker::flush(&producer);
-        written
-    })
-}
-
-const APPLIANCES: usize = 30;
-const REPLICAS: usize = 3;
-
-/// Replicas on three brokers, and a Prometheus that scrapes all places where one may be.
-struct Fleet {
-    cluster: Cluster,
-    config: String,
-    /// Where replicas are, and where a substitute of each may be.
-    ports: [u16; 2 * REPLICAS],
-    replicas: Vec<Exporter>,
-    prometheus: (Child, u16),
-    _directory: tempfile::TempDir,
-}
-
-impl Fleet {
-    fn start() -> Self {
-        let cluster = Cluster::start(3);
-        make_topics(&cluster, 6);
-        let directory = tempfile::tempdir().expect("a directory");
-        let config = settings(directory.path(), &cluster);
-        let ports = [(); 2 * REPLICAS].map(|()| free_port());
-        let replicas = (0..REPLICAS)
-            .map(|at| start(&config, &format!("{at}/{REPLICAS}"), ports[at]))
-            .collect();
-        let port = free_port();
-        let targets = ports.map(|port| format!("127.0.0.1:{port}"));
-        let file = directory.path().join("prometheus.yml");
-        let text = format!(
-            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\nscrape_configs:\n- job_name: exporter\n  \
-             static_configs: [{{targets: {targets:?}}}]\n  metric_relabel_configs:\n  \
-             - {{source_labels: [appliance], regex: (.+), target_label: instance}}\n"
-        );
-        std::fs::write(&file, text).expect("it can be written");
-        let data = directory.path().join("prometheus");
-        let child = Child::start(&mut prometheus_command(&file, &data, port));
-        Self {
-            cluster,
-            config,
-            ports,
-            replicas,
-            prometheus: (child, port),
-            _directory: directory,
-        }
-    }
-
-    fn restart(&mut self, at: usize) {
-        self.replicas[at] = start(&self.config, &format!("{at}/{REPLICAS}"), self.ports[at]);
-    }
-
-    fn query(&mut self, what: &str, expression: &str, is: impl Fn(f64) -> bool) -> f64 {
-        let (child, port) = (&mut self.prometheus.0, self.prometheus.1);
-        child.wait_for(what, LONG, || {
-            let found = prometheus_query(port, expression)?;
-            let value: f64 = found.first()?["value"][1].as_str()?.parse().ok()?;
-            is(value).then_some(value)
-        })
-    }
-
-    /// Waits until all shards are shown.
-    fn wait_until_shown(&mut self) {
-        let all = "sum(appliance_log_exporter_shard_state{state=\"active\"})";
-        self.query("all shards", all, |value| value == 6.0);
-    }
-}
-
-fn pause(seconds: u64) {
-    std::thread::sleep(Duration::from_secs(seconds));
-}
-
-/// Ten minutes: replicas and brokers die, are stopped and come back, while lines are written and Prometheus scrapes.
-#[test]
-#[ignore = "takes ten minutes; `make kafka` runs it"]
-fn replicas_and_brokers_die_and_every_line_is_shown_once() {
-    let mut fleet = Fleet::start();
-    let all_ports = fleet.ports;
-    let watcher = Watcher::start(&all_ports);
-    fleet.query("all replicas", "sum(up)", |value| value == 3.0);
-    fleet.wait_until_shown();
-    let stop = Arc::new(AtomicBool::new(false));
-    let writing = writer(fleet.cluster.bootstrap(), stop.clone());
-    pause(10);
-
-    for at in 0..REPLICAS {
-        println!("kill -9 of replica {at}");
-        fleet.replicas[at].child.signal("KILL");
-        pause(1);
-        fleet.restart(at);
-        fleet.wait_until_shown();
-        pause(3);
-    }
-    println!("kill -9 of replica 0, again and again, at any point of a checkpoint");
-    for round in 0..8 {
-        std::thread::sleep(Duration::from_millis(2_300 + 170 * round));
-        fleet.replicas[0].child.signal("KILL");
-        fleet.restart(0);
-    }
-    fleet.wait_until_shown();
-    for at in 0..REPLICAS {
-        println!("replica {at} is stopped for longer than its lease");
-        fleet.replicas[at].child.signal("STOP");
-        pause(LEASE.as_secs() + 7);
-        fleet.replicas[at].child.signal("CONT");
-        fleet.wait_until_shown();
-    }
-    for at in 0..REPLICAS {
-        println!("replica {at} is stopped, started elsewhere, resumed, and takes over");
-        fleet.replicas[at].child.signal("STOP");
-        let share = format!("{at}/{REPLICAS}");
-        let mut substitute = start(&fleet.config, &share, fleet.ports[REPLICAS + at]);
-        fleet.wait_until_shown();
-        fleet.replicas[at].child.signal("CONT");
-        pause(5);
-        substitute.child.signal("TERM");
-        substitute.child.wait_for_end(LONG);
-        fleet.wait_until_shown();
-    }
-    for broker in 1..=3 {
-        println!("kill -9 of broker {broker}");
-        fleet.cluster.kill(broker);
-        pause(20);
-        fleet.cluster.boot(broker);
-        fleet.cluster.wait();
-        fleet.wait_until_shown();
-        pause(3);
-    }
-    println!("all brokers are away for 30 s");
-    (1..=3).for_each(|broker| fleet.cluster.kill(broker));
-    pause(30);
-    let samples = fleet.replicas[0].scrape();
-    assert_eq!(samples.sum(METRIC, &[]), 0.0, "a lease has no end");
-    (1..=3).for_each(|broker| fleet.cluster.boot(broker));
-    fleet.cluster.wait();
-    fleet.wait_until_shown();
-    pause(10);
-
-    stop.store(true, Ordering::SeqCst);
-    let written = writing.join().expect("it has not panicked");
-    let mut replicas: Vec<&mut Exporter> = fleet.replicas.iter_mut().collect();
-    watcher.wait_for(written, &mut replicas);
-    println!("{written} lines, {} scrapes", watcher.finish());
-    let mut events: BTreeMap<String, f64> = BTreeMap::new();
-    for replica in &fleet.replicas {
-        let samples = replica.scrape();
-        for metric in [
-            "lost_records_total",
-            "log_replaced_total",
-            "state_missing_total",
-        ] {
-            assert_eq!(own(&samples, metric, &[]), 0.0, "{metric}");
-        }
-        for event in ["restored", "fenced", "contended", "lease_over"] {
-            let label = format!("event=\"{event}\"");
-            *events.entry(event.into()).or_default() += own(&samples, "events_total", &[&label]);
-        }
-    }
-    println!("{events:?}");
-    let all = format!("sum(max_over_time({METRIC}[1h]))");
-    fleet.query("all lines", &all, |value| value == written as f64);
-    let seen = format!("sum(max_over_time({METRIC}[1h]) - min_over_time({METRIC}[1h]))");
-    fleet.query("increase", &seen, |value| value == written as f64);
-    fleet.query("no reset", &format!("max(resets({METRIC}[1h]))"), |value| {
-        value == 0.0
-    });
 }

@@ -23,6 +23,8 @@ mod ipmi_events;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
+mod kafka_chaos;
+#[cfg(feature = "kafka")]
 mod kafka_state;
 mod manual;
 mod messages;

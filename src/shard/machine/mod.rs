@@ -13,6 +13,9 @@
 //!
 //! A checkpoint that was written by an owner that still waits says so: it proves nothing about the owner before.
 //!
+//! An answer may never come: a call to the brokers may not return, whatever its timeout. After a lease, when a transaction is
+//! void anyway, what was asked is given up ([`Machine::give_up`]), and the owner behaves as one that was fenced off.
+//!
 //! Whoever was fenced off drops what it has, and looks at what the last checkpoint says before it fences in turn. If another
 //! owner goes on committing, it leaves the shard to that one.
 //!
@@ -194,6 +197,31 @@ impl Machine {
     /// Whether the answer to a task is to come.
     pub fn is_busy(&self) -> bool {
         self.doing.is_some()
+    }
+
+    /// What was asked has begun to be answered.
+    pub fn progressed(&mut self, now: BootTime) {
+        if let Some((Task::Restore, since)) = &mut self.doing {
+            *since = now;
+        }
+    }
+
+    /// Whether an answer should have come by now.
+    pub fn is_overdue(&self, now: BootTime) -> bool {
+        self.doing
+            .is_some_and(|(_, since)| now >= since + self.lease + self.lease / MARGIN)
+    }
+
+    /// No answer is expected any more. What was asked may still be done, as by another process; so a fence has to come before
+    /// anything else that is asked.
+    pub fn give_up(&mut self, now: BootTime) {
+        self.doing = None;
+        self.not_before = now;
+        match self.state {
+            State::Fenced { .. } => self.state = State::Wanted,
+            State::Owned(_) => self.state = State::Refused { seen: None },
+            State::Wanted | State::Refused { .. } | State::Released => {}
+        }
     }
 
     /// What the checkpoint says that is being committed.

@@ -1,0 +1,222 @@
+//! Replicas and brokers of a real Apache Kafka die, are stopped and come back, while lines are written, Prometheus scrapes,
+//! and the state of shards is in a topic. The long ones are run by `make kafka`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::broker::Cluster;
+use crate::exporter::{Exporter, LONG};
+use crate::kafka_state::{LEASE, METRIC, Watcher, make_topics, own, settings, start};
+use crate::support::{Child, free_port, prometheus_command, prometheus_query};
+
+/// Writes lines until it is stopped, of one appliance more every two seconds: births at any point of a hand-over. Returns how
+/// many lines there were.
+fn writer(bootstrap: String, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
+    std::thread::spawn(move || {
+        let producer = crate::broker::producer(&bootstrap);
+        let (mut written, begun) = (0, Instant::now());
+        while !stop.load(Ordering::SeqCst) {
+            let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+            for number in 0..APPLIANCES + begun.elapsed().as_secs() as usize / 2 {
+                let name = format!("hsm{number}");
+                let text =
+                    format!("Failed password for admin{written} from 192.0.2.1 port 22 ssh2");
+                let line = format!("{now} {name} sshd[7]: {text}");
+                crate::broker::send(&producer, "logs", &name, &line);
+                written += 1;
+            }
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        crate::broker::flush(&producer);
+        written
+    })
+}
+
+const APPLIANCES: usize = 30;
+const REPLICAS: usize = 3;
+
+/// Replicas on three brokers, and a Prometheus that scrapes all places where one may be.
+struct Fleet {
+    cluster: Cluster,
+    config: String,
+    /// Where replicas are, and where a substitute of each may be.
+    ports: [u16; 2 * REPLICAS],
+    replicas: Vec<Exporter>,
+    prometheus: (Child, u16),
+    _directory: tempfile::TempDir,
+}
+
+impl Fleet {
+    fn start() -> Self {
+        let cluster = Cluster::start(3);
+        make_topics(&cluster, 6);
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = settings(directory.path(), &cluster);
+        let ports = [(); 2 * REPLICAS].map(|()| free_port());
+        let replicas = (0..REPLICAS)
+            .map(|at| start(&config, &format!("{at}/{REPLICAS}"), ports[at]))
+            .collect();
+        let port = free_port();
+        let targets = ports.map(|port| format!("127.0.0.1:{port}"));
+        let file = directory.path().join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\nscrape_configs:\n- job_name: exporter\n  \
+             static_configs: [{{targets: {targets:?}}}]\n  metric_relabel_configs:\n  \
+             - {{source_labels: [appliance], regex: (.+), target_label: instance}}\n"
+        );
+        std::fs::write(&file, text).expect("it can be written");
+        let data = directory.path().join("prometheus");
+        let child = Child::start(&mut prometheus_command(&file, &data, port));
+        Self {
+            cluster,
+            config,
+            ports,
+            replicas,
+            prometheus: (child, port),
+            _directory: directory,
+        }
+    }
+
+    fn restart(&mut self, at: usize) {
+        self.replicas[at] = start(&self.config, &format!("{at}/{REPLICAS}"), self.ports[at]);
+    }
+
+    fn query(&mut self, what: &str, expression: &str, is: impl Fn(f64) -> bool) -> f64 {
+        let (child, port) = (&mut self.prometheus.0, self.prometheus.1);
+        child.wait_for(what, LONG, || {
+            let found = prometheus_query(port, expression)?;
+            let value: f64 = found.first()?["value"][1].as_str()?.parse().ok()?;
+            is(value).then_some(value)
+        })
+    }
+
+    /// Waits until all shards are shown.
+    fn wait_until_shown(&mut self) {
+        let all = "sum(appliance_log_exporter_shard_state{state=\"active\"})";
+        self.query("all shards", all, |value| value == 6.0);
+    }
+}
+
+fn pause(seconds: u64) {
+    std::thread::sleep(Duration::from_secs(seconds));
+}
+
+/// Brokers coordinate transactions and consumer groups; each in turn is away for longer than a lease.
+#[test]
+#[ignore = "takes minutes; `make kafka` runs it"]
+fn each_broker_is_away_for_longer_than_a_lease_and_all_shards_are_shown_again() {
+    let mut fleet = Fleet::start();
+    fleet.wait_until_shown();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = writer(fleet.cluster.bootstrap(), stop.clone());
+    for broker in (1..=3).chain(1..=3) {
+        println!("kill -9 of broker {broker}");
+        fleet.cluster.kill(broker);
+        pause(LEASE.as_secs() + 7);
+        fleet.cluster.boot(broker);
+        fleet.cluster.wait();
+        fleet.wait_until_shown();
+        pause(3);
+    }
+    stop.store(true, Ordering::SeqCst);
+    writing.join().expect("it has not panicked");
+}
+
+/// Ten minutes: replicas and brokers die, are stopped and come back, while lines are written and Prometheus scrapes.
+#[test]
+#[ignore = "takes ten minutes; `make kafka` runs it"]
+fn replicas_and_brokers_die_and_every_line_is_shown_once() {
+    let mut fleet = Fleet::start();
+    let all_ports = fleet.ports;
+    let watcher = Watcher::start(&all_ports);
+    fleet.query("all replicas", "sum(up)", |value| value == 3.0);
+    fleet.wait_until_shown();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = writer(fleet.cluster.bootstrap(), stop.clone());
+    pause(10);
+
+    for at in 0..REPLICAS {
+        println!("kill -9 of replica {at}");
+        fleet.replicas[at].child.signal("KILL");
+        pause(1);
+        fleet.restart(at);
+        fleet.wait_until_shown();
+        pause(3);
+    }
+    println!("kill -9 of replica 0, again and again, at any point of a checkpoint");
+    for round in 0..8 {
+        std::thread::sleep(Duration::from_millis(2_300 + 170 * round));
+        fleet.replicas[0].child.signal("KILL");
+        fleet.restart(0);
+    }
+    fleet.wait_until_shown();
+    for at in 0..REPLICAS {
+        println!("replica {at} is stopped for longer than its lease");
+        fleet.replicas[at].child.signal("STOP");
+        pause(LEASE.as_secs() + 7);
+        fleet.replicas[at].child.signal("CONT");
+        fleet.wait_until_shown();
+    }
+    for at in 0..REPLICAS {
+        println!("replica {at} is stopped, started elsewhere, resumed, and takes over");
+        fleet.replicas[at].child.signal("STOP");
+        let share = format!("{at}/{REPLICAS}");
+        let mut substitute = start(&fleet.config, &share, fleet.ports[REPLICAS + at]);
+        fleet.wait_until_shown();
+        fleet.replicas[at].child.signal("CONT");
+        pause(5);
+        substitute.child.signal("TERM");
+        substitute.child.wait_for_end(LONG);
+        fleet.wait_until_shown();
+    }
+    for broker in 1..=3 {
+        println!("kill -9 of broker {broker}");
+        fleet.cluster.kill(broker);
+        pause(20);
+        fleet.cluster.boot(broker);
+        fleet.cluster.wait();
+        fleet.wait_until_shown();
+        pause(3);
+    }
+    println!("all brokers are away for 30 s");
+    (1..=3).for_each(|broker| fleet.cluster.kill(broker));
+    pause(30);
+    let samples = fleet.replicas[0].scrape();
+    assert_eq!(samples.sum(METRIC, &[]), 0.0, "a lease has no end");
+    (1..=3).for_each(|broker| fleet.cluster.boot(broker));
+    fleet.cluster.wait();
+    fleet.wait_until_shown();
+    pause(10);
+
+    stop.store(true, Ordering::SeqCst);
+    let written = writing.join().expect("it has not panicked");
+    let mut replicas: Vec<&mut Exporter> = fleet.replicas.iter_mut().collect();
+    watcher.wait_for(written, &mut replicas);
+    println!("{written} lines, {} scrapes", watcher.finish());
+    let mut events: BTreeMap<String, f64> = BTreeMap::new();
+    for replica in &fleet.replicas {
+        let samples = replica.scrape();
+        for metric in [
+            "lost_records_total",
+            "log_replaced_total",
+            "state_missing_total",
+        ] {
+            assert_eq!(own(&samples, metric, &[]), 0.0, "{metric}");
+        }
+        for event in ["restored", "fenced", "contended", "lease_over", "given_up"] {
+            let label = format!("event=\"{event}\"");
+            *events.entry(event.into()).or_default() += own(&samples, "events_total", &[&label]);
+        }
+    }
+    println!("{events:?}");
+    let all = format!("sum(max_over_time({METRIC}[1h]))");
+    fleet.query("all lines", &all, |value| value == written as f64);
+    let seen = format!("sum(max_over_time({METRIC}[1h]) - min_over_time({METRIC}[1h]))");
+    fleet.query("increase", &seen, |value| value == written as f64);
+    fleet.query("no reset", &format!("max(resets({METRIC}[1h]))"), |value| {
+        value == 0.0
+    });
+}
