@@ -79,17 +79,48 @@ PYTHON
 
 for version in helm helm4/helm; do
   helm lint --strict "$chart" > /dev/null
-  helm lint --strict "$chart" --values "$chart/ci/everything-values.yaml" > /dev/null
+  for values in everything kafka; do
+    helm lint --strict "$chart" --values "$chart/ci/$values-values.yaml" > /dev/null
+  done
   render > "$work/defaults.yaml"
   render --values "$chart/ci/everything-values.yaml" > "$work/everything.yaml"
   checked "$work/defaults.yaml"
   checked "$work/everything.yaml"
+  render --values "$chart/ci/kafka-values.yaml" > "$work/kafka.yaml"
+  checked "$work/kafka.yaml"
+  # What the replicas read is a configuration, if its files are there.
+  tests/.venv/bin/python - "$work" "$chart/ci/kafka-values.yaml" <<'PYTHON'
+"""The configuration of the replicas, with files for those of the secret; their number is that of the flag."""
+import pathlib, sys
+import yaml
+
+work, values = pathlib.Path(sys.argv[1]), yaml.safe_load(pathlib.Path(sys.argv[2]).read_text())
+found = {}
+for resource in yaml.safe_load_all((work / "kafka.yaml").read_text()):
+    if resource is not None:
+        found.setdefault(resource["kind"], []).append(resource)
+(stateful_set,), (service,), (settings,) = found["StatefulSet"], found["Service"], found["ConfigMap"]
+replicas = stateful_set["spec"]["replicas"]
+(container,) = stateful_set["spec"]["template"]["spec"]["containers"]
+assert f"--shard=auto/{replicas}" in container["args"] and replicas == values["kafka"]["replicas"], container
+assert stateful_set["spec"]["serviceName"] == service["metadata"]["name"]
+(monitor,) = found["ServiceMonitor"]
+assert "relabelings" not in monitor["spec"]["endpoints"][0], "series that move must not be labelled by replica"
+text = settings["data"]["config.yaml"].replace("/etc/appliance_log_exporter_kafka/", f"{work}/")
+(work / "config.yaml").write_text(text)
+(work / "password").write_text("secret\n")
+PYTHON
+  : > "$work/ca.pem"
+  cargo run --locked --quiet --features kafka -- check --config.file "$work/config.yaml" --shard=0/5 > "$work/said" ||
+    { cat "$work/said" >&2; exit 1; }
   grep -q 'vector(55)' "$work/everything.yaml" || { echo 'the threshold is not that of the values' >&2; exit 1; }
 
   # What the schema of the values refuses.
-  for wrong in tls.enabled=true service.type=ClusterIP 'extraArgs[0]=x' nope=1 image.pullPolicy=Sometimes \
+  for wrong in kafka.enabled=true kafka.replicas=0 kafka.settings.topic=x tls.enabled=true service.type=ClusterIP 'extraArgs[0]=x' nope=1 image.pullPolicy=Sometimes \
     prometheusRule.enabled=true,prometheusRule.thresholds.nope=1; do
     ! render --set "$wrong" > /dev/null 2>&1 || { echo "accepted: $wrong" >&2; exit 1; }
   done
+  ! render --values "$chart/ci/kafka-values.yaml" --set 'config.sources[0].name=x' > /dev/null 2>&1 ||
+    { echo 'accepted: sources beside those of kafka' >&2; exit 1; }
 done
 echo 'helm: all right'

@@ -24,3 +24,14 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end }}
+
+{{- /* The configuration of replicas that share a topic. */}}
+{{- define "exporter.shards" -}}
+{{- if hasKey .Values.config "sources" }}
+{{- fail "config.sources: with kafka.enabled, the source is made from kafka" }}
+{{- end }}
+{{- $kafka := dict "brokers" .Values.kafka.brokers "topic" .Values.kafka.topic "state_topic" .Values.kafka.stateTopic "lease" .Values.kafka.lease }}
+{{- $kafka = merge $kafka .Values.kafka.settings }}
+{{- $source := dict "name" "fleet" "appliance" "key" "kafka" $kafka }}
+{{- merge (dict "sources" (list $source)) .Values.config | toYaml }}
+{{- end }}
