@@ -287,23 +287,29 @@ impl Engine {
         table.succeed(&former.table());
         let dropped = table.restore(&saved);
         drop(table);
+        self.add_rule_counts(former);
+        dropped
+    }
+
+    /// Goes on with what `former` has counted of its own work, but for its series: what a process sums up over its tables may not
+    /// fall because one of them begins anew.
+    pub fn add_counts(&self, former: &Engine) {
+        self.table().add_counts(&former.table());
+        self.add_rule_counts(former);
+    }
+
+    fn add_rule_counts(&self, former: &Engine) {
         let (mut own, theirs) = (self.rule_counts(), former.rule_counts());
-        let counts: HashMap<&str, u64> = former
-            .rules()
-            .rules
-            .iter()
-            .zip(&theirs.hits)
-            .map(|(rule, hits)| (&*rule.id, *hits))
-            .collect();
-        for (rule, hits) in self.rules().rules.iter().zip(&mut own.hits) {
-            *hits = counts.get(&*rule.id).copied().unwrap_or(0);
+        let rules = former.rules().rules.iter().map(|rule| &*rule.id);
+        let hits: HashMap<&str, u64> = rules.zip(theirs.hits.iter().copied()).collect();
+        for (rule, count) in self.rules().rules.iter().zip(&mut own.hits) {
+            *count += hits.get(&*rule.id).copied().unwrap_or(0);
         }
         for (rule, count) in &mut own.negative_amounts {
-            *count = theirs.negative_amounts.get(rule).copied().unwrap_or(0);
+            *count += theirs.negative_amounts.get(rule).copied().unwrap_or(0);
         }
-        own.repeats_unattributed = theirs.repeats_unattributed;
-        own.repeats_implausible = theirs.repeats_implausible;
-        dropped
+        own.repeats_unattributed += theirs.repeats_unattributed;
+        own.repeats_implausible += theirs.repeats_implausible;
     }
 }
 

@@ -126,6 +126,7 @@ impl Reading {
         engine: Arc<Engine>,
         head: Option<(Head, &crate::metric::Restored)>,
     ) {
+        engine.add_counts(self.shard.engine());
         self.published.replace_engine(engine.clone());
         self.shard = empty(topic, settings, self.partition(), engine);
         self.is_new = head.is_none();

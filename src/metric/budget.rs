@@ -154,6 +154,20 @@ impl Table {
         self.by_name.iter().map(of)
     }
 
+    /// Goes on with what `former` has counted: series that were refused or evicted, and values that a unit does not allow.
+    pub fn add_counts(&mut self, former: &Table) {
+        for id in &self.by_name {
+            let at = id.0 as usize;
+            let Some(same) = former.metric(&self.specs[at].family.name) else {
+                continue;
+            };
+            let theirs = same.0 as usize;
+            self.counts[at].1 += former.counts[theirs].1;
+            self.evicted[at] += former.evicted[theirs];
+            self.implausible[at] += former.implausible[theirs];
+        }
+    }
+
     /// If something found no space, removes appliances that only headers name until a quarter is free of the budget and of
     /// what full metrics hold: first those that have earned nothing, and among them those with the fewest lines, then
     /// those that were heard of longest ago. `lines` is the metric that counts an appliance's lines. Returns how many

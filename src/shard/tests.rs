@@ -240,3 +240,36 @@ proptest! {
         prop_assert_eq!(parts.head(), whole.head());
     }
 }
+
+#[test]
+fn what_a_process_sums_up_over_its_shards_does_not_fall_when_one_begins_anew() {
+    let main = main_engine();
+    let limits = Limits {
+        series_per_metric: 3,
+        ..Limits::default()
+    };
+    let engine = || Arc::new(main.shard(limits, &[]));
+    let source = source(ApplianceFrom::Key);
+    let mut former = Shard::new(engine(), source, 200, Head::default());
+    // One more than there may be.
+    let names = ["hsm0", "hsm1", "hsm2", "hsm3"];
+    let line = "Nov 14 22:13:20 h sshd[7]: Failed password for root from 192.0.2.1 port 22 ssh2";
+    let records: Vec<_> = (0..)
+        .zip(names)
+        .map(|(offset, name)| record(offset, NOW, name, line))
+        .collect();
+    former.count(&records, Timestamp::from_millisecond(NOW).unwrap());
+    let sums = |engine: &Engine| {
+        let hits: u64 = engine.rule_counts().hits.iter().sum();
+        let refused: u64 = engine.table().counts().map(|(_, _, refused)| refused).sum();
+        (hits, refused)
+    };
+    let (hits, refused) = sums(former.engine());
+    assert!(hits >= 4 && refused > 0, "{hits}, {refused}");
+    let anew = engine();
+    for times in 1..3 {
+        anew.add_counts(former.engine());
+        assert_eq!(sums(&anew), (times * hits, times * refused));
+    }
+    assert_eq!(anew.save().series, Vec::new());
+}
