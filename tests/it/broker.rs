@@ -8,6 +8,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
 use crate::exporter::binary;
@@ -20,6 +22,8 @@ const LONG: Duration = Duration::from_secs(120);
 pub struct Cluster {
     directory: tempfile::TempDir,
     jars: String,
+    /// Where the brokers listen.
+    host: Ipv4Addr,
     /// By number, from 1 on.
     brokers: Vec<Broker>,
 }
@@ -32,7 +36,12 @@ struct Broker {
 impl Cluster {
     /// Starts so many brokers.
     pub fn start(count: usize) -> Self {
-        Self::start_with(count, &[], |_, _| String::new())
+        Self::start_at(Ipv4Addr::LOCALHOST, count)
+    }
+
+    /// Starts so many brokers that listen at this address.
+    pub fn start_at(host: Ipv4Addr, count: usize) -> Self {
+        Self::start_with(host, count, &[], |_, _| String::new())
     }
 
     /// Starts a broker that also listens with TLS, for logins and for client certificates. Only `ale` may do anything.
@@ -40,11 +49,18 @@ impl Cluster {
         let scram = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
         let logins = scram.map(|how| format!("{how}=[name=ale,password={PASSWORD}]"));
         let format = ["--add-scram", &logins[0], "--add-scram", &logins[1]];
-        Self::start_with(1, &format, |port, control| secured.settings(port, control))
+        Self::start_with(Ipv4Addr::LOCALHOST, 1, &format, |port, control| {
+            secured.settings(port, control)
+        })
     }
 
     /// Starts so many brokers, with arguments for the tool that formats their logs, and settings for those with these ports.
-    fn start_with(count: usize, format_more: &[&str], more: impl Fn(u16, u16) -> String) -> Self {
+    fn start_with(
+        host: Ipv4Addr,
+        count: usize,
+        format_more: &[&str],
+        more: impl Fn(u16, u16) -> String,
+    ) -> Self {
         let jars = succeeds(&mut Command::new(root().join("tests/install-kafka.sh"))).out;
         let directory = tempfile::tempdir().expect("a directory");
         // A port that nobody holds may be named again.
@@ -60,6 +76,7 @@ impl Cluster {
         let mut cluster = Self {
             jars: format!("{}/*", jars.trim()),
             directory,
+            host,
             brokers: Vec::new(),
         };
         for (at, (port, control)) in ports.iter().enumerate() {
@@ -69,7 +86,7 @@ impl Cluster {
             // Session and election times are shortened, so that a killed broker costs seconds.
             let mut settings = format!(
                 "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={voters}\n\
-                 listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control}\n\
+                 listeners=CLIENT://{host}:{port},CONTROLLER://127.0.0.1:{control}\n\
                  controller.listener.names=CONTROLLER\ninter.broker.listener.name=CLIENT\n\
                  listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
                  log.dirs={}\nauto.create.topics.enable=false\ndefault.replication.factor={count}\n\
@@ -80,7 +97,7 @@ impl Cluster {
                  broker.session.timeout.ms=2000\nbroker.heartbeat.interval.ms=300\n\
                  controller.quorum.fetch.timeout.ms=1000\ncontroller.quorum.election.timeout.ms=500\n\
                  log.cleaner.dedupe.buffer.size=8388608\nlog.retention.check.interval.ms=500\n\
-                 log.initial.task.delay.ms=500\nfile.delete.delay.ms=500\n\
+                 log.initial.task.delay.ms=500\nlog.cleaner.backoff.ms=500\nfile.delete.delay.ms=500\n\
                  transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n",
                 data.display()
             );
@@ -133,15 +150,63 @@ impl Cluster {
         process.expect("it runs").signal(name);
     }
 
+    /// Ends a broker in order, and starts it again.
+    pub fn restart(&mut self, id: usize) {
+        if let Some(mut process) = self.brokers[id - 1].process.take() {
+            process.signal("TERM");
+            process.wait_for_end(LONG);
+        }
+        self.boot(id);
+    }
+
+    fn reader(&self) -> BaseConsumer {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.bootstrap())
+            .set("group.id", "test")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true");
+        config.create().expect("a consumer")
+    }
+
+    /// How many records were written to a topic of which none was deleted, without transactions.
+    pub fn written(&self, topic: &str, partitions: i32) -> usize {
+        let reader = self.reader();
+        let ends = (0..partitions).map(|partition| {
+            let ends = reader.fetch_watermarks(topic, partition, LONG);
+            usize::try_from(ends.expect("an answer").1).expect("an offset")
+        });
+        ends.sum()
+    }
+
+    /// How many records of a partition are still there, and how many there ever were.
+    pub fn kept(&self, topic: &str, partition: i32) -> (usize, usize) {
+        let reader = self.reader();
+        let (_, end) = reader
+            .fetch_watermarks(topic, partition, LONG)
+            .expect("an answer");
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, rdkafka::Offset::Beginning)
+            .expect("an offset");
+        reader.assign(&list).expect("a partition");
+        let mut count = 0;
+        loop {
+            match reader.poll(LONG) {
+                Some(Ok(_)) => count += 1,
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        (count, usize::try_from(end).expect("an offset"))
+    }
+
     /// Waits until all brokers that run accept connections and one of them knows a controller.
     pub fn wait(&mut self) {
-        let bootstrap = self.bootstrap();
+        let (host, bootstrap) = (self.host, self.bootstrap());
         for broker in &mut self.brokers {
             let port = broker.port;
             if let Some(process) = &mut broker.process {
-                process.wait_for("open port", LONG, || {
-                    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
-                });
+                process.wait_for("open port", LONG, || TcpStream::connect((host, port)).ok());
             }
         }
         let running = self.brokers.iter().filter(|one| one.process.is_some());
@@ -159,7 +224,7 @@ impl Cluster {
     /// What clients begin with.
     pub fn bootstrap(&self) -> String {
         let brokers = self.brokers.iter();
-        let brokers = brokers.map(|broker| format!("127.0.0.1:{}", broker.port));
+        let brokers = brokers.map(|broker| format!("{}:{}", self.host, broker.port));
         brokers.collect::<Vec<_>>().join(",")
     }
 
@@ -298,15 +363,23 @@ pub fn leave_transaction_open(
     producer.flush(LONG).expect("the brokers take them");
 }
 
-/// Sends a record.
+/// Sends a record, once there is room for it.
 pub fn send(
     producer: &ThreadedProducer<DefaultProducerContext>,
     topic: &str,
     key: &str,
     value: &str,
 ) {
-    let sent = producer.send(BaseRecord::to(topic).key(key).payload(value));
-    sent.map_err(|(error, _)| error).expect("there is room");
+    wait_for("room for a record", LONG, || {
+        match producer.send(BaseRecord::to(topic).key(key).payload(value)) {
+            Ok(()) => Some(()),
+            Err((error, _)) => {
+                let code = error.rdkafka_error_code();
+                assert_eq!(code, Some(RDKafkaErrorCode::QueueFull), "{error}");
+                None
+            }
+        }
+    });
 }
 
 /// Returns once the brokers have all that was sent.

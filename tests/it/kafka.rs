@@ -66,7 +66,7 @@ fn wait_for_failures(exporter: &mut Exporter, expected: usize) -> Samples {
 }
 
 /// rsyslogd, which sends what it receives to the topic, keyed by the host's name.
-fn rsyslogd(directory: &Path, cluster: &Cluster, port: u16) -> Child {
+pub fn rsyslogd(directory: &Path, cluster: &Cluster, port: u16) -> Child {
     assert!(
         omkafka(),
         "rsyslog's omkafka is not installed; tests/install-deps.sh installs it"

@@ -2,6 +2,8 @@
 //! and the state of shards is in a topic. The long ones are run by `make kafka`.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -9,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use crate::broker::Cluster;
 use crate::exporter::{Exporter, LONG};
+use crate::kafka::rsyslogd;
 use crate::kafka_state::{LEASE, METRIC, Watcher, make_topics, own, settings, start};
 use crate::support::{Child, free_port, prometheus_command, prometheus_query};
 
 /// Writes lines until it is stopped, of one appliance more every two seconds: births at any point of a hand-over. Returns how
 /// many lines there were.
-fn writer(bootstrap: String, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
+pub fn writer(bootstrap: String, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
     std::thread::spawn(move || {
         let producer = crate::broker::producer(&bootstrap);
         let (mut written, begun) = (0, Instant::now());
@@ -35,6 +38,7 @@ fn writer(bootstrap: String, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
     })
 }
 
+const PARTITIONS: i32 = 6;
 const APPLIANCES: usize = 30;
 const REPLICAS: usize = 3;
 
@@ -52,7 +56,7 @@ struct Fleet {
 impl Fleet {
     fn start() -> Self {
         let cluster = Cluster::start(3);
-        make_topics(&cluster, 6);
+        make_topics(&cluster, PARTITIONS);
         let directory = tempfile::tempdir().expect("a directory");
         let config = settings(directory.path(), &cluster);
         let ports = [(); 2 * REPLICAS].map(|()| free_port());
@@ -80,7 +84,9 @@ impl Fleet {
         }
     }
 
+    /// Starts a replica again that was killed.
     fn restart(&mut self, at: usize) {
+        self.replicas[at].child.wait_for_end(LONG);
         self.replicas[at] = start(&self.config, &format!("{at}/{REPLICAS}"), self.ports[at]);
     }
 
@@ -96,7 +102,38 @@ impl Fleet {
     /// Waits until all shards are shown.
     fn wait_until_shown(&mut self) {
         let all = "sum(appliance_log_exporter_shard_state{state=\"active\"})";
-        self.query("all shards", all, |value| value == 6.0);
+        self.query("all shards", all, |value| value == f64::from(PARTITIONS));
+    }
+
+    /// So many lines were written: all of them were shown, once, and to Prometheus.
+    fn finish(&mut self, watcher: Watcher, written: usize) {
+        let mut replicas: Vec<&mut Exporter> = self.replicas.iter_mut().collect();
+        watcher.wait_for(written, &mut replicas);
+        println!("{written} lines, {} scrapes", watcher.finish());
+        let mut events: BTreeMap<String, f64> = BTreeMap::new();
+        for replica in &self.replicas {
+            let samples = replica.scrape();
+            for metric in [
+                "lost_records_total",
+                "log_replaced_total",
+                "state_missing_total",
+            ] {
+                assert_eq!(own(&samples, metric, &[]), 0.0, "{metric}");
+            }
+            for event in ["restored", "fenced", "contended", "lease_over", "given_up"] {
+                let label = format!("event=\"{event}\"");
+                *events.entry(event.into()).or_default() +=
+                    own(&samples, "events_total", &[&label]);
+            }
+        }
+        println!("{events:?}");
+        let all = format!("sum(max_over_time({METRIC}[1h]))");
+        self.query("all lines", &all, |value| value == written as f64);
+        let seen = format!("sum(max_over_time({METRIC}[1h]) - min_over_time({METRIC}[1h]))");
+        self.query("increase", &seen, |value| value == written as f64);
+        self.query("no reset", &format!("max(resets({METRIC}[1h]))"), |value| {
+            value == 0.0
+        });
     }
 }
 
@@ -104,25 +141,66 @@ fn pause(seconds: u64) {
     std::thread::sleep(Duration::from_secs(seconds));
 }
 
-/// Brokers coordinate transactions and consumer groups; each in turn is away for longer than a lease.
+/// Brokers lead partitions, and coordinate transactions and consumer groups. Each in turn is restarted and away for longer than
+/// a lease, one of them for a minute, while rsyslogd writes the lines of a hundred appliances.
 #[test]
 #[ignore = "takes minutes; `make kafka` runs it"]
-fn each_broker_is_away_for_longer_than_a_lease_and_all_shards_are_shown_again() {
+fn brokers_come_and_go_while_rsyslog_writes_the_lines_of_a_hundred_appliances() {
     let mut fleet = Fleet::start();
+    let watcher = Watcher::start(&fleet.ports);
     fleet.wait_until_shown();
+    let directory = tempfile::tempdir().expect("a directory");
+    let port = free_port();
+    let mut rsyslogd = rsyslogd(directory.path(), &fleet.cluster, port);
     let stop = Arc::new(AtomicBool::new(false));
-    let writing = writer(fleet.cluster.bootstrap(), stop.clone());
-    for broker in (1..=3).chain(1..=3) {
-        println!("kill -9 of broker {broker}");
+    let sending = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+            let mut sent = 0;
+            while !stop.load(Ordering::SeqCst) {
+                let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+                for appliance in 0..100 {
+                    let text = format!("Failed password for a{sent} from 192.0.2.1 port 22 ssh2");
+                    let line = format!("<84>{now} hsm{appliance} sshd[7]: {text}");
+                    writeln!(stream, "{line}").expect("it can be sent");
+                    sent += 1;
+                }
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            sent
+        }
+    });
+    for broker in 1..=3 {
+        println!("broker {broker} is restarted");
+        fleet.cluster.restart(broker);
+        fleet.cluster.wait();
+        fleet.wait_until_shown();
+        pause(3);
+    }
+    for (broker, seconds) in [(1, 22), (2, 60), (3, 22)] {
+        println!("kill -9 of broker {broker}, for {seconds} s");
         fleet.cluster.kill(broker);
-        pause(LEASE.as_secs() + 7);
+        if seconds > 30 {
+            // While it is still away.
+            pause(seconds / 2);
+            fleet.wait_until_shown();
+        }
+        pause(seconds);
         fleet.cluster.boot(broker);
         fleet.cluster.wait();
         fleet.wait_until_shown();
         pause(3);
     }
     stop.store(true, Ordering::SeqCst);
-    writing.join().expect("it has not panicked");
+    let sent = sending.join().expect("it has not panicked");
+    rsyslogd.signal("TERM");
+    rsyslogd.wait_for_end(LONG);
+    // What rsyslogd sends twice or drops is no matter of ours.
+    let written = fleet.cluster.written("logs", PARTITIONS);
+    println!("{sent} lines sent, {written} written");
+    assert!(written > sent / 2, "{written}");
+    fleet.finish(watcher, written);
 }
 
 /// Ten minutes: replicas and brokers die, are stopped and come back, while lines are written and Prometheus scrapes.
@@ -193,30 +271,5 @@ fn replicas_and_brokers_die_and_every_line_is_shown_once() {
 
     stop.store(true, Ordering::SeqCst);
     let written = writing.join().expect("it has not panicked");
-    let mut replicas: Vec<&mut Exporter> = fleet.replicas.iter_mut().collect();
-    watcher.wait_for(written, &mut replicas);
-    println!("{written} lines, {} scrapes", watcher.finish());
-    let mut events: BTreeMap<String, f64> = BTreeMap::new();
-    for replica in &fleet.replicas {
-        let samples = replica.scrape();
-        for metric in [
-            "lost_records_total",
-            "log_replaced_total",
-            "state_missing_total",
-        ] {
-            assert_eq!(own(&samples, metric, &[]), 0.0, "{metric}");
-        }
-        for event in ["restored", "fenced", "contended", "lease_over", "given_up"] {
-            let label = format!("event=\"{event}\"");
-            *events.entry(event.into()).or_default() += own(&samples, "events_total", &[&label]);
-        }
-    }
-    println!("{events:?}");
-    let all = format!("sum(max_over_time({METRIC}[1h]))");
-    fleet.query("all lines", &all, |value| value == written as f64);
-    let seen = format!("sum(max_over_time({METRIC}[1h]) - min_over_time({METRIC}[1h]))");
-    fleet.query("increase", &seen, |value| value == written as f64);
-    fleet.query("no reset", &format!("max(resets({METRIC}[1h]))"), |value| {
-        value == 0.0
-    });
+    fleet.finish(watcher, written);
 }

@@ -25,6 +25,8 @@ mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_chaos;
 #[cfg(feature = "kafka")]
+mod kafka_cut;
+#[cfg(feature = "kafka")]
 mod kafka_state;
 mod manual;
 mod messages;
