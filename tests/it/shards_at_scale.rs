@@ -26,13 +26,17 @@ fn lines(file: &Path) -> impl Iterator<Item = (String, String)> {
 
 /// A figure of `/proc/PID/status`, in MiB.
 fn memory(child: &Child, figure: &str) -> u64 {
+    status(child, figure) >> 10
+}
+
+/// The same as it stands there: KiB, if it is memory.
+fn status(child: &Child, figure: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.pid()));
     let status = status.expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix(figure));
     let kib = line.and_then(|line| line.split_whitespace().next());
     kib.and_then(|kib| kib.parse::<u64>().ok())
         .expect("a number")
-        >> 10
 }
 
 /// Processor time that a process has used, in seconds.
@@ -130,10 +134,11 @@ fn what_a_large_replica_takes() {
         let cpu = processor_time(port) - before;
         let series = text.lines().filter(|line| !line.starts_with('#')).count();
         println!(
-            "  {series} samples, {} MiB of text in {took:.2?} ({cpu:.2} s of processor time); resident {rss} MiB before the first scrape, {} after, at most {}",
+            "  {series} samples, {} MiB of text in {took:.2?} ({cpu:.2} s of processor time); resident {rss} MiB before the first scrape, {} after, at most {}; {} threads",
             text.len() >> 20,
             memory(&child, "VmRSS:"),
-            memory(&child, "VmHWM:")
+            memory(&child, "VmHWM:"),
+            status(&child, "Threads:")
         );
         let begun = Instant::now();
         let part = http_get(port, "/metrics?shard=fleet/0").expect("an answer");
@@ -174,5 +179,53 @@ fn what_a_large_replica_takes() {
                 restores.len()
             );
         }
+    }
+}
+
+/// What shards take that have hardly a line, with their state in a topic of three brokers.
+#[test]
+#[ignore = "takes minutes; `make shards` runs it"]
+fn what_shards_take_that_are_empty() {
+    let cluster = Cluster::start(3);
+    for shards in [1, 10, 40] {
+        let (lines, state) = (format!("logs{shards}"), format!("state{shards}"));
+        cluster.make_topic(
+            &lines,
+            shards,
+            &[("message.timestamp.type", "LogAppendTime")],
+        );
+        cluster.make_topic(&state, shards, &[("cleanup.policy", "compact")]);
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.yaml");
+        let brokers = cluster.bootstrap();
+        let brokers: Vec<&str> = brokers.split(',').collect();
+        std::fs::write(
+            &config,
+            format!(
+                "sources:\n- name: fleet\n  kafka: {{brokers: {brokers:?}, topic: {lines}, state_topic: {state}}}\n  \
+                 appliance: key\n"
+            ),
+        )
+        .expect("it can be written");
+        let port = free_port();
+        let mut command = binary();
+        command.arg("--config.file").arg(&config);
+        let begun = Instant::now();
+        let mut child = Child::start(command.arg(format!("--web.listen-address=127.0.0.1:{port}")));
+        child.wait_for("shown shards", LONG, || {
+            let samples = crate::exporter::scrape(port)?;
+            let active = "appliance_log_exporter_shard_state";
+            let active = samples.sum(active, &["state=\"active\""]);
+            (active == f64::from(shards)).then_some(())
+        });
+        let took = begun.elapsed();
+        // Some checkpoints.
+        std::thread::sleep(Duration::from_secs(40));
+        println!(
+            "{shards} empty shards, shown after {took:.1?}: {} threads, resident {} MiB, {:.2} s of processor time",
+            status(&child, "Threads:"),
+            memory(&child, "VmRSS:"),
+            processor_time(port)
+        );
     }
 }
