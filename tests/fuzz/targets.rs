@@ -122,7 +122,9 @@ pub fn pack(data: &[u8]) {
         }
         Err(faults) => {
             for fault in faults {
-                assert!(fault.line >= 1 && fault.column >= 1, "{fault}");
+                // Beyond the hundredth, only how many there are is said.
+                let is_sum = fault.line == 0 && fault.message.ends_with(" more errors");
+                assert!(is_sum || fault.line >= 1 && fault.column >= 1, "{fault}");
             }
         }
     }
