@@ -244,6 +244,9 @@ fn read_sign<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
         record.severity = record.severity.or(Some(severity));
         text = rest;
     }
+    if let Some(rest) = priority_behind_tag(text, record) {
+        text = rest;
+    }
     match repeat::read(text) {
         Some(repeat::Repeat::Message(times, inner)) => {
             record.repeat = times.count;
@@ -311,6 +314,21 @@ fn solaris_id(text: &[u8]) -> Option<(Severity, &[u8])> {
             bytes::skip_blanks(rest.get(1..).unwrap_or_default()),
         )
     })
+}
+
+/// The text behind `[auth.info] ` or `[auth.info]: `, which a template may write between the tag and the message. It says
+/// nothing new if the line has a priority.
+fn priority_behind_tag<'a>(text: &'a [u8], record: &mut Record<'a>) -> Option<&'a [u8]> {
+    // Numbers may be the time since the start.
+    let [b'[', b'a'..=b'z' | b'A'..=b'Z', ..] = text else {
+        return None;
+    };
+    let mut named = Record::default();
+    let rest = priority::named_priority(text, &mut named)?;
+    if record.severity.is_none() {
+        (record.facility, record.severity) = (named.facility, named.severity);
+    }
+    Some(bytes::skip_blanks(rest.strip_prefix(b":").unwrap_or(rest)))
 }
 
 /// A kernel message without `[12345.678901] `, the time since the start.

@@ -1,4 +1,4 @@
-//! What stands before or in place of the first timestamp of some senders.
+//! What stands before or in place of the first timestamp of some senders, and before the tag of some relays.
 
 use super::bytes::{ends_token, skip_blanks, split_digits, split_token};
 use super::host;
@@ -69,4 +69,11 @@ pub(super) fn host_before_stamp(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = skip_blanks(rest);
     let stamp = behind_clock_mark(rest).or_else(|| (stamp_len(rest) > 0).then_some(rest))?;
     host::is_plausible(host).then_some((host, stamp))
+}
+
+/// The host of `Message forwarded from hsm1: `, as AIX writes before what another host sent, and what follows.
+#[cold]
+pub(super) fn forwarded_host(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (host, rest) = split_token(text.strip_prefix(b"Message forwarded from ")?);
+    Some((host.strip_suffix(b":")?, rest))
 }

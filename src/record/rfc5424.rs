@@ -153,6 +153,11 @@ impl<'a> Header<'a> {
                 return Entered::Message(message);
             }
         }
+        // ONTAP calls every program so. Without an event's name, the text says which event it is.
+        if name == b"program" && value(self.process).is_empty() && record.tag.is_empty() {
+            record.program = b"";
+            return Entered::Message(message);
+        }
         // A process with a pid writes text of its own, which may look like a bracket.
         if value(self.process).is_empty()
             && let Some(event) = ontap::bracket(message).or_else(|| ontap::torn_bracket(message))
@@ -186,10 +191,19 @@ fn are_fields(host: &[u8], app: &[u8], process: &[u8], id: &[u8]) -> bool {
     let is_host = host::is_plausible(host) && (!host.ends_with(b":") || host::is_address(host));
     is_host
         && words_of_priority(host).is_none()
-        && is_name(app)
+        && is_name(without_pid(app))
         && app.iter().any(u8::is_ascii_alphabetic)
         && (process == b"-" || process.iter().all(u8::is_ascii_digit))
         && is_name(id)
+}
+
+/// The name of `sshd[12]`, which some templates write in place of name and pid.
+fn without_pid(app: &[u8]) -> &[u8] {
+    let inner = app.strip_suffix(b"]").unwrap_or_default();
+    match inner.iter().rposition(|byte| !byte.is_ascii_digit()) {
+        Some(at) if inner.get(at) == Some(&b'[') => app.get(..at).unwrap_or(app),
+        _ => app,
+    }
 }
 
 /// Whether a token was meant as a date: `2017-01-14-14T13:49:17Z`.

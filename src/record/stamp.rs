@@ -29,7 +29,7 @@ fn numeric_stamp_len(text: &[u8]) -> usize {
                 len => 5 + len,
             }
         }
-        // `2024-02-29T12:05:01+00:00` and its relatives.
+        // `2024-02-29T12:05:01+00:00` and its relatives, as runit's `2024-02-29_12:05:01.12345`.
         [
             y0,
             y1,
@@ -41,7 +41,7 @@ fn numeric_stamp_len(text: &[u8]) -> usize {
             separator2,
             d0,
             d1,
-            b'T' | b't' | b' ' | b'\t',
+            b'T' | b't' | b' ' | b'\t' | b'_' | b'-',
             rest @ ..,
         ] if separator == separator2 && all_digits(&[*y0, *y1, *y2, *y3, *m0, *m1, *d0, *d1]) => {
             match clock_len(rest) {

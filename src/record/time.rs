@@ -66,6 +66,25 @@ pub fn outer_timestamp(line: &[u8], clock: &Clock) -> Option<Timestamp> {
 
 /// Reads a stamp of any of the forms that [`stamp_len`] knows.
 fn civil_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
+    let half = match stamp {
+        [stamp @ .., b' ', half @ (b'A' | b'P'), b'M'] => Some((stamp, *half)),
+        _ => None,
+    };
+    let Some((stamp, half)) = half else {
+        return stamp_of_day(stamp, clock);
+    };
+    // Noon and midnight are both 12.
+    let time = stamp_of_day(stamp, clock)?;
+    let hours = match (half, clock.zone.to_datetime(time).hour()) {
+        (b'A', 12) => -12,
+        (b'P', 0..=11) => 12,
+        _ => 0,
+    };
+    time.checked_add(SignedDuration::from_hours(hours)).ok()
+}
+
+/// The same with the hours of a whole day.
+fn stamp_of_day(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
     if let Some((date, [b'T' | b't', time @ ..])) = stamp.split_at_checked(8)
         && all_digits(date)
     {

@@ -165,18 +165,11 @@ pub(super) fn foreign_weekday(text: &[u8]) -> Option<usize> {
 
 /// What follows a date with the day first: `10 Dec `, `10. Dez. 2024 `, `10.12.2024 `, `10/Dec/2024:`.
 pub(super) fn behind_day_first(text: &[u8]) -> Option<&[u8]> {
-    let is_month_and_year = |(at, byte): (usize, &u8)| match at {
-        0 | 3 => b"./-".contains(byte),
-        8 => *byte == b' ',
-        _ => byte.is_ascii_digit(),
-    };
     let (day, rest) = split_digits(text);
     if !matches!(day.len(), 1 | 2) {
         return None;
     }
-    if let Some((date, rest)) = rest.split_at_checked(9)
-        && date.iter().enumerate().all(is_month_and_year)
-    {
+    if let Some(rest) = behind_month_and_year(rest) {
         return Some(rest);
     }
     // A web server's `10/Dec/2024:`, and `10-Dec-2024 ` of others.
@@ -197,6 +190,22 @@ pub(super) fn behind_day_first(text: &[u8]) -> Option<&[u8]> {
     match rest.split_at_checked(5) {
         Some(([year @ .., b' '], rest)) if year.iter().all(u8::is_ascii_digit) => Some(rest),
         _ => Some(rest),
+    }
+}
+
+/// What follows `.12.2024 `, `/9/2024\t` or `-12-2024 `.
+fn behind_month_and_year(text: &[u8]) -> Option<&[u8]> {
+    let (sign, rest) = text.split_first()?;
+    let (month, rest) = split_digits(rest);
+    let (other, rest) = rest.split_first()?;
+    let (year, rest) = split_digits(rest);
+    let is_date = b"./-".contains(sign)
+        && b"./-".contains(other)
+        && matches!(month.len(), 1 | 2)
+        && year.len() == 4;
+    match rest {
+        [b' ' | b'\t', rest @ ..] if is_date => Some(rest),
+        _ => None,
     }
 }
 
@@ -223,7 +232,8 @@ pub(super) fn zone_offset(word: &[u8]) -> Option<Option<i32>> {
         b"PST" | b"AKDT" => -480,
         b"AKST" => -540,
         b"HST" => -600,
-        b"IST" | b"CST" => return Some(None),
+        // The half of the day says nothing of the zone.
+        b"IST" | b"CST" | b"AM" | b"PM" => return Some(None),
         [b'U', b'T', b'C', offset @ ..] | [b'G', b'M', b'T', offset @ ..] => {
             minutes_of_offset(offset)?
         }

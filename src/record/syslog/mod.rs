@@ -11,7 +11,8 @@ mod unknown_tag;
 
 use super::bytes::{ends_token, skip_blanks, split_token};
 use super::prefix::{
-    behind_clock_mark, epoch_prefix, foreign_stamp, host_before_stamp, without_number,
+    behind_clock_mark, epoch_prefix, foreign_stamp, forwarded_host, host_before_stamp,
+    without_number,
 };
 use super::priority::{named_priority, priority, words_of_priority};
 use super::severity::{FacilityKind, Severity, facility_kind};
@@ -277,6 +278,10 @@ impl<'a, 'p> HeaderParser<'a, 'p> {
                 }
                 Some(Token::End)
             }
+            [b'M', b'e', b's', ..] => match forwarded_host(rest).filter(|_| self.stamped) {
+                Some((host, after)) => Some(self.host(host, after, record)),
+                None => self.inner_header(rest, record),
+            },
             [b'[', ..] => {
                 if let Some(event) = ontap::bracket(rest) {
                     return Some(Token::Program(ontap::set(record, event, self.programs)));

@@ -1,10 +1,11 @@
 //! A token that looks like the tag of a program which no pack names.
 
 use super::{HeaderParser, Token};
-use crate::record::bytes::{ends_token, skip_blanks, split_token};
-use crate::record::priority::words_of_priority;
-use crate::record::tag::{Shape, Tag, is_program_name};
-use crate::record::{Record, host, junos, ontap};
+use crate::record::bytes::{ends_token, skip_blanks, split_digits, split_token};
+use crate::record::priority::{priority, words_of_priority};
+use crate::record::stamp::stamp_len;
+use crate::record::tag::{Shape, Tag, is_program_name, known};
+use crate::record::{ProgramId, Programs, Record, host, junos, ontap};
 
 /// The program of Clavister's cOS Stream.
 const COS: &[u8] = b"cOS";
@@ -38,6 +39,19 @@ impl<'a> HeaderParser<'a, '_> {
             && let Some(name) = host::with_address(token, tag.name)
         {
             return self.host(name, after, record);
+        }
+        if let Some((id, name, message)) = tag_of_no_host(&tag, self.programs) {
+            record.program = name;
+            record.program_id = Some(id);
+            return Token::Program(message);
+        }
+        // A collector that puts the sender's name before the message as it came: `gw1: <38>Feb 29 12:05:01 …`.
+        if self.hosts == 0
+            && tag.shape == Shape::Colon
+            && host::is_plausible(tag.name)
+            && self.prioritised_next(skip_blanks(tag.rest))
+        {
+            return self.host(tag.name, tag.rest, record);
         }
         if self.hosts == 0 && self.stamped && host::is_plausible(tag.name) {
             // Where the host stands, a pid that is parted by a blank is no part of a tag.
@@ -95,4 +109,24 @@ impl<'a> HeaderParser<'a, '_> {
         }
         Token::Program(tag.rest)
     }
+
+    /// Whether a priority stands next, and behind it a date or, if this line has one already, a known program with its colon.
+    fn prioritised_next(&self, text: &'a [u8]) -> bool {
+        let after = priority(text, &mut Record::default());
+        let is_header = stamp_len(after) > 0 || (self.stamped && self.known_tag_next(after));
+        after.len() < text.len() && is_header
+    }
+}
+
+/// `sshd@:[1]: text`, a tag in which the place of the host is empty, gives the known program and the text.
+fn tag_of_no_host<'a>(
+    tag: &Tag<'a>,
+    programs: &Programs,
+) -> Option<(ProgramId, &'a [u8], &'a [u8])> {
+    let name = tag.name.strip_suffix(b"@")?;
+    let (id, name) = known(name, programs)?;
+    let (digits, rest) = split_digits(tag.rest.strip_prefix(b"[")?);
+    let rest = rest.strip_prefix(b"]")?;
+    let message = rest.strip_prefix(b":").unwrap_or(rest);
+    (!digits.is_empty() && ends_token(message)).then_some((id, name, message))
 }
