@@ -81,10 +81,15 @@ impl FollowedPath {
                     true => archive.kind == ArchiveKind::History,
                     false => opened.size <= archive.position.offset(),
                 };
+            let known = archive.position.offset();
+            // It may lie in the inode in which the finished one was.
+            let may_be_copy = !has_no_more
+                && (archive.kind == ArchiveKind::Copy
+                    || archive.kind == ArchiveKind::Read
+                        && shared.is_unique(self.info.source, opened, known));
             let mut position = archive.position.clone();
-            if !has_no_more
-                && archive.kind == ArchiveKind::Copy
-                && self.is_growing_copy(&sibling, shared)
+            if may_be_copy
+                && self.is_copy_now(&sibling, archive.kind, shared)
                 && let Ok(end) = opened.position_at_end()
             {
                 position.clone_from(end);
@@ -109,8 +114,8 @@ impl FollowedPath {
                 if sibling.is_copy {
                     left.push(sibling);
                 }
-            } else if archive.kind == ArchiveKind::Copy && self.is_copy_of_lost(&sibling) {
-                // It has grown to the whole of what was truncated meanwhile.
+            } else if may_be_copy && self.is_copy_of_lost(&sibling) {
+                // It has the whole of what was truncated meanwhile.
                 self.keep(archive, shared);
                 left.push(sibling);
             } else if opened.has_failed() {
@@ -132,15 +137,16 @@ impl FollowedPath {
         *siblings = left;
     }
 
-    /// What was found to be a copy was one in the making, and still is, or is complete now.
-    fn is_growing_copy(&mut self, sibling: &Sibling, shared: &mut Shared) -> bool {
+    /// A file that has a finished one and more is a copy: of what the log went on as when it was saved anew, or, if it was
+    /// one in the making, of what that was copied from.
+    fn is_copy_now(&mut self, sibling: &Sibling, known: ArchiveKind, shared: &mut Shared) -> bool {
         let Sibling {
             opened, beginning, ..
         } = sibling;
         match self.verdict(opened, beginning, shared) {
             Ok(Verdict::Copy(of)) => self.discover_copied(of, opened).is_ok(),
             Ok(Verdict::Other) | Err(_) => false,
-            Ok(Verdict::Same | Verdict::Doubtful(_)) => true,
+            Ok(Verdict::Same | Verdict::Doubtful(_)) => known == ArchiveKind::Copy,
         }
     }
 

@@ -170,7 +170,7 @@ impl FollowedPath {
     }
 
     /// The youngest file of the path that is open and all of whose content `opened` has: somebody put a copy in its place
-    /// (`mv m m~; cp m~ m`). Only where its lines are [not said twice](Shared::is_unique).
+    /// (`mv m m~; cp m~ m`), whether that was read or not. Only where its lines are [not said twice](Shared::is_unique).
     fn copied_from(
         &self,
         opened: &Opened,
@@ -178,12 +178,22 @@ impl FollowedPath {
         shared: &Shared,
     ) -> io::Result<Option<(usize, Opened)>> {
         for (at, generation) in self.generations.iter().enumerate().rev() {
-            if matches!(generation.content, Content::Plain(_))
-                && !generation.position.is_empty()
-                && generation.position.may_agree(beginning)
-                && shared.is_unique(self.info.source, opened, generation.position.offset())
-                && let Some(old) = generation.reopened()?
-                && opened.compare(old.position_at_end()?, Depth::Whole)? == Comparison::Continues
+            let is_read = !generation.position.is_empty();
+            if !matches!(generation.content, Content::Plain(_))
+                || is_read && !generation.position.may_agree(beginning)
+            {
+                continue;
+            }
+            let Some(old) = generation.reopened()? else {
+                continue;
+            };
+            if !is_read && !old.beginning()?.may_agree(beginning) {
+                continue;
+            }
+            let end = old.position_at_end()?;
+            if !end.is_empty()
+                && shared.is_unique(self.info.source, opened, end.offset())
+                && opened.compare(end, Depth::Whole)? == Comparison::Continues
             {
                 return Ok(Some((at, old)));
             }
@@ -274,6 +284,12 @@ impl FollowedPath {
                 if let Content::Plain(file) = old.content()? {
                     self.keep_open(old.key, file);
                 }
+                if let Some(generation) = self.generations.get_mut(at)
+                    && generation.position.is_empty()
+                {
+                    generation.discover(&opened, beginning.clone());
+                }
+                self.unresolved = true;
                 found = Some(at);
             } else if self.is_beginning_of_known(&opened, &beginning, shared)? {
                 if opened.was_written_within(shared.options.drain_grace)

@@ -18,6 +18,7 @@ mod kinds;
 mod logrotate;
 mod meanwhile;
 mod model;
+mod scripts;
 mod watching;
 
 /// Who keeps what the tail hands over.

@@ -130,7 +130,7 @@ pub(super) fn act(scene: &mut Scene, next: &mut u32, act: Act) {
 }
 
 /// The number of a line is its date.
-fn line_time() -> LineTime {
+pub(super) fn line_time() -> LineTime {
     LineTime::new(|line| {
         let mut words = std::str::from_utf8(line).ok()?.split(' ');
         words.nth(1)?.parse().ok()
@@ -1393,7 +1393,7 @@ fn script(seed: u64) -> String {
 }
 
 /// As many as `TAIL_SEQUENCES` says.
-fn number_of_scripts() -> u64 {
+pub(super) fn number_of_scripts() -> u64 {
     let number = std::env::var("TAIL_SEQUENCES").ok();
     number.and_then(|number| number.parse().ok()).unwrap_or(100)
 }
