@@ -151,6 +151,7 @@ impl StateThread {
     pub(super) fn give_up(&mut self) -> bool {
         self.given_up.retain(|thread| !thread.is_finished());
         if self.given_up.len() >= GIVEN_UP_MAX {
+            let _ = self.place.complain("calls do not return");
             return false;
         }
         let next = match Running::start(&self.place) {
