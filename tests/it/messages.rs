@@ -138,6 +138,17 @@ const STOP_A_START: &[Case] = &[
         said: "DIR/rules/a.yaml:8:39: not a number: `present`\n  \
                hint: a captured value is written in braces: '{present}'\n",
     },
+    // A series of more would count nowhere.
+    Case {
+        files: &[(
+            "rules/a.yaml",
+            "pack: a\nprograms: {p: []}\nmetrics:\n  m_total:\n    type: counter\n    help: x\n    labels: {a: any, \
+             b: any, c: any, d: any, e: any, f: any, g: any, h: any, i: any, j: any, k: any, l: any, m: any, n: any, \
+             o: any, p: any, q: any}\n",
+        )],
+        arguments: &[FOLLOW, "--rules.dir=DIR/rules"],
+        said: "DIR/rules/a.yaml:7:13: has 17 labels, more than 16: `labels: {a: any, b: any, c: any, d: any, e: any, f: any, g: any, h: any, i: any…`\n",
+    },
 ];
 
 /// What `check` alone says, and its status.
