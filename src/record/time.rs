@@ -85,6 +85,9 @@ fn civil_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
 
 /// The same with the hours of a whole day.
 fn stamp_of_day(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
+    if let Some((year, month, day, time)) = common_stamp(stamp) {
+        return in_year(year, month, day, time, clock);
+    }
     if let Some((date, [b'T' | b't', time @ ..])) = stamp.split_at_checked(8)
         && all_digits(date)
     {
@@ -149,6 +152,35 @@ fn stamp_of_day(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
         };
     }
     words_stamp(stamp, clock)
+}
+
+/// `Feb 29 12:05:01`, perhaps behind `2024 `, as most logs have it: year, month, day and time.
+fn common_stamp(stamp: &[u8]) -> Option<(Option<i16>, i8, i8, Time)> {
+    let (year, date) = match stamp {
+        [b'0'..=b'9', _, _, _, b' ', date @ ..] => (Some(small(&stamp[..4])?), date),
+        _ => (None, stamp),
+    };
+    let [
+        m0,
+        m1,
+        m2,
+        b' ',
+        tens @ (b' ' | b'0'..=b'3'),
+        ones,
+        b' ',
+        clock @ ..,
+    ] = date
+    else {
+        return None;
+    };
+    let [_, _, b':', _, _, b':', _, _] = clock else {
+        return None;
+    };
+    let day = match tens {
+        b' ' => month_or_day(&[*ones])?,
+        tens => month_or_day(&[*tens, *ones])?,
+    };
+    Some((year, month(&[*m0, *m1, *m2])?, day, time_of(clock)?))
 }
 
 /// `20241210`.
@@ -251,12 +283,14 @@ fn words_stamp(stamp: &[u8], clock: &Clock) -> Option<Timestamp> {
         }
         None => clock,
     };
-    let (month_number, day, time) = (month_number?, day?, time?);
+    in_year(year, month_number?, day?, time?, clock)
+}
+
+/// That day of a year, or of the latest one that leaves it at most [`AHEAD_MAX`] ahead.
+fn in_year(year: Option<i16>, month: i8, day: i8, time: Time, clock: &Clock) -> Option<Timestamp> {
     let in_year = |year| {
-        zoned(
-            DateTime::from_parts(Date::new(year, month_number, day).ok()?, time),
-            &clock.zone,
-        )
+        let day = Date::new(year, month, day).ok()?;
+        zoned(DateTime::from_parts(day, time), &clock.zone)
     };
     if let Some(year) = year {
         return in_year(year);
@@ -338,6 +372,8 @@ fn zoned(civil: DateTime, zone: &TimeZone) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     // Zones by their rules, since a bare machine has no zone files.
@@ -504,6 +540,26 @@ mod tests {
                 expected,
                 "{stamp} in {zone} at {now}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_common_stamp_is_read_as_one_of_words(
+            year in "|[0-9]{4} ",
+            month in "Jan|Feb|Jun|dec|Abc",
+            day in "[ 0-3][0-9]",
+            time in "[0-6][0-9]:[0-6][0-9]:[0-6][0-9]",
+            zone in prop::sample::select(&[UTC, BERLIN, NEW_YORK][..]),
+            now in 0_i64..4_000_000_000,
+        ) {
+            let stamp = format!("{year}{month} {day} {time}");
+            let clock = Clock {
+                zone: TimeZone::posix(zone).unwrap(),
+                now: Timestamp::from_second(now).unwrap(),
+            };
+            let stamp = stamp.as_bytes();
+            prop_assert_eq!(civil_stamp(stamp, &clock), words_stamp(stamp, &clock));
         }
     }
 }
