@@ -111,25 +111,26 @@ impl Look {
 /// Adds the word that a text begins with to a hash: a long one that may be an address or a hexadecimal number as one sign,
 /// another one with its numbers masked. Returns the length of the word, too.
 fn mask_word(text: &[u8], hash: u64) -> (usize, u64) {
+    let kind = |byte: &u8| BYTE_KINDS[usize::from(*byte)];
+    let (mut len, mut kinds) = (0, 0);
+    for kind in text.iter().map(kind).take_while(|kind| *kind != 0) {
+        len += 1;
+        kinds |= kind;
+    }
     // FNV-1a, which is fast for a few bytes.
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    let (mut len, mut masked) = (0, hash);
-    let (mut kinds, mut before) = (0, 0);
-    for byte in text {
-        let kind = BYTE_KINDS[usize::from(*byte)];
-        if kind == 0 {
-            break;
-        }
+    if kinds == DIGIT || (len >= 8 && kinds & LETTER == 0) {
+        let sign = if kinds & MARK == 0 { b'#' } else { b'@' };
+        return (len, mix(hash, sign));
+    }
+    let (mut masked, mut before) = (hash, 0);
+    for byte in &text[..len] {
+        let kind = kind(byte);
         // Digits are one number.
         if kind & before & DIGIT == 0 {
             masked = mix(masked, if kind == DIGIT { b'#' } else { *byte });
         }
-        len += 1;
-        kinds |= kind;
         before = kind;
-    }
-    if len >= 8 && kinds & LETTER == 0 {
-        masked = mix(hash, if kinds & MARK == 0 { b'#' } else { b'@' });
     }
     (len, masked)
 }
