@@ -167,34 +167,43 @@ fn fill(
             split,
         } => {
             let active = line.text(active).filter(|active| !active.is_empty())?;
-            let active: Vec<&str> = match split {
+            // Each with its series, if that is there.
+            let mut active: Vec<(&str, Option<Slot>)> = match split {
                 Some(split) => active
                     .split(split.as_str())
                     .map(str::trim)
                     .filter(|item| !item.is_empty())
                     .take(ITEMS_MAX)
+                    .map(|item| (item, None))
                     .collect(),
-                None => vec![active.as_ref()],
+                None => vec![(active.as_ref(), None)],
             };
-            let there: Vec<(Slot, bool)> = table
-                .siblings(metric, appliance, test, &labels, *label)
-                .map(|(slot, value)| (slot, active.contains(&value)))
-                .collect();
-            let others = there.iter().filter(|(_, active)| !active);
-            plan.set.extend(others.map(|(slot, _)| (*slot, 0.0)));
-            if let LabelValues::OneOf(values) = &table.spec(metric).domains[*label] {
+            let mut listed = 0;
+            for (slot, value) in table.siblings(metric, appliance, test, &labels, *label) {
+                listed += usize::from(value != "other");
+                let mut known = active.iter_mut().filter(|(wanted, _)| *wanted == value);
+                match known.next() {
+                    Some((_, own)) => *own = Some(slot),
+                    None => plan.set.push((slot, 0.0)),
+                }
+            }
+            if let LabelValues::OneOf(values) = &table.spec(metric).domains[*label]
+                && listed < values.len()
+            {
                 let (values, mut labels) = (values.clone(), labels.clone());
-                for value in values.iter().filter(|value| !active.contains(&&***value)) {
+                let is_active = |value: &str| active.iter().any(|(wanted, _)| *wanted == value);
+                for value in values.iter().filter(|value| !is_active(value)) {
                     labels[*label] = value;
                     let slot = table.series(metric, appliance, test, &labels);
-                    if there.iter().all(|(known, _)| *known != slot) {
+                    let is_known = |(known, _): &(Slot, f64)| *known == slot;
+                    if !plan.set.iter().any(is_known) {
                         plan.set.push((slot, 0.0));
                     }
                 }
             }
-            for value in active {
+            for (value, slot) in active {
                 labels[*label] = value;
-                let slot = table.series(metric, appliance, test, &labels);
+                let slot = slot.unwrap_or_else(|| table.series(metric, appliance, test, &labels));
                 plan.set.push((slot, 1.0));
             }
         }
