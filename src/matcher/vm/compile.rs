@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 use super::scan::{FirstSet, Prefilter};
-use super::{FAIL, Inst, NO_CAPTURE, Run, Switch, TemplateVm, Text};
+use super::{FAIL, FixedPart, Inst, NO_CAPTURE, Run, Switch, TemplateVm, Text};
 use crate::rules::{Class, Piece, Template};
 
 impl TemplateVm {
@@ -17,6 +17,7 @@ impl TemplateVm {
             ignore_case,
             variables,
             insts: Vec::new(),
+            phrases: Vec::new(),
             texts: Vec::new(),
             options: Vec::new(),
             first_sets: Vec::new(),
@@ -27,6 +28,7 @@ impl TemplateVm {
         compiler.insts.push(Inst::End);
         Self {
             insts: compiler.insts.into(),
+            phrases: compiler.phrases.into(),
             texts: compiler.texts.into(),
             options: compiler.options.into(),
             first_sets: compiler.first_sets.into(),
@@ -156,6 +158,7 @@ struct Compiler<'t> {
     ignore_case: bool,
     variables: &'t [usize],
     insts: Vec<Inst>,
+    phrases: Vec<Box<[FixedPart]>>,
     texts: Vec<u8>,
     options: Vec<Text>,
     first_sets: Vec<FirstSet>,
@@ -171,9 +174,12 @@ impl Compiler<'_> {
         let is_fixed = |piece: &Piece| matches!(piece, Piece::Text(_) | Piece::Blanks { .. });
         let mut at = 0;
         while let Some(piece) = pieces.get(at) {
-            if at == 0 || !is_fixed(&pieces[at - 1]) {
-                let fixed = pieces[at..].iter().take_while(|piece| is_fixed(piece));
-                self.phrase(&pieces[at..at + fixed.count()]);
+            let fixed = pieces[at..].iter().take_while(|piece| is_fixed(piece));
+            let fixed = fixed.count();
+            if fixed > 1 && !self.ignore_case {
+                self.phrase(&pieces[at..at + fixed]);
+                at += fixed;
+                continue;
             }
             let address = self.address(&pieces[at..], after);
             let is_int = *piece == SIGN && pieces.get(at + 1) == Some(&DIGITS);
@@ -335,23 +341,27 @@ impl Compiler<'_> {
         }
     }
 
-    /// Appends the short cut for words and blanks, if there are several.
+    /// Appends the instruction for words and blanks.
     fn phrase(&mut self, pieces: &[Piece]) {
-        if pieces.len() < 2 || self.ignore_case {
-            return;
-        }
-        let mut words = Vec::new();
-        for piece in pieces {
-            match piece {
-                Piece::Text(text) => words.extend_from_slice(text),
-                _ => words.push(b' '),
+        let from = self.texts.len() as u32;
+        let part = |piece: &Piece| match piece {
+            Piece::Text(text) => Some(FixedPart::Text(self.text(text))),
+            Piece::Blanks { required } => {
+                self.texts.push(b' ');
+                Some(FixedPart::Blanks(usize::from(*required)))
             }
-        }
-        let blanks = matches!(pieces.last(), Some(Piece::Blanks { .. }));
-        let words = self.text(&words);
-        // It leads over as many instructions as there are pieces.
-        let to = (self.insts.len() + 1 + pieces.len()) as u32;
-        self.insts.push(Inst::Phrase { words, blanks, to });
+            _ => None,
+        };
+        let parts: Box<[FixedPart]> = pieces.iter().filter_map(part).collect();
+        self.insts.push(Inst::Phrase {
+            words: Text {
+                from,
+                to: self.texts.len() as u32,
+            },
+            blanks: matches!(parts.last(), Some(FixedPart::Blanks(_))),
+            one_by_one: self.phrases.len() as u32,
+        });
+        self.phrases.push(parts);
     }
 
     /// The first option is tried first, and the next one if that or what follows fails.
@@ -379,7 +389,8 @@ impl Compiler<'_> {
                 });
             }
             self.sequence(option, behind, after, true);
-            if !is_last {
+            // Behind an option that is followed by an empty one, the choice is over.
+            if options[index + 1..].iter().any(|option| !option.is_empty()) {
                 ends.push(self.insts.len());
                 self.insts.push(Inst::Jump(0));
             }

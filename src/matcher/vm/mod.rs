@@ -3,11 +3,10 @@
 //! ```text
 //! template      SEL is {n:int}% full
 //! pieces        Text SEL · Blanks · Text is · Blanks · Capture(Run Sign, Run Digit+) · Text % · Blanks · Text full
-//! instructions  0 Phrase "SEL is " → 5    the words as they are usually written, else one by one:
-//!               1 Text SEL · 2 Blanks · 3 Text is · 4 Blanks
-//!               5 Int, possessive         fills the span of `n`
-//!               6 Phrase "% full" → 10    …
-//!              10 End
+//! instructions  0 Phrase "SEL is "        the words as they are usually written, else one by one
+//!               1 Int, possessive         fills the span of `n`
+//!               2 Phrase "% full"
+//!               3 End
 //! ```
 //!
 //! It is a backtracking matcher. A template is mostly literal text, which is compared in place; the end of a placeholder
@@ -53,12 +52,12 @@ enum Inst {
     Text(Text),
     /// These bytes, ASCII case ignored.
     TextAnyCase(Text),
-    /// Words with the blanks between them as they are usually written, perhaps with `blanks` at their end. Go on at `to`
-    /// if it is so, else here, where the words and blanks follow one by one.
+    /// Words with the blanks between them as they are usually written, perhaps with `blanks` at their end; or else as this
+    /// one of [`TemplateVm::phrases`] has them, one by one.
     Phrase {
         words: Text,
         blanks: bool,
-        to: u32,
+        one_by_one: u32,
     },
     /// All blanks there are, at least so many.
     Blanks(usize),
@@ -118,6 +117,15 @@ struct Text {
     to: u32,
 }
 
+/// A part of a phrase.
+#[derive(Clone, Copy, Debug)]
+enum FixedPart {
+    /// These bytes.
+    Text(Text),
+    /// All blanks there are, at least so many.
+    Blanks(usize),
+}
+
 /// A run of bytes of a class.
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -134,6 +142,7 @@ struct Run {
 #[derive(Clone, Debug)]
 pub(super) struct TemplateVm {
     insts: Box<[Inst]>,
+    phrases: Box<[Box<[FixedPart]>]>,
     /// All texts that instructions compare with.
     texts: Box<[u8]>,
     options: Box<[Text]>,
@@ -236,6 +245,19 @@ impl TemplateVm {
         options.find_map(|option| strip(text, self.text(*option)))
     }
 
+    /// What is left of a text behind the words and blanks of a phrase, whatever the blanks.
+    fn phrase<'t>(&self, number: u32, text: &'t [u8], scratch: &mut Scratch) -> Option<&'t [u8]> {
+        let mut rest = text;
+        for part in self.phrases.get(number as usize)? {
+            scratch.add_cost(20);
+            rest = match *part {
+                FixedPart::Text(literal) => strip(rest, self.text(literal))?,
+                FixedPart::Blanks(min) => skip_blanks(rest, min)?,
+            };
+        }
+        Some(rest)
+    }
+
     /// Runs over a whole message, for which [`Scratch::start`] was called. `spans`, all of them [`ABSENT`], are meaningful
     /// only after a match.
     #[inline]
@@ -253,19 +275,13 @@ impl TemplateVm {
                 Inst::Phrase {
                     words,
                     blanks: more,
-                    to,
-                } => {
-                    at += 1;
-                    if let Some(left) = strip(rest, self.text(words)) {
-                        rest = if more { &left[blanks(left)..] } else { left };
-                        at = to;
-                    }
-                    continue;
-                }
-                Inst::Blanks(min) => {
-                    let count = blanks(rest);
-                    (count >= min).then(|| &rest[count..])
-                }
+                    one_by_one,
+                } => match strip(rest, self.text(words)) {
+                    Some(left) if more => Some(&left[blanks(left)..]),
+                    None => self.phrase(one_by_one, rest, scratch),
+                    left => left,
+                },
+                Inst::Blanks(min) => skip_blanks(rest, min),
                 Inst::Run(run) => {
                     let within = rest.get(..run.max as usize).unwrap_or(rest);
                     let count = scan::run(run.class, within);
@@ -466,6 +482,13 @@ impl TemplateVm {
         scratch.spend(read.saturating_sub(from));
         found.filter(|_| scratch.budget > 0)
     }
+}
+
+/// What is left of a text behind at least so many blanks, and all that there are.
+#[inline]
+fn skip_blanks(text: &[u8], min: usize) -> Option<&[u8]> {
+    let count = blanks(text);
+    (count >= min).then(|| &text[count..])
 }
 
 #[inline]
