@@ -548,7 +548,6 @@ mod tests {
     fn an_automaton_whose_cache_is_cleared_again_and_again_finds_the_same() {
         let model = OneByOne::new(Limits {
             dfa_cache_bytes_max: 1,
-            trials_max: 0,
         });
         let mut scratch = model.matcher.scratch();
         for line in &examples(&model.rules) {

@@ -36,14 +36,11 @@ use regex_automata::{Anchored, Input, MatchKind};
 use super::prefix::{Prefix, canonical};
 use super::regex::syntax;
 
-/// With more candidates than this the DFA is asked first.
-const CANDIDATES_MAX: usize = 8;
+/// With more candidates than this the DFA is asked first. Most are ruled out by a byte or a text before they are tried.
+const CANDIDATES_MAX: usize = 16;
 
 /// In a longer message than this, in bytes, the DFA is asked even about two: each of them might spend the budget.
 const TRIED_BYTES_MAX: usize = 512;
-
-/// While no DFA is there, so many candidates are tried.
-const TRIED_MAX: usize = 16;
 
 const DFA_BYTES_PER_PATTERN: usize = 64 << 10;
 const DFA_BYTES_MIN: usize = 1 << 20;
@@ -57,15 +54,12 @@ pub struct Limits {
     /// Memory for the states of a program's DFA, bytes; [`DFA_BYTES_PER_PATTERN`] for each pattern, if that is less. When
     /// it is full, it is cleared.
     pub dfa_cache_bytes_max: usize,
-    /// To make a DFA costs as much as some thousand messages: so many first ones do without.
-    pub trials_max: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             dfa_cache_bytes_max: 64 << 20,
-            trials_max: 250,
         }
     }
 }
@@ -83,8 +77,6 @@ pub(super) struct Selector {
     sets: Box<[Set]>,
     dfa: LazyDfa,
     limits: Limits,
-    /// How many messages had more than [`CANDIDATES_MAX`].
-    trials: u32,
 }
 
 const LEAF: u32 = 1 << 31;
@@ -160,7 +152,6 @@ impl Selector {
             sets: builder.sets.into(),
             dfa: LazyDfa::NotMade,
             limits,
-            trials: 0,
         }
     }
 
@@ -183,7 +174,11 @@ impl Selector {
             };
         }
         let set = (next & !LEAF) as usize;
-        if self.may_try(self.sets[set].members.len(), message) {
+        let tried_max = match message.len() {
+            ..=TRIED_BYTES_MAX => CANDIDATES_MAX,
+            _ => 1,
+        };
+        if self.sets[set].members.len() <= tried_max {
             return self.sets[set].candidates();
         }
         self.first_match(set, message, regexes)
@@ -223,18 +218,6 @@ impl Selector {
             LazyDfa::Made(made) => made.1.clear_count(),
             LazyDfa::NotMade | LazyDfa::TooLarge => 0,
         }
-    }
-
-    /// Whether so many candidates are tried, instead of asking the DFA.
-    #[inline]
-    fn may_try(&mut self, count: usize, message: &[u8]) -> bool {
-        let is_long = message.len() > TRIED_BYTES_MAX;
-        if count <= CANDIDATES_MAX && (!is_long || count <= 1) {
-            return true;
-        }
-        let may = count <= TRIED_MAX && !is_long && self.trials < self.limits.trials_max;
-        self.trials += u32::from(may);
-        may
     }
 
     /// Asks the DFA for the first member that matches. If there is none that could decide, all members are candidates.
