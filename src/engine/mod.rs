@@ -28,6 +28,7 @@ use crate::unrecognised::Unrecognised;
 use crate::update::UpdatePlan;
 use attempts::Attempts;
 pub use cache_limits::CacheLimits;
+pub(crate) use repeats::REPEATS_SAVED_MAX;
 pub use repeats::Repeats;
 use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, standard_metrics};
 pub use worker::{Batch, Worker};

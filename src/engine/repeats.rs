@@ -14,6 +14,9 @@ use crate::rules::RuleId;
 /// attributed until the next line of the appliance.
 const APPLIANCES_MAX: usize = 1 << 14;
 
+/// Appliances whose last line is part of a checkpoint, over all streams.
+pub(crate) const REPEATS_SAVED_MAX: usize = 20_000;
+
 /// What the last line of each appliance of a stream counted.
 #[derive(Clone, Debug)]
 pub struct Repeats {

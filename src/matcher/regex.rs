@@ -7,9 +7,7 @@ use regex_automata::util::syntax;
 use regex_syntax::hir::HirKind;
 
 use super::vm::Span;
-
-/// Largest compiled expression, bytes.
-const NFA_BYTES_MAX: usize = 1 << 20;
+use crate::rules::REGEX_BYTES_MAX;
 
 /// A regular expression of a rule.
 #[derive(Debug)]
@@ -24,7 +22,7 @@ impl Search {
     /// `variables` says for each group of the expression which of the spans it fills.
     ///
     /// # Errors
-    /// It is no regular expression, or one larger than [`NFA_BYTES_MAX`].
+    /// It is no regular expression, or one larger than [`REGEX_BYTES_MAX`].
     pub(super) fn new(source: &str, variables: &[Option<usize>]) -> Result<Self, String> {
         Ok(Self {
             regex: linear(&format!("^(?:{source})"))?,
@@ -119,7 +117,7 @@ pub(super) fn syntax() -> syntax::Config {
 pub(super) fn linear(source: &str) -> Result<Regex, String> {
     let config = Regex::config()
         .utf8_empty(false)
-        .nfa_size_limit(Some(NFA_BYTES_MAX));
+        .nfa_size_limit(Some(REGEX_BYTES_MAX));
     Regex::builder()
         .syntax(syntax())
         .configure(config)

@@ -20,7 +20,7 @@ use prometheus_client::metrics::counter::Counter;
 use tracing::{info, warn};
 
 use crate::config::{ApplianceFrom, Source};
-use crate::engine::{Batch, Engine, EventTime, Repeats, StreamContext, Worker};
+use crate::engine::{Batch, Engine, EventTime, REPEATS_SAVED_MAX, Repeats, StreamContext, Worker};
 use crate::heartbeat::Heartbeat;
 use crate::line::{Line, LineBuffer};
 use crate::metric::{SavedRepeat, lock};
@@ -37,9 +37,6 @@ const APPLIANCES_SHOWN_MAX: usize = 8;
 
 /// Paths whose counts are kept to be shown; names with dates in them would grow without end.
 const PATHS_MAX: usize = 20_000;
-
-/// Appliances whose last line is part of a checkpoint, over all paths.
-const REPEATS_SAVED_MAX: usize = 20_000;
 
 /// Bytes at once that tell a file with much to read from one that is read as it is written.
 const MUCH_BYTES: usize = 64 << 10;

@@ -22,16 +22,13 @@ use super::{
     trim_line,
 };
 
-/// Headers in the cache, unless it is made with another limit.
-const HEADERS_MAX: usize = 1 << 15;
-
 /// Longest key, bytes.
 const KEY_BYTES_MAX: usize = 200;
 
 /// Longest pid, digits.
 const PID_DIGITS_MAX: usize = 20;
 
-/// A header that was seen before: a number below 32,768, good until [`Headers::generation`] changes.
+/// A header that was seen before: a number below the most that are cached, good until [`Headers::generation`] changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderId(pub u32);
 
@@ -66,12 +63,6 @@ const WAYS: usize = 4;
 
 /// No entry.
 const NONE: u32 = u32::MAX;
-
-impl Default for Headers {
-    fn default() -> Self {
-        Self::new(HEADERS_MAX)
-    }
-}
 
 #[derive(Debug)]
 struct Entry {

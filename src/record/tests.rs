@@ -345,7 +345,7 @@ fn lies_within(line: &[u8], part: &[u8]) -> bool {
 
 thread_local! {
     /// Headers of all lines of a test, so that what one line has cached is used for the others.
-    static CACHE: std::cell::RefCell<Headers> = std::cell::RefCell::default();
+    static CACHE: std::cell::RefCell<Headers> = std::cell::RefCell::new(Headers::new(1 << 15));
 }
 
 /// A header read from the cache is what [`parse`] reads, the first time and the second.

@@ -26,6 +26,9 @@ use crate::diagnostic::Diagnostic;
 use crate::metric::MetricDesc;
 use crate::record::Severity;
 
+/// Largest compiled regular expression of a rule, bytes.
+pub(crate) const REGEX_BYTES_MAX: usize = 1 << 20;
+
 /// A rule, as an index into [`RuleSet::rules`]. The order is the order of matching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u32);

@@ -20,7 +20,7 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use crate::config::{ApplianceFrom, RecordFormat, Source};
-use crate::engine::{Engine, EventTime, Repeats, StreamContext, Worker};
+use crate::engine::{Engine, EventTime, REPEATS_SAVED_MAX, Repeats, StreamContext, Worker};
 use crate::metric::{Restored, Saved};
 use crate::record::Clock;
 pub use blocks::{Key, fingerprint, split};
@@ -32,8 +32,6 @@ pub use registry::{Figures, Published, Shards, ShownToAll, last_heard};
 
 /// Appliances whose state is kept between records; beyond that all are looked up anew.
 const STREAMS_MAX: usize = 20_000;
-/// Appliances whose last line is part of a checkpoint.
-const REPEATS_SAVED_MAX: usize = 20_000;
 /// What stands for the path of a shard's lines.
 const STREAM: &str = "shard";
 

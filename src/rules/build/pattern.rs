@@ -5,7 +5,7 @@ use regex_syntax::ast::{self, Ast, GroupKind};
 use super::parts::MergedRule;
 use super::scene::RuleScope;
 use crate::diagnostic::Problems;
-use crate::rules::{Pattern, Template};
+use crate::rules::{Pattern, REGEX_BYTES_MAX, Template};
 
 pub(super) fn patterns(
     parts: &MergedRule<'_>,
@@ -94,7 +94,11 @@ fn regex_groups(source: &str, is_checked: bool) -> Result<Vec<Option<String>>, S
         let hir = regex_automata::util::syntax::parse_with(source, &syntax)
             .map_err(|error| fault(error.to_string()))?;
         NFA::compiler()
-            .configure(Config::new().utf8(false).nfa_size_limit(Some(1 << 20)))
+            .configure(
+                Config::new()
+                    .utf8(false)
+                    .nfa_size_limit(Some(REGEX_BYTES_MAX)),
+            )
             .build_from_hir(&hir)
             .map_err(|error| fault(error.to_string()))?;
     }
