@@ -1,5 +1,4 @@
-//! `clear`: the end of states. The series that it ends are looked up once for each combination of captures; after that a
-//! line costs a look at how often the metric was set, and nothing more if it was not set since.
+//! `clear`: the end of states. The series that it ends are looked up once for each combination of captures.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,28 +15,17 @@ pub(super) struct ClearPlan {
     pairs: Vec<(Slot, Option<Slot>)>,
     /// What they are set to; without it they are removed.
     value: Option<f64>,
-    /// How often the metric had been set when this was last done; nothing is left to do until it is set again.
-    done_at: Option<u64>,
 }
 
 impl ClearPlan {
-    /// Whether nothing has happened since that this would end.
-    #[inline]
-    pub(super) fn is_done(&self, times_set: u64) -> bool {
-        self.done_at == Some(times_set)
-    }
-
-    /// Whether something has changed. `is_true` compares the number of a deciding series with that of the line;
-    /// `times_set` was read before the table was locked.
+    /// Ends them. `is_true` compares the number of a deciding series with that of the line.
     pub(super) fn run(
-        &mut self,
+        &self,
         table: &mut Table,
         late: Option<u32>,
-        times_set: u64,
         is_true: impl Fn(f64) -> bool,
         observer: &mut impl FnMut(Slot, Change),
-    ) -> bool {
-        let mut has_changed = false;
+    ) {
         for (slot, decides) in &self.pairs {
             if !table.is_there(*slot) {
                 continue;
@@ -54,13 +42,9 @@ impl ClearPlan {
                 None => (table.clear_series(*slot, late), Change::Clear),
             };
             if is_done {
-                has_changed = true;
                 observer(*slot, change);
             }
         }
-        let depends_on_line = self.pairs.iter().any(|(_, decides)| decides.is_some());
-        self.done_at = (late.is_none() && !depends_on_line).then_some(times_set);
-        has_changed
     }
 }
 

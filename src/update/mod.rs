@@ -13,7 +13,6 @@ mod params;
 mod state_set;
 
 use std::cell::OnceCell;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use eval::EvalContext;
@@ -50,8 +49,6 @@ pub struct UpdatePlan {
     first: u32,
     /// By metric: the largest amount that one line may add.
     max_amounts: Box<[f64]>,
-    /// By metric that some rule clears: how often it was set.
-    times_set: Box<[Option<AtomicU64>]>,
 }
 
 /// What follows from the updates of one rule.
@@ -139,7 +136,6 @@ impl UpdatePlan {
                 .iter()
                 .map(|metric| *plausible(&metric.spec.family).end())
                 .collect(),
-            times_set: times_set(rules),
         }
     }
 
@@ -218,21 +214,6 @@ impl UpdatePlan {
     /// The table's number of a metric of the rules.
     fn metric(&self, metric: usize) -> MetricId {
         MetricId(self.first + metric as u32)
-    }
-
-    /// How often a metric that is cleared was set.
-    #[inline]
-    fn times_set(&self, metric: usize) -> u64 {
-        let times = self.times_set.get(metric).and_then(Option::as_ref);
-        times.map_or(0, |times| times.load(Ordering::Acquire))
-    }
-
-    /// To be called with the table locked, after a metric was set.
-    #[inline]
-    fn count_set(&self, metric: usize) {
-        if let Some(Some(times)) = self.times_set.get(metric) {
-            times.fetch_add(1, Ordering::Release);
-        }
     }
 }
 
@@ -393,6 +374,7 @@ impl Updater {
         let cell = row.and_then(|row| Some(row + step.cell? as usize));
         let known = cell.map_or(UNKNOWN, |cell| self.memo.cells[cell]);
         if let Action::Clear(clear) = &update.verb {
+            let table = table.get();
             self.clear(plan, clear, update, line, matched, cell, table, observer);
             return;
         }
@@ -407,7 +389,6 @@ impl Updater {
                     self.memo.keep(cell, known, set);
                 }
             }
-            plan.count_set(update.metric);
             return;
         }
         let change = match &update.verb {
@@ -449,14 +430,13 @@ impl Updater {
                 if !table.get().set_unless_newer(&[(slot, value)], matched.late) {
                     return;
                 }
-                plan.count_set(update.metric);
             }
             Change::Clear => {}
         }
         observer(slot, change);
     }
 
-    /// Ends states. Without a look at the table if nothing was set that it would end.
+    /// Ends states.
     #[inline]
     #[expect(
         clippy::too_many_arguments,
@@ -470,48 +450,24 @@ impl Updater {
         line: &EvalContext<'_>,
         matched: &Match<'_>,
         cell: Option<usize>,
-        table: &mut Lazily<'_>,
+        table: &mut Table,
         observer: &mut impl FnMut(Slot, Change),
     ) {
-        let times_set = plan.times_set(update.metric);
+        let appliance = matched.appliance;
         let known = cell.map_or(UNKNOWN, |cell| self.memo.cells[cell]);
-        if let Some(set) = self.memo.plans.get(known as usize)
-            && set.clear.is_done(times_set)
-        {
-            return;
-        }
-        let (table, appliance) = (table.get(), matched.appliance);
-        let mut new = None;
+        let is_true = clear::condition(clear, line);
         let planned = self.memo.plans.get_mut(known as usize);
-        let set = match planned.and_then(|set| set.if_current(plan, update, line, appliance, table))
-        {
-            Some(set) => set,
+        match planned.and_then(|set| set.if_current(plan, update, line, appliance, table)) {
+            Some(set) => set.clear.run(table, matched.late, is_true, observer),
             None => {
                 let ends = clear::plan(plan, update, clear, line, appliance, table);
                 let entered = Entered::of(plan, update, line, appliance, table);
-                new.insert(StateSetPlan::of_clear(ends, entered))
+                ends.run(table, matched.late, is_true, observer);
+                let set = StateSetPlan::of_clear(ends, entered);
+                self.memo.keep(cell, known, set);
             }
-        };
-        let is_true = clear::condition(clear, line);
-        let late = matched.late;
-        if set.clear.run(table, late, times_set, is_true, observer) {
-            plan.count_set(update.metric);
-        }
-        if let Some(set) = new {
-            self.memo.keep(cell, known, set);
         }
     }
-}
-
-/// A count for each metric that some rule clears.
-fn times_set(rules: &RuleSet) -> Box<[Option<AtomicU64>]> {
-    let mut times: Box<[Option<AtomicU64>]> = rules.metrics.iter().map(|_| None).collect();
-    for update in rules.rules.iter().flat_map(|rule| &rule.updates) {
-        if let (Action::Clear(_), Some(times)) = (&update.verb, times.get_mut(update.metric)) {
-            *times = Some(AtomicU64::new(0));
-        }
-    }
-    times
 }
 
 /// A table that is locked for the rest of a line once something has to be done at once.
