@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 use super::scan::{FirstSet, Prefilter};
-use super::{FAIL, FixedPart, Inst, NO_CAPTURE, Run, Switch, TemplateVm, Text};
+use super::{FixedPart, Inst, NO_CAPTURE, Run, TemplateVm, Text};
 use crate::rules::{Class, Piece, Template};
 
 impl TemplateVm {
@@ -22,7 +22,6 @@ impl TemplateVm {
             options: Vec::new(),
             first_sets: Vec::new(),
             prefilters: Vec::new(),
-            switches: Vec::new(),
         };
         compiler.sequence(&template.factored(), &[], FirstSet::END, false);
         compiler.insts.push(Inst::End);
@@ -33,7 +32,6 @@ impl TemplateVm {
             options: compiler.options.into(),
             first_sets: compiler.first_sets.into(),
             prefilters: compiler.prefilters.into(),
-            switches: compiler.switches.into(),
         }
     }
 }
@@ -151,9 +149,6 @@ const DIGITS: Piece = Piece::Run {
     max: usize::MAX,
 };
 
-/// With so many options, a choice tries one after the other.
-const TRIED_MAX: usize = 8;
-
 struct Compiler<'t> {
     ignore_case: bool,
     variables: &'t [usize],
@@ -163,7 +158,6 @@ struct Compiler<'t> {
     options: Vec<Text>,
     first_sets: Vec<FirstSet>,
     prefilters: Vec<Prefilter>,
-    switches: Vec<Switch>,
 }
 
 impl Compiler<'_> {
@@ -366,9 +360,6 @@ impl Compiler<'_> {
 
     /// The first option is tried first, and the next one if that or what follows fails.
     fn choice(&mut self, options: &[Vec<Piece>], behind: &[Piece], after: FirstSet) {
-        if options.len() > TRIED_MAX && self.switch(options, behind, after) {
-            return;
-        }
         let mut ends = Vec::new();
         for (index, option) in options.iter().enumerate() {
             let is_last = index + 1 == options.len();
@@ -407,41 +398,6 @@ impl Compiler<'_> {
         for end in ends {
             self.insts[end] = Inst::Jump(there);
         }
-    }
-
-    /// The same, if the next byte tells which of many options may match.
-    fn switch(&mut self, options: &[Vec<Piece>], behind: &[Piece], after: FirstSet) -> bool {
-        let first = |option: &Vec<Piece>| first_of_all(option, self.ignore_case, after);
-        let firsts: Vec<FirstSet> = options.iter().map(first).collect();
-        let mut all = FirstSet::default();
-        for first in &firsts {
-            if all.meets(*first) {
-                return false;
-            }
-            all = all.or(*first);
-        }
-        let number = self.switches.len();
-        self.switches.push(Switch(Box::new([FAIL; 257])));
-        self.insts.push(Inst::Switch(number as u32));
-        let mut ends = Vec::new();
-        for (option, first) in options.iter().zip(firsts) {
-            let start = self.insts.len() as u32;
-            let Switch(to) = &mut self.switches[number];
-            for byte in (0..=u8::MAX).filter(|byte| first.holds(*byte)) {
-                to[usize::from(byte)] = start;
-            }
-            if first.end {
-                to[256] = start;
-            }
-            self.sequence(option, behind, after, true);
-            ends.push(self.insts.len());
-            self.insts.push(Inst::Jump(0));
-        }
-        let there = self.insts.len() as u32;
-        for end in ends {
-            self.insts[end] = Inst::Jump(there);
-        }
-        true
     }
 
     /// Finds where `behind`, which may begin with `next`, may start.

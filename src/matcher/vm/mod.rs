@@ -99,8 +99,6 @@ enum Inst {
     /// Go on here if the next byte is one of this one of [`TemplateVm::first_sets`], else there. The other branch could not
     /// match.
     Unless(u32, u32),
-    /// Go on where this one of [`TemplateVm::switches`] has the next byte.
-    Switch(u32),
     Jump(u32),
     /// A failed branch may have filled this span, and another may pass it by: keep its old place.
     SaveCapture(u32),
@@ -148,21 +146,6 @@ pub(super) struct TemplateVm {
     options: Box<[Text]>,
     first_sets: Box<[FirstSet]>,
     prefilters: Box<[Prefilter]>,
-    switches: Box<[Switch]>,
-}
-
-/// By the next byte, the instruction of the one option that may match; the last one is for the end of the message.
-#[derive(Clone, Debug)]
-struct Switch(Box<[u32; 257]>);
-
-/// In a [`Switch`]: no option may match.
-const FAIL: u32 = u32::MAX;
-
-impl Switch {
-    #[inline]
-    fn to(&self, rest: &[u8]) -> u32 {
-        self.0[rest.first().map_or(256, |byte| usize::from(*byte))]
-    }
 }
 
 /// What a run came to.
@@ -373,13 +356,6 @@ impl TemplateVm {
                     at = if may_start { at + 1 } else { other };
                     continue;
                 }
-                Inst::Switch(switch) => match self.switches[switch as usize].to(rest) {
-                    FAIL => None,
-                    to => {
-                        at = to;
-                        continue;
-                    }
-                },
                 Inst::Jump(to) => {
                     at = to;
                     continue;
