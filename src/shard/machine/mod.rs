@@ -6,10 +6,9 @@
 //! 1. *A commit is a lease.* Whoever commits a checkpoint may show the shard until `lease` after the moment at which that
 //!    commit was begun. Brokers accept commits of the process alone that fenced last.
 //! 2. *A new owner waits.* All leases of former owners were begun before it fenced them off, so they are over `lease` later,
-//!    plus a margin for clocks that differ in speed. It waits that long before it shows the shard; meanwhile it reads. It
-//!    Then it makes sure that it has counted all that a former owner may have shown. It
-//!    need not wait if the last checkpoint says that its writer shows nothing any more, or if its writer was a former process
-//!    in the same place, which has ended.
+//!    plus a margin for clocks that differ in speed. It waits that long before it shows the shard, and reads meanwhile. Then
+//!    it makes sure that it has counted all that a former owner may have shown. It need not wait if the last checkpoint says
+//!    that its writer shows nothing any more, or if its writer was a former process in the same place, which has ended.
 //!
 //! A checkpoint that was written by an owner that still waits says so: it proves nothing about the owner before.
 //!
