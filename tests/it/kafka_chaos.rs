@@ -101,8 +101,22 @@ impl Fleet {
 
     /// Waits until all shards are shown.
     fn wait_until_shown(&mut self) {
+        let begun = Instant::now();
         let all = "sum(appliance_log_exporter_shard_state{state=\"active\"})";
-        self.query("all shards", all, |value| value == f64::from(PARTITIONS));
+        loop {
+            let found = prometheus_query(self.prometheus.1, all);
+            let value = found.and_then(|found| found.first()?["value"][1].as_str()?.parse().ok());
+            if value == Some(PARTITIONS) {
+                break;
+            }
+            if begun.elapsed() > LONG {
+                let outputs = self.replicas.iter_mut().map(|one| one.child.output());
+                let outputs = outputs.collect::<Vec<_>>().join("\n---\n");
+                panic!("{value:?} of {PARTITIONS} shards are shown:\n{outputs}");
+            }
+            pause(1);
+        }
+        println!("  all are shown after {:.1?}", begun.elapsed());
     }
 
     /// So many lines were written: all of them were shown, once, and to Prometheus.
