@@ -1359,15 +1359,20 @@ fn a_late_writer_behind_a_copy_in_the_place_of_the_log() {
     }
 }
 
-/// A random script of [`files_with_the_same_banner_are_told_apart`].
-fn script(seed: u64) -> String {
+/// Gives random numbers, each below the one that it is asked with.
+pub(super) fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed;
-    let mut below = |most: u64| {
+    move |most| {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % most
-    };
+    }
+}
+
+/// A random script of [`files_with_the_same_banner_are_told_apart`].
+fn script(seed: u64) -> String {
+    let mut below = numbers(seed);
     let mut script = String::from("-5-");
     let mut runs = true;
     for _ in 0..12 {

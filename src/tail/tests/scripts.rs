@@ -15,7 +15,7 @@
 //! | `T`, `S` | the tail stops; it starts |
 
 use super::kinds::Act::{self, Copy, Empty, Renumber, Write};
-use super::kinds::{act, line_time, number_of_scripts};
+use super::kinds::{act, line_time, number_of_scripts, numbers};
 use super::*;
 
 /// Steps of a tail that runs: lines between copy and truncation are in no file that is left.
@@ -24,19 +24,16 @@ const STOPPED: &str = "S";
 const ANY: &str = "5mmrrcczzee";
 
 fn script(seed: u64) -> String {
-    let mut state = seed;
-    let mut below = |most: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % most
-    };
+    let mut below = numbers(seed);
     // What is there before the first look is history.
     let mut script = String::from("5.");
     let mut runs = true;
     for _ in 0..below(20) + 5 {
         let steps = [ANY, if runs { RUNNING } else { STOPPED }].concat();
-        let step = steps.chars().nth(below(steps.len())).unwrap();
+        let step = steps
+            .chars()
+            .nth(below(steps.len() as u64) as usize)
+            .unwrap();
         runs = step != 'T' && (runs || step == 'S');
         script.push(step);
     }
