@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::broker::Cluster;
 use crate::exporter::{Exporter, LONG};
 use crate::kafka::rsyslogd;
-use crate::kafka_state::{LEASE, METRIC, Watcher, make_topics, own, settings, start};
+use crate::kafka_state::{LEASE, METRIC, Watcher, own, prepare, start};
 use crate::support::{Child, free_port, prometheus_command, prometheus_query};
 
 /// Writes lines until it is stopped, of one appliance more every two seconds: births at any point of a hand-over. Returns how
@@ -56,9 +56,7 @@ struct Fleet {
 impl Fleet {
     fn start() -> Self {
         let cluster = Cluster::start(3);
-        make_topics(&cluster, PARTITIONS);
-        let directory = tempfile::tempdir().expect("a directory");
-        let config = settings(directory.path(), &cluster);
+        let (directory, config) = prepare(&cluster, PARTITIONS);
         let ports = [(); 2 * REPLICAS].map(|()| free_port());
         let replicas = (0..REPLICAS)
             .map(|at| start(&config, &format!("{at}/{REPLICAS}"), ports[at]))

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::broker::Cluster;
 use crate::exporter::LONG;
 use crate::kafka_chaos::writer;
-use crate::kafka_state::{LEASE, METRIC, Watcher, make_topics, settings};
+use crate::kafka_state::{LEASE, METRIC, Watcher, prepare};
 use crate::support::{
     Child, free_port, program, prometheus_command, prometheus_query, succeeds, wait_for,
 };
@@ -162,9 +162,7 @@ fn kafka_replicas_are_cut_off_and_every_line_is_shown_once() {
     ip("link set lo up");
     ip(&format!("address add {BROKERS}/32 dev lo"));
     let cluster = Cluster::start_at(BROKERS, 3);
-    make_topics(&cluster, PARTITIONS);
-    let directory = tempfile::tempdir().expect("a directory");
-    let config = settings(directory.path(), &cluster);
+    let (directory, config) = prepare(&cluster, PARTITIONS);
     // The last one is for a substitute.
     let rooms: Vec<Room> = (0..=REPLICAS).map(Room::new).collect();
     let mut replicas: Vec<Child> = (0..REPLICAS)

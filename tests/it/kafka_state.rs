@@ -37,8 +37,9 @@ pub fn write(cluster: &Cluster, appliances: usize, each: usize) {
     cluster.write("logs", lines);
 }
 
-/// A topic for lines and one for the state of its shards.
-pub fn make_topics(cluster: &Cluster, partitions: i32) {
+/// Makes a topic for lines and one for the state of its shards, and a configuration that reads them, which lies in the
+/// directory.
+pub fn prepare(cluster: &Cluster, partitions: i32) -> (tempfile::TempDir, String) {
     let time = ("message.timestamp.type", "LogAppendTime");
     cluster.make_topic("logs", partitions, &[time]);
     // Compacted as soon as can be.
@@ -48,9 +49,12 @@ pub fn make_topics(cluster: &Cluster, partitions: i32) {
         ("min.cleanable.dirty.ratio", "0.01"),
     ];
     cluster.make_topic("logs-state", partitions, &compacted);
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = settings(directory.path(), cluster);
+    (directory, config)
 }
 
-pub fn settings(directory: &Path, cluster: &Cluster) -> String {
+fn settings(directory: &Path, cluster: &Cluster) -> String {
     let config = directory.join("config.yaml");
     let brokers = cluster.bootstrap();
     let brokers: Vec<&str> = brokers.split(',').collect();
@@ -210,9 +214,7 @@ pub fn own(samples: &Samples, metric: &str, labels: &[&str]) -> f64 {
 #[test]
 fn a_replica_goes_on_from_the_topic_and_never_do_two_show_a_shard() {
     let cluster = Cluster::start(1);
-    make_topics(&cluster, 2);
-    let directory = tempfile::tempdir().expect("a directory");
-    let config = settings(directory.path(), &cluster);
+    let (_directory, config) = prepare(&cluster, 2);
     let ports = [free_port(), free_port()];
     write(&cluster, 6, 10);
     let mut one = start(&config, "0/1", ports[0]);
@@ -293,9 +295,7 @@ fn a_replica_goes_on_from_the_topic_and_never_do_two_show_a_shard() {
 #[test]
 fn lines_and_a_state_topic_that_are_lost_are_noticed_and_nothing_is_counted_again() {
     let cluster = Cluster::start(1);
-    make_topics(&cluster, 1);
-    let directory = tempfile::tempdir().expect("a directory");
-    let config = settings(directory.path(), &cluster);
+    let (_directory, config) = prepare(&cluster, 1);
     let port = free_port();
     write(&cluster, 6, 10);
     let mut exporter = start(&config, "0/1", port);
@@ -333,9 +333,7 @@ fn lines_and_a_state_topic_that_are_lost_are_noticed_and_nothing_is_counted_agai
 #[test]
 fn a_restore_goes_on_from_what_a_compaction_has_left() {
     let cluster = Cluster::start(1);
-    make_topics(&cluster, 1);
-    let directory = tempfile::tempdir().expect("a directory");
-    let config = settings(directory.path(), &cluster);
+    let (_directory, config) = prepare(&cluster, 1);
     let port = free_port();
     let mut exporter = start(&config, "0/1", port);
     let watcher = Watcher::start(&[port]);
@@ -367,9 +365,7 @@ fn a_restore_goes_on_from_what_a_compaction_has_left() {
 #[test]
 fn half_a_checkpoint_is_none() {
     let cluster = Cluster::start(1);
-    make_topics(&cluster, 1);
-    let directory = tempfile::tempdir().expect("a directory");
-    let config = settings(directory.path(), &cluster);
+    let (_directory, config) = prepare(&cluster, 1);
     let port = free_port();
     write(&cluster, 6, 10);
     let mut exporter = start(&config, "0/1", port);
