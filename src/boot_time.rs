@@ -1,6 +1,6 @@
 //! Time since the machine was started: what a lease is measured by.
 
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use rustix::time::{DynamicClockId, clock_gettime_dynamic};
@@ -44,6 +44,14 @@ impl Add<Duration> for BootTime {
 
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
+    }
+}
+
+impl Sub<Duration> for BootTime {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration))
     }
 }
 

@@ -41,9 +41,8 @@ impl Reading {
             self.heard(&mut ownership, answer, topic, settings, engine);
         }
         let (now, instant) = (BootTime::now(), Instant::now());
-        if ownership.thread.is_reading() {
-            ownership.machine.progressed(now);
-        }
+        let last_call = now - ownership.thread.progress_age();
+        ownership.machine.progressed(last_call);
         if ownership.machine.is_overdue(now) && ownership.thread.give_up() {
             ownership.machine.give_up(now);
             ownership.events.given_up.inc();

@@ -36,7 +36,7 @@ pub(super) struct Place {
     pub(super) logged: Logged,
     /// Nobody waits any more: nothing is tried again.
     pub(super) stop: Arc<AtomicBool>,
-    /// Calls return, while a checkpoint is read.
+    /// Calls of a fence or a restore return.
     pub(super) progress: Arc<Heartbeat>,
 }
 

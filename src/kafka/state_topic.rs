@@ -26,8 +26,8 @@ use crate::metric::{Restored, Saved};
 use crate::shard::{Blocks, Claim, Head, Key, Owner, fingerprint, split};
 use crate::state;
 
-/// Time between two calls that return, while a checkpoint is read.
-const PROGRESS_MAX: Duration = Duration::from_secs(2);
+/// How long a fence tries with the same producer, which may be what hinders it.
+const FENCE_MAX: Duration = Duration::from_secs(60);
 /// Threads of a shard that were given up and have not ended. Each has a producer.
 const GIVEN_UP_MAX: usize = 2;
 /// Bytes of one block when it is not compressed.
@@ -85,7 +85,7 @@ struct Running {
     answers: Receiver<Answer>,
     /// Nothing is tried again.
     stop: Arc<AtomicBool>,
-    /// Calls return, while a checkpoint is read.
+    /// Calls of a fence or a restore return.
     progress: Arc<Heartbeat>,
     /// It may hang in a call when the process ends, so nobody joins it.
     thread: JoinHandle<()>,
@@ -141,9 +141,9 @@ impl StateThread {
         self.current.answers.recv_timeout(wait).ok()
     }
 
-    /// Whether a checkpoint is being read: that may take long, and calls return meanwhile.
-    pub(super) fn is_reading(&self) -> bool {
-        self.current.progress.age() < PROGRESS_MAX
+    /// For how long no call of a fence or a restore has returned.
+    pub(super) fn progress_age(&self) -> Duration {
+        self.current.progress.age()
     }
 
     /// Leaves the thread to itself, whose call to the brokers does not return, and goes on with another one. Returns false if
@@ -266,12 +266,16 @@ impl Worker {
         self.producer = None;
         let producer: ThreadedProducer<Context> = made.map_err(|error| place.complain(&error))?;
         let producer = self.producer.insert(producer);
+        let begun = Instant::now();
         loop {
             let error = match producer.init_transactions(CALL_MAX) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if !is_retriable(&error) || self.place.is_ending() {
+            self.place.progress.beat();
+            // The same call goes on where it was; a new producer would begin anew.
+            let has_time = begun.elapsed() < FENCE_MAX;
+            if !is_retriable(&error) || !has_time || self.place.is_ending() {
                 self.trouble(&error, "becoming the owner of a shard");
                 self.producer = None;
                 return Err(Fault::Failed);
@@ -519,5 +523,48 @@ pub(super) fn owner(replica: Replica, addresses: &str) -> Owner {
     Owner {
         place: format!("{replica} at {addresses} on {host}, started as {boot}").into(),
         process,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Kafka, RecordFormat, StateTopic};
+    use crate::own_metrics::OwnMetrics;
+
+    /// Its first call returns after [`CALL_MAX`].
+    #[test]
+    fn a_fence_without_brokers_says_that_its_calls_return() {
+        let lease = Duration::from_secs(15);
+        let topic = "logs-state".to_owned();
+        let place = Place {
+            source: "fleet".into(),
+            kafka: Kafka {
+                // Nobody may listen there.
+                brokers: vec!["127.0.0.1:1".to_owned()],
+                topic: "logs".to_owned(),
+                state: None,
+                format: RecordFormat::Text,
+                tls: None,
+                sasl: None,
+            },
+            state: StateTopic { topic, lease },
+            partition: 0,
+            own: Arc::new(OwnMetrics::new("", "", std::time::SystemTime::now())),
+            logged: client::Logged::default(),
+            stop: Arc::default(),
+            progress: Arc::default(),
+        };
+        let thread = StateThread::start(place).expect("a thread");
+        let begun = Instant::now();
+        thread.ask(Job::Fence);
+        while thread.progress_age() >= begun.elapsed() {
+            assert!(begun.elapsed() < 4 * CALL_MAX, "no call has returned");
+            assert!(thread.answer().is_none(), "it fences for a minute");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        thread.stop();
+        let answer = thread.answer_within(4 * CALL_MAX);
+        assert!(matches!(answer, Some(Answer::Failed)));
     }
 }

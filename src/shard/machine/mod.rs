@@ -13,7 +13,8 @@
 //! A checkpoint that was written by an owner that still waits says so: it proves nothing about the owner before.
 //!
 //! An answer may never come: a call to the brokers may not return, whatever its timeout. After a lease, when a transaction is
-//! void anyway, what was asked is given up ([`Machine::give_up`]), and the owner behaves as one that was fenced off.
+//! void anyway, what was asked is given up ([`Machine::give_up`]), and the owner behaves as one that was fenced off. A fence and
+//! a restore may take longer, while their calls return: they give no lease, and what they find counts from their answer on.
 //!
 //! Whoever was fenced off drops what it has, and looks at what the last checkpoint says before it fences in turn. If another
 //! owner goes on committing, it leaves the shard to that one.
@@ -198,10 +199,10 @@ impl Machine {
         self.doing.is_some()
     }
 
-    /// What was asked has begun to be answered.
-    pub fn progressed(&mut self, now: BootTime) {
-        if let Some((Task::Restore, since)) = &mut self.doing {
-            *since = now;
+    /// A call returned at this time, of those that a fence or a restore makes. The time of a commit is that of its lease.
+    pub fn progressed(&mut self, at: BootTime) {
+        if let Some((Task::Fence | Task::Restore, since)) = &mut self.doing {
+            *since = at.max(*since);
         }
     }
 

@@ -195,6 +195,8 @@ struct Doing {
     bound: usize,
     /// The call does not return, whatever became of it.
     hangs: bool,
+    /// A fence has taken effect, and its answer is to come.
+    is_done: bool,
 }
 
 struct Process {
@@ -285,7 +287,7 @@ impl World {
         }
         self.look()?;
         for at in 0..self.replicas.len() {
-            self.act(at)?;
+            self.act(at, has_faults)?;
         }
         Ok(())
     }
@@ -395,7 +397,7 @@ impl World {
     }
 
     /// What a replica does meanwhile.
-    fn act(&mut self, at: usize) -> Result<(), String> {
+    fn act(&mut self, at: usize, has_faults: bool) -> Result<(), String> {
         let clock = self.clock(at);
         let replica = &mut self.replicas[at];
         if self.now < replica.stopped.max(replica.away) {
@@ -442,7 +444,12 @@ impl World {
                 at: self.now + self.random.below(500),
                 bound: usize::MAX,
                 hangs: self.random.once_in(100),
+                is_done: false,
             });
+        }
+        // Calls return after their timeouts, also without brokers.
+        if process.doing.as_ref().is_some_and(|doing| !doing.hangs) {
+            process.machine.progressed(clock);
         }
         if self.without != Without::GivingUp && process.machine.is_overdue(clock) {
             process.machine.give_up(clock);
@@ -460,7 +467,10 @@ impl World {
         {
             let is_lost = self.random.once_in(20);
             let gives_up = self.random.once_in(100);
-            let later = self.now + self.random.below(500);
+            // The answer of a fence may come later than a lease.
+            let is_fence = (process.doing.as_ref()).is_some_and(|doing| doing.task == Task::Fence);
+            let is_late = is_fence && has_faults;
+            let later = self.now + self.random.below(if is_late { 150_000 } else { 500 });
             process.talk(
                 &mut self.broker,
                 clock,
@@ -539,7 +549,10 @@ impl Process {
         doing.at = later;
         match doing.task {
             Task::Fence => {
-                self.epoch = broker.fence(self.number);
+                if !doing.is_done || gives_up {
+                    self.epoch = broker.fence(self.number);
+                    doing.is_done = true;
+                }
                 if !is_lost {
                     self.doing = None;
                     self.machine.fenced(clock);
@@ -708,4 +721,39 @@ fn without_giving_up_a_call_that_does_not_return_hides_a_shard_for_ever() {
 #[test]
 fn without_epochs_former_owners_spoil_it() {
     assert!(is_found_out(Without::Epoch, ""));
+}
+
+#[test]
+fn a_fence_and_a_restore_may_last_while_their_calls_return() {
+    let at = |seconds: u64| BootTime::after(Duration::from_secs(seconds));
+    let owner = Owner {
+        place: "here".into(),
+        process: 1,
+    };
+    let mut machine = Machine::new(owner, LEASE);
+    assert_eq!(machine.next(at(1_000), true), Some(Task::Fence));
+    assert!(!machine.is_overdue(at(1_047)));
+    assert!(machine.is_overdue(at(1_048)));
+    machine.progressed(at(1_040));
+    assert!(!machine.is_overdue(at(1_087)));
+    assert!(machine.is_overdue(at(1_088)));
+    // A call that returned before that one says nothing.
+    machine.progressed(at(900));
+    assert!(!machine.is_overdue(at(1_087)));
+
+    // However long it took: leases of others are over a lease after the answer.
+    machine.fenced(at(1_200));
+    assert_eq!(machine.next(at(1_200), true), Some(Task::Restore));
+    machine.progressed(at(1_300));
+    assert!(!machine.is_overdue(at(1_347)));
+    machine.restored(at(1_310), None);
+    machine.caught_up(at(1_310));
+
+    // A lease counts from the beginning of its commit.
+    assert_eq!(machine.next(at(1_310), true), Some(Task::Commit));
+    machine.progressed(at(1_340));
+    assert!(machine.is_overdue(at(1_358)));
+    machine.committed();
+    assert!(is_shown(machine.shown(), at(1_354)));
+    assert!(!is_shown(machine.shown(), at(1_355)));
 }
