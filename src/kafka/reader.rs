@@ -334,10 +334,7 @@ fn seat(
     let known = shards
         .iter()
         .filter(|one| one.is_read() && !one.needs_place);
-    let places = known.map(|one| {
-        let head = one.shard.head();
-        (head.partition, head.next_offset)
-    });
+    let places = known.map(|one| (one.partition(), one.read_from()));
     client.assign(places)?;
     Ok(are_all_known && shards.iter().all(|one| !one.is_read() || !one.needs_place))
 }

@@ -26,6 +26,8 @@ pub(super) struct Reading {
     pub(super) ownership: Option<Ownership>,
     /// Where it goes on has to be found out first.
     pub(super) needs_place: bool,
+    /// The first record that was there when that was found out.
+    log_start: i64,
     /// It has caught up once this offset is reached, or the end.
     pub(super) catch_up_to: i64,
     /// When that was the end.
@@ -85,6 +87,7 @@ impl Reading {
             published,
             ownership,
             needs_place: true,
+            log_start: 0,
             catch_up_to: i64::MAX,
             catch_up_since: BootTime::default(),
             has_caught_up: false,
@@ -110,6 +113,14 @@ impl Reading {
     pub(super) fn is_read(&self) -> bool {
         let ownership = self.ownership.as_ref();
         ownership.is_none_or(|ownership| ownership.machine.is_owner())
+    }
+
+    /// Where to read from: once more the record that was read last, if it is still there. By it the client knows which leader
+    /// it has read from, and so notices if the next one lacks what came after.
+    pub(super) fn read_from(&self) -> i64 {
+        let head = self.shard.head();
+        let last = head.last.filter(|last| last.offset >= self.log_start);
+        last.map_or(head.next_offset, |last| last.offset)
     }
 
     /// Whether nothing more can be expected of it for now.
@@ -152,6 +163,7 @@ impl Reading {
         let partition = head.partition;
         let now = BootTime::now();
         let (low, high) = client.ends(partition)?;
+        self.log_start = low;
         if self.is_new {
             let first = match source.read_from {
                 ReadFrom::Beginning => low,
@@ -209,7 +221,7 @@ impl Reading {
         }
         drop(figures);
         self.needs_place = false;
-        if next_offset >= high {
+        if next_offset >= high && self.read_from() == next_offset {
             self.caught_up(now);
         }
         Ok(())
@@ -236,6 +248,14 @@ impl Reading {
         now: Timestamp,
     ) {
         let records: Vec<Record<'_>> = messages.iter().map(client::record).collect();
+        let next_offset = self.shard.head().next_offset;
+        // The last one again.
+        if records.iter().all(|record| record.offset < next_offset) {
+            if next_offset >= self.catch_up_to {
+                self.caught_up(self.catch_up_since);
+            }
+            return;
+        }
         let Counted {
             lines,
             bytes,

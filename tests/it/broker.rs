@@ -39,6 +39,26 @@ impl Cluster {
         Self::start_at(Ipv4Addr::LOCALHOST, count)
     }
 
+    /// Starts a broker that also tells clients, if they ask at its second port, that it is to be reached through a proxy at
+    /// this one. Returns the second port.
+    pub fn start_behind(proxy: u16) -> (Self, u16) {
+        let inner = free_port();
+        let cluster = Self::start_with(Ipv4Addr::LOCALHOST, 1, &[], |port, control| {
+            format!(
+                "listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control},INNER://127.0.0.1:{inner}\n\
+                 advertised.listeners=CLIENT://127.0.0.1:{port},INNER://127.0.0.1:{proxy}\n\
+                 listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,INNER:PLAINTEXT\n"
+            )
+        });
+        (cluster, inner)
+    }
+
+    /// Starts three brokers of which one alone is enough for transactions.
+    pub fn start_frugal() -> Self {
+        let enough = "transaction.state.log.min.isr=1\nmin.insync.replicas=1\n";
+        Self::start_with(Ipv4Addr::LOCALHOST, 3, &[], |_, _| enough.into())
+    }
+
     /// Starts so many brokers that listen at this address.
     pub fn start_at(host: Ipv4Addr, count: usize) -> Self {
         Self::start_with(host, count, &[], |_, _| String::new())
@@ -200,6 +220,52 @@ impl Cluster {
         (count, usize::try_from(end).expect("an offset"))
     }
 
+    /// Waits until a partition has this leader, and so many brokers have all of it.
+    pub fn wait_for_leader(&self, (topic, partition): (&str, i32), leader: i32, in_sync: usize) {
+        let client = self.admin();
+        wait_for("leader", LONG, || {
+            let wait = Duration::from_secs(2);
+            let metadata = client.inner().fetch_metadata(Some(topic), wait).ok()?;
+            let mut partitions = metadata.topics().first()?.partitions().iter();
+            let found = partitions.find(|one| one.id() == partition)?;
+            (found.leader() == leader && found.isr().len() == in_sync).then_some(())
+        });
+    }
+
+    /// Where a partition ends, and where the first transaction begins that is open.
+    pub fn ends(&self, topic: &str, partition: i32) -> (i64, i64) {
+        let end = |isolation: &str| {
+            let mut config = ClientConfig::new();
+            config
+                .set("bootstrap.servers", self.bootstrap())
+                .set("group.id", "test")
+                .set("isolation.level", isolation);
+            let reader: BaseConsumer = config.create().expect("a consumer");
+            let ends = reader.fetch_watermarks(topic, partition, LONG);
+            ends.expect("an answer").1
+        };
+        (end("read_uncommitted"), end("read_committed"))
+    }
+
+    /// Waits until all that a partition has is counted, and that is committed.
+    pub fn wait_for_checkpoint(&self, topic: &str, partition: i32) {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.bootstrap())
+            .set("group.id", format!("ale.{topic}"));
+        let reader: BaseConsumer = config.create().expect("a consumer");
+        let (end, _) = self.ends(topic, partition);
+        wait_for("checkpoint", LONG, || {
+            let mut asked = rdkafka::TopicPartitionList::new();
+            asked.add_partition(topic, partition);
+            let found = reader
+                .committed_offsets(asked, Duration::from_secs(5))
+                .ok()?;
+            let found = found.find_partition(topic, partition)?.offset();
+            (found == rdkafka::Offset::Offset(end)).then_some(())
+        });
+    }
+
     /// Waits until all brokers that run accept connections and one of them knows a controller.
     pub fn wait(&mut self) {
         let (host, bootstrap) = (self.host, self.bootstrap());
@@ -248,7 +314,27 @@ impl Cluster {
         partitions: i32,
         settings: &[(&str, &str)],
     ) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
+        let replication = TopicReplication::Fixed(replicas);
+        self.make(
+            NewTopic::new(name, partitions, replication),
+            partitions,
+            settings,
+        );
+    }
+
+    /// The same, each partition on these brokers; the first one leads it.
+    pub fn make_topic_on(&self, name: &str, brokers: &[&[i32]], settings: &[(&str, &str)]) {
+        let partitions = i32::try_from(brokers.len()).expect("a few");
+        let replication = TopicReplication::Variable(brokers);
+        self.make(
+            NewTopic::new(name, partitions, replication),
+            partitions,
+            settings,
+        );
+    }
+
+    fn make<'n>(&self, mut topic: NewTopic<'n>, partitions: i32, settings: &[(&'n str, &'n str)]) {
+        let name = topic.name;
         for (key, value) in settings {
             topic = topic.set(key, value);
         }

@@ -54,9 +54,12 @@ pub fn prepare(cluster: &Cluster, partitions: i32) -> (tempfile::TempDir, String
     (directory, config)
 }
 
-fn settings(directory: &Path, cluster: &Cluster) -> String {
+pub fn settings(directory: &Path, cluster: &Cluster) -> String {
+    settings_with(directory, &cluster.bootstrap())
+}
+
+pub fn settings_with(directory: &Path, brokers: &str) -> String {
     let config = directory.join("config.yaml");
-    let brokers = cluster.bootstrap();
     let brokers: Vec<&str> = brokers.split(',').collect();
     let text = format!(
         "sources:\n- name: fleet\n  kafka: {{brokers: {brokers:?}, topic: logs, state_topic: logs-state, lease: 15s}}\n  \

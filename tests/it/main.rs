@@ -27,7 +27,11 @@ mod kafka_chaos;
 #[cfg(feature = "kafka")]
 mod kafka_cut;
 #[cfg(feature = "kafka")]
+mod kafka_elections;
+#[cfg(feature = "kafka")]
 mod kafka_state;
+#[cfg(feature = "kafka")]
+mod kafka_zombie;
 mod manual;
 mod messages;
 mod notable;
