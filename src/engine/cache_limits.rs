@@ -9,10 +9,6 @@ pub struct CacheLimits {
     pub headers: usize,
     /// Hosts, and the appliance that each one is.
     pub hosts: usize,
-    /// Combinations of appliance, program and severity, and the series that count their lines.
-    pub line_series: usize,
-    /// Combinations of appliance, rule and program, and the series of their last event.
-    pub events: usize,
     /// What rules captured, and the series that it leads to.
     pub memo: MemoLimits,
 }
@@ -22,8 +18,6 @@ impl Default for CacheLimits {
         Self {
             headers: 1 << 15,
             hosts: 20_000,
-            line_series: 1 << 18,
-            events: 1 << 16,
             memo: MemoLimits::default(),
         }
     }

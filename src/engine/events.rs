@@ -1,44 +1,23 @@
-//! When notable events last happened.
-
-use hashbrown::HashMap;
+//! When events happened, and attempts that are some.
 
 use super::attempts::key;
-use super::standard::LAST_EVENT;
-use super::{Engine, EventTime, StreamContext, label};
-use crate::metric::{ApplianceId, CounterDeltas, Slot, lock};
-use crate::record::{self, Clock, ProgramId, Record};
-use crate::rules::{Attempt, AttemptEvent, AttemptOutcome, RuleId};
-use crate::update::{Match, UpdatePlan};
+use super::{Engine, EventTime, StreamContext};
+use crate::matcher::Found;
+use crate::metric::lock;
+use crate::record::{self, Clock, Record};
+use crate::rules::{Attempt, AttemptEvent, AttemptOutcome};
+use crate::update::standard::LAST_EVENT;
+use crate::update::{EventTimestamp, Line, attempt_of};
 
-/// The series of notable events, by appliance, rule and program.
-#[derive(Debug)]
-pub(super) struct EventSlots {
-    slots: HashMap<(ApplianceId, RuleId, Option<ProgramId>), Slot>,
-    /// When there are so many, the cache is cleared.
-    slots_max: usize,
-}
-
-/// The new value of a notable event's series.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum EventTimestamp {
-    /// The time of the flush.
-    Now,
-    /// This, in seconds since 1970, unless a later event is known.
-    At(f64),
-    /// Unknown: the event has no time that could be shown.
-    Unknown,
-}
-
-impl EventTimestamp {
-    pub(super) fn of(event_time: EventTime, record: &Record<'_>, clock: &Clock) -> Self {
-        match event_time {
-            EventTime::Arrival => Self::Now,
-            EventTime::At(seconds) => Self::At(f64::from(seconds)),
-            EventTime::Record => match record.timestamp(clock) {
-                Some(time) => Self::At(time.min(clock.now).as_second() as f64),
-                None => Self::Unknown,
-            },
-        }
+/// When the event of a line is taken to have happened.
+pub(super) fn event_time(origin: &StreamContext, record: &Record<'_>) -> EventTimestamp {
+    match origin.event_time {
+        EventTime::Arrival => EventTimestamp::Now,
+        EventTime::At(seconds) => EventTimestamp::At(f64::from(seconds)),
+        EventTime::Record => match record.timestamp(&origin.clock) {
+            Some(time) => EventTimestamp::At(time.min(origin.clock.now).as_second() as f64),
+            None => EventTimestamp::Unknown,
+        },
     }
 }
 
@@ -48,10 +27,11 @@ impl Engine {
     pub(super) fn enter_attempts(
         &self,
         attempts: &[Attempt],
-        matched: &Match<'_>,
+        line: &Line<'_>,
+        found: &Found,
         origin: &StreamContext,
     ) {
-        let (record, appliance) = (matched.record, matched.appliance);
+        let (record, appliance) = (line.record, line.appliance);
         let time = match origin.event_time {
             EventTime::Arrival | EventTime::At(_) => None,
             EventTime::Record => record.timestamp(&origin.clock),
@@ -59,7 +39,7 @@ impl Engine {
         let now = time.unwrap_or(origin.clock.now).as_second();
         let now = u32::try_from(now).unwrap_or(0);
         for attempt in attempts {
-            let failures = UpdatePlan::attempt_of(attempt, matched, |whose| {
+            let failures = attempt_of(attempt, line, found, |whose| {
                 let key = key(self.table().appliance_name(appliance), &attempt.name, whose);
                 let mut rows = lock(&self.attempts);
                 match attempt.outcome {
@@ -71,77 +51,12 @@ impl Engine {
                 continue;
             };
             if failures.is_some_and(|failures| failures >= *after) {
-                let labels = [label(self.programs(), record), event];
+                let labels = [line.program(), event];
                 let mut table = self.table();
                 let slot = table.series(LAST_EVENT, appliance, false, &labels);
-                match EventTimestamp::of(origin.event_time, record, &origin.clock) {
-                    EventTimestamp::Now => table.stamp(slot),
-                    EventTimestamp::At(seconds) => table.raise(slot, seconds),
-                    EventTimestamp::Unknown => {}
-                }
+                event_time(origin, record).set(&mut table, slot);
             }
         }
-    }
-}
-
-impl EventSlots {
-    pub(super) fn new(slots_max: usize) -> Self {
-        Self {
-            slots: HashMap::new(),
-            slots_max,
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.slots.clear();
-    }
-
-    /// Records when an event last happened, and returns the series.
-    pub(super) fn record(
-        &mut self,
-        engine: &Engine,
-        rule: RuleId,
-        record: &Record<'_>,
-        appliance: ApplianceId,
-        time: EventTimestamp,
-        tally: &mut CounterDeltas,
-    ) -> Slot {
-        if let EventTimestamp::Unknown = time {
-            return Slot::NONE;
-        }
-        let key = (appliance, rule, record.program_id);
-        let known = match record.test {
-            true => None,
-            false => self.slots.get(&key).copied(),
-        };
-        let slot = known.unwrap_or_else(|| {
-            let labels = [
-                label(&engine.compiled.programs, record),
-                &engine.compiled.rules.rules[rule.0 as usize].event,
-            ];
-            let mut table = engine.table();
-            let slot = table.series(LAST_EVENT, appliance, record.test, &labels);
-            // Before the flush a scrape would show an event of 1970.
-            match time {
-                EventTimestamp::Now => table.stamp(slot),
-                EventTimestamp::At(seconds) => table.raise(slot, seconds),
-                EventTimestamp::Unknown => {}
-            }
-            drop(table);
-            if !record.test {
-                if self.slots.len() >= self.slots_max {
-                    self.slots.clear();
-                }
-                self.slots.insert(key, slot);
-            }
-            slot
-        });
-        match time {
-            EventTimestamp::Now => tally.stamp(slot),
-            EventTimestamp::At(seconds) if known.is_some() => engine.table().raise(slot, seconds),
-            EventTimestamp::At(_) | EventTimestamp::Unknown => {}
-        }
-        slot
     }
 }
 

@@ -9,7 +9,6 @@ mod cache_limits;
 mod events;
 mod inspect;
 mod repeats;
-mod standard;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -26,11 +25,11 @@ use crate::record::{Clock, Programs, Record};
 use crate::rules::{Action, Rule, RuleId, RuleSet};
 use crate::unrecognised::Unrecognised;
 use crate::update::UpdatePlan;
+use crate::update::standard::{LAST_EVENT, LAST_MESSAGE, MESSAGES, standard_metrics};
 use attempts::Attempts;
 pub use cache_limits::CacheLimits;
 pub(crate) use repeats::REPEATS_SAVED_MAX;
 pub use repeats::Repeats;
-use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, standard_metrics};
 pub use worker::{Batch, Worker};
 use zeros::Zeros;
 
@@ -192,7 +191,7 @@ impl Engine {
         .with_formats(rules.formats.iter().cloned());
         let compiled = Compiled {
             matcher: Matcher::compile(&rules, MatcherLimits::default())?,
-            updates: UpdatePlan::new(&rules, EVENTS, RULE_METRICS),
+            updates: UpdatePlan::new(&rules),
             programs,
             rules,
         };
@@ -312,9 +311,4 @@ impl Engine {
         own.repeats_unattributed += theirs.repeats_unattributed;
         own.repeats_implausible += theirs.repeats_implausible;
     }
-}
-
-/// The value of the label `program`.
-fn label<'p>(programs: &'p Programs, record: &Record<'_>) -> &'p str {
-    record.program_id.map_or("other", |id| programs.name(id))
 }

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use super::Engine;
 use crate::metric::{ApplianceId, SavedAmount, SavedRepeat, Slot, Table};
 use crate::rules::RuleId;
+use crate::update::Counted;
 
 /// Appliances of one stream whose last line is known; beyond that all are dropped, and repetitions count as not
 /// attributed until the next line of the appliance.
@@ -77,9 +78,18 @@ impl Last {
         self.others = None;
     }
 
-    /// Records a series that counts the line itself.
+    /// Records the series that count the line itself.
     #[inline]
-    pub(super) fn count(&mut self, slot: Slot) {
+    pub(super) fn count_line(&mut self, counted: Counted) {
+        self.count(counted.messages);
+        self.count(counted.event);
+        if counted.event_time != Slot::NONE {
+            self.event_time = counted.event_time;
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, slot: Slot) {
         let at = self.slots.len();
         if slot != Slot::NONE && self.slots.try_push(slot).is_ok() {
             self.standing |= 1 << at;

@@ -194,28 +194,25 @@ fn caches_that_are_full_again_and_again_count_the_same() {
     };
     let limits = CacheLimits::default();
     let expected = replay(limits);
-    let memo = limits.memo;
+    let (memo, with_memo) = (limits.memo, |memo| CacheLimits { memo, ..limits });
     for small in [
         CacheLimits {
             headers: 3,
             ..limits
         },
         CacheLimits { hosts: 1, ..limits },
-        CacheLimits {
-            line_series: 2,
-            ..limits
-        },
-        CacheLimits {
-            events: 1,
-            ..limits
-        },
-        CacheLimits {
-            memo: MemoLimits {
-                rows_max: 2,
-                ..memo
-            },
-            ..limits
-        },
+        with_memo(MemoLimits {
+            rows_max: 2,
+            ..memo
+        }),
+        with_memo(MemoLimits {
+            key_bytes_max: 40,
+            ..memo
+        }),
+        with_memo(MemoLimits {
+            plans_max: 1,
+            ..memo
+        }),
     ] {
         assert!(replay(small) == expected, "{small:?}");
     }

@@ -7,17 +7,16 @@ use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
 use super::attempts::Attempts;
-use super::events::{EventSlots, EventTimestamp, written_at};
+use super::events::{event_time, written_at};
 use super::repeats::{Last, Repeats};
-use super::standard::{LAST_MESSAGE, MESSAGES, SEVERITIES, UNMATCHED};
 use super::zeros::Zeros;
-use super::{CacheLimits, Compiled, Engine, Outcome, RuleCounts, StreamContext, label};
+use super::{CacheLimits, Compiled, Engine, Outcome, RuleCounts, StreamContext};
 use crate::matcher::Scratch;
-use crate::metric::{ApplianceId, CounterDeltas, Slot, lock};
-use crate::record::{self, HeaderId, Headers, ProgramId, Record, Severity};
+use crate::metric::{ApplianceId, CounterDeltas, Slot, Table, lock};
+use crate::record::{self, HeaderId, Headers, Record};
 use crate::rules::RuleId;
 use crate::unrecognised::Sampler;
-use crate::update::{Change, Match, Updater};
+use crate::update::{Change, EventTimestamp, Line, Updater};
 
 /// What one thread needs to read lines.
 #[derive(Debug)]
@@ -30,13 +29,9 @@ pub struct Worker {
     tally: CounterDeltas,
     headers: Headers,
     /// By header; valid for one generation of the headers.
-    header_series: Vec<Option<HeaderSeries>>,
+    header_appliances: Vec<Option<ApplianceId>>,
     header_generation: u32,
     hosts: HashMap<Box<[u8]>, ApplianceId>,
-    line_series: HashMap<(ApplianceId, Option<ProgramId>, Option<Severity>), LineSeries>,
-    /// The series of unmatched lines; as many as of [`Self::line_series`].
-    unmatched_series: HashMap<(ApplianceId, ProgramId), Slot>,
-    event_slots: EventSlots,
     /// The table's epoch that all slots here belong to.
     epoch: u32,
     unrecognised: Sampler,
@@ -54,22 +49,6 @@ pub struct Batch<'e> {
     json: Vec<u8>,
 }
 
-/// The series that every line of a program with one severity touches.
-#[derive(Clone, Copy, Debug)]
-struct LineSeries {
-    messages: Slot,
-    last_message: Slot,
-}
-
-/// What the lines under one header have in common. A message may have another severity than its header.
-#[derive(Clone, Copy, Debug)]
-struct HeaderSeries {
-    appliance: ApplianceId,
-    severity: Option<Severity>,
-    /// Those of lines with this severity.
-    series: LineSeries,
-}
-
 impl Worker {
     /// An engine for one thread. Others may feed the same core.
     pub fn new(engine: Arc<Engine>) -> Self {
@@ -84,12 +63,9 @@ impl Worker {
             updater: Updater::new(limits.memo),
             tally: CounterDeltas::default(),
             headers: Headers::new(limits.headers),
-            header_series: Vec::new(),
+            header_appliances: Vec::new(),
             header_generation: 0,
             hosts: HashMap::new(),
-            line_series: HashMap::new(),
-            unmatched_series: HashMap::new(),
-            event_slots: EventSlots::new(limits.events),
             epoch: 0,
             unrecognised: Sampler::default(),
             repeats_unattributed: 0,
@@ -125,10 +101,7 @@ impl Worker {
     /// Clears all caches of what was looked up in the table.
     pub(crate) fn invalidate(&mut self) {
         self.hosts.clear();
-        self.line_series.clear();
-        self.unmatched_series.clear();
-        self.header_series.clear();
-        self.event_slots.clear();
+        self.header_appliances.clear();
         self.updater.reset();
     }
 
@@ -185,63 +158,66 @@ impl Worker {
     ) -> (ApplianceId, bool) {
         self.matched.clear();
         self.repeats_implausible += record.implausible_repeats;
+        // Whether a relayed host counts depends on the source, which a header does not say.
+        let header = header.filter(|_| origin.appliance.is_none() && record.relayed_host.is_none());
+        let appliance = self.appliance(header, origin, record);
+        origin.last_appliance = Some(appliance);
         if record.repeat_last > 0 {
-            let appliance = self.appliance(origin, record);
-            origin.last_appliance = Some(appliance);
             self.apply_repeat(repeats, origin, record, appliance, change);
             return (appliance, true);
         }
-        // Whether a relayed host counts depends on the source, which a header does not say.
-        let header = header.filter(|_| origin.appliance.is_none() && record.relayed_host.is_none());
-        let (appliance, series) = self.series_of_header(header, origin, record);
-        origin.last_appliance = Some(appliance);
-        let times = f64::from(record.repeat.max(1));
         let mut unused = None;
         let last = match repeats {
             Some(repeats) => repeats.start(appliance, self.epoch),
             None => unused.insert(Last::new(self.epoch)),
         };
-        self.tally.add(series.messages, times);
-        self.tally.stamp(series.last_message);
-        last.count(series.messages);
-
         let Self {
             engine,
             scratch,
             updater,
             tally,
             matched,
-            event_slots,
+            unrecognised,
             ..
         } = self;
-        let table = &engine.table;
         let Compiled {
             rules,
             programs,
             matcher,
             updates,
         } = &*engine.compiled;
-        let clock = &origin.clock;
+        let mut line = Line {
+            rules,
+            programs,
+            record,
+            appliance,
+            late,
+            is_counted: false,
+        };
+        let start = |table: &mut Table| {
+            engine.start_zeros(
+                table,
+                appliance,
+                record.program_id,
+                origin.profile.as_deref(),
+            );
+        };
+        let times = f64::from(record.repeat.max(1));
         // A rule with `continue` does not recognise a line by itself.
         let mut recognised = false;
         matcher.find(record, scratch, |found| {
             let rule = &rules.rules[found.rule.0 as usize];
             let _ = matched.try_push(found.rule);
             last.rule = Some(found.rule);
-            let matched = Match {
-                rules,
-                programs,
-                record,
-                found,
-                appliance,
-                late,
-            };
-            let events = updater.apply(
+            let counted = updater.apply(
                 updates,
-                &matched,
-                || record.timestamp(clock).map(|time| time.as_second()),
+                &line,
+                found,
+                || record.timestamp(&origin.clock).map(|time| time.as_second()),
+                rule.notable.then(|| event_time(origin, record)),
                 tally,
-                table,
+                &engine.table,
+                start,
                 |slot, done| {
                     match done {
                         Change::Inc(_) => last.increment(slot),
@@ -251,20 +227,17 @@ impl Worker {
                     change(slot, done);
                 },
             );
-            last.count(events);
-            if rule.notable {
-                let time = EventTimestamp::of(origin.event_time, record, clock);
-                let slot = event_slots.record(engine, found.rule, record, appliance, time, tally);
-                last.event_time = slot;
-            }
+            line.is_counted = true;
+            last.count_line(counted);
             if !rule.attempts.is_empty() && !record.test {
-                engine.enter_attempts(&rule.attempts, &matched, origin);
+                engine.enter_attempts(&rule.attempts, &line, found, origin);
             }
             recognised |= !rule.go_on;
             rule.go_on
         });
         if !recognised {
-            last.count(self.count_unrecognised(record, appliance, times));
+            sample(engine, unrecognised, record, appliance);
+            last.count_line(updater.unmatched(&line, tally, &engine.table, start));
         }
         (appliance, recognised)
     }
@@ -292,10 +265,9 @@ impl Worker {
             self.tally.add(slot, amount * times);
             change(slot, Change::Inc(amount * times));
         }
-        match EventTimestamp::of(origin.event_time, record, &origin.clock) {
+        match event_time(origin, record) {
             EventTimestamp::Now => self.tally.stamp(last.event_time),
-            EventTimestamp::At(seconds) => self.engine.table().raise(last.event_time, seconds),
-            EventTimestamp::Unknown => {}
+            time => time.set(&mut self.engine.table(), last.event_time),
         }
         if let Some(rule) = last.rule {
             self.updater.count_hits(rule, record.repeat_last);
@@ -303,55 +275,40 @@ impl Worker {
         }
     }
 
-    /// Whom a line is about, and the series that count it whatever it says.
+    /// Whom a line is about.
     #[inline(always)] // A fifth of its cost is to call it.
-    fn series_of_header(
+    fn appliance(
         &mut self,
         header: Option<HeaderId>,
         origin: &mut StreamContext,
         record: &Record<'_>,
-    ) -> (ApplianceId, LineSeries) {
+    ) -> ApplianceId {
         if self.header_generation != self.headers.generation() {
             self.header_generation = self.headers.generation();
-            self.header_series.clear();
+            self.header_appliances.clear();
         }
-        if let Some(header) = header
-            && let Some(Some(known)) = self.header_series.get(header.0 as usize)
-            && known.severity == record.severity
-            && !record.test
-        {
-            return (known.appliance, known.series);
+        // A header without a host does not decide.
+        let header = header.filter(|_| record.host.is_some_and(|host| !host.is_empty()));
+        let Some(header) = header else {
+            return self.look_up_appliance(origin, record);
+        };
+        let at = header.0 as usize;
+        if let Some(Some(known)) = self.header_appliances.get(at) {
+            return *known;
         }
-        self.series_of_line(header, origin, record)
+        let appliance = self.look_up_appliance(origin, record);
+        if self.header_appliances.len() <= at {
+            self.header_appliances.resize(at + 1, None);
+        }
+        self.header_appliances[at] = Some(appliance);
+        appliance
     }
 
-    fn series_of_line(
+    fn look_up_appliance(
         &mut self,
-        header: Option<HeaderId>,
         origin: &mut StreamContext,
         record: &Record<'_>,
-    ) -> (ApplianceId, LineSeries) {
-        let appliance = self.appliance(origin, record);
-        let series = self.line_series(origin, record, appliance);
-        // A header without a host does not decide.
-        if let Some(header) = header
-            && record.host.is_some_and(|host| !host.is_empty())
-            && !record.test
-        {
-            let at = header.0 as usize;
-            if self.header_series.len() <= at {
-                self.header_series.resize(at + 1, None);
-            }
-            self.header_series[at] = Some(HeaderSeries {
-                appliance,
-                severity: record.severity,
-                series,
-            });
-        }
-        (appliance, series)
-    }
-
-    fn appliance(&mut self, origin: &mut StreamContext, record: &Record<'_>) -> ApplianceId {
+    ) -> ApplianceId {
         if let Some(name) = &origin.appliance {
             if let Some((epoch, id)) = origin.resolved
                 && epoch == self.epoch
@@ -383,93 +340,19 @@ impl Worker {
         self.hosts.insert(name.into(), id);
         id
     }
+}
 
-    fn line_series(
-        &mut self,
-        origin: &StreamContext,
-        record: &Record<'_>,
-        appliance: ApplianceId,
-    ) -> LineSeries {
-        let key = (appliance, record.program_id, record.severity);
-        if !record.test
-            && let Some(series) = self.line_series.get(&key)
-        {
-            return *series;
-        }
-        let program = label(&self.engine.compiled.programs, record);
-        let severity = SEVERITIES[record
-            .severity
-            .map_or(SEVERITIES.len() - 1, |severity| severity as usize)];
-        let mut table = self.engine.table();
-        let messages = table.series(MESSAGES, appliance, record.test, &[program, severity]);
-        let last_message = table.series(LAST_MESSAGE, appliance, record.test, &[program]);
-        // Until the flush a scrape would show that it was last heard of in 1970, which is an alert.
-        table.stamp(last_message);
-        let series = LineSeries {
-            messages,
-            last_message,
-        };
-        if record.test {
-            return series;
-        }
-        let profile = origin.profile.as_deref();
-        self.engine
-            .start_zeros(&mut table, appliance, record.program_id, profile);
-        drop(table);
-        if self.line_series.len() >= self.limits.line_series {
-            self.line_series.clear();
-        }
-        self.line_series.insert(key, series);
-        series
-    }
-
-    /// Counts an unmatched line, and returns the series that does.
-    #[cold]
-    fn count_unrecognised(
-        &mut self,
-        record: &Record<'_>,
-        appliance: ApplianceId,
-        times: f64,
-    ) -> Slot {
-        let (engine, unrecognised) = (&self.engine, &mut self.unrecognised);
-        let program = match record.program_id {
-            Some(id) => engine.compiled.programs.name(id).as_bytes(),
-            None => record.program,
-        };
-        if let Some(look) = unrecognised.count(program, record.message) {
-            let appliance = engine.table().appliance_name(appliance).to_owned();
-            let mut counts = engine.rule_counts();
-            unrecognised.add(
-                &mut counts.unrecognised,
-                look,
-                &appliance,
-                program,
-                record.message,
-            );
-        }
-        let Some(id) = record.program_id else {
-            return Slot::NONE;
-        };
-        let slot = match self.unmatched_series.get(&(appliance, id)) {
-            Some(slot) if !record.test => *slot,
-            _ => {
-                let name = engine.compiled.programs.name(id);
-                let mut table = engine.table();
-                let slot = table.series(UNMATCHED, appliance, record.test, &[name]);
-                // What a series of its own is refused to is counted each time.
-                let is_own = (table.describe(slot))
-                    .is_some_and(|(.., values)| values.last().is_some_and(|own| **own == *name));
-                if is_own && !record.test {
-                    if self.unmatched_series.len() >= self.limits.line_series {
-                        self.unmatched_series.clear();
-                    }
-                    self.unmatched_series.insert((appliance, id), slot);
-                }
-                slot
-            }
-        };
-        self.tally.add(slot, times);
-        slot
+/// Keeps an unmatched line for those who look for new wordings.
+#[cold]
+fn sample(engine: &Engine, sampler: &mut Sampler, record: &Record<'_>, appliance: ApplianceId) {
+    let program = match record.program_id {
+        Some(id) => engine.compiled.programs.name(id).as_bytes(),
+        None => record.program,
+    };
+    if let Some(look) = sampler.count(program, record.message) {
+        let appliance = engine.table().appliance_name(appliance).to_owned();
+        let shared = &mut engine.rule_counts().unrecognised;
+        sampler.add(shared, look, &appliance, program, record.message);
     }
 }
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::standard::{EVENTS, MESSAGES, RULE_METRICS, UNMATCHED};
 use crate::metric::{ApplianceId, MetricId, OTHER, Table, lock};
 use crate::record::ProgramId;
 use crate::rules::Scope;
+use crate::update::standard::{EVENTS, MESSAGES, RULE_METRICS, UNMATCHED};
 
 /// How long an appliance that only headers name must have been known to be trusted.
 const EARNED_AFTER_SECONDS: u32 = 600;

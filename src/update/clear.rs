@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::eval::{EvalContext, compare};
-use super::{Change, UpdatePlan};
-use crate::metric::{ApplianceId, Slot, Table};
-use crate::rules::{Clear, Comparison, ConditionLabel, Update};
+use super::{Change, metric_id};
+use crate::metric::{MetricId, Slot, Table};
+use crate::rules::{Action, Clear, ConditionLabel, Update};
 
 /// The series that an update ends, good as long as none is created that it would have to know.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ClearPlan {
     /// Each with the series whose value decides whether it ends, if the update asks for one.
     pairs: Vec<(Slot, Option<Slot>)>,
@@ -18,14 +18,39 @@ pub(super) struct ClearPlan {
 }
 
 impl ClearPlan {
-    /// Ends them. `is_true` compares the number of a deciding series with that of the line.
+    /// Which series this line ends. Creates none.
+    pub(super) fn new(
+        metric: MetricId,
+        clear: &Clear,
+        context: &EvalContext<'_>,
+        table: &Table,
+    ) -> Option<Self> {
+        let value = match &clear.value {
+            Some(value) => Some(context.number(value)?),
+            None => None,
+        };
+        Some(Self {
+            pairs: pairs(metric, clear, context, table),
+            value,
+        })
+    }
+
+    /// Ends them.
     pub(super) fn run(
         &self,
+        update: &Update,
+        context: &EvalContext<'_>,
         table: &mut Table,
-        late: Option<u32>,
-        is_true: impl Fn(f64) -> bool,
         observer: &mut impl FnMut(Slot, Change),
     ) {
+        let Action::Clear(clear) = &update.verb else {
+            return;
+        };
+        // What the number of a deciding series is compared with; nothing is true of none.
+        let and = clear.and.as_ref();
+        let number = and.and_then(|and| Some((and.comparison, context.number(&and.number)?)));
+        let is_true = |value| number.is_some_and(|(how, number)| compare(how, value, number));
+        let late = context.line.late;
         for (slot, decides) in &self.pairs {
             if !table.is_there(*slot) {
                 continue;
@@ -48,67 +73,38 @@ impl ClearPlan {
     }
 }
 
-/// What a line's number must be compared with, for [`ClearPlan::run`]: false if it has none.
-pub(super) fn condition<'l>(
-    clear: &'l Clear,
-    line: &'l EvalContext<'_>,
-) -> impl Fn(f64) -> bool + use<'l> {
-    let number = clear
-        .and
-        .as_ref()
-        .and_then(|and| Some((and.comparison, line.number(&and.number)?)));
-    move |value| number.is_some_and(|(how, number): (Comparison, f64)| compare(how, value, number))
-}
-
-/// Which series this line ends. Creates none.
-pub(super) fn plan(
-    updates: &UpdatePlan,
-    update: &Update,
+/// The series that match, each with the one that decides.
+fn pairs(
+    metric: MetricId,
     clear: &Clear,
-    line: &EvalContext<'_>,
-    appliance: ApplianceId,
+    context: &EvalContext<'_>,
     table: &Table,
-) -> ClearPlan {
-    let mut plan = ClearPlan::default();
-    if !line.holds(&update.conditions) {
-        return plan;
-    }
-    if let Some(value) = &clear.value {
-        plan.value = line.number(value);
-        if plan.value.is_none() {
-            return plan;
-        }
-    }
+) -> Vec<(Slot, Option<Slot>)> {
+    let line = context.line;
     let matchers: Vec<Option<Vec<String>>> = clear
         .matchers
         .iter()
         .map(|texts| {
             let texts = texts.as_ref()?;
-            let values = texts.iter().filter_map(|text| line.text(text));
+            let values = texts.iter().filter_map(|text| context.text(text));
             Some(values.map(Cow::into_owned).collect())
         })
         .collect();
-    let test = line.record.test;
-    let metric = updates.metric(update.metric);
     let other = |labels: &[&str]| -> Option<Option<Slot>> {
         let Some(and) = &clear.and else {
             return Some(None);
         };
         let labels = and.labels.iter().map(|label| match label {
-            ConditionLabel::Text(text) => line.text(text),
+            ConditionLabel::Text(text) => context.text(text),
             ConditionLabel::Same(at) => labels.get(*at).map(|label| Cow::Borrowed(*label)),
         });
         let labels = labels.collect::<Option<Vec<_>>>()?;
         let labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
-        let other = table.find(updates.metric(and.metric), appliance, test, &labels)?;
-        Some(Some(other))
+        Some(Some(line.find(table, metric_id(and.metric), &labels)?))
     };
     if let Some(combinations) = combinations(&matchers) {
-        for labels in combinations {
-            let found = table.find(metric, appliance, test, &labels);
-            plan.pairs.extend(found.zip(other(&labels)));
-        }
-        return plan;
+        let pair = |labels: Vec<&str>| line.find(table, metric, &labels).zip(other(&labels));
+        return combinations.into_iter().filter_map(pair).collect();
     }
     let matches = |values: &[Arc<str>]| {
         let mut labels = values.iter().zip(&matchers);
@@ -118,12 +114,15 @@ pub(super) fn plan(
                 .is_none_or(|wanted| wanted.iter().any(|wanted| **wanted == **value))
         })
     };
-    let group = table.group(metric, appliance, test);
-    for (slot, values) in group.filter(|(_, values)| matches(values)) {
+    let group = table.group(metric, line.appliance, line.record.test);
+    let pair = |(slot, values): (Slot, &[Arc<str>])| {
         let labels: Vec<&str> = values.iter().map(|value| &**value).collect();
-        plan.pairs.extend(other(&labels).map(|other| (slot, other)));
-    }
-    plan
+        other(&labels).map(|other| (slot, other))
+    };
+    group
+        .filter(|(_, values)| matches(values))
+        .filter_map(pair)
+        .collect()
 }
 
 /// The label values of all series that can match, if every label has a matcher and they are few: to look for them costs

@@ -1,57 +1,57 @@
 //! What follows from the updates of a rule alone: what decides which series they lead to.
 
-use super::{Counter, RulePlan, Source, Step};
+use super::memo::SOURCES_MAX;
+use super::{LINE_CELLS, RulePlan, Source, Step};
 use crate::rules::{Action, Binding, ConditionLabel, Field, Rule, Update, ValueRef, ValueTemplate};
 
 /// Of each rule what its updates depend on.
 pub(super) fn compile(rule: &Rule) -> RulePlan {
-    let of_updates: Vec<_> = rule.updates.iter().map(|of| sources(rule, of)).collect();
-    let mut all: Vec<Source> = Vec::new();
-    for source in of_updates.iter().flatten().flatten() {
-        if !all.contains(source) {
-            all.push(*source);
-        }
-    }
-    let mut counters = vec![Counter::Matches];
-    let mut others = Vec::new();
-    for (number, (update, sources)) in rule.updates.iter().zip(&of_updates).enumerate() {
+    let names = rule.updates.iter().flat_map(names).collect();
+    let all = sources(rule, names).filter(|all| all.len() <= SOURCES_MAX);
+    let (mut counters, mut others) = (Vec::new(), Vec::new());
+    for (number, update) in rule.updates.iter().enumerate() {
         match update.verb {
-            Action::Inc if sources.is_some() => counters.push(Counter::Update(number)),
-            _ => others.push((number, update, sources.is_some())),
+            Action::Inc => counters.push(number),
+            _ => others.push((number, update)),
         }
     }
-    let mut len = counters.len() as u32;
-    let step = |(number, update, is_cached): (usize, &Update, bool)| {
-        let is_planned = match &update.verb {
+    let mut len = LINE_CELLS + counters.len();
+    let mut next_cell = || {
+        len += 1;
+        len - 1
+    };
+    let event = rule.notable.then(&mut next_cell);
+    let step = |(update, of): (usize, &Update)| {
+        let is_planned = match &of.verb {
             Action::States { .. } | Action::Worst(_) | Action::Clear(_) => true,
             // The value comes to the same whenever the series does.
-            Action::Set(value) if is_cached && value.constant().is_none() => {
-                sources_of(rule, value.sources().collect())
-                    .is_some_and(|own| own.iter().all(|source| all.contains(source)))
+            Action::Set(value) if value.constant().is_none() => {
+                let own = sources(rule, value.sources().collect());
+                let known = own.zip(all.as_ref());
+                known.is_some_and(|(own, all)| own.iter().all(|source| all.contains(source)))
             }
             _ => false,
         };
-        let cell = is_cached.then_some(len);
-        len += u32::from(is_cached);
         Step {
-            update: number,
-            cell,
+            update,
+            cell: next_cell(),
             is_planned,
         }
     };
     let steps = others.into_iter().map(step).collect();
     let needs_time = |update: &Update| matches!(update.verb, Action::Time);
     RulePlan {
-        sources: all.into(),
+        sources: all.map(Into::into),
         counters: counters.into(),
         steps,
+        event,
         len,
         needs_time: rule.updates.iter().any(needs_time),
     }
 }
 
-/// What decides which series an update leads to; none if it may be anything in the line.
-fn sources(rule: &Rule, update: &Update) -> Option<Vec<Source>> {
+/// What the texts name that decide which series an update leads to.
+fn names(update: &Update) -> Vec<ValueRef> {
     let labels = |texts: &[Option<ValueTemplate>]| -> Vec<ValueRef> {
         texts
             .iter()
@@ -74,11 +74,11 @@ fn sources(rule: &Rule, update: &Update) -> Option<Vec<Source>> {
         }
         Action::Inc | Action::Add(_) | Action::Set(_) | Action::Time => {}
     }
-    sources_of(rule, visit)
+    visit
 }
 
-/// The same for what texts name.
-fn sources_of(rule: &Rule, mut visit: Vec<ValueRef>) -> Option<Vec<Source>> {
+/// What decides what these come to; none if it may be anything in the line.
+fn sources(rule: &Rule, mut visit: Vec<ValueRef>) -> Option<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     while let Some(from) = visit.pop() {
         let mut add = |source| {

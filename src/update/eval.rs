@@ -3,20 +3,17 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use super::memo::Values;
 use super::params::param;
+use super::{Line, Source};
 use crate::matcher::Found;
-use crate::record::{Programs, Record};
-use crate::rules::{
-    Binding, Comparison, Condition, Field, Part, Rule, RuleSet, ValueRef, ValueTemplate,
-};
+use crate::rules::{Binding, Comparison, Condition, Field, Part, Rule, ValueRef, ValueTemplate};
 
-/// A record and the rule that matched it, and the values of that rule's `let`s once they are asked for.
+/// A line and the rule that matched it, and the values of that rule's `let`s once they are asked for.
 pub(super) struct EvalContext<'a> {
-    pub rules: &'a RuleSet,
+    pub line: &'a Line<'a>,
     pub rule: &'a Rule,
-    pub record: &'a Record<'a>,
     pub found: &'a Found,
-    pub programs: &'a Programs,
     /// The line's own time in seconds since 1970, if the rule wants it.
     pub timestamp: Option<i64>,
     /// By `let` its value, once it is worked out.
@@ -24,11 +21,33 @@ pub(super) struct EvalContext<'a> {
 }
 
 impl<'a> EvalContext<'a> {
-    /// The value of the label `program`.
-    pub(super) fn program(&self) -> &'a str {
-        self.record
-            .program_id
-            .map_or("other", |id| self.programs.name(id))
+    #[inline]
+    pub(super) fn new(line: &'a Line<'a>, rule: &'a Rule, found: &'a Found) -> Self {
+        Self {
+            line,
+            rule,
+            found,
+            timestamp: None,
+            lets: OnceCell::new(),
+        }
+    }
+
+    /// What these are in the line; none if that cannot be cached.
+    #[inline]
+    pub(super) fn values(&self, sources: Option<&[Source]>) -> Option<Values<'_>> {
+        let mut values = Values::new();
+        for source in sources? {
+            values.push(match source {
+                Source::Raw(from) => Some(self.raw(*from)),
+                Source::Compared(at) => self.compared(*at).map(str::as_bytes),
+                Source::Param(at) => match self.param(*at) {
+                    Some(Cow::Owned(_)) => return None,
+                    Some(Cow::Borrowed(value)) => Some(value),
+                    None => None,
+                },
+            });
+        }
+        Some(values)
     }
 
     /// A capture or field as it stands in the line.
@@ -37,19 +56,20 @@ impl<'a> EvalContext<'a> {
         match from {
             ValueRef::Variable(variable) => self
                 .found
-                .capture(variable, self.record.message)
+                .capture(variable, self.line.record.message)
                 .unwrap_or_default(),
             ValueRef::Field(field) => match field {
-                Field::Program => self.record.program,
-                Field::Host => self.record.host.unwrap_or_default(),
+                Field::Program => self.line.record.program,
+                Field::Host => self.line.record.host.unwrap_or_default(),
                 Field::Severity => self
+                    .line
                     .record
                     .severity
                     .map_or(&b""[..], |severity| severity.name().as_bytes()),
-                Field::AppSeverity => self.record.app_severity,
-                Field::Code => self.record.code,
-                Field::Tag => self.record.tag,
-                Field::Facility => self.record.facility,
+                Field::AppSeverity => self.line.record.app_severity,
+                Field::Code => self.line.record.code,
+                Field::Tag => self.line.record.tag,
+                Field::Facility => self.line.record.facility,
                 Field::Event | Field::Pack | Field::Timestamp => b"",
             },
         }
@@ -65,11 +85,13 @@ impl<'a> EvalContext<'a> {
                 }
             }
             ValueRef::Field(Field::Event) => Cow::Borrowed(&*self.rule.event),
-            ValueRef::Field(Field::Pack) => Cow::Borrowed(&*self.rules.packs[self.rule.pack].name),
+            ValueRef::Field(Field::Pack) => {
+                Cow::Borrowed(&*self.line.rules.packs[self.rule.pack].name)
+            }
             ValueRef::Field(Field::Timestamp) => Cow::Owned(self.timestamp?.to_string()),
-            ValueRef::Field(Field::Program) => match self.record.program_id {
-                Some(id) => Cow::Borrowed(self.programs.name(id)),
-                None => String::from_utf8_lossy(self.record.program),
+            ValueRef::Field(Field::Program) => match self.line.record.program_id {
+                Some(id) => Cow::Borrowed(self.line.programs.name(id)),
+                None => String::from_utf8_lossy(self.line.record.program),
             },
             ValueRef::Field(_) => String::from_utf8_lossy(self.raw(from)),
         };
@@ -80,20 +102,13 @@ impl<'a> EvalContext<'a> {
         text.fill(|from| self.get(from))
     }
 
-    pub(super) fn labels(
-        &self,
-        texts: &'a [Option<ValueTemplate>],
-    ) -> Option<Vec<Option<Cow<'_, str>>>> {
-        texts
-            .iter()
-            .map(|text| match text {
-                None => Some(None),
-                Some(text) => match self.text(text) {
-                    Some(value) if !value.is_empty() => Some(Some(value)),
-                    _ => None,
-                },
-            })
-            .collect()
+    /// The values of labels, empty for those that have no text; none if a text comes to nothing.
+    pub(super) fn labels(&self, texts: &'a [Option<ValueTemplate>]) -> Option<Vec<Cow<'_, str>>> {
+        let value = |text: &'a Option<ValueTemplate>| match text {
+            None => Some(Cow::Borrowed("")),
+            Some(text) => self.text(text).filter(|value| !value.is_empty()),
+        };
+        texts.iter().map(value).collect()
     }
 
     #[inline]
@@ -143,12 +158,12 @@ impl<'a> EvalContext<'a> {
         let Binding::Param(names) = &self.rule.lets.get(at)?.1 else {
             return None;
         };
-        match param(self.record.structured, names) {
+        match param(self.line.record.structured, names) {
             Some((0, value)) => Some(value),
-            Some((later, value)) => param(self.record.message, &names[..later])
+            Some((later, value)) => param(self.line.record.message, &names[..later])
                 .map(|(_, earlier)| earlier)
                 .or(Some(value)),
-            None => param(self.record.message, names).map(|(_, value)| value),
+            None => param(self.line.record.message, names).map(|(_, value)| value),
         }
     }
 

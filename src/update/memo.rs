@@ -1,7 +1,7 @@
 //! Which series a line leads to, by what it captured.
 //!
 //! ```text
-//!  hash of (rule, program, appliance, test, values)
+//!  hash of (rule, program, severity, appliance, test, values)
 //!        │
 //!        ▼                 keys                              cells
 //!  ┌──────────┐  key   ┌───────────────────────┐  start   ┌─────────────────────────────┐
@@ -14,26 +14,25 @@
 //! every rule of every appliance. When a limit is reached everything is cleared, which costs no more than to look the
 //! same series up in the table again.
 //!
-//! **Not used** for values of more than [`KEY_BYTES_MAX`] bytes or [`SOURCES_MAX`] in number, and for
-//! parameters with escapes, whose value does not stand in the line as it is.
+//! **Not used** for values of more than [`KEY_BYTES_MAX`] bytes or [`SOURCES_MAX`] in number, for parameters with escapes,
+//! whose value does not stand in the line as it is, and for rules whose series may depend on anything in a line. Their rows
+//! are dropped behind the line.
 
-use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
 
 use arrayvec::ArrayVec;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::eval::EvalContext;
-use super::state_set::StateSetPlan;
-use super::{RulePlan, Source};
-use crate::metric::{ApplianceId, Slot};
+use super::Line;
+use super::state_set::Planned;
+use crate::metric::Slot;
 use crate::record::starts_with;
 use crate::rules::RuleId;
 
 /// Longest combination of values that is cached, bytes.
 const KEY_BYTES_MAX: usize = 1 << 10;
 /// Values in a combination that is cached.
-const SOURCES_MAX: usize = 16;
+pub(super) const SOURCES_MAX: usize = 16;
 
 /// A series, or a plan, that was not looked up yet.
 pub(super) const UNKNOWN: u32 = Slot::UNKNOWN.0;
@@ -70,28 +69,53 @@ pub(super) struct SeriesMemo {
     /// By row the series of its counters and steps, or for steps of several series the number of a plan; [`UNKNOWN`] before
     /// the first time.
     pub(super) cells: Vec<u32>,
-    pub(super) plans: Vec<StateSetPlan>,
-    /// How often a limit was reached.
-    #[cfg(test)]
-    pub(super) evictions: usize,
+    pub(super) plans: Vec<Planned>,
 }
 
 #[derive(Debug)]
 struct Row {
     hash: u64,
-    rule: RuleId,
-    appliance: ApplianceId,
+    fixed: RowKey,
     /// Where its values begin among the keys.
     key: u32,
     /// Where its cells begin.
     start: u32,
-    /// `u16::MAX` if no pack knows it.
-    program: u16,
-    test: bool,
+}
+
+/// What decides, beside captures, which series a line leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowKey {
+    /// The rule, or none, and the appliance.
+    who: u64,
+    /// The program, its severity and whether it is a test.
+    what: u32,
+}
+
+impl RowKey {
+    #[inline]
+    pub(super) fn new(line: &Line<'_>, rule: Option<RuleId>) -> Self {
+        let record = line.record;
+        let rule = rule.map_or(u32::MAX, |rule| rule.0);
+        let program = record.program_id.map_or(u16::MAX, |id| id.0);
+        let severity = record.severity.map_or(u8::MAX, |severity| severity as u8);
+        Self {
+            who: u64::from(rule) << 32 | u64::from(line.appliance.0),
+            what: u32::from(program) << 16 | u32::from(severity) << 8 | u32::from(record.test),
+        }
+    }
+}
+
+/// The cells of a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cells {
+    /// Where they begin.
+    pub(super) start: usize,
+    /// How many plans there were, if they are not to be kept.
+    unkept: Option<usize>,
 }
 
 /// The values of a rule's sources; a value may be absent.
-type Values<'l> = ArrayVec<Option<&'l [u8]>, SOURCES_MAX>;
+pub(super) type Values<'l> = ArrayVec<Option<&'l [u8]>, SOURCES_MAX>;
 
 /// The length of a value as it is cached. No text is so long as to be taken for an absent one.
 fn len_of(value: Option<&[u8]>) -> u32 {
@@ -125,23 +149,13 @@ impl SeriesMemo {
 
     /// Clears everything if a limit is reached. What one line adds fits in between.
     #[inline]
-    pub(super) fn make_room(&mut self) {
-        let Self {
-            limits,
-            rows,
-            keys,
-            plans,
-            ..
-        } = self;
-        if rows.len() >= limits.rows_max
-            || keys.len() >= limits.key_bytes_max
-            || plans.len() >= limits.plans_max
+    fn make_room(&mut self) {
+        let limits = self.limits;
+        if self.rows.len() >= limits.rows_max
+            || self.keys.len() >= limits.key_bytes_max
+            || self.plans.len() >= limits.plans_max
         {
             self.clear();
-            #[cfg(test)]
-            {
-                self.evictions += 1;
-            }
         }
     }
 
@@ -152,77 +166,76 @@ impl SeriesMemo {
         self.plans.clear();
     }
 
-    /// Where the cells for what this line captured begin; none if that cannot be cached.
+    /// The cells of a line with these values, so many, [`UNKNOWN`] if it is the first; without values they are not kept.
     #[inline]
-    pub(super) fn lookup(
+    pub(super) fn row(
         &mut self,
-        plan: &RulePlan,
-        line: &EvalContext<'_>,
-        rule: RuleId,
-        appliance: ApplianceId,
-    ) -> Option<usize> {
-        let program = line.record.program_id.map_or(u16::MAX, |id| id.0);
-        let test = line.record.test;
-        let mut values = Values::new();
+        fixed: RowKey,
+        values: Option<&Values<'_>>,
+        cells: usize,
+    ) -> Cells {
+        self.make_room();
+        let Some(values) = values else {
+            return self.insert(None, cells);
+        };
         let mut hasher = self.hasher.build_hasher();
-        hasher.write_u64(u64::from(rule.0) << 32 | u64::from(appliance.0));
-        hasher.write_u32(u32::from(program) << 1 | u32::from(test));
-        for source in &plan.sources {
-            let value = match source {
-                Source::Raw(from) => Some(line.raw(*from)),
-                Source::Compared(at) => line.compared(*at).map(str::as_bytes),
-                Source::Param(at) => match line.param(*at) {
-                    Some(Cow::Owned(_)) => return None,
-                    Some(Cow::Borrowed(value)) => Some(value),
-                    None => None,
-                },
-            };
+        hasher.write_u64(fixed.who);
+        hasher.write_u32(fixed.what);
+        for value in values {
             hasher.write(value.unwrap_or_default());
-            values.try_push(value).ok()?;
         }
         let hash = hasher.finish();
         let found = self.rows.find(hash, |row| {
-            row.hash == hash
-                && row.rule == rule
-                && row.appliance == appliance
-                && (row.program, row.test) == (program, test)
-                && row.has(&self.keys, &values)
+            row.hash == hash && row.fixed == fixed && row.has(&self.keys, values)
         });
-        if let Some(row) = found {
-            return Some(row.start as usize);
+        match found {
+            Some(row) => Cells {
+                start: row.start as usize,
+                unkept: None,
+            },
+            None => self.insert(Some((hash, fixed, values)), cells),
         }
-        let row = Row {
-            hash,
-            rule,
-            appliance,
-            key: self.keys.len() as u32,
-            start: self.cells.len() as u32,
-            program,
-            test,
-        };
-        self.insert(row, &values, plan.len)
     }
 
     #[cold]
-    fn insert(&mut self, row: Row, values: &Values<'_>, cells: u32) -> Option<usize> {
-        let bytes: usize = values.iter().flatten().map(|value| value.len()).sum();
-        if bytes > KEY_BYTES_MAX {
-            return None;
-        }
-        for value in values {
-            self.keys.extend_from_slice(&len_of(*value).to_le_bytes());
-            self.keys.extend_from_slice(value.unwrap_or_default());
-        }
+    fn insert(&mut self, key: Option<(u64, RowKey, &Values<'_>)>, cells: usize) -> Cells {
         let start = self.cells.len();
-        self.cells.resize(start + cells as usize, UNKNOWN);
-        self.rows.insert_unique(row.hash, row, |row| row.hash);
-        Some(start)
+        self.cells.resize(start + cells, UNKNOWN);
+        let short = key.filter(|(.., values)| {
+            let lens = values.iter().flatten().map(|value| value.len());
+            lens.sum::<usize>() <= KEY_BYTES_MAX
+        });
+        if let Some((hash, fixed, values)) = short {
+            let row = Row {
+                hash,
+                fixed,
+                key: self.keys.len() as u32,
+                start: start as u32,
+            };
+            for value in values {
+                self.keys.extend_from_slice(&len_of(*value).to_le_bytes());
+                self.keys.extend_from_slice(value.unwrap_or_default());
+            }
+            self.rows.insert_unique(hash, row, |row| row.hash);
+        }
+        Cells {
+            start,
+            unkept: short.is_none().then_some(self.plans.len()),
+        }
+    }
+
+    /// Drops the cells of a line that are not kept. They must be the last ones.
+    #[inline]
+    pub(super) fn drop_unkept(&mut self, cells: Cells) {
+        if let Some(plans) = cells.unkept {
+            self.cells.truncate(cells.start);
+            self.plans.truncate(plans);
+        }
     }
 
     /// Keeps a plan in place of the one with the number `known`, if there is one.
     #[cold]
-    pub(super) fn keep(&mut self, cell: Option<usize>, known: u32, plan: StateSetPlan) {
-        let Some(cell) = cell else { return };
+    pub(super) fn keep(&mut self, cell: usize, known: u32, plan: Planned) {
         match self.plans.get_mut(known as usize) {
             Some(old) => *old = plan,
             None => {

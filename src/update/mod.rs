@@ -10,20 +10,21 @@ mod compile;
 mod eval;
 mod memo;
 mod params;
+pub(crate) mod standard;
 mod state_set;
 
-use std::cell::OnceCell;
 use std::sync::{Mutex, MutexGuard};
 
 use eval::EvalContext;
 pub use memo::MemoLimits;
-use memo::{SeriesMemo, UNKNOWN};
-use state_set::{Entered, StateSetPlan};
+use memo::{RowKey, SeriesMemo, UNKNOWN, Values};
+use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, SEVERITIES, UNMATCHED};
+use state_set::Planned;
 
 use crate::matcher::Found;
 use crate::metric::{ApplianceId, CounterDeltas, MetricId, Slot, Table, lock, plausible};
 use crate::record::{Programs, Record};
-use crate::rules::{Action, Attempt, Clear, RuleId, RuleSet, Update, ValueRef};
+use crate::rules::{Action, Attempt, RuleId, RuleSet, Update, ValueRef};
 
 /// One change to one series, for `explain` and for `last message repeated`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,10 +44,6 @@ pub enum Change {
 pub struct UpdatePlan {
     /// By rule.
     rules: Box<[RulePlan]>,
-    /// The metric that counts every rule's matches, by program and event.
-    events: MetricId,
-    /// Where the metrics of the rules begin among those of the table.
-    first: u32,
     /// By metric: the largest amount that one line may add.
     max_amounts: Box<[f64]>,
 }
@@ -54,23 +51,18 @@ pub struct UpdatePlan {
 /// What follows from the updates of one rule.
 #[derive(Debug)]
 struct RulePlan {
-    /// All that decides which series its updates lead to.
-    sources: Box<[Source]>,
-    /// What goes up once for each line; the first is that of matches.
-    counters: Box<[Counter]>,
+    /// All that decides which series its updates lead to; none if that may be anything in the line.
+    sources: Option<Box<[Source]>>,
+    /// The numbers of updates that go up once for each line.
+    counters: Box<[usize]>,
     steps: Box<[Step]>,
-    /// How many cells an entry of the memo has: one for each counter, and for each step that has one.
-    len: u32,
+    /// The cell of the last event's time, if the rule is notable.
+    event: Option<usize>,
+    /// How many cells an entry of the memo has: those that every line has, one for each counter, and for each step that has
+    /// one.
+    len: usize,
     /// Some update wants the line's own time.
     needs_time: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Counter {
-    /// That of matches.
-    Matches,
-    /// That of the rule's update with this number.
-    Update(usize),
 }
 
 /// An update that does more than count lines.
@@ -78,8 +70,8 @@ enum Counter {
 struct Step {
     /// Its number among those of the rule.
     update: usize,
-    /// Its cell; none if it may depend on anything in the line, so that nothing is cached.
-    cell: Option<u32>,
+    /// Its cell.
+    cell: usize,
     /// The series to be changed, and their values, are cached together.
     is_planned: bool,
 }
@@ -95,21 +87,43 @@ enum Source {
     Param(usize),
 }
 
-/// A line and the rule that matched it.
+/// A line, and whom it is about.
 #[derive(Clone, Copy, Debug)]
-pub struct Match<'a> {
+pub struct Line<'a> {
     /// The rules that the plan was made of.
     pub rules: &'a RuleSet,
     /// Their programs.
     pub programs: &'a Programs,
-    /// The line.
+    /// What it says.
     pub record: &'a Record<'a>,
-    /// The rule, and what it captured.
-    pub found: &'a Found,
-    /// Whom the line is about.
+    /// Whom it is about.
     pub appliance: ApplianceId,
     /// If it is read late: when it was written, in seconds since 1970. A gauge that was set since keeps its value.
     pub late: Option<u32>,
+    /// It counts as a message of its program already: a rule with `continue` has matched it.
+    pub is_counted: bool,
+}
+
+/// The time of a notable event.
+#[derive(Clone, Copy, Debug)]
+pub enum EventTimestamp {
+    /// The time of the flush.
+    Now,
+    /// This, in seconds since 1970, unless a later event is known.
+    At(f64),
+    /// Unknown: the event has no time that could be shown.
+    Unknown,
+}
+
+/// The series that count a line itself, each [`Slot::NONE`] if there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// By severity.
+    pub messages: Slot,
+    /// Its event, or that no rule recognises it.
+    pub event: Slot,
+    /// When its event, a notable one, last happened.
+    pub event_time: Slot,
 }
 
 /// Per-thread cache from captures to series, and counts of what happened since they were last taken.
@@ -123,14 +137,56 @@ pub struct Updater {
     negative_amounts: Vec<(RuleId, u64)>,
 }
 
+impl Line<'_> {
+    /// How often it was written.
+    fn times(&self) -> f64 {
+        f64::from(self.record.repeat.max(1))
+    }
+
+    /// The value of the label `program`.
+    pub(crate) fn program(&self) -> &str {
+        self.record
+            .program_id
+            .map_or("other", |id| self.programs.name(id))
+    }
+
+    /// A series of its appliance. Creates it.
+    fn series(&self, table: &mut Table, metric: MetricId, values: &[&str]) -> Slot {
+        table.series(metric, self.appliance, self.record.test, values)
+    }
+
+    /// The same if it is there.
+    fn find(&self, table: &Table, metric: MetricId, values: &[&str]) -> Option<Slot> {
+        table.find(metric, self.appliance, self.record.test, values)
+    }
+}
+
+impl EventTimestamp {
+    /// Sets the series of an event's time.
+    pub(crate) fn set(self, table: &mut Table, slot: Slot) {
+        match self {
+            Self::Now => table.stamp(slot),
+            Self::At(seconds) => table.raise(slot, seconds),
+            Self::Unknown => {}
+        }
+    }
+}
+
+/// Cells of every row: of messages, when the last one was read, and what counts the event, or that none is recognised.
+const LINE_CELLS: usize = 3;
+
+/// Where changes go.
+struct Changes<'c, F> {
+    tally: &'c mut CounterDeltas,
+    table: Lazily<'c>,
+    observer: F,
+}
+
 impl UpdatePlan {
-    /// Updates for a table that was made with the same rule set. `events` is the table's metric for matches, with the
-    /// labels `program` and `event`; metrics of rules are the table's from `first` on.
-    pub fn new(rules: &RuleSet, events: MetricId, first: u32) -> Self {
+    /// Updates for a table of the standard metrics and those of the same rule set.
+    pub fn new(rules: &RuleSet) -> Self {
         Self {
             rules: rules.rules.iter().map(compile::compile).collect(),
-            events,
-            first,
             max_amounts: rules
                 .metrics
                 .iter()
@@ -138,83 +194,62 @@ impl UpdatePlan {
                 .collect(),
         }
     }
+}
 
-    /// Whose attempt it was, if the conditions hold and the line says it.
-    pub fn attempt_of<T>(
-        attempt: &Attempt,
-        matched: &Match<'_>,
-        then: impl FnOnce(&str) -> T,
-    ) -> Option<T> {
-        let Match {
-            rules,
-            programs,
-            record,
-            found,
-            ..
-        } = *matched;
-        let line = EvalContext {
-            rules,
-            rule: rules.rules.get(found.rule.0 as usize)?,
-            record,
-            found,
-            programs,
-            timestamp: None,
-            lets: OnceCell::new(),
-        };
-        if !line.holds(&attempt.conditions) {
-            return None;
-        }
-        let whose = line.text(&attempt.of)?;
-        (!whose.is_empty()).then(|| then(&whose))
+/// Whose attempt it was, if the conditions hold and the line says it.
+pub fn attempt_of<T>(
+    attempt: &Attempt,
+    line: &Line<'_>,
+    found: &Found,
+    then: impl FnOnce(&str) -> T,
+) -> Option<T> {
+    let rule = line.rules.rules.get(found.rule.0 as usize)?;
+    let context = EvalContext::new(line, rule, found);
+    if !context.holds(&attempt.conditions) {
+        return None;
     }
+    let whose = context.text(&attempt.of)?;
+    (!whose.is_empty()).then(|| then(&whose))
+}
 
-    /// The series of a rule's counters. Creates them.
-    #[cold]
-    fn counters(
-        &self,
-        plan: &RulePlan,
-        line: &EvalContext<'_>,
-        appliance: ApplianceId,
-        table: &mut Table,
-    ) -> Vec<u32> {
-        let slot = |counter: &Counter| match counter {
-            Counter::Matches => {
-                let labels = [line.program(), &line.rule.event];
-                table.series(self.events, appliance, line.record.test, &labels)
-            }
-            Counter::Update(number) => {
-                self.resolve(&line.rule.updates[*number], line, appliance, table)
-            }
-        };
-        plan.counters.iter().map(slot).map(|slot| slot.0).collect()
-    }
+/// The table's number of a metric of the rules.
+fn metric_id(metric: usize) -> MetricId {
+    MetricId(RULE_METRICS + metric as u32)
+}
 
-    /// The series that an update leads to: [`Slot::NONE`] if a condition does not hold or a label is empty.
-    fn resolve(
-        &self,
-        update: &Update,
-        line: &EvalContext<'_>,
-        appliance: ApplianceId,
-        table: &mut Table,
-    ) -> Slot {
-        if !line.holds(&update.conditions) {
-            return Slot::NONE;
-        }
-        let Some(labels) = line.labels(&update.labels) else {
-            return Slot::NONE;
-        };
-        let labels: Vec<&str> = labels
-            .iter()
-            .map(|label| label.as_deref().unwrap_or_default())
-            .collect();
-        let metric = self.metric(update.metric);
-        table.series(metric, appliance, line.record.test, &labels)
+/// The series that a line has whatever it says, and the one of `metric` with `values`. Creates them. `start` is called with
+/// the first two.
+fn line_series(
+    line: &Line<'_>,
+    (metric, values): (MetricId, &[&str]),
+    table: &mut Table,
+    start: impl FnOnce(&mut Table),
+) -> [u32; LINE_CELLS] {
+    let program = line.program();
+    let severity = line.record.severity.map(|severity| severity as usize);
+    let severity = SEVERITIES[severity.unwrap_or(SEVERITIES.len() - 1)];
+    let messages = line.series(table, MESSAGES, &[program, severity]);
+    let last_message = line.series(table, LAST_MESSAGE, &[program]);
+    // Until the flush a scrape would show that it was last heard of in 1970, which is an alert.
+    table.stamp(last_message);
+    if !line.record.test {
+        start(table);
     }
+    [messages, last_message, line.series(table, metric, values)].map(|slot| slot.0)
+}
 
-    /// The table's number of a metric of the rules.
-    fn metric(&self, metric: usize) -> MetricId {
-        MetricId(self.first + metric as u32)
+/// The series that an update leads to: [`Slot::NONE`] if a condition does not hold or a label is empty.
+fn resolve(update: &Update, context: &EvalContext<'_>, table: &mut Table) -> Slot {
+    if !context.holds(&update.conditions) {
+        return Slot::NONE;
     }
+    let Some(labels) = context.labels(&update.labels) else {
+        return Slot::NONE;
+    };
+    let labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
+    context
+        .line
+        .series(table, metric_id(update.metric), &labels)
 }
 
 impl Updater {
@@ -274,200 +309,208 @@ impl Updater {
         }
     }
 
+    /// Counts a line that no rule recognises.
+    pub fn unmatched(
+        &mut self,
+        line: &Line<'_>,
+        tally: &mut CounterDeltas,
+        table: &Mutex<Table>,
+        start: impl FnOnce(&mut Table),
+    ) -> Counted {
+        let row = self
+            .memo
+            .row(RowKey::new(line, None), Some(&Values::new()), LINE_CELLS);
+        let cells = &mut self.memo.cells[row.start..];
+        if cells[0] == UNKNOWN {
+            let (mut table, program) = (lock(table), line.program());
+            let of = (UNMATCHED, &[program][..]);
+            cells[..LINE_CELLS].copy_from_slice(&line_series(line, of, &mut table, start));
+            if line.record.program_id.is_none() {
+                cells[2] = Slot::NONE.0;
+            }
+        }
+        count_line(line, cells, tally)
+    }
+
     /// Does what the rule that was found says. `plan` was made of the same rules; `timestamp` is the line's own time in
-    /// seconds since 1970, asked for only when a rule wants it. Every change is passed to `observer`. Returns the series
-    /// that counts the match.
+    /// seconds since 1970, asked for only when a rule wants it; `event_time` is given for notable events. Every change but
+    /// of what counts the line itself is passed to `observer`. `start` is called when a line may be the first of its program.
     #[inline]
+    #[expect(clippy::too_many_arguments, reason = "one call site")]
     pub fn apply(
         &mut self,
         plan: &UpdatePlan,
-        matched: &Match<'_>,
+        line: &Line<'_>,
+        found: &Found,
         timestamp: impl FnOnce() -> Option<i64>,
+        event_time: Option<EventTimestamp>,
         tally: &mut CounterDeltas,
         table: &Mutex<Table>,
-        mut observer: impl FnMut(Slot, Change),
-    ) -> Slot {
-        let Match {
-            rules,
-            programs,
-            record,
-            found,
-            appliance,
-            late: _,
-        } = *matched;
+        start: impl FnOnce(&mut Table),
+        observer: impl FnMut(Slot, Change),
+    ) -> Counted {
         let at = found.rule.0 as usize;
-        let Some((rule, own)) = rules.rules.get(at).zip(plan.rules.get(at)) else {
-            return Slot::NONE;
+        let Some((rule, own)) = line.rules.rules.get(at).zip(plan.rules.get(at)) else {
+            return Counted::NONE;
         };
-        let line = EvalContext {
-            rules,
-            rule,
-            record,
-            found,
-            programs,
-            timestamp: if own.needs_time { timestamp() } else { None },
-            lets: OnceCell::new(),
+        let mut context = EvalContext::new(line, rule, found);
+        if own.needs_time {
+            context.timestamp = timestamp();
+        }
+        self.count_hits(found.rule, line.record.repeat.max(1));
+        let values = context.values(own.sources.as_deref());
+        let row = self.memo.row(
+            RowKey::new(line, Some(found.rule)),
+            values.as_ref(),
+            own.len,
+        );
+        let mut changes = Changes {
+            tally,
+            table: Lazily { table, guard: None },
+            observer,
         };
-        let repeat = record.repeat.max(1);
-        let times = f64::from(repeat);
-        self.count_hits(found.rule, repeat);
-        self.memo.make_room();
-        let row = self.memo.lookup(own, &line, found.rule, appliance);
-        let mut table = Lazily { table, guard: None };
-        let mut counters = || plan.counters(own, &line, appliance, table.get());
-        let uncached;
-        let slots = match row {
-            Some(row) => {
-                let slots = row..row + own.counters.len();
-                if self.memo.cells[row] == UNKNOWN {
-                    self.memo.cells[slots.clone()].copy_from_slice(&counters());
-                }
-                &self.memo.cells[slots]
+        let cells = &mut self.memo.cells[row.start..];
+        if cells[0] == UNKNOWN {
+            let table = changes.table.get();
+            let event = (EVENTS, &[line.program(), &rule.event][..]);
+            cells[..LINE_CELLS].copy_from_slice(&line_series(line, event, table, start));
+            for (cell, update) in cells[LINE_CELLS..].iter_mut().zip(&own.counters) {
+                *cell = resolve(&rule.updates[*update], &context, table).0;
             }
-            None => {
-                uncached = counters();
-                &uncached[..]
+        }
+        let mut counted = count_line(line, cells, changes.tally);
+        let times = line.times();
+        for slot in &cells[LINE_CELLS..LINE_CELLS + own.counters.len()] {
+            if *slot != Slot::NONE.0 {
+                changes.tally.add(Slot(*slot), times);
+                (changes.observer)(Slot(*slot), Change::Inc(times));
             }
-        };
-        let matches = slots.first().map_or(Slot::NONE, |slot| Slot(*slot));
-        tally.add(matches, times);
-        for slot in slots.iter().skip(1).copied().map(Slot) {
-            if slot != Slot::NONE {
-                tally.add(slot, times);
-                observer(slot, Change::Inc(times));
-            }
+        }
+        if let Some((time, cell)) = event_time.zip(own.event) {
+            counted.event_time = set_event_time(&mut cells[cell], time, &context, &mut changes);
         }
         for step in &own.steps {
-            self.step(
-                plan,
-                step,
-                &line,
-                matched,
-                row,
-                tally,
-                &mut table,
-                &mut observer,
-            );
+            self.step(plan, step, &context, row.start, &mut changes);
         }
-        matches
+        self.memo.drop_unkept(row);
+        counted
     }
 
     #[inline]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call site; a struct for it would be taken apart at once"
-    )]
     fn step(
         &mut self,
         plan: &UpdatePlan,
         step: &Step,
-        line: &EvalContext<'_>,
-        matched: &Match<'_>,
-        row: Option<usize>,
-        tally: &mut CounterDeltas,
-        table: &mut Lazily<'_>,
-        observer: &mut impl FnMut(Slot, Change),
+        context: &EvalContext<'_>,
+        row: usize,
+        changes: &mut Changes<'_, impl FnMut(Slot, Change)>,
     ) {
-        let update = &line.rule.updates[step.update];
-        let appliance = matched.appliance;
-        let times = f64::from(line.record.repeat.max(1));
-        let cell = row.and_then(|row| Some(row + step.cell? as usize));
-        let known = cell.map_or(UNKNOWN, |cell| self.memo.cells[cell]);
-        if let Action::Clear(clear) = &update.verb {
-            let table = table.get();
-            self.clear(plan, clear, update, line, matched, cell, table, observer);
-            return;
-        }
+        let line = context.line;
+        let update = &context.rule.updates[step.update];
+        let cell = row + step.cell;
+        let known = self.memo.cells[cell];
         if step.is_planned {
-            let table = table.get();
+            let (table, observer) = (changes.table.get(), &mut changes.observer);
             let planned = self.memo.plans.get_mut(known as usize);
-            match planned.and_then(|set| set.if_current(plan, update, line, appliance, table)) {
-                Some(set) => set.run(table, matched.late, observer),
+            match planned.and_then(|planned| planned.if_current(update, context, table)) {
+                Some(planned) => planned.run(update, context, table, observer),
                 None => {
-                    let set = state_set::plan(plan, update, line, appliance, table);
-                    set.run(table, matched.late, observer);
-                    self.memo.keep(cell, known, set);
+                    let planned = Planned::new(update, context, table);
+                    planned.run(update, context, table, observer);
+                    self.memo.keep(cell, known, planned);
                 }
             }
             return;
         }
         let change = match &update.verb {
-            Action::Add(value) => match line.number(value) {
+            Action::Add(value) => match context.number(value) {
                 Some(amount) if amount > plan.max_amounts[update.metric] => {
-                    let metric = plan.metric(update.metric);
-                    table.get().count_implausible(metric);
+                    let metric = metric_id(update.metric);
+                    changes.table.get().count_implausible(metric);
                     None
                 }
                 Some(amount) if amount < 0.0 => {
-                    self.count_negative(matched.found.rule);
+                    self.count_negative(context.found.rule);
                     None
                 }
-                amount => amount.map(|amount| Change::Add(amount * times)),
+                amount => amount.map(|amount| Change::Add(amount * line.times())),
             },
-            Action::Set(value) => line.number(value).map(Change::Set),
-            Action::Time => line.timestamp.map(|seconds| Change::Set(seconds as f64)),
-            Action::Inc => Some(Change::Inc(times)),
-            Action::States { .. } | Action::Worst(_) | Action::Clear(_) => None,
+            Action::Set(value) => context.number(value).map(Change::Set),
+            Action::Time => context.timestamp.map(|seconds| Change::Set(seconds as f64)),
+            Action::Inc | Action::States { .. } | Action::Worst(_) | Action::Clear(_) => None,
         };
         // A gauge is created only when there is a value for it.
         let Some(change) = change else { return };
-        let slot = match known {
-            UNKNOWN => {
-                let slot = plan.resolve(update, line, appliance, table.get());
-                if let Some(cell) = cell {
-                    self.memo.cells[cell] = slot.0;
-                }
-                slot
-            }
-            known => Slot(known),
-        };
+        if known == UNKNOWN {
+            self.memo.cells[cell] = resolve(update, context, changes.table.get()).0;
+        }
+        let slot = Slot(self.memo.cells[cell]);
         if slot == Slot::NONE {
             return;
         }
         match change {
-            Change::Inc(amount) | Change::Add(amount) => tally.add(slot, amount),
             Change::Set(value) => {
-                if !table.get().set_unless_newer(&[(slot, value)], matched.late) {
+                let table = changes.table.get();
+                if !table.set_unless_newer(&[(slot, value)], line.late) {
                     return;
                 }
             }
+            Change::Inc(amount) | Change::Add(amount) => changes.tally.add(slot, amount),
             Change::Clear => {}
         }
-        observer(slot, change);
+        (changes.observer)(slot, change);
     }
+}
 
-    /// Ends states.
-    #[inline]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call site; a struct for it would be taken apart at once"
-    )]
-    fn clear(
-        &mut self,
-        plan: &UpdatePlan,
-        clear: &Clear,
-        update: &Update,
-        line: &EvalContext<'_>,
-        matched: &Match<'_>,
-        cell: Option<usize>,
-        table: &mut Table,
-        observer: &mut impl FnMut(Slot, Change),
-    ) {
-        let appliance = matched.appliance;
-        let known = cell.map_or(UNKNOWN, |cell| self.memo.cells[cell]);
-        let is_true = clear::condition(clear, line);
-        let planned = self.memo.plans.get_mut(known as usize);
-        match planned.and_then(|set| set.if_current(plan, update, line, appliance, table)) {
-            Some(set) => set.clear.run(table, matched.late, is_true, observer),
-            None => {
-                let ends = clear::plan(plan, update, clear, line, appliance, table);
-                let entered = Entered::of(plan, update, line, appliance, table);
-                ends.run(table, matched.late, is_true, observer);
-                let set = StateSetPlan::of_clear(ends, entered);
-                self.memo.keep(cell, known, set);
+impl Counted {
+    const NONE: Self = Self {
+        messages: Slot::NONE,
+        event: Slot::NONE,
+        event_time: Slot::NONE,
+    };
+}
+
+/// Counts a line itself in the series of its row.
+#[inline]
+fn count_line(line: &Line<'_>, cells: &[u32], tally: &mut CounterDeltas) -> Counted {
+    let &[messages, last_message, event, ..] = cells else {
+        return Counted::NONE;
+    };
+    let mut counted = Counted {
+        event: Slot(event),
+        ..Counted::NONE
+    };
+    if !line.is_counted {
+        counted.messages = Slot(messages);
+        tally.add(counted.messages, line.times());
+        tally.stamp(Slot(last_message));
+    }
+    tally.add(counted.event, line.times());
+    counted
+}
+
+/// Sets when a notable event last happened. Returns its series, which is created only when there is a time for it.
+fn set_event_time<F>(
+    cell: &mut u32,
+    time: EventTimestamp,
+    context: &EvalContext<'_>,
+    changes: &mut Changes<'_, F>,
+) -> Slot {
+    let is_new = *cell == UNKNOWN;
+    match time {
+        EventTimestamp::Unknown => return Slot::NONE,
+        EventTimestamp::Now if !is_new => changes.tally.stamp(Slot(*cell)),
+        // Before the flush a scrape would show an event of 1970.
+        time => {
+            let table = changes.table.get();
+            if is_new {
+                let labels = [context.line.program(), &context.rule.event];
+                *cell = context.line.series(table, LAST_EVENT, &labels).0;
             }
+            time.set(table, Slot(*cell));
         }
     }
+    Slot(*cell)
 }
 
 /// A table that is locked for the rest of a line once something has to be done at once.
@@ -480,93 +523,5 @@ impl Lazily<'_> {
     #[inline]
     fn get(&mut self) -> &mut Table {
         self.guard.get_or_insert_with(|| lock(self.table))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::matcher::{Limits as MatcherLimits, Matcher};
-    use crate::metric::{Family, Kind, LabelValues, Limits, MetricDesc};
-    use crate::record;
-    use crate::rules::{self, Example, Program, Settings};
-
-    /// What the examples of all packs come to, for two appliances in turn, and how often the memo was cleared.
-    fn replay(limits: MemoLimits) -> (String, usize) {
-        let rules = rules::load(&[], Settings::default()).expect("the packs are in order");
-        let names = |program: &Program| (program.name.clone(), program.aliases.clone());
-        let programs = Programs::new(rules.programs.iter().map(names))
-            .with_formats(rules.formats.iter().cloned());
-        let matcher = Matcher::compile(&rules, MatcherLimits::default()).expect("they compile");
-        let events = MetricDesc {
-            family: Arc::new(Family {
-                name: "log_events_total".into(),
-                help: "Matches.".into(),
-                kind: Kind::Counter,
-                labels: ["appliance", "program", "event"].map(Arc::from).into(),
-            }),
-            domains: vec![LabelValues::Any(Vec::new()); 2],
-            expire_seconds: None,
-        };
-        let metrics = rules.metrics.iter().map(|metric| metric.spec.clone());
-        let specs = std::iter::once(events).chain(metrics).collect();
-        let table = Mutex::new(Table::new(specs, Limits::default(), &[]));
-        let plan = UpdatePlan::new(&rules, MetricId(0), 1);
-        let mut updater = Updater::new(limits);
-        let (mut scratch, mut tally) = (matcher.scratch(), CounterDeltas::default());
-        let examples = rules.rules.iter().flat_map(|rule| &rule.examples);
-        let lines = examples.flat_map(|example| match example {
-            Example::Lines { lines, .. } => lines.as_slice(),
-            Example::Not { line, .. } => std::slice::from_ref(line),
-        });
-        let lines: Vec<&String> = lines.collect();
-        for (line, appliance) in lines.iter().flat_map(|line| [(line, "a"), (line, "b")]) {
-            let appliance = lock(&table).appliance(appliance);
-            for frame in record::frames(line.as_bytes()) {
-                let record = record::parse(frame, &programs);
-                matcher.find(&record, &mut scratch, |found| {
-                    let matched = Match {
-                        rules: &rules,
-                        programs: &programs,
-                        record: &record,
-                        found,
-                        appliance,
-                        late: None,
-                    };
-                    updater.apply(&plan, &matched, || Some(1), &mut tally, &table, |_, _| {});
-                    rules.rules[found.rule.0 as usize].go_on
-                });
-            }
-        }
-        let mut table = table.into_inner().expect("no thread has failed");
-        table.apply(&mut tally);
-        (format!("{:?}", table.save()), updater.memo.evictions)
-    }
-
-    #[test]
-    fn a_memo_that_is_cleared_again_and_again_counts_the_same() {
-        let (expected, clears) = replay(MemoLimits::default());
-        assert_eq!(clears, 0);
-        let limits = MemoLimits::default();
-        for small in [
-            MemoLimits {
-                rows_max: 2,
-                ..limits
-            },
-            MemoLimits {
-                key_bytes_max: 40,
-                ..limits
-            },
-            MemoLimits {
-                plans_max: 1,
-                ..limits
-            },
-        ] {
-            let (found, clears) = replay(small);
-            assert!(clears > 10, "{small:?}");
-            assert_eq!(found, expected, "{small:?}");
-        }
     }
 }

@@ -1,78 +1,59 @@
-//! Updates that change several series: state sets, and the worst of several states.
+//! Updates whose series and values are planned once: state sets, the worst of several states, and the end of states.
 
 use super::clear::ClearPlan;
 use super::eval::EvalContext;
-use super::{Change, UpdatePlan};
-use crate::metric::{ApplianceId, LabelValues, Slot, Table};
+use super::{Change, metric_id};
+use crate::metric::{LabelValues, Slot, Table};
 use crate::rules::{Action, Update, Worst};
 
 /// Active values in one line; more of them are left out.
 const ITEMS_MAX: usize = 64;
 
 /// The series of an update and their new values, good as long as no series is created that it would have to know.
-#[derive(Debug, Default)]
-pub(super) struct StateSetPlan {
-    entered: Entered,
-    /// Series and their new values, in order.
-    set: Vec<(Slot, f64)>,
-    /// Instead of that: a series, and those of which the largest weight among them that are 1 becomes its value.
-    worst: Option<(Slot, Vec<(Slot, f64)>)>,
-    /// Instead of that: series that end.
-    pub(super) clear: ClearPlan,
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// The last gauge that was created of the appliance.
+    last_gauge: u64,
+    /// The last one of the metrics that the update reads and writes.
+    last_own: u64,
+    effect: Effect,
 }
 
-/// The series that there had been: with others a plan may come to something else.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Entered {
-    /// How many gauges of the appliance.
-    gauges: u64,
-    /// Of the metrics that the update reads and writes.
-    own: u64,
+#[derive(Debug)]
+enum Effect {
+    /// These are set, in order.
+    Set(Vec<(Slot, f64)>),
+    /// It is set to the largest weight among those that are 1.
+    Worst(Slot, Vec<(Slot, f64)>),
+    /// These end.
+    Clear(ClearPlan),
 }
 
-impl Entered {
-    pub(super) fn of(
-        updates: &UpdatePlan,
-        update: &Update,
-        line: &EvalContext<'_>,
-        appliance: ApplianceId,
-        table: &Table,
-    ) -> Self {
-        Self {
-            gauges: table.gauges_entered(appliance),
-            own: last_entered(updates, update, line, appliance, table),
-        }
-    }
-}
-
-/// When the last series was made of the metrics that an update reads and writes.
-fn last_entered(
-    updates: &UpdatePlan,
-    update: &Update,
-    line: &EvalContext<'_>,
-    appliance: ApplianceId,
-    table: &Table,
-) -> u64 {
+/// The number of the last series that was created of the metrics that an update reads and writes.
+fn last_own(update: &Update, context: &EvalContext<'_>, table: &Table) -> u64 {
     let (others, other): (&[Worst], _) = match &update.verb {
         Action::Worst(groups) => (groups, None),
         Action::Clear(clear) => (&[], clear.and.as_ref().map(|and| and.metric)),
         _ => (&[], None),
     };
     let metrics = others.iter().map(|group| group.metric).chain(other);
-    let metrics = metrics.chain([update.metric]);
+    let line = context.line;
     // The largest one: any new series has a larger number than all before.
     metrics
-        .map(|metric| table.last_entered(updates.metric(metric), appliance, line.record.test))
+        .chain([update.metric])
+        .map(|metric| table.last_entered(metric_id(metric), line.appliance, line.record.test))
         .fold(0, u64::max)
 }
 
-impl StateSetPlan {
-    /// One that ends states.
-    pub(super) fn of_clear(clear: ClearPlan, entered: Entered) -> Self {
+impl Planned {
+    /// What an update comes to on this line. Creates the series.
+    pub(super) fn new(update: &Update, context: &EvalContext<'_>, table: &mut Table) -> Self {
+        // Nothing changes if a condition does not hold or a label is empty.
+        let effect = effect(update, context, table).unwrap_or(Effect::Set(Vec::new()));
         Self {
-            entered,
-            clear,
-            ..Self::default()
+            last_gauge: table.gauges_entered(context.line.appliance),
+            last_own: last_own(update, context, table),
+            effect,
         }
     }
 
@@ -81,18 +62,16 @@ impl StateSetPlan {
     #[inline]
     pub(super) fn if_current(
         &mut self,
-        updates: &UpdatePlan,
         update: &Update,
-        line: &EvalContext<'_>,
-        appliance: ApplianceId,
+        context: &EvalContext<'_>,
         table: &Table,
     ) -> Option<&mut Self> {
-        let gauges = table.gauges_entered(appliance);
-        if self.entered.gauges != gauges {
-            if self.entered.own != last_entered(updates, update, line, appliance, table) {
+        let last_gauge = table.gauges_entered(context.line.appliance);
+        if self.last_gauge != last_gauge {
+            if self.last_own != last_own(update, context, table) {
                 return None;
             }
-            self.entered.gauges = gauges;
+            self.last_gauge = last_gauge;
         }
         Some(self)
     }
@@ -100,73 +79,44 @@ impl StateSetPlan {
     /// All of it, or nothing if one of the series was set since a line that is read late was written.
     pub(super) fn run(
         &self,
+        update: &Update,
+        context: &EvalContext<'_>,
         table: &mut Table,
-        late: Option<u32>,
         observer: &mut impl FnMut(Slot, Change),
     ) {
-        // What these weigh is not among what is set.
-        let worst = self.worst.as_ref().map(|(slot, weighed)| {
-            let open = weighed.iter().filter(|(other, _)| table.get(*other) == 1.0);
-            (
-                *slot,
-                open.fold(0.0, |worst: f64, (_, weight)| worst.max(*weight)),
-            )
-        });
-        let is_set = match worst {
-            Some(worst) => table.set_unless_newer(&[worst], late),
-            None => table.set_unless_newer(&self.set, late),
+        let worst;
+        let set = match &self.effect {
+            Effect::Set(set) => set.as_slice(),
+            Effect::Worst(slot, weighed) => {
+                let open = weighed.iter().filter(|(other, _)| table.get(*other) == 1.0);
+                worst = [(*slot, open.map(|(_, weight)| *weight).fold(0.0, f64::max))];
+                &worst
+            }
+            Effect::Clear(clear) => return clear.run(update, context, table, observer),
         };
-        if !is_set {
-            return;
-        }
-        for (slot, value) in self.set.iter().copied().chain(worst) {
-            if slot != Slot::NONE {
-                observer(slot, Change::Set(value));
+        if table.set_unless_newer(set, context.line.late) {
+            for (slot, value) in set.iter().filter(|(slot, _)| *slot != Slot::NONE) {
+                observer(*slot, Change::Set(*value));
             }
         }
     }
 }
 
-/// What an update comes to on this line. Creates the series.
-pub(super) fn plan(
-    updates: &UpdatePlan,
-    update: &Update,
-    line: &EvalContext<'_>,
-    appliance: ApplianceId,
-    table: &mut Table,
-) -> StateSetPlan {
-    let mut plan = StateSetPlan::default();
-    fill(&mut plan, updates, update, line, appliance, table);
-    plan.entered = Entered::of(updates, update, line, appliance, table);
-    plan
-}
-
-/// Nothing is planned if a condition does not hold or a label is empty, hence the option.
-fn fill(
-    plan: &mut StateSetPlan,
-    updates: &UpdatePlan,
-    update: &Update,
-    line: &EvalContext<'_>,
-    appliance: ApplianceId,
-    table: &mut Table,
-) -> Option<()> {
-    let metric = updates.metric(update.metric);
-    let test = line.record.test;
-    if !line.holds(&update.conditions) {
+fn effect(update: &Update, context: &EvalContext<'_>, table: &mut Table) -> Option<Effect> {
+    let line = context.line;
+    let metric = metric_id(update.metric);
+    if !context.holds(&update.conditions) {
         return None;
     }
-    let labels = line.labels(&update.labels)?;
-    let mut labels: Vec<&str> = labels
-        .iter()
-        .map(|label| label.as_deref().unwrap_or_default())
-        .collect();
+    let labels = context.labels(&update.labels)?;
+    let mut labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
     match &update.verb {
         Action::States {
             label,
             active,
             split,
         } => {
-            let active = line.text(active).filter(|active| !active.is_empty())?;
+            let active = context.text(active).filter(|active| !active.is_empty())?;
             // Each with its series, if that is there.
             let mut active: Vec<(&str, Option<Slot>)> = match split {
                 Some(split) => active
@@ -178,13 +128,15 @@ fn fill(
                     .collect(),
                 None => vec![(active.as_ref(), None)],
             };
+            let mut set = Vec::new();
             let mut listed = 0;
+            let (appliance, test) = (line.appliance, line.record.test);
             for (slot, value) in table.siblings(metric, appliance, test, &labels, *label) {
                 listed += usize::from(value != "other");
                 let mut known = active.iter_mut().filter(|(wanted, _)| *wanted == value);
                 match known.next() {
                     Some((_, own)) => *own = Some(slot),
-                    None => plan.set.push((slot, 0.0)),
+                    None => set.push((slot, 0.0)),
                 }
             }
             if let LabelValues::OneOf(values) = &table.spec(metric).domains[*label]
@@ -194,57 +146,48 @@ fn fill(
                 let is_active = |value: &str| active.iter().any(|(wanted, _)| *wanted == value);
                 for value in values.iter().filter(|value| !is_active(value)) {
                     labels[*label] = value;
-                    let slot = table.series(metric, appliance, test, &labels);
-                    let is_known = |(known, _): &(Slot, f64)| *known == slot;
-                    if !plan.set.iter().any(is_known) {
-                        plan.set.push((slot, 0.0));
+                    let slot = line.series(table, metric, &labels);
+                    if !set.iter().any(|(known, _)| *known == slot) {
+                        set.push((slot, 0.0));
                     }
                 }
             }
             for (value, slot) in active {
                 labels[*label] = value;
-                let slot = slot.unwrap_or_else(|| table.series(metric, appliance, test, &labels));
-                plan.set.push((slot, 1.0));
+                let slot = slot.unwrap_or_else(|| line.series(table, metric, &labels));
+                set.push((slot, 1.0));
             }
+            Some(Effect::Set(set))
         }
         Action::Worst(groups) => {
             let weighed = groups
                 .iter()
-                .flat_map(|group| weighed(updates, group, line, appliance, table))
+                .flat_map(|group| weighed(group, context, table))
                 .collect();
-            let slot = table.series(metric, appliance, test, &labels);
-            plan.worst = Some((slot, weighed));
+            Some(Effect::Worst(line.series(table, metric, &labels), weighed))
         }
         Action::Set(value) => {
-            let value = line.number(value)?;
-            let slot = table.series(metric, appliance, test, &labels);
-            plan.set.push((slot, value));
+            let value = context.number(value)?;
+            Some(Effect::Set(vec![(
+                line.series(table, metric, &labels),
+                value,
+            )]))
         }
-        Action::Inc | Action::Add(_) | Action::Time | Action::Clear(_) => {}
+        Action::Clear(clear) => ClearPlan::new(metric, clear, context, table).map(Effect::Clear),
+        Action::Inc | Action::Add(_) | Action::Time => None,
     }
-    Some(())
 }
 
 /// The group's series that are there, and their weights.
-fn weighed(
-    updates: &UpdatePlan,
-    group: &Worst,
-    line: &EvalContext<'_>,
-    appliance: ApplianceId,
-    table: &Table,
-) -> Vec<(Slot, f64)> {
-    let Some(labels) = line.labels(&group.labels) else {
+fn weighed(group: &Worst, context: &EvalContext<'_>, table: &Table) -> Vec<(Slot, f64)> {
+    let Some(labels) = context.labels(&group.labels) else {
         return Vec::new();
     };
-    let mut labels: Vec<&str> = labels
-        .iter()
-        .map(|label| label.as_deref().unwrap_or_default())
-        .collect();
-    let metric = updates.metric(group.metric);
+    let mut labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
     let mut weighed = Vec::new();
     for (value, weight) in &group.weights {
         labels[group.label] = value;
-        let found = table.find(metric, appliance, line.record.test, &labels);
+        let found = context.line.find(table, metric_id(group.metric), &labels);
         weighed.extend(found.map(|slot| (slot, *weight)));
     }
     weighed

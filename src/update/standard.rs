@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use crate::metric::{Family, Kind, LabelValues, MetricDesc, MetricId};
 
-pub(super) const MESSAGES: MetricId = MetricId(0);
-pub(super) const EVENTS: MetricId = MetricId(1);
-pub(super) const UNMATCHED: MetricId = MetricId(2);
-pub(super) const LAST_MESSAGE: MetricId = MetricId(3);
-pub(super) const LAST_EVENT: MetricId = MetricId(4);
+pub(crate) const MESSAGES: MetricId = MetricId(0);
+pub(crate) const EVENTS: MetricId = MetricId(1);
+pub(crate) const UNMATCHED: MetricId = MetricId(2);
+pub(crate) const LAST_MESSAGE: MetricId = MetricId(3);
+pub(crate) const LAST_EVENT: MetricId = MetricId(4);
 /// The metrics of the rule set follow those that every line has.
-pub(super) const RULE_METRICS: u32 = 5;
+pub(crate) const RULE_METRICS: u32 = 5;
 
 /// Values of the label `severity`, in the order of [`Severity`](crate::record::Severity); the last is for lines that
 /// have none.
-pub(super) const SEVERITIES: [&str; 9] = [
+pub(crate) const SEVERITIES: [&str; 9] = [
     "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug", "unknown",
 ];
 
 /// Their declarations, in the order of their numbers.
-pub(super) fn standard_metrics() -> Vec<MetricDesc> {
+pub(crate) fn standard_metrics() -> Vec<MetricDesc> {
     let spec = |name: &str, kind: Kind, help: &str, labels: &[&str]| MetricDesc {
         family: Arc::new(Family {
             name: name.into(),
