@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, SHOWN_MAX};
 use crate::engine::{Engine, Repeats, StreamContext, Worker};
+use crate::matcher::Scratch;
 use crate::metric::{Family, Limits, Series};
-use crate::record::Clock;
-use crate::rules::{Class, Example, Pattern, Piece, Rule, RuleId, RuleSet, Scope};
+use crate::record::{Clock, Record};
+use crate::rules::{
+    Class, Example, HeaderField, Pattern, Piece, Rule, RuleId, RuleSet, Scope, When,
+};
 
 /// When examples are read, so that stamps without a year always mean the same.
 const EXAMPLE_TIME: i64 = 1_771_500_000;
@@ -40,7 +43,7 @@ pub fn check(rules: &Arc<RuleSet>) -> Result<Vec<Diagnostic>, String> {
             }
         }
     }
-    faults.extend(shadowed(rules, &mut worker));
+    faults.extend(shadowed(worker.engine()));
     faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     faults.dedup();
     Ok(faults)
@@ -65,6 +68,9 @@ fn run(
     origin.trusts_headers = true;
     let mut repeats = Repeats::default();
     let mut matched = Vec::new();
+    let mut nearest = None;
+    let engine = worker.engine().clone();
+    let rules = engine.rules();
     let (lines, at) = match example {
         Example::Lines { lines, at, .. } => (lines.as_slice(), at),
         Example::Not { line, at } => (std::slice::from_ref(line), at),
@@ -77,6 +83,11 @@ fn run(
             |_, _| {},
             |outcome| {
                 matched.extend_from_slice(outcome.rules);
+                let must_match = matches!(example, Example::Lines { .. });
+                if must_match && matched.is_empty() && nearest.is_none() {
+                    let found = engine.matcher().nearest(rules, outcome.record);
+                    nearest = found.map(|found| found.describe(rules, outcome.record));
+                }
             },
         );
     }
@@ -84,7 +95,7 @@ fn run(
     let names = |matched: &[RuleId]| {
         let names: Vec<&str> = matched
             .iter()
-            .map(|id| &*worker.engine().rules().rules[id.0 as usize].id)
+            .map(|id| &*rules.rules[id.0 as usize].id)
             .collect();
         names.join(", ")
     };
@@ -102,11 +113,10 @@ fn run(
         } => {
             if !matched.contains(&id) {
                 let (message, hint) = if matched.is_empty() {
-                    let mut nearest = lines
-                        .iter()
-                        .flat_map(|line| worker.nearest(line.as_bytes()));
-                    let message = format!("no rule matches this example of {}", rule.id);
-                    (message, nearest.find_map(|nearest| nearest))
+                    (
+                        format!("no rule matches this example of {}", rule.id),
+                        nearest,
+                    )
                 } else {
                     (
                         format!(
@@ -155,10 +165,12 @@ fn run(
 }
 
 /// Rules that an earlier one always wins from: every message made from their templates goes to the other.
-fn shadowed(rules: &RuleSet, worker: &mut Worker) -> Vec<Diagnostic> {
+fn shadowed(engine: &Engine) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
+    let rules = engine.rules();
+    let mut scratch = engine.matcher().scratch();
     for (rule, id) in rules.rules.iter().zip(0..) {
-        let Some(winner) = rule.shadow(RuleId(id), rules, worker) else {
+        let Some(winner) = rule.shadow(RuleId(id), engine, &mut scratch) else {
             continue;
         };
         faults.push(rule.at.fault(
@@ -174,7 +186,8 @@ fn shadowed(rules: &RuleSet, worker: &mut Worker) -> Vec<Diagnostic> {
 
 impl Rule {
     /// The earlier rule that takes all messages made from this rule's templates.
-    fn shadow(&self, id: RuleId, rules: &RuleSet, worker: &mut Worker) -> Option<Arc<str>> {
+    fn shadow(&self, id: RuleId, engine: &Engine, scratch: &mut Scratch) -> Option<Arc<str>> {
+        let rules = engine.rules();
         let program = match &self.scope {
             Scope::Programs(programs) => rules.programs.get(*programs.first()?)?.name.as_str(),
             Scope::Every => "unheard-of",
@@ -187,7 +200,21 @@ impl Rule {
             };
             for fill in 0..4 {
                 let message = sample(&template.pieces, fill);
-                let matched = worker.winner(program, message.as_bytes(), &self.when)?;
+                let mut record = Record {
+                    program: program.as_bytes(),
+                    program_id: engine.programs().lookup(program.as_bytes()),
+                    message: message.as_bytes(),
+                    repeat: 1,
+                    ..Record::default()
+                };
+                self.when.iter().for_each(|when| fulfil(when, &mut record));
+                let mut first = None;
+                engine.matcher().find(&record, scratch, |found| {
+                    let go_on = rules.rules[found.rule.0 as usize].go_on;
+                    first = (!go_on).then_some(found.rule);
+                    go_on
+                });
+                let matched = first?;
                 if matched >= id {
                     return None;
                 }
@@ -195,6 +222,26 @@ impl Rule {
             }
         }
         winner.map(|winner| rules.rules[winner.0 as usize].id.clone())
+    }
+}
+
+/// Makes a header fulfil a condition.
+fn fulfil<'r>(when: &'r When, record: &mut Record<'r>) {
+    match when {
+        When::Severity(severities) => record.severity = severities.first().copied(),
+        When::Test(test) => record.test = *test,
+        When::Field(field, values) => {
+            let value = values
+                .first()
+                .map_or(&b""[..], |(value, _)| value.as_bytes());
+            match field {
+                HeaderField::Facility => record.facility = value,
+                HeaderField::AppSeverity => record.app_severity = value,
+                HeaderField::Code => record.code = value,
+                HeaderField::Tag => record.tag = value,
+                HeaderField::Host => record.host = Some(value),
+            }
+        }
     }
 }
 

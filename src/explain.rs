@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Repeats, StreamContext, Worker};
+use crate::engine::{Engine, Repeats, StreamContext, Worker};
+use crate::matcher::Scratch;
 use crate::metric::{Slot, Table};
 use crate::record::Record;
 use crate::rules::RuleSet;
@@ -39,7 +40,7 @@ pub fn explain(
     let rules = engine.rules();
     let mut explanations = Vec::new();
     let clock = origin.clock.clone();
-    let captures = worker.captures(line);
+    let mut scratch = engine.matcher().scratch();
     // Changes of a frame come before its outcome, which takes them.
     let changes = RefCell::new(Vec::new());
     let now = u32::try_from(origin.clock.now.as_second()).unwrap_or(0);
@@ -49,28 +50,21 @@ pub fn explain(
         |slot, change| changes.borrow_mut().push((slot, change)),
         |outcome| {
             let table = engine.table();
-            let names: Vec<String> = outcome
-                .rules
-                .iter()
-                .map(|id| rules.rules[id.0 as usize].id.to_string())
-                .collect();
-            let decided = outcome
-                .rules
-                .iter()
-                .map(|id| &rules.rules[id.0 as usize])
-                .find(|rule| !rule.go_on)
-                .or_else(|| outcome.rules.first().map(|id| &rules.rules[id.0 as usize]));
+            let matched = outcome.rules.iter().map(|id| &rules.rules[id.0 as usize]);
+            let names: Vec<String> = matched.clone().map(|rule| rule.id.to_string()).collect();
+            let mut deciding = matched.clone().filter(|rule| !rule.go_on);
+            let decided = deciding.next().or_else(|| matched.clone().next());
+            let appliance = table.appliance_name(outcome.appliance);
             explanations.push(Explanation {
-                record: record(
-                    outcome.record,
-                    table.appliance_name(outcome.appliance),
-                    &clock,
-                ),
+                record: record(outcome.record, appliance, &clock),
                 rule: decided.map(|rule| rule.id.to_string()),
                 event: decided.map(|rule| rule.event.to_string()),
                 rules: if names.len() > 1 { names } else { Vec::new() },
-                captures: Map::new(),
-                nearest: None,
+                captures: captures(&engine, &mut scratch, outcome.record),
+                nearest: match decided {
+                    Some(_) => None,
+                    None => nearest(&engine, outcome.record),
+                },
                 updates: changes
                     .take()
                     .into_iter()
@@ -79,30 +73,41 @@ pub fn explain(
             });
         },
     );
-    for (explanation, captures) in explanations.iter_mut().zip(captures) {
-        explanation.captures = captures
-            .into_iter()
-            .map(|(name, value)| (name, Value::from(value)))
-            .collect();
-    }
-    if explanations
-        .iter()
-        .any(|explanation| explanation.rule.is_none())
-    {
-        for (explanation, nearest) in explanations.iter_mut().zip(worker.nearest(line)) {
-            if explanation.rule.is_some() {
-                continue;
-            }
-            explanation.nearest = nearest.or_else(|| {
-                let program = explanation.record["program"].as_str().filter(|name| !name.is_empty())?;
-                let mut known = rules.programs.iter();
-                known.all(|known| known.name != program).then(|| {
-                    format!("no pack reads the program `{program}`; its lines count as program=\"other\"")
-                })
-            });
-        }
-    }
     explanations
+}
+
+/// What the rule that decides on a message captures, by name.
+fn captures(engine: &Engine, scratch: &mut Scratch, record: &Record<'_>) -> Map<String, Value> {
+    let rules = engine.rules();
+    let mut captures = Map::new();
+    engine.matcher().find(record, scratch, |found| {
+        let rule = &rules.rules[found.rule.0 as usize];
+        let value = |(variable, name): (usize, &String)| {
+            let value = found.capture(variable, record.message)?;
+            Some((name.clone(), String::from_utf8_lossy(value).into()))
+        };
+        captures = rule
+            .variables
+            .iter()
+            .enumerate()
+            .filter_map(value)
+            .collect();
+        rule.go_on
+    });
+    captures
+}
+
+/// Why no rule matches.
+fn nearest(engine: &Engine, record: &Record<'_>) -> Option<String> {
+    let rules = engine.rules();
+    if let Some(nearest) = engine.matcher().nearest(rules, record) {
+        return Some(nearest.describe(rules, record));
+    }
+    let program = String::from_utf8_lossy(record.program);
+    let is_unknown = rules.programs.iter().all(|known| known.name != program);
+    (is_unknown && !program.is_empty()).then(|| {
+        format!("no pack reads the program `{program}`; its lines count as program=\"other\"")
+    })
 }
 
 fn update(table: &Table, slot: Slot, change: Change) -> Option<Value> {

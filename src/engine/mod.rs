@@ -7,7 +7,6 @@
 mod attempts;
 mod cache_limits;
 mod events;
-mod inspect;
 mod repeats;
 #[cfg(test)]
 mod tests;
@@ -228,6 +227,11 @@ impl Engine {
     /// The programs that the rules know.
     pub fn programs(&self) -> &Programs {
         &self.compiled.programs
+    }
+
+    /// Picks the rules, for those who want to know why.
+    pub(crate) fn matcher(&self) -> &Matcher {
+        &self.compiled.matcher
     }
 
     /// Locks the series table. Increments that are not flushed are missing; ingest blocks while it is held.

@@ -21,9 +21,9 @@ use crate::update::{Change, EventTimestamp, Line, Updater};
 /// What one thread needs to read lines.
 #[derive(Debug)]
 pub struct Worker {
-    pub(super) engine: Arc<Engine>,
+    engine: Arc<Engine>,
     limits: CacheLimits,
-    pub(super) scratch: Scratch,
+    scratch: Scratch,
     updater: Updater,
     /// Increments that are not in the table yet.
     tally: CounterDeltas,

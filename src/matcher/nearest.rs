@@ -62,6 +62,22 @@ impl Matcher {
     }
 }
 
+impl Nearest {
+    /// What a human is told who asks why no rule matches.
+    pub(crate) fn describe(&self, rules: &RuleSet, record: &Record<'_>) -> String {
+        let rule = &rules.rules[self.rule.0 as usize].id;
+        let Some(expected) = &self.expected else {
+            return format!(
+                "{rule} matches the message, but its conditions on the header do not hold"
+            );
+        };
+        let rest = String::from_utf8_lossy(record.message.get(self.at..).unwrap_or_default());
+        let rest: String = rest.chars().take(40).collect();
+        let at = self.at;
+        format!("{rule} wants {expected} at byte {at} of the message, where `{rest}` stands")
+    }
+}
+
 /// How many bytes of literal text the longest beginning of the template that fits covers, where in the message it ends,
 /// and what comes next in the template.
 fn reach(template: &Template, ignore_case: bool, message: &[u8]) -> (usize, usize, Option<String>) {
