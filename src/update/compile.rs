@@ -1,6 +1,6 @@
 //! What follows from the updates of a rule alone: what decides which series they lead to.
 
-use super::memo::SOURCES_MAX;
+use super::eval::SOURCES_MAX;
 use super::{LINE_CELLS, RulePlan, Source, Step};
 use crate::rules::{Action, Binding, ConditionLabel, Field, Rule, Update, ValueRef, ValueTemplate};
 

@@ -3,11 +3,18 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use super::memo::Values;
+use arrayvec::ArrayVec;
+
 use super::params::param;
 use super::{Line, Source};
 use crate::matcher::Found;
 use crate::rules::{Binding, Comparison, Condition, Field, Part, Rule, ValueRef, ValueTemplate};
+
+/// Sources of a rule whose series are cached.
+pub(super) const SOURCES_MAX: usize = 16;
+
+/// What a rule's sources are in a line; a value may be absent.
+pub(super) type Values<'l> = ArrayVec<Option<&'l [u8]>, SOURCES_MAX>;
 
 /// A line and the rule that matched it, and the values of that rule's `let`s once they are asked for.
 pub(super) struct EvalContext<'a> {

@@ -14,16 +14,16 @@
 //! every rule of every appliance. When a limit is reached everything is cleared, which costs no more than to look the
 //! same series up in the table again.
 //!
-//! **Not used** for values of more than [`KEY_BYTES_MAX`] bytes or [`SOURCES_MAX`] in number, for parameters with escapes,
+//! **Not used** for values of more than [`KEY_BYTES_MAX`] bytes or [`SOURCES_MAX`](super::eval::SOURCES_MAX) in number, for parameters with escapes,
 //! whose value does not stand in the line as it is, and for rules whose series may depend on anything in a line. Their rows
 //! are dropped behind the line.
 
 use std::hash::{BuildHasher, Hasher};
 
-use arrayvec::ArrayVec;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::Line;
+use super::eval::Values;
 use super::state_set::Planned;
 use crate::metric::Slot;
 use crate::record::starts_with;
@@ -31,8 +31,6 @@ use crate::rules::RuleId;
 
 /// Longest combination of values that is cached, bytes.
 const KEY_BYTES_MAX: usize = 1 << 10;
-/// Values in a combination that is cached.
-pub(super) const SOURCES_MAX: usize = 16;
 
 /// A series, or a plan, that was not looked up yet.
 pub(super) const UNKNOWN: u32 = Slot::UNKNOWN.0;
@@ -113,9 +111,6 @@ pub(super) struct Cells {
     /// How many plans there were, if they are not to be kept.
     unkept: Option<usize>,
 }
-
-/// The values of a rule's sources; a value may be absent.
-pub(super) type Values<'l> = ArrayVec<Option<&'l [u8]>, SOURCES_MAX>;
 
 /// The length of a value as it is cached. No text is so long as to be taken for an absent one.
 fn len_of(value: Option<&[u8]>) -> u32 {

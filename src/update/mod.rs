@@ -15,9 +15,9 @@ mod state_set;
 
 use std::sync::{Mutex, MutexGuard};
 
-use eval::EvalContext;
+use eval::{EvalContext, Values};
 pub use memo::MemoLimits;
-use memo::{RowKey, SeriesMemo, UNKNOWN, Values};
+use memo::{RowKey, SeriesMemo, UNKNOWN};
 use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, SEVERITIES, UNMATCHED};
 use state_set::Planned;
 
