@@ -955,3 +955,56 @@ fn who_is_silent_after_a_reload_is_not_forgotten() {
     assert_eq!(failures(&next, "hsm1"), 1.0);
     assert_eq!(series(&next, "hsm1"), series(&former, "hsm1"));
 }
+
+#[test]
+fn a_line_of_a_program_that_no_pack_knows_counts_as_a_message_alone() {
+    let engine = engine(Limits::default(), &[]);
+    let mut worker = Worker::new(engine.clone());
+    let mut batch = worker.batch(NOW, None);
+    for _ in 0..2 {
+        batch.line(&mut origin(), b"Feb 29 12:05:01 h9 unheard-of[7]: anything");
+    }
+    drop(batch);
+    assert_eq!(sum(&engine, "log_messages_total", &["h9", "other"]), 2.0);
+    assert_eq!(series(&engine, "h9"), 2);
+}
+
+/// A parameter with escapes, and a label that may be anything in a line.
+#[test]
+fn what_cannot_be_cached_counts_as_well() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pack = "pack: doors
+programs: {doord: []}
+metrics:
+  door_openings_total: {type: counter, help: Openings., labels: {at: any}}
+  door_opened_seconds: {type: gauge, help: The last one.}
+rules:
+  - event: opened
+    match: 'opened'
+    help: A door was opened.
+    metrics:
+      - inc: door_openings_total
+        labels: {at: '{timestamp}'}
+      - set: door_opened_seconds
+        value: '{timestamp}'
+";
+    std::fs::write(directory.path().join("doors.yaml"), pack).expect("it can be written");
+    let rules = rules::load(&[directory.path().into()], Settings::default()).expect("sound");
+    let engine = Engine::new(Arc::new(rules), Limits::default(), &[]).expect("they compile");
+    let engine = Arc::new(engine);
+    let mut worker = Worker::new(engine.clone());
+    let mut batch = worker.batch(NOW, None);
+    let escaped = br#"<30>1 2023-08-03T10:18:44Z h1 kmd 1 KMD_VPN_UP_ALARM_USER [junos@2636.1.1.1.2.86 vpn-name="a \"b\]" remote-address="203.0.113.9"]"#;
+    for _ in 0..3 {
+        batch.line(&mut origin(), escaped);
+        batch.line(&mut origin(), b"2026-02-12T10:00:00Z h1 doord: opened");
+    }
+    drop(batch);
+    assert_eq!(sum(&engine, "log_events_total", &["h1", "kmd"]), 3.0);
+    let opened = "1770890400";
+    assert_eq!(sum(&engine, "door_openings_total", &[opened]), 3.0);
+    assert_eq!(
+        sum(&engine, "door_opened_seconds", &["h1"]),
+        1_770_890_400.0
+    );
+}

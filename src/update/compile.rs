@@ -39,14 +39,12 @@ pub(super) fn compile(rule: &Rule) -> RulePlan {
         }
     };
     let steps = others.into_iter().map(step).collect();
-    let needs_time = |update: &Update| matches!(update.verb, Action::Time);
     RulePlan {
         sources: all.map(Into::into),
         counters: counters.into(),
         steps,
         event,
         len,
-        needs_time: rule.updates.iter().any(needs_time),
     }
 }
 

@@ -21,8 +21,6 @@ pub(super) struct EvalContext<'a> {
     pub line: &'a Line<'a>,
     pub rule: &'a Rule,
     pub found: &'a Found,
-    /// The line's own time in seconds since 1970, if the rule wants it.
-    pub timestamp: Option<i64>,
     /// By `let` its value, once it is worked out.
     pub lets: OnceCell<Vec<OnceCell<Option<String>>>>,
 }
@@ -34,9 +32,14 @@ impl<'a> EvalContext<'a> {
             line,
             rule,
             found,
-            timestamp: None,
             lets: OnceCell::new(),
         }
+    }
+
+    /// The line's own time, in seconds since 1970.
+    pub(super) fn timestamp(&self) -> Option<i64> {
+        let time = self.line.record.timestamp(self.line.clock)?;
+        Some(time.as_second())
     }
 
     /// What these are in the line; none if that cannot be cached.
@@ -95,7 +98,7 @@ impl<'a> EvalContext<'a> {
             ValueRef::Field(Field::Pack) => {
                 Cow::Borrowed(&*self.line.rules.packs[self.rule.pack].name)
             }
-            ValueRef::Field(Field::Timestamp) => Cow::Owned(self.timestamp?.to_string()),
+            ValueRef::Field(Field::Timestamp) => Cow::Owned(self.timestamp()?.to_string()),
             ValueRef::Field(Field::Program) => match self.line.record.program_id {
                 Some(id) => Cow::Borrowed(self.line.programs.name(id)),
                 None => String::from_utf8_lossy(self.line.record.program),

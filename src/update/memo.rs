@@ -5,8 +5,8 @@
 //!        │
 //!        ▼                 keys                              cells
 //!  ┌──────────┐  key   ┌───────────────────────┐  start   ┌─────────────────────────────┐
-//!  │ row      │ ─────▶ │ 3 "eth" · absent · …  │   ┌────▶ │ series of each counter, then│
-//!  │          │ ───────┼───────────────────────┼───┘      │ of each step, or its plan   │
+//!  │ row      │ ─────▶ │ 3 "eth" · absent · …  │   ┌────▶ │ series of line and counters,│
+//!  │          │ ───────┼───────────────────────┼───┘      │ then of each step or its plan│
 //!  └──────────┘        └───────────────────────┘          └─────────────────────────────┘
 //! ```
 //!
@@ -14,9 +14,9 @@
 //! every rule of every appliance. When a limit is reached everything is cleared, which costs no more than to look the
 //! same series up in the table again.
 //!
-//! **Not used** for values of more than [`KEY_BYTES_MAX`] bytes or [`SOURCES_MAX`](super::eval::SOURCES_MAX) in number, for parameters with escapes,
-//! whose value does not stand in the line as it is, and for rules whose series may depend on anything in a line. Their rows
-//! are dropped behind the line.
+//! **Not used** for more than [`SOURCES_MAX`](super::eval::SOURCES_MAX) values, for parameters with escapes, whose value does
+//! not stand in the line as it is, and for rules whose series may depend on anything in a line. Their cells are dropped
+//! behind the line.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -28,9 +28,6 @@ use super::state_set::Planned;
 use crate::metric::Slot;
 use crate::record::starts_with;
 use crate::rules::RuleId;
-
-/// Longest combination of values that is cached, bytes.
-const KEY_BYTES_MAX: usize = 1 << 10;
 
 /// A series, or a plan, that was not looked up yet.
 pub(super) const UNKNOWN: u32 = Slot::UNKNOWN.0;
@@ -64,8 +61,8 @@ pub(super) struct SeriesMemo {
     /// By row its values, each behind its length.
     keys: Vec<u8>,
     hasher: DefaultHashBuilder,
-    /// By row the series of its counters and steps, or for steps of several series the number of a plan; [`UNKNOWN`] before
-    /// the first time.
+    /// By row the series of the line, its counters and steps, or for steps of several series the number of a plan;
+    /// [`UNKNOWN`] before the first time.
     pub(super) cells: Vec<u32>,
     pub(super) plans: Vec<Planned>,
 }
@@ -196,11 +193,7 @@ impl SeriesMemo {
     fn insert(&mut self, key: Option<(u64, RowKey, &Values<'_>)>, cells: usize) -> Cells {
         let start = self.cells.len();
         self.cells.resize(start + cells, UNKNOWN);
-        let short = key.filter(|(.., values)| {
-            let lens = values.iter().flatten().map(|value| value.len());
-            lens.sum::<usize>() <= KEY_BYTES_MAX
-        });
-        if let Some((hash, fixed, values)) = short {
+        if let Some((hash, fixed, values)) = key {
             let row = Row {
                 hash,
                 fixed,
@@ -215,7 +208,7 @@ impl SeriesMemo {
         }
         Cells {
             start,
-            unkept: short.is_none().then_some(self.plans.len()),
+            unkept: key.is_none().then_some(self.plans.len()),
         }
     }
 

@@ -23,7 +23,7 @@ use state_set::Planned;
 
 use crate::matcher::Found;
 use crate::metric::{ApplianceId, CounterDeltas, MetricId, Slot, Table, lock, plausible};
-use crate::record::{Programs, Record};
+use crate::record::{Clock, Programs, Record};
 use crate::rules::{Action, Attempt, RuleId, RuleSet, Update, ValueRef};
 
 /// One change to one series, for `explain` and for `last message repeated`.
@@ -61,8 +61,6 @@ struct RulePlan {
     /// How many cells an entry of the memo has: those that every line has, one for each counter, and for each step that has
     /// one.
     len: usize,
-    /// Some update wants the line's own time.
-    needs_time: bool,
 }
 
 /// An update that does more than count lines.
@@ -96,6 +94,8 @@ pub struct Line<'a> {
     pub programs: &'a Programs,
     /// What it says.
     pub record: &'a Record<'a>,
+    /// For its timestamp, which may have no year or zone.
+    pub clock: &'a Clock,
     /// Whom it is about.
     pub appliance: ApplianceId,
     /// If it is read late: when it was written, in seconds since 1970. A gauge that was set since keeps its value.
@@ -217,11 +217,11 @@ fn metric_id(metric: usize) -> MetricId {
     MetricId(RULE_METRICS + metric as u32)
 }
 
-/// The series that a line has whatever it says, and the one of `metric` with `values`. Creates them. `start` is called with
-/// the first two.
+/// The series that a line has whatever it says, and one of this metric with these values. Creates them. `start` is called
+/// with the table once the first two are there.
 fn line_series(
     line: &Line<'_>,
-    (metric, values): (MetricId, &[&str]),
+    what: Option<(MetricId, &[&str])>,
     table: &mut Table,
     start: impl FnOnce(&mut Table),
 ) -> [u32; LINE_CELLS] {
@@ -235,7 +235,10 @@ fn line_series(
     if !line.record.test {
         start(table);
     }
-    [messages, last_message, line.series(table, metric, values)].map(|slot| slot.0)
+    let what = what.map_or(Slot::NONE, |(metric, values)| {
+        line.series(table, metric, values)
+    });
+    [messages, last_message, what].map(|slot| slot.0)
 }
 
 /// The series that an update leads to: [`Slot::NONE`] if a condition does not hold or a label is empty.
@@ -322,19 +325,17 @@ impl Updater {
             .row(RowKey::new(line, None), Some(&Values::new()), LINE_CELLS);
         let cells = &mut self.memo.cells[row.start..];
         if cells[0] == UNKNOWN {
-            let (mut table, program) = (lock(table), line.program());
-            let of = (UNMATCHED, &[program][..]);
-            cells[..LINE_CELLS].copy_from_slice(&line_series(line, of, &mut table, start));
-            if line.record.program_id.is_none() {
-                cells[2] = Slot::NONE.0;
-            }
+            let program = [line.program()];
+            let known = line.record.program_id.map(|_| (UNMATCHED, &program[..]));
+            let series = line_series(line, known, &mut lock(table), start);
+            cells[..LINE_CELLS].copy_from_slice(&series);
         }
         count_line(line, cells, tally)
     }
 
-    /// Does what the rule that was found says. `plan` was made of the same rules; `timestamp` is the line's own time in
-    /// seconds since 1970, asked for only when a rule wants it; `event_time` is given for notable events. Every change but
-    /// of what counts the line itself is passed to `observer`. `start` is called when a line may be the first of its program.
+    /// Does what the rule that was found says. `plan` was made of the same rules; `event_time` is given for notable events.
+    /// `start` is called when the line may be the first of its program. Every change but of what counts the line itself is
+    /// passed to `observer`.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "one call site")]
     pub fn apply(
@@ -342,7 +343,6 @@ impl Updater {
         plan: &UpdatePlan,
         line: &Line<'_>,
         found: &Found,
-        timestamp: impl FnOnce() -> Option<i64>,
         event_time: Option<EventTimestamp>,
         tally: &mut CounterDeltas,
         table: &Mutex<Table>,
@@ -353,10 +353,7 @@ impl Updater {
         let Some((rule, own)) = line.rules.rules.get(at).zip(plan.rules.get(at)) else {
             return Counted::NONE;
         };
-        let mut context = EvalContext::new(line, rule, found);
-        if own.needs_time {
-            context.timestamp = timestamp();
-        }
+        let context = EvalContext::new(line, rule, found);
         self.count_hits(found.rule, line.record.repeat.max(1));
         let values = context.values(own.sources.as_deref());
         let row = self.memo.row(
@@ -372,8 +369,9 @@ impl Updater {
         let cells = &mut self.memo.cells[row.start..];
         if cells[0] == UNKNOWN {
             let table = changes.table.get();
-            let event = (EVENTS, &[line.program(), &rule.event][..]);
-            cells[..LINE_CELLS].copy_from_slice(&line_series(line, event, table, start));
+            let labels = [line.program(), &rule.event];
+            let series = line_series(line, Some((EVENTS, &labels[..])), table, start);
+            cells[..LINE_CELLS].copy_from_slice(&series);
             for (cell, update) in cells[LINE_CELLS..].iter_mut().zip(&own.counters) {
                 *cell = resolve(&rule.updates[*update], &context, table).0;
             }
@@ -436,7 +434,9 @@ impl Updater {
                 amount => amount.map(|amount| Change::Add(amount * line.times())),
             },
             Action::Set(value) => context.number(value).map(Change::Set),
-            Action::Time => context.timestamp.map(|seconds| Change::Set(seconds as f64)),
+            Action::Time => context
+                .timestamp()
+                .map(|seconds| Change::Set(seconds as f64)),
             Action::Inc | Action::States { .. } | Action::Worst(_) | Action::Clear(_) => None,
         };
         // A gauge is created only when there is a value for it.
@@ -473,6 +473,7 @@ impl Counted {
 /// Counts a line itself in the series of its row.
 #[inline]
 fn count_line(line: &Line<'_>, cells: &[u32], tally: &mut CounterDeltas) -> Counted {
+    let times = line.times();
     let &[messages, last_message, event, ..] = cells else {
         return Counted::NONE;
     };
@@ -482,10 +483,10 @@ fn count_line(line: &Line<'_>, cells: &[u32], tally: &mut CounterDeltas) -> Coun
     };
     if !line.is_counted {
         counted.messages = Slot(messages);
-        tally.add(counted.messages, line.times());
+        tally.add(counted.messages, times);
         tally.stamp(Slot(last_message));
     }
-    tally.add(counted.event, line.times());
+    tally.add(counted.event, times);
     counted
 }
 
