@@ -72,11 +72,11 @@ impl Reading {
                 Task::Commit => {
                     ownership.checkpoint_at = instant + settings.interval;
                     self.dirty = false;
+                    // Before the series are taken: a birth that gets another number meanwhile has a later one.
+                    let shown = (topic.shown)().unwrap_or(0);
+                    ownership.shown = ownership.shown.max(shown);
                     let (mut head, saved) = self.shard.save();
-                    head.claim = ownership.machine.claim();
-                    ownership.shown =
-                        (topic.shown)().map_or(ownership.shown, |shown| shown.max(ownership.shown));
-                    head.shown = ownership.shown;
+                    (head.claim, head.shown) = (ownership.machine.claim(), ownership.shown);
                     Job::Commit(Box::new((head, saved)))
                 }
             };

@@ -499,7 +499,7 @@ impl Worker {
             };
             self.kept.insert(key, kept);
         }
-        table.renumber_births(head.map_or(0, |head| head.shown));
+        table.restart_births(head.map_or(0, |head| head.shown));
         restored.series -= restored.dropped.min(restored.series);
         let expected = head.and_then(|head| head.blocks).unwrap_or_default();
         (restored, found.missing_of(expected).max(unusable))

@@ -18,23 +18,34 @@ impl Table {
     }
 
     /// What was restored was numbered by another process, which had shown its births up to `shown`. Later ones are born once
-    /// more, as one; earlier ones need not be shown at 0 again, which would be a reset.
-    pub fn renumber_births(&mut self, shown: u64) {
-        let mut anew = None;
+    /// more; earlier ones need not be shown at 0 again, which would be a reset.
+    pub fn restart_births(&mut self, shown: u64) {
+        for at in 0..self.labels.len() {
+            if let Some(label) = &mut self.labels[at]
+                && label.born <= shown
+            {
+                label.born = 0;
+                self.change(Slot(at as u32));
+            }
+        }
+        self.renumber_births(shown);
+    }
+
+    /// Gives all births after this one the next number: nobody was shown them, whatever else was shown meanwhile.
+    pub fn renumber_births(&mut self, after: u64) {
+        let mut next = None;
         for at in 0..self.labels.len() {
             let Some(label) = &mut self.labels[at] else {
                 continue;
             };
-            if label.born > shown {
+            if label.born > after {
                 let numbers = &self.birth_numbers;
                 label.born =
-                    *anew.get_or_insert_with(|| numbers.fetch_add(1, Ordering::SeqCst) + 1);
-            } else {
-                label.born = 0;
+                    *next.get_or_insert_with(|| numbers.fetch_add(1, Ordering::SeqCst) + 1);
+                self.change(Slot(at as u32));
             }
-            self.change(Slot(at as u32));
         }
-        self.last_birth = anew.unwrap_or(self.last_birth);
+        self.last_birth = next.unwrap_or(self.last_birth);
     }
 
     /// Takes the place of `former`: time goes on, and births are numbered on.

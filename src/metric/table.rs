@@ -599,7 +599,7 @@ mod tests {
             last_birth: 0,
             ..saved
         });
-        next.renumber_births(1);
+        next.restart_births(1);
         let mut view = ScrapeView::default();
         let values =
             |snapshot: Snapshot| all(&snapshot).map(|(_, value)| value).collect::<Vec<_>>();

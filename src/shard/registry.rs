@@ -100,6 +100,7 @@ pub struct Figures {
     /// The births up to this number are kept; all, if none has to be.
     pub births_on_disk: u64,
     /// The births up to this number are shown with their values, whoever goes on with the shard; all, if nobody else does.
+    /// No later one was ever shown so.
     pub births_shown: u64,
     /// Bytes of its state, where that is kept in a topic.
     pub state_bytes: Option<u64>,
@@ -212,14 +213,7 @@ impl Published {
         let view = self.synced();
         // After what may take a while.
         if !is_shown(self.figures().shown, now()) {
-            return (
-                None,
-                if view.last_own_birth() > 0 {
-                    0
-                } else {
-                    u64::MAX
-                },
-            );
+            return (None, self.pass_over(&view, shown));
         }
         let (on_disk, kept) = {
             let figures = self.figures();
@@ -240,6 +234,20 @@ impl Published {
             last_heard: last_heard(&view),
         };
         (Some(part), birth)
+    }
+
+    /// Up to which birth this scraper was shown all, though it is not shown the shard. That holds up nobody: births that may
+    /// never have been shown with their values get a number that is later than all that this scrape shows.
+    fn pass_over(&self, view: &ScrapeView, shown: u64) -> u64 {
+        let kept = self.figures().births_shown;
+        // Others may know these values, so they keep their numbers.
+        if shown < kept.min(view.last_own_birth()) {
+            return 0;
+        }
+        if view.last_own_birth() > kept {
+            self.engine().table().renumber_births(kept);
+        }
+        view.last_birth()
     }
 
     /// What scrapes see, brought up to date.

@@ -1,3 +1,5 @@
+mod births;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

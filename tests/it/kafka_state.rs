@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::broker::{Cluster, check_with_brokers};
-use crate::exporter::{Exporter, LONG, Samples, binary};
+use crate::exporter::{Exporter, LONG, Samples, Scraper, binary};
 use crate::support::{Child, free_port};
 
 pub const METRIC: &str = "sshd_login_failures_total";
@@ -293,6 +293,61 @@ fn a_replica_goes_on_from_the_topic_and_never_do_two_show_a_shard() {
         begun.elapsed()
     );
     println!("{} scrapes", watcher.finish());
+}
+
+/// A former owner of one of two partitions does not answer, so that its lease has to be waited for; the other one is shown.
+#[test]
+fn a_hidden_shard_holds_up_no_new_counter_of_another_one() {
+    let cluster = Cluster::start(1);
+    let (_directory, config) = prepare(&cluster, 2);
+    let text = std::fs::read_to_string(&config).expect("a file");
+    std::fs::write(&config, text.replace("lease: 15s", "lease: 40s")).expect("it can be written");
+    let ports = [free_port(), free_port()];
+    write(&cluster, 6, 1);
+    let mut former = start(&config, "0/2", ports[0]);
+    former.wait_for("checkpoint", || {
+        let samples = crate::exporter::scrape(ports[0])?;
+        (own(&samples, "checkpoint_age_seconds", &[]) < 1.0).then_some(())
+    });
+    former.child.signal("STOP");
+    let mut exporter = start(&config, "0/1", ports[1]);
+    let shards = |samples: &Samples| {
+        ["active", "hidden"].map(|state| own(samples, "state", &[&format!("state=\"{state}\"")]))
+    };
+    let mut scraper = Scraper::connect(ports[1]);
+    exporter.wait_for("a shard that is shown and one that is hidden", || {
+        (shards(&scraper.scrape()) == [1.0, 1.0]).then_some(())
+    });
+    // New appliances in both.
+    write(&cluster, 16, 1);
+    let mut seen: BTreeMap<String, f64> = BTreeMap::new();
+    let mut scrape = || {
+        let samples = scraper.scrape();
+        let new = samples.iter().filter(|(series, _)| {
+            let number = series.strip_prefix(METRIC).and_then(|labels| {
+                let (_, rest) = labels.split_once("appliance=\"hsm")?;
+                rest.split('"').next()?.parse::<u32>().ok()
+            });
+            number.is_some_and(|number| number >= 6)
+        });
+        for (series, value) in new {
+            let before = seen.insert(series.to_owned(), value);
+            let (before, is_first) = (before.unwrap_or(0.0), before.is_none());
+            assert!(!is_first || value == 0.0, "{series} begins at {value}");
+            assert!(value >= before, "{series} fell from {before} to {value}");
+        }
+        let sum: f64 = seen.values().sum();
+        (shards(&samples), seen.len(), sum)
+    };
+    exporter.wait_for("counts of one shard", || {
+        let (shards, known, sum) = scrape();
+        assert_eq!(shards, [1.0, 1.0], "{known} are known, {sum} are counted");
+        (known > 0 && sum == known as f64).then_some(())
+    });
+    exporter.wait_for("counts of both", || {
+        let (shards, known, sum) = scrape();
+        (shards == [2.0, 0.0] && known == 10 && sum == 10.0).then_some(())
+    });
 }
 
 #[test]
