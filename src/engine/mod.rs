@@ -14,6 +14,7 @@ mod worker;
 mod zeros;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashbrown::HashMap;
@@ -127,6 +128,8 @@ struct Compiled {
     programs: Programs,
     matcher: Matcher,
     updates: UpdatePlan,
+    /// Appliances whose last line is known, over all streams.
+    repeats: Arc<AtomicUsize>,
 }
 
 /// A rule set at work, and what it counts: what the workers of all threads share.
@@ -193,6 +196,7 @@ impl Engine {
             updates: UpdatePlan::new(&rules),
             programs,
             rules,
+            repeats: Arc::default(),
         };
         Ok(Self::of(Arc::new(compiled), limits, exclusive))
     }
@@ -217,6 +221,11 @@ impl Engine {
             rule_counts: Mutex::new(RuleCounts::new(rules)),
             compiled,
         }
+    }
+
+    /// For what the last lines of one more stream count.
+    pub fn repeats(&self) -> Repeats {
+        Repeats::of(&self.compiled.repeats)
     }
 
     /// The rules at work.

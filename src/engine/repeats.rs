@@ -3,6 +3,9 @@
 //! A collector's file mixes the lines of many appliances, so that the line before is not always the one that is
 //! repeated. A [`Last`] is a cache line or two, since one is written for each line.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
@@ -15,21 +18,33 @@ use crate::update::Counted;
 /// attributed until the next line of the appliance.
 const APPLIANCES_MAX: usize = 1 << 14;
 
+/// The same for all streams together: some 15 MiB. Beyond that, a stream that hears of a new appliance knows the last line
+/// of that one alone.
+const APPLIANCES_OF_ALL_MAX: usize = 1 << 17;
+
 /// Appliances whose last line is part of a checkpoint, over all streams.
 pub(crate) const REPEATS_SAVED_MAX: usize = 20_000;
 
 /// What the last line of each appliance of a stream counted.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Repeats {
     /// By appliance its place in `last`.
     places: HashMap<ApplianceId, u32>,
     last: Vec<Last>,
     appliances_max: usize,
+    /// How many there are in all streams that share it.
+    of_all: Arc<AtomicUsize>,
 }
 
 impl Default for Repeats {
     fn default() -> Self {
         Self::new(APPLIANCES_MAX)
+    }
+}
+
+impl Drop for Repeats {
+    fn drop(&mut self) {
+        self.of_all.fetch_sub(self.last.len(), Ordering::Relaxed);
     }
 }
 
@@ -150,6 +165,17 @@ impl Repeats {
             places: HashMap::new(),
             last: Vec::new(),
             appliances_max,
+            of_all: Arc::default(),
+        }
+    }
+
+    /// Of one stream of several, whose appliances are counted together.
+    pub(super) fn of(of_all: &Arc<AtomicUsize>) -> Self {
+        Self {
+            places: HashMap::new(),
+            last: Vec::new(),
+            appliances_max: APPLIANCES_MAX,
+            of_all: of_all.clone(),
         }
     }
 
@@ -167,9 +193,11 @@ impl Repeats {
 
     #[cold]
     fn insert(&mut self, appliance: ApplianceId, epoch: u32) -> u32 {
-        if self.last.len() >= self.appliances_max {
-            self.places.clear();
-            self.last.clear();
+        let others = self.of_all.fetch_add(1, Ordering::Relaxed);
+        if self.last.len() >= self.appliances_max || others >= APPLIANCES_OF_ALL_MAX {
+            self.of_all.fetch_sub(self.last.len(), Ordering::Relaxed);
+            // Their memory, too.
+            (self.places, self.last) = (HashMap::new(), Vec::new());
         }
         let place = self.last.len() as u32;
         self.places.insert(appliance, place);
@@ -256,5 +284,31 @@ impl Repeats {
             Some(RuleId(at as u32))
         });
         *self.start(appliance, epoch) = last;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_appliances_of_all_streams_are_bounded() {
+        let of_all = Arc::default();
+        let mut streams: Vec<Repeats> = (0..100).map(|_| Repeats::of(&of_all)).collect();
+        let sum = |streams: &[Repeats]| streams.iter().map(|one| one.last.len()).sum::<usize>();
+        for stream in &mut streams {
+            for appliance in 0..APPLIANCES_MAX as u32 {
+                stream.start(ApplianceId(appliance), 0);
+            }
+        }
+        assert!(sum(&streams) <= APPLIANCES_OF_ALL_MAX + streams.len());
+        assert_eq!(sum(&streams), of_all.load(Ordering::Relaxed));
+        // The last line of each is known nevertheless.
+        for stream in &mut streams {
+            stream.start(ApplianceId(1 << 20), 0);
+            assert!(stream.get(ApplianceId(1 << 20)).is_some());
+        }
+        streams.clear();
+        assert_eq!(of_all.load(Ordering::Relaxed), 0);
     }
 }

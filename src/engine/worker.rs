@@ -185,6 +185,7 @@ impl Worker {
             programs,
             matcher,
             updates,
+            ..
         } = &*engine.compiled;
         let mut line = Line {
             rules,

@@ -14,7 +14,7 @@ pub(super) struct ByPath<T> {
     prune_at: usize,
 }
 
-impl<T: Default> ByPath<T> {
+impl<T> ByPath<T> {
     pub(super) fn new(max: usize) -> Self {
         Self {
             entries: HashMap::new(),
@@ -31,14 +31,21 @@ impl<T: Default> ByPath<T> {
         self.entries.iter()
     }
 
-    /// The entry of a path, a new one if there is none. Takes constant time on average: after all entries were looked at,
+    /// The entry of a path, this new one if there is none. Takes constant time on average: after all entries were looked at,
     /// as many more must come before that happens again.
-    pub(super) fn entry(&mut self, path: &Path) -> &Arc<Mutex<T>> {
+    pub(super) fn entry_or(&mut self, path: &Path, new: impl FnOnce() -> T) -> &Arc<Mutex<T>> {
         if self.entries.len() >= self.prune_at && !self.entries.contains_key(path) {
             self.entries.retain(|_, entry| Arc::strong_count(entry) > 1);
             self.prune_at = self.max.max(2 * self.entries.len());
         }
-        self.entries.entry(path.to_owned()).or_default()
+        let entry = self.entries.entry(path.to_owned());
+        entry.or_insert_with(|| Arc::new(Mutex::new(new())))
+    }
+}
+
+impl<T: Default> ByPath<T> {
+    pub(super) fn entry(&mut self, path: &Path) -> &Arc<Mutex<T>> {
+        self.entry_or(path, T::default)
     }
 }
 

@@ -210,9 +210,16 @@ impl Pipeline {
     /// Takes over what a former pipeline saved. The table must have been restored before.
     pub fn restore_repeats(&mut self, engine: &Engine, saved: &[SavedRepeat]) {
         for saved in saved {
-            let repeats = self.repeats.entry(Path::new(&saved.path));
+            let path = Path::new(&saved.path);
+            let repeats = self.repeats.entry_or(path, || engine.repeats());
             lock(repeats).restore(engine, saved);
         }
+    }
+
+    /// What the last lines of a path counted.
+    fn repeats_of(&mut self, path: &Path) -> Arc<Mutex<Repeats>> {
+        let engine = self.worker.engine();
+        self.repeats.entry_or(path, || engine.repeats()).clone()
     }
 
     /// Goes on with other rules.
@@ -223,7 +230,7 @@ impl Pipeline {
             lock(&open.text).origin.reset();
         }
         for (_, repeats) in self.repeats.iter() {
-            *lock(repeats) = Repeats::default();
+            *lock(repeats) = engine.repeats();
         }
         self.received.values_mut().for_each(Received::reset);
         self.restore_repeats(&engine, &repeats);
@@ -304,10 +311,7 @@ impl source::Sink for Pipeline {
         }
         let source = source.clone();
         let path = Path::new(&stream.key);
-        let (counts, repeats) = (
-            self.paths.entry(path).clone(),
-            self.repeats.entry(path).clone(),
-        );
+        let (counts, repeats) = (self.paths.entry(path).clone(), self.repeats_of(path));
         let mut received = Received::new(&source, self.own.clone(), counts, repeats);
         received.count(&mut self.worker, &source, &clock, messages);
         self.received.insert(stream.key.clone(), received);
@@ -344,7 +348,7 @@ impl Sink for Pipeline {
         let (source, name) = (source.name.clone(), source.name.as_str().to_owned());
         let name = name.as_str();
         let open = Open {
-            repeats: self.repeats.entry(&info.path).clone(),
+            repeats: self.repeats_of(&info.path),
             path: info.path.clone(),
             source,
             lines_read: self.own.lines_read.get([name]),

@@ -70,13 +70,13 @@ impl Shard {
     /// A shard that was never read.
     pub fn new(engine: Arc<Engine>, source: Source, line_bytes: usize, head: Head) -> Self {
         Self {
+            repeats: engine.repeats(),
             worker: Worker::new(engine),
             source,
             line_bytes,
             head,
             counting: 0,
             streams: HashMap::new(),
-            repeats: Repeats::default(),
             minute: 0,
             is_backfilling: true,
         }
@@ -135,7 +135,7 @@ impl Shard {
         if !self.is_backfilling {
             engine.table().finish_backfill();
         }
-        self.repeats = Repeats::default();
+        self.repeats = engine.repeats();
         for saved in &repeats {
             self.repeats.restore(&engine, saved);
         }
