@@ -226,6 +226,31 @@ struct Replica {
     away: u64,
 }
 
+/// Something that goes wrong.
+#[derive(Clone, Copy)]
+struct Fault {
+    kind: u64,
+    /// The replica.
+    at: usize,
+    /// Milliseconds.
+    long: u64,
+    /// It starts in another place.
+    moves: bool,
+}
+
+impl Fault {
+    /// One of nine kinds, each of which comes once in so many steps.
+    fn draw(random: &mut Random, steps: u64) -> Option<Self> {
+        let kind = random.below(steps);
+        (kind < 9).then(|| Self {
+            kind,
+            at: random.below(3) as usize,
+            long: 1_000 * random.below(150),
+            moves: random.once_in(2),
+        })
+    }
+}
+
 struct World {
     random: Random,
     without: Without,
@@ -237,7 +262,7 @@ struct World {
     places: u64,
     /// The highest count of each appliance that was ever shown.
     shown: [u64; APPLIANCES],
-    seconds_shown: u64,
+    shown_ms: u64,
     owners: u64,
     last_owner: u64,
 }
@@ -272,18 +297,18 @@ impl World {
             processes: 0,
             places: 3,
             shown: [0; APPLIANCES],
-            seconds_shown: 0,
+            shown_ms: 0,
             owners: 0,
             last_owner: 0,
         }
     }
 
     /// Makes one step, and says what is wrong afterwards.
-    fn step(&mut self, has_faults: bool) -> Result<(), String> {
+    fn step(&mut self, fault: Option<Fault>) -> Result<(), String> {
         self.now += STEP_MS;
         self.lines += u64::from(self.random.once_in(3));
-        if has_faults {
-            self.fault();
+        if let Some(fault) = fault {
+            self.suffer(fault);
         }
         self.look()?;
         for at in 0..self.replicas.len() {
@@ -292,19 +317,25 @@ impl World {
         Ok(())
     }
 
-    fn fault(&mut self) {
-        let at = self.random.below(3) as usize;
-        let long = |random: &mut Random| 1_000 * random.below(150);
-        match self.random.below(3_000) {
-            0 | 1 => self.replicas[at].stopped = self.now + long(&mut self.random),
-            2 | 3 => self.replicas[at].cut_off = self.now + long(&mut self.random),
+    fn suffer(
+        &mut self,
+        Fault {
+            kind,
+            at,
+            long,
+            moves,
+        }: Fault,
+    ) {
+        match kind {
+            0 | 1 => self.replicas[at].stopped = self.now + long,
+            2 | 3 => self.replicas[at].cut_off = self.now + long,
             // Killed; it starts in the same place, or in another one, where it knows nothing of the one before.
             4 => {
                 let replica = &mut self.replicas[at];
                 replica.process = None;
                 replica.stopped = 0;
-                replica.away = self.now + 1_000 * self.random.below(40);
-                if self.random.once_in(2) {
+                replica.away = self.now + long / 4;
+                if moves {
                     replica.place = self.places;
                     self.places += 1;
                 }
@@ -316,7 +347,7 @@ impl World {
                 self.replicas[other].away = self.now;
             }
             // Asked to end.
-            6 => self.end(at),
+            6 => self.end(at, long / 3),
             7 => self.broker.time_out(),
             8 => self.broker.compact(),
             _ => {}
@@ -330,14 +361,14 @@ impl World {
     }
 
     /// A process ends in order: its last checkpoint gives the shard up, if nothing is in the way.
-    fn end(&mut self, at: usize) {
+    fn end(&mut self, at: usize, away: u64) {
         let now = self.clock(at);
         let replica = &mut self.replicas[at];
         if self.now < replica.stopped {
             return;
         }
         let is_cut_off = self.now < replica.cut_off;
-        replica.away = self.now + 1_000 * self.random.below(60);
+        replica.away = self.now + away;
         let Some(mut process) = replica.process.take() else {
             return;
         };
@@ -383,7 +414,7 @@ impl World {
             return Err(format!("{} show the shard", showing.len()));
         }
         if let Some((number, counts)) = showing.pop() {
-            self.seconds_shown += STEP_MS;
+            self.shown_ms += STEP_MS;
             self.owners += u64::from(number != self.last_owner);
             self.last_owner = number;
             for (shown, count) in self.shown.iter_mut().zip(counts) {
@@ -635,29 +666,30 @@ fn run(seed: u64, steps: u64, without: Without) -> Outcome {
         owners: 0,
     };
     for step in 0..steps {
-        if let Err(violation) = world.step(true) {
+        let fault = Fault::draw(&mut world.random, 3_000);
+        if let Err(violation) = world.step(fault) {
             outcome.violation = Some(format!("seed {seed}, step {step}: {violation}"));
             return outcome;
         }
     }
-    outcome.shown = world.seconds_shown as f64 / world.now as f64;
+    outcome.shown = world.shown_ms as f64 / world.now as f64;
     outcome.owners = world.owners;
     for replica in &mut world.replicas {
         (replica.stopped, replica.cut_off) = (0, 0);
     }
     // Longer than a lease of one that is stopped for good, the wait of the next one, and what contention takes.
     for _ in 0..6 * LEASE.as_millis() as u64 / STEP_MS {
-        if let Err(violation) = world.step(false) {
+        if let Err(violation) = world.step(None) {
             outcome.violation = Some(format!("seed {seed}, at last: {violation}"));
             return outcome;
         }
     }
-    let before = world.seconds_shown;
+    let before = world.shown_ms;
     for _ in 0..100 {
-        let _ = world.step(false);
+        let _ = world.step(None);
     }
     let all: u64 = world.shown.iter().sum();
-    if world.seconds_shown != before + 100 * STEP_MS || all + 20 < world.lines {
+    if world.shown_ms != before + 100 * STEP_MS || all + 20 < world.lines {
         outcome.violation = Some(format!(
             "seed {seed}: nobody shows the shard at last, {all} of {}",
             world.lines
@@ -756,4 +788,92 @@ fn a_fence_and_a_restore_may_last_while_their_calls_return() {
     machine.committed();
     assert!(is_shown(machine.shown(), at(1_354)));
     assert!(!is_shown(machine.shown(), at(1_355)));
+}
+
+/// Shards of a replica, and of all replicas.
+const SHARDS_OF_ONE: u64 = 10;
+const SHARDS: u64 = 240;
+/// Steps of a day.
+const DAY: u64 = 864_000;
+/// After so long without a fault, a shard is shown.
+const CALM_STEPS: u64 = 6 * LEASE.as_millis() as u64 / STEP_MS;
+
+/// What became of a shard. Steps are counted while nothing was wrong: all, those in which it was shown, and how many it was
+/// hidden at most, one after the other.
+#[derive(Default)]
+struct Day {
+    calm: u64,
+    shown: u64,
+    hidden_at_most: u64,
+}
+
+/// Ten shards that three replicas want, which are killed, stopped and cut off as a whole. The brokers are away for all shards
+/// that there are at the same time.
+fn run_shards(group: u64, steps: u64) -> Result<Vec<Day>, String> {
+    // Replicas are those of the group, whatever else differs.
+    let mut worlds: Vec<World> = (0..SHARDS_OF_ONE)
+        .map(|shard| World {
+            random: Random(1_000 * group + shard),
+            ..World::new(group, Without::Nothing)
+        })
+        .collect();
+    let mut days: Vec<Day> = worlds.iter().map(|_| Day::default()).collect();
+    let mut hidden = vec![0; worlds.len()];
+    let (mut random, mut brokers) = (Random(!group), Random(7));
+    let mut calm_from = CALM_STEPS;
+    for step in 0..steps {
+        let fault = Fault::draw(&mut random, 60_000);
+        let is_compacted = fault.is_some_and(|fault| fault.kind == 8);
+        let away = brokers.once_in(36_000).then(|| 1_000 * brokers.below(60));
+        for (shard, world) in worlds.iter_mut().enumerate() {
+            if let Some(long) = away {
+                let until = world.now + long;
+                (world.replicas.iter_mut()).for_each(|one| one.cut_off = one.cut_off.max(until));
+            }
+            let before = world.shown_ms;
+            let violation = |why| format!("group {group}, shard {shard}, step {step}: {why}");
+            world.step(fault).map_err(violation)?;
+            let is_shown = world.shown_ms > before;
+            hidden[shard] = if is_shown { 0 } else { hidden[shard] + 1 };
+            if step >= calm_from {
+                let day = &mut days[shard];
+                day.calm += 1;
+                day.shown += u64::from(is_shown);
+                day.hidden_at_most = day.hidden_at_most.max(hidden[shard]);
+            }
+        }
+        if (fault.is_some() && !is_compacted) || away.is_some() {
+            let replicas = worlds.iter().flat_map(|world| &world.replicas);
+            let over = replicas.map(|one| one.stopped.max(one.cut_off).max(one.away));
+            let over = over.max().unwrap_or(0).div_ceil(STEP_MS);
+            calm_from = calm_from.max(over.max(step) + CALM_STEPS);
+        }
+    }
+    Ok(days)
+}
+
+#[test]
+fn each_of_many_shards_is_shown_and_by_one_for_a_day() {
+    // A day of all of them, if so many steps are wanted; else some hours of a few.
+    let groups = if steps() >= SHARDS * DAY {
+        SHARDS / SHARDS_OF_ONE
+    } else {
+        3
+    };
+    let each = DAY.min(steps() / (groups * SHARDS_OF_ONE));
+    let days: Vec<Day> = (0..groups)
+        .flat_map(|group| run_shards(group, each).unwrap_or_else(|why| panic!("{why}")))
+        .collect();
+    let share = |day: &Day| 100.0 * day.shown as f64 / day.calm.max(1) as f64;
+    let least = days.iter().map(share).fold(100.0, f64::min);
+    let calm: u64 = days.iter().map(|day| day.calm).sum();
+    let hidden = days.iter().map(|day| day.hidden_at_most).max().unwrap_or(0);
+    println!(
+        "{} shards, {} s each, {:.0} % of it calm: then each is shown at least {least:.2} % of the time, and hidden for {:.1} s at most",
+        days.len(),
+        each * STEP_MS / 1_000,
+        100.0 * calm as f64 / (each * days.len() as u64) as f64,
+        hidden as f64 * STEP_MS as f64 / 1_000.0
+    );
+    assert!(calm > 0);
 }
