@@ -277,11 +277,12 @@ impl Client {
         &self,
         partition: i32,
         offset: i64,
+        stop: &AtomicBool,
     ) -> Result<Option<LastRecord>, KafkaError> {
         self.assign([(partition, offset)].into_iter())?;
         let until = Instant::now() + RECORD_MAX;
-        while let Some(left) = until.checked_duration_since(Instant::now()) {
-            match self.consumer.poll(left) {
+        while Instant::now() < until && !stop.load(Ordering::SeqCst) {
+            match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) if message.partition() == partition => {
                     return Ok(Some(record(&message).identity()));
                 }

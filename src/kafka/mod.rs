@@ -1,6 +1,7 @@
 //! Sources of Apache Kafka: each partition of a topic is a shard.
 //!
-//! A source has a thread that reads ([`reader`]), one that asks where partitions end ([`watch`]), and one that writes
+//! A source has a thread that reads ([`reader`]), one that asks where partitions end ([`watch`]) and one that asks where
+//! to go on ([`places`]), and one that writes
 //! checkpoints into a directory ([`writer`]), or one for each shard that keeps its state in a topic ([`state_topic`]).
 //! Partitions are divided by number among replicas; no consumer group is used, and offsets are kept with the series that
 //! they belong to. `docs/scaling.md` says what that promises.
@@ -11,6 +12,7 @@ mod client;
 mod murmur2;
 mod ownership;
 mod owning;
+mod places;
 mod reader;
 mod reading;
 mod report;

@@ -22,6 +22,8 @@ pub(super) struct Ownership {
     pub(super) thread: StateThread,
     /// No checkpoint is due before, but for the lease.
     pub(super) checkpoint_at: Instant,
+    /// There is a checkpoint, so that it can be kept which record ends the process.
+    pub(super) has_checkpoint: bool,
     /// Up to which birth everybody was shown all, as the last checkpoint says that was begun.
     pub(super) shown: u64,
     pub(super) events: Events,
@@ -80,6 +82,7 @@ impl Ownership {
             machine: Machine::new(topic.owner.clone(), state.lease),
             thread,
             checkpoint_at: Instant::now(),
+            has_checkpoint: false,
             shown: 0,
             events: Events {
                 restored: event("restored"),
@@ -91,6 +94,11 @@ impl Ownership {
                 missing: metrics.state_missing.get([source, label]),
             },
         }))
+    }
+
+    /// Whether records are counted.
+    pub(super) fn is_read(&self) -> bool {
+        self.machine.is_owner() && self.has_checkpoint
     }
 
     /// The process ends because of the record at this offset; the next one shall know. Waits until that is kept, but not for

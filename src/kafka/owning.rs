@@ -30,6 +30,7 @@ impl Reading {
         settings: &Settings,
         engine: &dyn Fn() -> Arc<Engine>,
     ) -> bool {
+        let was_read = self.is_read();
         let Some(mut ownership) = self.ownership.take() else {
             return false;
         };
@@ -83,13 +84,11 @@ impl Reading {
             ownership.thread.ask(job);
         }
         self.publish(&ownership, now);
-        let must_catch_up = ownership.machine.must_catch_up_again(now);
-        if must_catch_up {
+        if ownership.machine.must_catch_up_again(now) {
             (self.needs_place, self.has_caught_up) = (true, false);
         }
-        let is_changed = must_catch_up || ownership.machine.is_owner() != was_owner;
         self.ownership = Some(ownership);
-        is_changed
+        self.is_read() != was_read
     }
 
     fn heard(
@@ -111,10 +110,12 @@ impl Reading {
                 events.restored.inc();
                 events.missing.inc_by(found.missing);
                 ownership.shown = 0;
+                ownership.has_checkpoint = found.head.is_some();
                 self.take_over(*found, topic, settings, engine);
             }
             Answer::Committed { births, bytes, .. } => {
                 machine.committed();
+                ownership.has_checkpoint = true;
                 let mut figures = self.published.figures();
                 figures.births_on_disk = births;
                 figures.births_shown = ownership.shown;

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::client::Client;
 use super::ownership::Ownership;
 use super::owning;
+use super::places::Places;
 use super::reading::{self, Reading, engine};
 use super::watch::watch;
 use super::writer::{self, Place as Saved, Writer};
@@ -27,7 +28,7 @@ use crate::state::{self, Loaded};
 /// How long a read waits for records.
 const WAIT: Duration = Duration::from_millis(100);
 /// How long brokers that do not answer are left alone.
-const RETRY: Duration = Duration::from_secs(2);
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 /// A process counts as ready after this time also if a shard has not caught up.
 const READY_AFTER: Duration = Duration::from_secs(300);
 /// A partition without a record for so long is idle.
@@ -81,7 +82,30 @@ pub(super) fn read(topic: &Topic, settings: Settings) {
         if let Err(error) = &watching {
             error!(err = %error, "nobody asks where partitions end: no thread");
         }
-        run(topic, settings, client, (&mut shards, partitions), writer);
+        // Without this thread nothing can be read.
+        let places = loop {
+            let ((places, finder), kafka) = (Places::pair(), settings.source.kafka().cloned());
+            let finding = std::thread::Builder::new()
+                .name("kafka-places".into())
+                .spawn_scoped(scope, move || {
+                    if let Some(kafka) = kafka {
+                        finder.work(topic, client, &kafka, stop);
+                    }
+                });
+            match finding {
+                Ok(_) => break Some(places),
+                Err(error) => {
+                    error!(err = %error, "nobody asks where to go on: no thread; trying again");
+                }
+            }
+            if !topic.sleep(RETRY) {
+                break None;
+            }
+        };
+        if let Some(mut places) = places {
+            let clients = (client, &mut places);
+            run(topic, settings, clients, (&mut shards, partitions), writer);
+        }
         stop.store(true, Ordering::SeqCst);
         if let Ok(watching) = watching {
             watching.thread().unpark();
@@ -225,7 +249,7 @@ fn restore(shard: &mut Shard, state: &state::State) -> bool {
 fn run(
     topic: &Topic,
     mut settings: Settings,
-    client: &Client,
+    (client, places): (&Client, &mut Places),
     (shards, partitions): (&mut [Reading], i32),
     writer: Option<Writer>,
 ) {
@@ -234,7 +258,7 @@ fn run(
         let stop = read_on(
             topic,
             &mut settings,
-            client,
+            (client, places),
             (shards, partitions),
             writer.as_ref(),
             &mut waiting,
@@ -261,13 +285,13 @@ fn run(
 fn read_on(
     topic: &Topic,
     settings: &mut Settings,
-    client: &Client,
+    (client, places): (&Client, &mut Places),
     (shards, partitions): (&mut [Reading], i32),
     writer: Option<&Writer>,
     waiting: &mut Option<Instant>,
 ) -> Result<Infallible, Stop> {
     let mut checkpoint_at = Instant::now();
-    let (mut is_seated, mut seat_at, mut first) = (false, Instant::now(), 0);
+    let mut is_assigned = false;
     loop {
         topic.heartbeat.beat();
         commands(topic, settings, shards, partitions);
@@ -276,15 +300,16 @@ fn read_on(
         }
         for one in shards.iter_mut() {
             let engine = || engine(topic, settings, partitions);
-            is_seated &= !one.own((topic, client), settings, &engine);
+            is_assigned &= !one.own((topic, client), settings, &engine);
         }
-        if !is_seated && Instant::now() >= seat_at {
-            is_seated = seat(topic, &settings.source, client, shards, first)?;
-            // If one cannot be found, others are read meanwhile, and another one is the first next time.
-            seat_at = Instant::now() + if is_seated { Duration::ZERO } else { RETRY };
-            first = (first + 1) % shards.len().max(1);
+        if find_places(&settings.source, places, shards) {
+            is_assigned = false;
             // There is a place to go on from before the first record is counted.
             checkpoint(shards, writer, true);
+        }
+        if !is_assigned {
+            assign(client, shards)?;
+            is_assigned = true;
         }
         turn(topic, client, shards, writer)?;
         catch_up(topic, shards, waiting);
@@ -306,37 +331,24 @@ fn catch_up(topic: &Topic, shards: &[Reading], waiting: &mut Option<Instant>) {
     }
 }
 
-/// Finds out where each shard goes on, and assigns the partitions of those where that is known. Returns whether it is of all: a
-/// partition without a leader holds up no other for long. `first` is looked at first.
-fn seat(
-    topic: &Topic,
-    source: &Source,
-    client: &Client,
-    shards: &mut [Reading],
-    first: usize,
-) -> Result<bool, Stop> {
-    let mut are_all_known = true;
-    let (before, behind) = shards.split_at_mut(first.min(shards.len()));
-    for one in behind.iter_mut().chain(before) {
-        topic.heartbeat.beat();
-        if topic.stop.load(Ordering::SeqCst) {
-            return Err(Stop::Asked);
-        }
-        if !one.needs_place || !one.is_read() {
-            continue;
-        }
-        if let Err(error) = one.find_place(source, client) {
-            client.trouble(&error, "finding the place to go on");
-            are_all_known = false;
-            break;
+/// Has it asked where shards go on, and takes what was answered. Returns whether that is known of one more.
+fn find_places(source: &Source, places: &mut Places, shards: &mut [Reading]) -> bool {
+    let mut has_found = false;
+    for answer in places.answers() {
+        if let Some(at) = find(shards, answer.0.head.partition) {
+            has_found |= shards[at].answered(source, answer);
         }
     }
-    let known = shards
-        .iter()
-        .filter(|one| one.is_read() && !one.needs_place);
-    let places = known.map(|one| (one.partition(), one.read_from()));
-    client.assign(places)?;
-    Ok(are_all_known && shards.iter().all(|one| !one.is_read() || !one.needs_place))
+    for asked in shards.iter_mut().filter_map(Reading::ask) {
+        places.ask(asked);
+    }
+    has_found
+}
+
+/// Assigns the partitions of those shards whose place is known.
+fn assign(client: &Client, shards: &[Reading]) -> Result<(), KafkaError> {
+    let known = shards.iter().filter(|one| one.is_read());
+    client.assign(known.map(|one| (one.partition(), one.read_from())))
 }
 
 /// Reads what is there, for at most [`WAIT`], and counts it.
@@ -358,6 +370,7 @@ fn turn(
         let Some(at) = first.and_then(|first| find(shards, first.partition())) else {
             continue;
         };
+        // What comes of one whose place is not known comes again.
         let one = shards.get_mut(at).filter(|one| one.is_read());
         let Some(one) = one else {
             continue;

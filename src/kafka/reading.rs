@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
-use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tracing::error;
 
-use super::client::{self, Client};
+use super::client;
 use super::ownership::Ownership;
+use super::places::{Answer, Asked, Found};
+use super::reader::RETRY;
 use super::{Settings, Topic};
 use crate::boot_time::BootTime;
 use crate::config::{ReadFrom, Source};
@@ -28,6 +29,10 @@ pub(super) struct Reading {
     pub(super) needs_place: bool,
     /// The first record that was there when that was found out.
     log_start: i64,
+    /// The answer to that is to come.
+    is_asked: bool,
+    /// It is not asked before.
+    ask_at: Instant,
     /// It has caught up once this offset is reached, or the end.
     pub(super) catch_up_to: i64,
     /// When that was the end.
@@ -88,6 +93,8 @@ impl Reading {
             ownership,
             needs_place: true,
             log_start: 0,
+            is_asked: false,
+            ask_at: Instant::now(),
             catch_up_to: i64::MAX,
             catch_up_since: BootTime::default(),
             has_caught_up: false,
@@ -109,8 +116,8 @@ impl Reading {
         self.published.partition
     }
 
-    /// Whether its records are counted here.
-    pub(super) fn is_read(&self) -> bool {
+    /// Whether it is ours.
+    fn is_owned(&self) -> bool {
         let ownership = self.ownership.as_ref();
         ownership.is_none_or(|ownership| ownership.machine.is_owner())
     }
@@ -121,6 +128,12 @@ impl Reading {
         let head = self.shard.head();
         let last = head.last.filter(|last| last.offset >= self.log_start);
         last.map_or(head.next_offset, |last| last.offset)
+    }
+
+    /// Whether its records are counted here: it is ours, and where it goes on is known and kept.
+    pub(super) fn is_read(&self) -> bool {
+        let ownership = self.ownership.as_ref();
+        !self.needs_place && ownership.is_none_or(Ownership::is_read)
     }
 
     /// Whether nothing more can be expected of it for now.
@@ -153,16 +166,37 @@ impl Reading {
         (figures.checkpoint, figures.state_bytes) = (None, None);
     }
 
-    /// Compares what the shard knows with what the partition has, and decides where to go on.
-    pub(super) fn find_place(
-        &mut self,
-        source: &Source,
-        client: &Client,
-    ) -> Result<(), KafkaError> {
+    /// Whether its place is to be asked for now.
+    pub(super) fn ask(&mut self) -> Option<Asked> {
+        if !self.needs_place || self.is_asked || !self.is_owned() || Instant::now() < self.ask_at {
+            return None;
+        }
+        self.is_asked = true;
+        let head = self.shard.head().clone();
+        let is_new = self.is_new;
+        Some(Asked { head, is_new })
+    }
+
+    /// Goes on where that is known now. Returns whether it is.
+    pub(super) fn answered(&mut self, source: &Source, (asked, found): Answer) -> bool {
+        self.is_asked = false;
+        let Some(found) = found else {
+            self.ask_at = Instant::now() + RETRY;
+            return false;
+        };
+        // It may have been lost meanwhile, and be ours again.
+        let is_same = asked.is_new == self.is_new && asked.head == *self.shard.head();
+        if !self.needs_place || !self.is_owned() || !is_same {
+            return false;
+        }
+        self.go_on(source, &found);
+        true
+    }
+
+    fn go_on(&mut self, source: &Source, found: &Found) {
         let head = self.shard.head();
-        let partition = head.partition;
-        let now = BootTime::now();
-        let (low, high) = client.ends(partition)?;
+        let (partition, next_offset) = (head.partition, head.next_offset);
+        let (low, high) = (found.low, found.high);
         self.log_start = low;
         if self.is_new {
             let first = match source.read_from {
@@ -172,41 +206,30 @@ impl Reading {
             self.shard.skip_to(first);
             self.is_new = false;
         } else {
-            let there = head.last.filter(|last| (low..high).contains(&last.offset));
-            let found = match there {
-                Some(last) => client.look_at(partition, last.offset)?,
-                None => None,
-            };
-            let head = self.shard.head();
-            match head.place(low, high, found) {
+            match found.place {
                 Place::There => {}
                 Place::Deleted(lost) => {
                     self.metrics.lost_records.inc_by(lost);
                     error!(
                         partition,
                         lost,
-                        next_offset = head.next_offset,
+                        next_offset,
                         log_start = low,
                         "records were deleted before they were read"
                     );
                     self.shard.skip_to(low);
                 }
                 Place::Replaced => {
-                    let younger = head.last.map(|last| last.time_ms.saturating_add(1));
-                    let younger = match younger {
-                        Some(time_ms) => client.first_since(partition, time_ms)?.unwrap_or(high),
-                        None => low,
-                    };
                     self.metrics.log_replaced.inc();
                     error!(
                         partition,
-                        next_offset = head.next_offset,
+                        next_offset,
                         log_start = low,
                         log_end = high,
-                        going_on_at = younger,
+                        going_on_at = found.younger,
                         "the record that was read last is not there any more: the topic was made anew or its end was cut off"
                     );
-                    self.shard.skip_to(younger);
+                    self.shard.skip_to(found.younger);
                 }
             }
             self.dirty = true;
@@ -217,14 +240,13 @@ impl Reading {
         figures.saw_end(high, Instant::now());
         if !self.has_caught_up {
             figures.phase = Phase::CatchingUp;
-            (self.catch_up_to, self.catch_up_since) = (high, now);
+            (self.catch_up_to, self.catch_up_since) = (high, found.since);
         }
         drop(figures);
         self.needs_place = false;
         if next_offset >= high && self.read_from() == next_offset {
-            self.caught_up(now);
+            self.caught_up(found.since);
         }
-        Ok(())
     }
 
     /// All that was there at this time is counted.

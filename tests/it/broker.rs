@@ -355,6 +355,26 @@ impl Cluster {
         });
     }
 
+    /// The number of each partition's leader.
+    pub fn leaders(&self, topic: &str) -> Vec<i32> {
+        let admin = self.admin();
+        let metadata = admin.inner().fetch_metadata(Some(topic), LONG);
+        let metadata = metadata.expect("an answer");
+        let partitions = metadata.topics()[0].partitions().iter();
+        let mut leaders: Vec<_> = partitions.map(|one| (one.id(), one.leader())).collect();
+        leaders.sort_unstable();
+        leaders.into_iter().map(|(_, leader)| leader).collect()
+    }
+
+    /// Writes a record to a partition, and returns once its leader has it.
+    pub fn write_to(&self, topic: &str, partition: i32, key: &str, value: &str) {
+        let producer = producer(&self.bootstrap());
+        let record = BaseRecord::to(topic).partition(partition);
+        let sent = producer.send(record.key(key).payload(value));
+        sent.map_err(|(error, _)| error).expect("there is room");
+        producer.flush(LONG).expect("the leader takes it");
+    }
+
     /// Removes a topic.
     pub fn remove_topic(&self, name: &str) {
         let admin = self.admin();

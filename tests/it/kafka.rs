@@ -533,6 +533,57 @@ fn tls_certificates_and_logins_are_as_brokers_want_them() {
 
 /// Minutes: brokers of three are killed, stay away and come back.
 #[test]
+fn a_partition_whose_leader_does_not_answer_holds_up_no_other() {
+    let mut cluster = Cluster::start(3);
+    // One replica each, so that there is no other leader.
+    cluster.make_topic_with(1, "logs", 6, &[]);
+    write(&cluster, 30, 1);
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = settings(directory.path(), &cluster, "");
+    let mut exporter = Exporter::start(&["--config.file", &config]);
+    wait_for_failures(&mut exporter, 30);
+    exporter.child.signal("TERM");
+    exporter.child.wait_for_end(LONG);
+    let leaders = cluster.leaders("logs");
+    let led = |broker: i32| {
+        let all = leaders.iter().zip(0..);
+        all.filter(move |(leader, _)| **leader == broker)
+            .map(|(_, partition)| partition)
+    };
+    // Its port is open, and nothing comes.
+    cluster.signal(3, "STOP");
+    let port = free_port();
+    let mut command = binary();
+    command.args(["--config.file", &config]);
+    let child = Child::start(command.arg(format!("--web.listen-address=127.0.0.1:{port}")));
+    let mut exporter = Exporter { child, port };
+    let wait_for_shards = |exporter: &mut Exporter, expected: usize| {
+        exporter.wait_for("shards that are shown", || {
+            let samples = crate::exporter::scrape(port)?;
+            let state = "appliance_log_exporter_shard_state";
+            (samples.sum(state, &["state=\"active\""]) == expected as f64).then_some(())
+        });
+    };
+    wait_for_shards(&mut exporter, 6 - led(3).count());
+    let mut longest = Duration::ZERO;
+    for number in 0..20 {
+        let before = failures(&exporter.scrape());
+        let (name, line) = line(40, number);
+        let written = std::time::Instant::now();
+        cluster.write_to("logs", led(1).next().expect("one of six"), &name, &line);
+        exporter.wait_for("count of what was written", || {
+            (failures(&crate::exporter::scrape(port)?) > before).then_some(())
+        });
+        longest = longest.max(written.elapsed());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    println!("shown {longest:.1?} after they were written, at most");
+    assert!(longest < Duration::from_secs(3), "{longest:?}");
+    cluster.signal(3, "CONT");
+    wait_for_shards(&mut exporter, 6);
+}
+
+#[test]
 #[ignore = "takes minutes; `make kafka` runs it"]
 fn brokers_die_and_nothing_is_lost_or_counted_twice() {
     let mut cluster = Cluster::start(3);
