@@ -509,6 +509,16 @@ fn intended(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> O
 mod tests {
     use super::*;
 
+    /// The exporter itself, which ends at some lines when it is compiled for tests: `shard/tests.rs`.
+    #[test]
+    #[ignore = "tests/it/kafka_fatal.rs runs it"]
+    fn exporter() {
+        let arguments = std::env::var("ARGUMENTS").expect("those of the exporter");
+        let cli = Cli::parse_from(std::iter::once("exporter").chain(arguments.lines()));
+        let done = start::run(cli.start, &cli.log);
+        assert!(done.is_ok());
+    }
+
     #[test]
     fn flags_are_consistent_and_each_command_shows_its_own() {
         Cli::command().debug_assert();

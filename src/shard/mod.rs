@@ -216,6 +216,8 @@ impl Shard {
                     continue;
                 }
             };
+            #[cfg(test)]
+            tests::end_at(&message);
             let line = &message[..message.len().min(*line_bytes)];
             if line.len() < message.len() {
                 counted.too_long.0 += 1;

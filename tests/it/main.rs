@@ -29,6 +29,8 @@ mod kafka_cut;
 #[cfg(feature = "kafka")]
 mod kafka_elections;
 #[cfg(feature = "kafka")]
+mod kafka_fatal;
+#[cfg(feature = "kafka")]
 mod kafka_state;
 #[cfg(feature = "kafka")]
 mod kafka_zombie;
