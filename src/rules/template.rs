@@ -1,8 +1,8 @@
 //! Message templates: text with typed placeholders, parsed into [`Piece`]s, and their meaning as a regular expression.
 //!
 //! Two engines run a template: the automata of a whole program's rules, which are built from [`Template::to_regex`], and the
-//! capture machine in [`crate::matcher`], which runs the pieces. Both must agree; the pieces are therefore few and each
-//! has its meaning stated here. docs/rules.md is the user's view of the same language.
+//! matcher of single templates in [`crate::matcher`], which runs the pieces. Both must agree; the pieces are therefore few
+//! and each has its meaning stated here. docs/rules.md is the user's view of the same language.
 
 use std::fmt::Write as _;
 

@@ -7,13 +7,6 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 560;
 const FUNCTION_LINES_MAX: usize = 120;
 
-/// Functions that may be longer, and why. At most three.
-const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[(
-    "src/matcher/vm/mod.rs",
-    "run",
-    "one arm for each instruction; a call for each would cost more than it does",
-)];
-
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 
 fn root() -> &'static Path {
@@ -232,9 +225,7 @@ fn no_circle_is_among_the_files_of_a_module() {
 
 #[test]
 fn files_and_functions_are_short() {
-    assert!(LONG_FUNCTIONS.len() <= 3);
     let mut faults = Vec::new();
-    let mut long = BTreeSet::new();
     for (path, text) in &sources() {
         let lines: Vec<&str> = text.lines().collect();
         if lines.len() > FILE_LINES_MAX {
@@ -261,18 +252,11 @@ fn files_and_functions_are_short() {
                 let name: String = (rest.chars())
                     .take_while(|c| c.is_alphanumeric() || *c == '_')
                     .collect();
-                long.insert((path.clone(), name, len + 1));
+                faults.push(format!(
+                    "{path}: `{name}` has {} lines, {FUNCTION_LINES_MAX} may be",
+                    len + 1
+                ));
             }
-        }
-    }
-    for (path, name, len) in &long {
-        let may = LONG_FUNCTIONS
-            .iter()
-            .any(|(file, function, _)| file == path && function == name);
-        if !may {
-            faults.push(format!(
-                "{path}: `{name}` has {len} lines, {FUNCTION_LINES_MAX} may be"
-            ));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));

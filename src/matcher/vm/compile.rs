@@ -1,9 +1,9 @@
-//! From the pieces of a template to instructions.
+//! From the pieces of a template to nodes.
 
 use memchr::memmem;
 
 use super::scan::{FirstSet, Prefilter};
-use super::{FixedPart, Inst, NO_CAPTURE, Run, TemplateVm, Text};
+use super::{NO_CAPTURE, Node, Run, Skip, TemplateVm, What};
 use crate::rules::{Class, Piece, Template};
 
 impl TemplateVm {
@@ -16,22 +16,12 @@ impl TemplateVm {
         let mut compiler = Compiler {
             ignore_case,
             variables,
-            insts: Vec::new(),
-            phrases: Vec::new(),
-            texts: Vec::new(),
-            options: Vec::new(),
-            first_sets: Vec::new(),
-            prefilters: Vec::new(),
+            choices: 0,
         };
-        compiler.sequence(&template.factored(), &[], FirstSet::END, false);
-        compiler.insts.push(Inst::End);
+        let nodes = compiler.sequence(&template.factored(), &[], FirstSet::END);
         Self {
-            insts: compiler.insts.into(),
-            phrases: compiler.phrases.into(),
-            texts: compiler.texts.into(),
-            options: compiler.options.into(),
-            first_sets: compiler.first_sets.into(),
-            prefilters: compiler.prefilters.into(),
+            nodes: nodes.into(),
+            choices: compiler.choices,
         }
     }
 }
@@ -137,12 +127,6 @@ const SIGN: Piece = Piece::Run {
     max: 1,
 };
 
-const PORT_MARK: Piece = Piece::Run {
-    class: Class::PortMark,
-    min: 1,
-    max: 1,
-};
-
 const DIGITS: Piece = Piece::Run {
     class: Class::Digit,
     min: 1,
@@ -152,252 +136,177 @@ const DIGITS: Piece = Piece::Run {
 struct Compiler<'t> {
     ignore_case: bool,
     variables: &'t [usize],
-    insts: Vec<Inst>,
-    phrases: Vec<Box<[FixedPart]>>,
-    texts: Vec<u8>,
-    options: Vec<Text>,
-    first_sets: Vec<FirstSet>,
-    prefilters: Vec<Prefilter>,
+    choices: usize,
 }
 
 impl Compiler<'_> {
-    /// Appends the instructions for `pieces`. `following` are the pieces that stand behind them, as far as they are the
-    /// same for every match, and `after` all that may. `again` if these pieces may be entered, left by a failure and
-    /// passed by another branch, so that their captures must be undone.
-    fn sequence(&mut self, pieces: &[Piece], following: &[Piece], after: FirstSet, again: bool) {
-        let is_fixed = |piece: &Piece| matches!(piece, Piece::Text(_) | Piece::Blanks { .. });
+    /// The nodes for `pieces`. `following` are the pieces that stand behind them, as far as they are the same for every
+    /// match, and `after` all that may.
+    fn sequence(&mut self, pieces: &[Piece], following: &[Piece], after: FirstSet) -> Vec<Node> {
+        let mut nodes = Vec::new();
         let mut at = 0;
         while let Some(piece) = pieces.get(at) {
-            let fixed = pieces[at..].iter().take_while(|piece| is_fixed(piece));
-            let fixed = fixed.count();
-            if fixed > 1 && !self.ignore_case {
-                self.phrase(&pieces[at..at + fixed]);
-                at += fixed;
+            if let Some((words, count)) = self.phrase(&pieces[at..]) {
+                nodes.push(Node::from(What::Phrase {
+                    blanks: words.ends_with(b" "),
+                    words: words.into(),
+                    count: count as u32,
+                }));
+                nodes.extend(
+                    pieces[at..at + count]
+                        .iter()
+                        .filter_map(|piece| self.fixed(piece)),
+                );
+                at += count;
                 continue;
             }
-            let address = self.address(&pieces[at..], after);
-            let is_int = *piece == SIGN && pieces.get(at + 1) == Some(&DIGITS);
-            at += 1 + usize::from(is_int);
+            let signed = *piece == SIGN && pieces.get(at + 1) == Some(&DIGITS);
+            at += 1 + usize::from(signed);
             let next = first_of_all(&pieces[at..], self.ignore_case, after);
             let behind = if at < pieces.len() {
                 &pieces[at..]
             } else {
                 following
             };
-            match piece {
-                _ if is_int => self.insts.push(Inst::Int {
-                    possessive: !FirstSet::of(|byte| byte.is_ascii_digit()).meets(next),
-                    capture: NO_CAPTURE,
-                }),
+            let what = match piece {
+                _ if signed => self.run(Class::Digit, signed, (1, usize::MAX), next),
+                Piece::Run { class, min, max } => self.run(*class, signed, (*min, *max), next),
+                Piece::Quad => {
+                    let shorter = self.shorter(FirstSet::of(|byte| byte.is_ascii_digit()), next);
+                    What::Quad(shorter, false)
+                }
+                Piece::Lazy => {
+                    self.choices += 1;
+                    What::Lazy(Box::new(self.prefilter(behind, next)))
+                }
+                Piece::Rest => What::Rest,
+                Piece::Choice(options) => {
+                    nodes.append(&mut self.choice(options, behind, next));
+                    continue;
+                }
                 Piece::Capture(capture, inner) => {
-                    self.capture(self.variables[*capture] as u32, inner, behind, next, again);
-                }
-                piece => self.piece(piece, behind, next),
-            }
-            if let Some((short_cut, piece)) = address {
-                if let Some(port) = piece {
-                    at += 1;
-                    let next = first_of_all(&pieces[at..], self.ignore_case, after);
-                    self.piece(port, &[], next);
-                }
-                let there = self.insts.len() as u32;
-                if let Inst::Address { to, .. } = &mut self.insts[short_cut] {
-                    *to = there;
-                }
-            }
-        }
-    }
-
-    /// Appends the short cut for an address, perhaps with a port, that `pieces` begin with, if no shorter one could match.
-    /// Returns where it is, and the piece of the port.
-    fn address<'p>(
-        &mut self,
-        pieces: &'p [Piece],
-        after: FirstSet,
-    ) -> Option<(usize, Option<&'p Piece>)> {
-        let is_ip = |options: &[Vec<Piece>]| {
-            options
-                .first()
-                .is_some_and(|option| **option == [Piece::Quad])
-        };
-        let is_port = |options: &[Vec<Piece>]| *options == [vec![PORT_MARK, DIGITS], vec![]];
-        let (port, following) = match pieces {
-            [Piece::Choice(ip), port @ Piece::Choice(options), rest @ ..]
-                if is_ip(ip) && is_port(options) =>
-            {
-                (Some(port), rest)
-            }
-            [Piece::Choice(ip), rest @ ..] if is_ip(ip) => (None, rest),
-            _ => return None,
-        };
-        let is_more =
-            |byte: u8| byte.is_ascii_digit() || (port.is_some() && Class::PortMark.holds(byte));
-        let next = first_of_all(following, self.ignore_case, after);
-        if FirstSet::of(is_more).meets(next) {
-            return None;
-        }
-        let port_may_follow = port.is_some();
-        self.insts.push(Inst::Address {
-            port: port_may_follow,
-            to: 0,
-        });
-        Some((self.insts.len() - 1, port))
-    }
-
-    fn piece(&mut self, piece: &Piece, behind: &[Piece], next: FirstSet) {
-        let inst = match piece {
-            Piece::Text(text) if self.ignore_case => Inst::TextAnyCase(self.text(text)),
-            Piece::Text(text) => Inst::Text(self.text(text)),
-            Piece::Blanks { required } => Inst::Blanks(usize::from(*required)),
-            Piece::Run { class, min, max } => Inst::Run(Run {
-                class: *class,
-                min: *min as u16,
-                max: u32::try_from(*max).unwrap_or(u32::MAX),
-                possessive: !FirstSet::of(|byte| class.holds(byte)).meets(next),
-                possessive_without_no_break_space: !FirstSet::of(|byte| {
-                    class.holds(byte) && byte != 0xC2
-                })
-                .meets(next),
-                capture: NO_CAPTURE,
-            }),
-            Piece::Quad => Inst::Quad {
-                possessive: !FirstSet::of(|byte| byte.is_ascii_digit()).meets(next),
-                otherwise: NO_CAPTURE,
-            },
-            Piece::Lazy => {
-                let prefilter = self.prefilter(behind, next);
-                self.prefilters.push(prefilter);
-                Inst::Lazy {
-                    prefilter: self.prefilters.len() as u32 - 1,
-                    capture: NO_CAPTURE,
-                }
-            }
-            Piece::Rest => Inst::Rest {
-                capture: NO_CAPTURE,
-            },
-            Piece::Choice(options) => match texts(options) {
-                Some(texts) if !self.ignore_case => {
-                    let from = self.options.len() as u32;
-                    for text in texts {
-                        let text = self.text(text);
-                        self.options.push(text);
+                    let capture = self.variables[*capture] as u32;
+                    let mut inner = self.sequence(inner, behind, next);
+                    match inner.as_mut_slice() {
+                        // It fills the span by itself.
+                        [
+                            node @ Node {
+                                what: What::Run(_) | What::Quad(..) | What::Lazy(_) | What::Rest,
+                                ..
+                            },
+                        ] => node.capture = capture,
+                        _ => {
+                            let [start, end] = [What::CaptureStart, What::CaptureEnd]
+                                .map(|what| Node { what, capture });
+                            inner.insert(0, start);
+                            inner.push(end);
+                        }
                     }
-                    Inst::OneOf {
-                        from,
-                        to: self.options.len() as u32,
-                        capture: NO_CAPTURE,
-                    }
+                    nodes.append(&mut inner);
+                    continue;
                 }
-                _ => return self.choice(options, behind, next),
-            },
-            Piece::Capture(_, inner) => return self.sequence(inner, behind, next, true),
+                piece => {
+                    nodes.extend(self.fixed(piece));
+                    continue;
+                }
+            };
+            nodes.push(Node::from(what));
+        }
+        nodes
+    }
+
+    /// Of several options the first that fits.
+    fn choice(&mut self, options: &[Vec<Piece>], behind: &[Piece], next: FirstSet) -> Vec<Node> {
+        let Some((option, others)) = options.split_first() else {
+            return Vec::new();
         };
-        self.insts.push(inst);
-    }
-
-    fn capture(
-        &mut self,
-        variable: u32,
-        inner: &[Piece],
-        behind: &[Piece],
-        next: FirstSet,
-        again: bool,
-    ) {
-        if again {
-            self.insts.push(Inst::SaveCapture(variable));
+        let mut nodes = self.sequence(option, behind, next);
+        if others.is_empty() {
+            return nodes;
         }
-        let start = self.insts.len();
-        self.insts.push(Inst::CaptureStart(variable));
-        self.sequence(inner, behind, next, again);
-        // A single instruction can fill the span by itself.
-        if let [
-            _,
-            Inst::Run(Run { capture, .. })
-            | Inst::Int { capture, .. }
-            | Inst::OneOf { capture, .. }
-            | Inst::Lazy { capture, .. }
-            | Inst::Rest { capture },
-        ] = &mut self.insts[start..]
-        {
-            *capture = variable;
-            self.insts.swap_remove(start);
-        } else {
-            self.insts.push(Inst::CaptureEnd(variable));
+        let first = |option: &Vec<Piece>| first_of_all(option, self.ignore_case, next);
+        let own = first(option);
+        let is_only_one = !others.iter().map(first).any(|other| own.meets(other));
+        let mut others = self.choice(others, behind, next);
+        if !others.is_empty() {
+            nodes.push(Node::from(What::Skip(skip(&others))));
         }
-    }
-
-    fn text(&mut self, text: &[u8]) -> Text {
-        let from = self.texts.len() as u32;
-        self.texts.extend_from_slice(text);
-        Text {
-            from,
-            to: self.texts.len() as u32,
-        }
-    }
-
-    /// Appends the instruction for words and blanks.
-    fn phrase(&mut self, pieces: &[Piece]) {
-        let from = self.texts.len() as u32;
-        let part = |piece: &Piece| match piece {
-            Piece::Text(text) => Some(FixedPart::Text(self.text(text))),
-            Piece::Blanks { required } => {
-                self.texts.push(b' ');
-                Some(FixedPart::Blanks(usize::from(*required)))
-            }
-            _ => None,
-        };
-        let parts: Box<[FixedPart]> = pieces.iter().filter_map(part).collect();
-        self.insts.push(Inst::Phrase {
-            words: Text {
-                from,
-                to: self.texts.len() as u32,
-            },
-            blanks: matches!(parts.last(), Some(FixedPart::Blanks(_))),
-            one_by_one: self.phrases.len() as u32,
-        });
-        self.phrases.push(parts);
-    }
-
-    /// The first option is tried first, and the next one if that or what follows fails.
-    fn choice(&mut self, options: &[Vec<Piece>], behind: &[Piece], after: FirstSet) {
-        let mut ends = Vec::new();
-        for (index, option) in options.iter().enumerate() {
-            let is_last = index + 1 == options.len();
-            let fork = self.insts.len();
+        match (option.as_slice(), nodes.as_mut_slice()) {
             // No other option matches where a quad does.
-            let is_quad = option.as_slice() == [Piece::Quad];
-            if !is_last && !is_quad {
-                let own = first_of_all(option, self.ignore_case, after);
-                let others = (options[index + 1..].iter())
-                    .map(|option| first_of_all(option, self.ignore_case, after))
-                    .fold(FirstSet::default(), FirstSet::or);
-                self.insts.push(match own.meets(others) {
-                    true => Inst::Split(0),
-                    false => {
-                        self.first_sets.push(own);
-                        Inst::Unless(self.first_sets.len() as u32 - 1, 0)
-                    }
-                });
-            }
-            self.sequence(option, behind, after, true);
-            // Behind an option that is followed by an empty one, the choice is over.
-            if options[index + 1..].iter().any(|option| !option.is_empty()) {
-                ends.push(self.insts.len());
-                self.insts.push(Inst::Jump(0));
-            }
-            let there = self.insts.len() as u32;
-            match &mut self.insts[fork..] {
+            (
+                [Piece::Quad],
                 [
-                    Inst::Split(to) | Inst::Unless(_, to) | Inst::Quad { otherwise: to, .. },
-                    ..,
-                ] if !is_last => *to = there,
-                _ => {}
+                    Node {
+                        what: What::Quad(_, is_option),
+                        ..
+                    },
+                    _,
+                ],
+            ) => *is_option = true,
+            _ => {
+                let option = skip(&nodes);
+                let what = match is_only_one {
+                    true => What::Unless(Box::new(own), option),
+                    false => {
+                        self.choices += 1;
+                        What::Split(option)
+                    }
+                };
+                nodes.insert(0, Node::from(what));
             }
         }
-        let there = self.insts.len() as u32;
-        for end in ends {
-            self.insts[end] = Inst::Jump(there);
+        nodes.append(&mut others);
+        nodes
+    }
+
+    /// A text or blanks.
+    fn fixed(&self, piece: &Piece) -> Option<Node> {
+        Some(Node::from(match piece {
+            Piece::Text(text) if self.ignore_case => What::TextAnyCase(text.as_slice().into()),
+            Piece::Text(text) => What::Text(text.as_slice().into()),
+            Piece::Blanks { required } => What::Blanks {
+                required: *required,
+            },
+            _ => return None,
+        }))
+    }
+
+    /// The words and blanks that `pieces` begin with as they are usually written, and how many pieces these are.
+    fn phrase(&self, pieces: &[Piece]) -> Option<(Vec<u8>, usize)> {
+        let mut words = Vec::new();
+        let mut count = 0;
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => words.extend_from_slice(text),
+                Piece::Blanks { .. } => words.push(b' '),
+                _ => break,
+            }
+            count += 1;
         }
+        (count > 1 && !self.ignore_case).then_some((words, count))
+    }
+
+    fn run(
+        &mut self,
+        class: Class,
+        signed: bool,
+        (min, max): (usize, usize),
+        next: FirstSet,
+    ) -> What {
+        What::Run(Run {
+            class,
+            signed,
+            min: min as u16,
+            max: u32::try_from(max).unwrap_or(u32::MAX),
+            next: self.shorter(FirstSet::of(|byte| class.holds(byte)), next),
+        })
+    }
+
+    /// What may follow a run of these bytes, if a shorter run could do.
+    fn shorter(&mut self, run: FirstSet, next: FirstSet) -> Option<Box<FirstSet>> {
+        let could = run.meets(next);
+        self.choices += usize::from(could);
+        could.then(|| Box::new(next))
     }
 
     /// Finds where `behind`, which may begin with `next`, may start.
@@ -428,18 +337,20 @@ impl Compiler<'_> {
     }
 }
 
-/// The texts that a choice is between, if it is between texts alone and none begins with another.
-fn texts(options: &[Vec<Piece>]) -> Option<Vec<&[u8]>> {
-    let texts: Option<Vec<&[u8]>> = (options.iter())
-        .map(|option| match option.as_slice() {
-            [Piece::Text(text)] => Some(text.as_slice()),
-            _ => None,
-        })
-        .collect();
-    let texts = texts?;
-    let clashes = |at: usize| {
-        let mut others = texts.iter().enumerate().filter(|(other, _)| *other != at);
-        others.any(|(_, other)| texts[at].starts_with(other))
-    };
-    (!(0..texts.len()).any(clashes)).then_some(texts)
+impl From<What> for Node {
+    fn from(what: What) -> Self {
+        Self {
+            what,
+            capture: NO_CAPTURE,
+        }
+    }
+}
+
+/// Passes these nodes by.
+fn skip(nodes: &[Node]) -> Skip {
+    let captures = nodes.iter().map(|node| node.capture);
+    Skip {
+        count: nodes.len() as u32,
+        captures: captures.filter(|capture| *capture != NO_CAPTURE).collect(),
+    }
 }

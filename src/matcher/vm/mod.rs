@@ -1,21 +1,20 @@
 //! Runs one template over one message and says where its placeholders are.
 //!
 //! ```text
-//! template      SEL is {n:int}% full
-//! pieces        Text SEL · Blanks · Text is · Blanks · Capture(Run Sign, Run Digit+) · Text % · Blanks · Text full
-//! instructions  0 Phrase "SEL is "        the words as they are usually written, else one by one
-//!               1 Int, possessive         fills the span of `n`
-//!               2 Phrase "% full"
-//!               3 End
+//! template   SEL is {n:int}% full
+//! pieces     Text SEL · Blanks · Text is · Blanks · Capture(Run Sign, Run Digit+) · Text % · Blanks · Text full
+//! nodes      Phrase "SEL is "     the words as they are usually written; else the four nodes behind it, one by one
+//!            Text · Blanks · Text · Blanks
+//!            Run signed, Digit+   fills the span of `n`
+//!            Phrase "% full"      …
 //! ```
 //!
-//! It is a backtracking matcher. A template is mostly literal text, which is compared in place; the end of a placeholder
-//! is found with `memchr`. Only runs that are not possessive, [`Inst::Lazy`], [`Inst::Split`] and
-//! [`Inst::SaveCapture`] push a backtrack point; most templates never do. A run is possessive if nothing that may follow
-//! begins with one of its bytes, so that a shorter run could not match.
+//! It is a backtracking matcher: where there is a choice, it calls itself for what follows, once for each way, and so as
+//! deep as a template has choices at most. A template is mostly literal text, which is compared in place; the end of a
+//! placeholder is found with `memchr`. A run of bytes is no choice if nothing that may follow begins with one of them;
+//! most templates have none.
 //!
-//! **Cost.** About 12 instructions for each step and one for each byte compared: some 550 for a message of a hundred
-//! bytes, where a generic capture engine takes several thousand. Backtracking reads bytes again, so it has a
+//! **Cost.** About 12 instructions for each node and one for each byte compared. Backtracking reads bytes again, so it has a
 //! [budget](Scratch::start) of bytes read that all templates that are tried on one message share. When that is spent the
 //! outcome is [`Outcome::BudgetExceeded`], and the caller asks a linear engine, built from the same pieces.
 //!
@@ -31,7 +30,7 @@ use crate::rules::Class;
 pub(super) use compile::{first_of_all, is_without_blanks, last_of_all};
 pub(super) use scan::FirstSet;
 pub(super) use scan::blanks;
-use scan::{Prefilter, digits_of, quad, strip, strip_any_case};
+use scan::{Prefilter, quad, strip, strip_any_case};
 
 /// A capture: start and end in the message, in bytes.
 pub(super) type Span = (u32, u32);
@@ -42,110 +41,79 @@ pub(super) const ABSENT: Span = (u32::MAX, u32::MAX);
 /// The number of no variable: fills no span.
 const NO_CAPTURE: u32 = u32::MAX;
 
-/// What the machine does at one place, and then goes on with the next instruction if nothing else is said.
-///
-/// The tag is a byte of its own: packed into a field's spare values, it takes a dozen instructions to read at every step.
-#[derive(Clone, Copy, Debug)]
-#[repr(u8)]
-enum Inst {
+/// Templates with more choices than this are left to the linear engine: each may take a call within a call.
+const CHOICES_MAX: usize = 200;
+
+/// A step of a template.
+#[derive(Clone, Debug)]
+struct Node {
+    /// What stands in the message here.
+    what: What,
+    /// The variable that it is the value of.
+    capture: u32,
+}
+
+#[derive(Clone, Debug)]
+enum What {
     /// These bytes.
-    Text(Text),
+    Text(Box<[u8]>),
     /// These bytes, ASCII case ignored.
-    TextAnyCase(Text),
-    /// Words with the blanks between them as they are usually written, perhaps with `blanks` at their end; or else as this
-    /// one of [`TemplateVm::phrases`] has them, one by one.
+    TextAnyCase(Box<[u8]>),
+    /// The words and blanks of so many nodes behind this one as they are usually written, perhaps with more blanks at their
+    /// end. If they are not there, these nodes decide.
     Phrase {
-        words: Text,
+        words: Box<[u8]>,
+        count: u32,
         blanks: bool,
-        one_by_one: u32,
     },
-    /// All blanks there are, at least so many.
-    Blanks(usize),
-    /// Bytes of a class, greedy.
+    /// All blanks there are, perhaps at least one.
+    Blanks {
+        required: bool,
+    },
+    /// Bytes of a class, as many as there are.
     Run(Run),
-    /// A sign or none, and digits.
-    Int {
-        possessive: bool,
-        capture: u32,
-    },
-    /// A dotted quad. If there is none, go on there, or fail at [`NO_CAPTURE`].
-    Quad {
-        possessive: bool,
-        otherwise: u32,
-    },
-    /// A dotted quad, perhaps with a port. Go on at `to` if there is one, else here, where its pieces follow.
-    Address {
-        port: bool,
-        to: u32,
-    },
-    /// One of these texts, by their places among [`TemplateVm::options`]; none begins with another.
-    OneOf {
-        from: u32,
-        to: u32,
-        capture: u32,
-    },
-    /// One byte that is no blank, then as few as possible; this one of [`TemplateVm::prefilters`] finds where what follows
-    /// may start.
-    Lazy {
-        prefilter: u32,
-        capture: u32,
-    },
+    /// A dotted quad; a shorter one may do if one of these may follow. If there is none and this is an option, skip its end.
+    Quad(Option<Box<FirstSet>>, bool),
+    /// One byte that is no blank, then as few as possible.
+    Lazy(Box<Prefilter>),
     /// Everything that is left.
-    Rest {
-        capture: u32,
-    },
-    /// Go on here; if that fails, there.
-    Split(u32),
-    /// Go on here if the next byte is one of this one of [`TemplateVm::first_sets`], else there. The other branch could not
-    /// match.
-    Unless(u32, u32),
-    Jump(u32),
-    /// A failed branch may have filled this span, and another may pass it by: keep its old place.
-    SaveCapture(u32),
-    CaptureStart(u32),
-    CaptureEnd(u32),
-    /// The message must end here.
-    End,
-}
-
-/// A part of [`TemplateVm::texts`].
-#[derive(Clone, Copy, Debug)]
-struct Text {
-    from: u32,
-    to: u32,
-}
-
-/// A part of a phrase.
-#[derive(Clone, Copy, Debug)]
-enum FixedPart {
-    /// These bytes.
-    Text(Text),
-    /// All blanks there are, at least so many.
-    Blanks(usize),
+    Rest,
+    /// Go on here; if that fails, skip an option.
+    Split(Skip),
+    /// Go on here if the next byte is one of these, else skip an option, which could not match.
+    Unless(Box<FirstSet>, Skip),
+    /// The end of an option: skip the others.
+    Skip(Skip),
+    /// The value of the variable begins or ends here.
+    CaptureStart,
+    CaptureEnd,
 }
 
 /// A run of bytes of a class.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Run {
     class: Class,
-    possessive: bool,
-    /// The same, but that a no-break space may be within the run and begin what follows.
-    possessive_without_no_break_space: bool,
+    /// A sign may stand before it.
+    signed: bool,
     min: u16,
     max: u32,
-    capture: u32,
+    /// What may follow, if a shorter run could do.
+    next: Option<Box<FirstSet>>,
+}
+
+/// Nodes to be passed by.
+#[derive(Clone, Debug)]
+struct Skip {
+    count: u32,
+    /// The variables that they fill. An attempt that failed may have filled them.
+    captures: Box<[u32]>,
 }
 
 /// A template, ready to run.
 #[derive(Clone, Debug)]
 pub(super) struct TemplateVm {
-    insts: Box<[Inst]>,
-    phrases: Box<[Box<[FixedPart]>]>,
-    /// All texts that instructions compare with.
-    texts: Box<[u8]>,
-    options: Box<[Text]>,
-    first_sets: Box<[FirstSet]>,
-    prefilters: Box<[Prefilter]>,
+    nodes: Box<[Node]>,
+    choices: usize,
 }
 
 /// What a run came to.
@@ -157,24 +125,9 @@ pub(super) enum Outcome {
     BudgetExceeded,
 }
 
-/// What is left to try. An instruction that fills a span is named, so that the span's end can follow: its start is still
-/// right, because jumps only lead on.
-#[derive(Clone, Copy, Debug)]
-enum Backtrack {
-    /// Go on at this instruction and position.
-    Branch(u32, u32),
-    /// A greedy run may end earlier: instruction, least end, end so far.
-    GiveBack(u32, u32, u32),
-    /// A lazy placeholder may end later: instruction, where to look for its next end.
-    Extend(u32, u32),
-    /// A capture was something else before.
-    RestoreCapture(u32, Span),
-}
-
 /// Memory that runs share.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    stack: Vec<Backtrack>,
     /// Bytes that backtracking may still read, and one for each time it does.
     budget: usize,
     /// How many it has read.
@@ -201,9 +154,7 @@ impl Scratch {
         self.add_cost(2 * bytes);
         self.budget = self.budget.saturating_sub(bytes);
     }
-}
 
-impl Scratch {
     /// Adds to what is held against the cost of an ordinary line.
     #[inline]
     pub(super) fn add_cost(&mut self, _instructions: usize) {
@@ -215,268 +166,224 @@ impl Scratch {
 }
 
 impl TemplateVm {
-    #[inline]
-    fn text(&self, text: Text) -> &[u8] {
-        let text = self.texts.get(text.from as usize..text.to as usize);
-        text.unwrap_or_default()
-    }
-
-    /// What is left of a text behind the option that it begins with.
-    fn strip_option<'t>(&self, from: u32, to: u32, text: &'t [u8]) -> Option<&'t [u8]> {
-        let options = self.options.get(from as usize..to as usize)?;
-        let mut options = options.iter();
-        options.find_map(|option| strip(text, self.text(*option)))
-    }
-
-    /// What is left of a text behind the words and blanks of a phrase, whatever the blanks.
-    fn phrase<'t>(&self, number: u32, text: &'t [u8], scratch: &mut Scratch) -> Option<&'t [u8]> {
-        let mut rest = text;
-        for part in self.phrases.get(number as usize)? {
-            scratch.add_cost(20);
-            rest = match *part {
-                FixedPart::Text(literal) => strip(rest, self.text(literal))?,
-                FixedPart::Blanks(min) => skip_blanks(rest, min)?,
-            };
-        }
-        Some(rest)
-    }
-
     /// Runs over a whole message, for which [`Scratch::start`] was called. `spans`, all of them [`ABSENT`], are meaningful
     /// only after a match.
     #[inline]
     pub(super) fn run(&self, text: &[u8], spans: &mut [Span], scratch: &mut Scratch) -> Outcome {
-        scratch.stack.clear();
-        let mut at = 0;
-        // What is left of the message, and where it was before the last failure.
-        let (mut rest, mut resumed) = (text, 0);
+        if self.choices > CHOICES_MAX {
+            return Outcome::BudgetExceeded;
+        }
+        let mut search = Search {
+            text,
+            spans,
+            scratch,
+        };
+        match search.matches(&self.nodes, text) {
+            true => Outcome::Matched,
+            false if search.scratch.budget == 0 => Outcome::BudgetExceeded,
+            false => Outcome::NotMatched,
+        }
+    }
+}
+
+/// One template over one message.
+struct Search<'s> {
+    text: &'s [u8],
+    spans: &'s mut [Span],
+    scratch: &'s mut Scratch,
+}
+
+impl<'s> Search<'s> {
+    /// Whether these nodes match what is left of the message. Spans that were filled are meaningful only if they do.
+    fn matches(&mut self, mut nodes: &[Node], mut rest: &'s [u8]) -> bool {
+        let text = self.text;
+        let start = rest.len();
         loop {
-            scratch.add_cost(20);
+            let [node, next @ ..] = nodes else {
+                if rest.is_empty() {
+                    return true;
+                }
+                break;
+            };
+            self.scratch.add_cost(20);
             let pos = text.len() - rest.len();
-            let left = match self.insts[at as usize] {
-                Inst::Text(literal) => strip(rest, self.text(literal)),
-                Inst::TextAnyCase(literal) => strip_any_case(rest, self.text(literal)),
-                Inst::Phrase {
+            nodes = next;
+            let left = match &node.what {
+                What::Text(literal) => strip(rest, literal),
+                What::TextAnyCase(literal) => strip_any_case(rest, literal),
+                What::Phrase {
                     words,
+                    count,
                     blanks: more,
-                    one_by_one,
-                } => match strip(rest, self.text(words)) {
-                    Some(left) if more => Some(&left[blanks(left)..]),
-                    None => self.phrase(one_by_one, rest, scratch),
-                    left => left,
-                },
-                Inst::Blanks(min) => skip_blanks(rest, min),
-                Inst::Run(run) => {
-                    let within = rest.get(..run.max as usize).unwrap_or(rest);
+                } => {
+                    if let Some(left) = strip(rest, words) {
+                        rest = if *more { &left[blanks(left)..] } else { left };
+                        nodes = next.get(*count as usize..).unwrap_or_default();
+                    }
+                    continue;
+                }
+                What::Blanks { required } => {
+                    let count = blanks(rest);
+                    (count > 0 || !required).then(|| &rest[count..])
+                }
+                What::Run(run) => {
+                    let sign = usize::from(run.signed && matches!(rest, [b'+' | b'-', ..]));
+                    let within = &rest[sign..];
+                    let within = within.get(..run.max as usize).unwrap_or(within);
                     let count = scan::run(run.class, within);
                     let least = usize::from(run.min);
-                    let may_give_back = !run.possessive
-                        && (!run.possessive_without_no_break_space
-                            || rest[..count].contains(&0xC2));
-                    if count > least && may_give_back {
-                        let ends = ((pos + least) as u32, (pos + count) as u32);
-                        scratch.stack.push(Backtrack::GiveBack(at, ends.0, ends.1));
-                    }
-                    fill(spans, run.capture, pos, pos + count);
-                    (count >= least).then(|| &rest[count..])
-                }
-                Inst::Int {
-                    possessive,
-                    capture,
-                } => {
-                    let sign = usize::from(matches!(rest, [b'+' | b'-', ..]));
-                    let count = digits_of(&rest[sign..]);
-                    let end = pos + sign + count;
-                    if count > 1 && !possessive {
-                        let least = (pos + sign + 1) as u32;
-                        let back = Backtrack::GiveBack(at, least, end as u32);
-                        scratch.stack.push(back);
-                    }
-                    fill(spans, capture, pos, end);
-                    (count > 0).then(|| &rest[sign + count..])
-                }
-                Inst::Quad {
-                    possessive,
-                    otherwise,
-                } => match quad(rest) {
-                    Some((least, longest)) => {
-                        if longest > least && !possessive {
-                            let ends = ((pos + least) as u32, (pos + longest) as u32);
-                            scratch.stack.push(Backtrack::GiveBack(at, ends.0, ends.1));
+                    if let Some(after) = &run.next
+                        && count > least
+                    {
+                        let ends = (pos + sign + least, pos + sign + count);
+                        if self.ends(node.capture, pos, ends, after, next) {
+                            return true;
                         }
+                        break;
+                    }
+                    let end = sign + count;
+                    self.fill(node.capture, pos, pos + end);
+                    (count >= least).then(|| &rest[end..])
+                }
+                What::Quad(after, is_option) => match (quad(rest), after) {
+                    (Some((least, longest)), Some(after)) => {
+                        let ends = (pos + least, pos + longest);
+                        if self.ends(node.capture, pos, ends, after, next) {
+                            return true;
+                        }
+                        break;
+                    }
+                    (Some((_, longest)), None) => {
+                        self.fill(node.capture, pos, pos + longest);
                         Some(&rest[longest..])
                     }
-                    None if otherwise != NO_CAPTURE => {
-                        at = otherwise;
+                    (None, _) if *is_option => {
+                        nodes = next.get(1..).unwrap_or_default();
                         continue;
                     }
-                    None => None,
+                    (None, _) => None,
                 },
-                Inst::Address { port, to } => {
-                    at += 1;
-                    if let Some(left) = scan::address(rest, port) {
-                        rest = left;
-                        at = to;
+                What::Lazy(prefilter) => {
+                    if self.lazy(node.capture, rest, prefilter, next) {
+                        return true;
                     }
-                    continue;
+                    break;
                 }
-                Inst::OneOf { from, to, capture } => {
-                    scratch.add_cost(6 * (to - from) as usize);
-                    let left = self.strip_option(from, to, rest);
-                    if let Some(left) = left {
-                        fill(spans, capture, pos, text.len() - left.len());
-                    }
-                    left
-                }
-                Inst::Lazy { prefilter, capture } => {
-                    let found = match rest {
-                        [] | [b' ' | b'\t', ..] | [0xC2] | [0xC2, 0xA0, ..] => None,
-                        [0xC2, ..] => self.find(prefilter, text, pos + 2, scratch),
-                        _ => self.find(prefilter, text, pos + 1, scratch),
-                    };
-                    found.and_then(|(end, resume)| {
-                        scratch.stack.push(Backtrack::Extend(at, resume as u32));
-                        fill(spans, capture, pos, end);
-                        text.get(end..)
-                    })
-                }
-                Inst::Rest { capture } => {
-                    fill(spans, capture, pos, text.len());
+                What::Rest => {
+                    self.fill(node.capture, pos, text.len());
                     Some(&[][..])
                 }
-                Inst::Split(other) => {
-                    scratch.stack.push(Backtrack::Branch(other, pos as u32));
-                    Some(rest)
-                }
-                Inst::Unless(first, other) => {
-                    let first = self.first_sets.get(first as usize);
-                    let may_start = first.is_some_and(|first| match rest.first() {
-                        Some(byte) => first.holds(*byte),
-                        None => first.end,
-                    });
-                    at = if may_start { at + 1 } else { other };
+                What::Split(option) => {
+                    if self.matches(next, rest) {
+                        return true;
+                    }
+                    if self.scratch.budget == 0 {
+                        break;
+                    }
+                    nodes = self.skip(next, option);
                     continue;
                 }
-                Inst::Jump(to) => {
-                    at = to;
+                What::Unless(first, option) => {
+                    if !first.may_start(rest) {
+                        nodes = self.skip(next, option);
+                    }
                     continue;
                 }
-                Inst::SaveCapture(variable) => {
-                    let span = spans.get(variable as usize).copied().unwrap_or(ABSENT);
-                    let back = Backtrack::RestoreCapture(variable, span);
-                    scratch.stack.push(back);
-                    Some(rest)
+                What::Skip(others) => {
+                    nodes = self.skip(next, others);
+                    continue;
                 }
-                Inst::CaptureStart(variable) => {
-                    fill(spans, variable, pos, u32::MAX as usize);
-                    Some(rest)
+                What::CaptureStart => {
+                    self.fill(node.capture, pos, pos);
+                    continue;
                 }
-                Inst::CaptureEnd(variable) => {
-                    set_end(spans, variable, pos);
-                    Some(rest)
+                What::CaptureEnd => {
+                    if let Some(span) = self.spans.get_mut(node.capture as usize) {
+                        span.1 = pos as u32;
+                    }
+                    continue;
                 }
-                Inst::End if rest.is_empty() => return Outcome::Matched,
-                Inst::End => None,
             };
-            if let Some(left) = left {
-                rest = left;
-                at += 1;
-                continue;
+            match left {
+                Some(left) => rest = left,
+                None => break,
             }
-            if scratch.stack.is_empty() && scratch.budget > 0 {
-                return Outcome::NotMatched;
-            }
-            // What was read since the last failure may be read again.
-            scratch.spend(1 + pos.saturating_sub(resumed));
-            match self.backtrack(text, spans, scratch) {
-                _ if scratch.budget == 0 => return Outcome::BudgetExceeded,
-                None => return Outcome::NotMatched,
-                Some((inst, pos)) => {
-                    (at, resumed) = (inst, pos);
-                    rest = text.get(pos..).unwrap_or_default();
+        }
+        // What was read may be read again.
+        self.scratch.spend(1 + start - rest.len());
+        false
+    }
+
+    /// Whether a run that ends at one of these places, the last first, is followed by what is behind it.
+    fn ends(
+        &mut self,
+        capture: u32,
+        start: usize,
+        (least, longest): (usize, usize),
+        after: &FirstSet,
+        next: &[Node],
+    ) -> bool {
+        let text = self.text;
+        for end in (least..=longest).rev() {
+            if after.may_start(&text[end..]) && self.scratch.budget > 0 {
+                self.fill(capture, start, end);
+                if self.matches(next, &text[end..]) {
+                    return true;
                 }
             }
         }
+        self.scratch.spend(1 + longest - start);
+        false
     }
 
-    /// The latest choice that is still open: where to go on. None if there is none, or if the budget is spent.
-    #[inline(never)]
-    fn backtrack(
-        &self,
-        text: &[u8],
-        spans: &mut [Span],
-        scratch: &mut Scratch,
-    ) -> Option<(u32, usize)> {
-        loop {
-            match scratch.stack.pop()? {
-                Backtrack::RestoreCapture(variable, span) => {
-                    if let Some(kept) = spans.get_mut(variable as usize) {
-                        *kept = span;
-                    }
-                }
-                Backtrack::Branch(to, pos) => return Some((to, pos as usize)),
-                Backtrack::GiveBack(inst, least, end) => {
-                    let end = end - 1;
-                    if end > least {
-                        scratch.stack.push(Backtrack::GiveBack(inst, least, end));
-                    }
-                    if let Inst::Run(Run { capture, .. }) | Inst::Int { capture, .. } =
-                        self.insts[inst as usize]
-                    {
-                        set_end(spans, capture, end as usize);
-                    }
-                    return Some((inst + 1, end as usize));
-                }
-                Backtrack::Extend(inst, from) => {
-                    if let Inst::Lazy { prefilter, capture } = self.insts[inst as usize]
-                        && let Some((end, resume)) =
-                            self.find(prefilter, text, from as usize, scratch)
-                    {
-                        scratch.stack.push(Backtrack::Extend(inst, resume as u32));
-                        set_end(spans, capture, end);
-                        return Some((inst + 1, end));
-                    }
-                    if scratch.budget == 0 {
-                        return None;
-                    }
-                }
+    /// Whether a text of any length that ends at one of the places that `prefilter` finds, the first first, is followed by
+    /// what is behind it.
+    #[inline]
+    fn lazy(&mut self, capture: u32, rest: &'s [u8], prefilter: &Prefilter, next: &[Node]) -> bool {
+        let first = match rest {
+            [] | [b' ' | b'\t', ..] | [0xC2] | [0xC2, 0xA0, ..] => return false,
+            [0xC2, ..] => 2,
+            _ => 1,
+        };
+        let text = self.text;
+        let start = text.len() - rest.len();
+        let mut from = start + first;
+        while let Some((end, resume)) = self.find(prefilter, from) {
+            self.fill(capture, start, end);
+            if self.matches(next, &text[end..]) {
+                return true;
             }
+            from = resume;
+        }
+        false
+    }
+
+    /// The nodes behind those that are passed by.
+    #[inline]
+    fn skip<'t>(&mut self, nodes: &'t [Node], skip: &Skip) -> &'t [Node] {
+        for capture in &skip.captures {
+            self.fill(*capture, ABSENT.0 as usize, ABSENT.1 as usize);
+        }
+        nodes.get(skip.count as usize..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn fill(&mut self, variable: u32, start: usize, end: usize) {
+        if let Some(span) = self.spans.get_mut(variable as usize) {
+            *span = (start as u32, end as u32);
         }
     }
 
-    /// Where what follows a lazy placeholder may start, and where to look for the next such place. None, too, if the
+    /// Where what follows a text of any length may start, and where to look for the next such place. None, too, if the
     /// budget is spent.
     #[inline]
-    fn find(
-        &self,
-        prefilter: u32,
-        text: &[u8],
-        from: usize,
-        scratch: &mut Scratch,
-    ) -> Option<(usize, usize)> {
-        let found = self.prefilters.get(prefilter as usize)?.find(text, from);
-        let read = found.map_or(text.len(), |(_, resume)| resume - 1);
-        scratch.spend(read.saturating_sub(from));
-        found.filter(|_| scratch.budget > 0)
-    }
-}
-
-/// What is left of a text behind at least so many blanks, and all that there are.
-#[inline]
-fn skip_blanks(text: &[u8], min: usize) -> Option<&[u8]> {
-    let count = blanks(text);
-    (count >= min).then(|| &text[count..])
-}
-
-#[inline]
-fn fill(spans: &mut [Span], variable: u32, start: usize, end: usize) {
-    if let Some(span) = spans.get_mut(variable as usize) {
-        *span = (start as u32, end as u32);
-    }
-}
-
-#[inline]
-fn set_end(spans: &mut [Span], variable: u32, end: usize) {
-    if let Some(span) = spans.get_mut(variable as usize) {
-        span.1 = end as u32;
+    fn find(&mut self, prefilter: &Prefilter, from: usize) -> Option<(usize, usize)> {
+        if self.scratch.budget == 0 {
+            return None;
+        }
+        let found = prefilter.find(self.text, from);
+        let read = found.map_or(self.text.len(), |(_, resume)| resume - 1);
+        self.scratch.spend(read.saturating_sub(from));
+        found.filter(|_| self.scratch.budget > 0)
     }
 }

@@ -95,21 +95,6 @@ pub(super) fn quad(text: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// What is left of a text behind the dotted quad that it begins with, and perhaps a port. None if there is none, or the
-/// port is not whole.
-#[inline]
-pub(super) fn address(text: &[u8], port: bool) -> Option<&[u8]> {
-    let (_, len) = quad(text)?;
-    let rest = text.get(len..)?;
-    match rest {
-        [b'/' | b':', rest @ ..] if port => match digits_of(rest) {
-            0 => None,
-            count => rest.get(count..),
-        },
-        _ => Some(rest),
-    }
-}
-
 /// Finds where what follows a text of any length may start.
 #[derive(Clone, Debug)]
 pub(super) enum Prefilter {
@@ -155,8 +140,7 @@ impl Prefilter {
                 loop {
                     let start = at + memchr3(b' ', b'\t', 0xC2, &rest[at..])?;
                     let end = start + blanks(&rest[start..]);
-                    let follows = rest.get(end).map_or(first.end, |byte| first.holds(*byte));
-                    if start < end && follows {
+                    if start < end && first.may_start(&rest[end..]) {
                         return Some((from + start, from + end));
                     }
                     at = end.max(start + 1);
@@ -236,6 +220,13 @@ impl FirstSet {
         bytes || (self.end && other.end)
     }
 
+    /// Whether a text may begin so.
+    #[inline]
+    pub(in crate::matcher) fn may_start(&self, text: &[u8]) -> bool {
+        text.first().map_or(self.end, |byte| self.holds(*byte))
+    }
+
+    #[inline]
     pub(in crate::matcher) fn holds(&self, byte: u8) -> bool {
         self.bytes[usize::from(byte >> 6)] >> (byte & 63) & 1 != 0
     }
