@@ -6,6 +6,7 @@ use crate::diagnostic::{Diagnostic, SHOWN_MAX};
 use crate::engine::{Engine, Repeats, StreamContext, Worker};
 use crate::matcher::Scratch;
 use crate::metric::{Family, Limits, Series};
+use crate::nearest::nearest;
 use crate::record::{Clock, Record};
 use crate::rules::{
     Class, Example, HeaderField, Pattern, Piece, Rule, RuleId, RuleSet, Scope, When,
@@ -68,7 +69,7 @@ fn run(
     origin.trusts_headers = true;
     let mut repeats = Repeats::default();
     let mut matched = Vec::new();
-    let mut nearest = None;
+    let mut near = None;
     let engine = worker.engine().clone();
     let rules = engine.rules();
     let (lines, at) = match example {
@@ -84,9 +85,8 @@ fn run(
             |outcome| {
                 matched.extend_from_slice(outcome.rules);
                 let must_match = matches!(example, Example::Lines { .. });
-                if must_match && matched.is_empty() && nearest.is_none() {
-                    let found = engine.matcher().nearest(rules, outcome.record);
-                    nearest = found.map(|found| found.describe(rules, outcome.record));
+                if must_match && matched.is_empty() && near.is_none() {
+                    near = nearest(rules, outcome.record);
                 }
             },
         );
@@ -113,10 +113,8 @@ fn run(
         } => {
             if !matched.contains(&id) {
                 let (message, hint) = if matched.is_empty() {
-                    (
-                        format!("no rule matches this example of {}", rule.id),
-                        nearest,
-                    )
+                    let message = format!("no rule matches this example of {}", rule.id);
+                    (message, near)
                 } else {
                     (
                         format!(

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::engine::{Engine, Repeats, StreamContext, Worker};
 use crate::matcher::Scratch;
 use crate::metric::{Slot, Table};
+use crate::nearest::nearest;
 use crate::record::Record;
 use crate::rules::RuleSet;
 use crate::update::Change;
@@ -63,7 +64,7 @@ pub fn explain(
                 captures: captures(&engine, &mut scratch, outcome.record),
                 nearest: match decided {
                     Some(_) => None,
-                    None => nearest(&engine, outcome.record),
+                    None => why_unmatched(&engine, outcome.record),
                 },
                 updates: changes
                     .take()
@@ -98,10 +99,10 @@ fn captures(engine: &Engine, scratch: &mut Scratch, record: &Record<'_>) -> Map<
 }
 
 /// Why no rule matches.
-fn nearest(engine: &Engine, record: &Record<'_>) -> Option<String> {
+fn why_unmatched(engine: &Engine, record: &Record<'_>) -> Option<String> {
     let rules = engine.rules();
-    if let Some(nearest) = engine.matcher().nearest(rules, record) {
-        return Some(nearest.describe(rules, record));
+    if let Some(nearest) = nearest(rules, record) {
+        return Some(nearest);
     }
     let program = String::from_utf8_lossy(record.program);
     let is_unknown = rules.programs.iter().all(|known| known.name != program);

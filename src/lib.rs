@@ -51,6 +51,7 @@ mod followed;
 mod host;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod nearest;
 pub mod passed;
 pub mod pipeline;
 pub mod rules;

@@ -9,7 +9,6 @@
 //! `continue: true` the search goes on after it. [`Matcher::compile`] may hit a limit; [`Matcher::find`] never fails
 //! and costs time linear in the message, whatever it holds.
 
-mod nearest;
 mod pattern;
 mod prefix;
 mod regex;
@@ -28,11 +27,7 @@ use select::{Candidates, Selector};
 use vm::{ABSENT, FirstSet, Scratch as VmScratch, Span};
 
 use crate::record::{Record, starts_with};
-use crate::rules::{HeaderField, RuleId, RuleSet, Scope, When};
-
-/// Rules look at so many bytes of a message; what stands behind them is not there for them. Senders of syslog end a message
-/// before that: rsyslog at 8 KiB.
-pub const MESSAGE_BYTES_MAX: usize = 8 << 10;
+use crate::rules::{RuleId, RuleSet, Scope, When, is_one_of, looked_at};
 
 /// All rules, ready to run.
 #[derive(Debug)]
@@ -178,7 +173,7 @@ impl Matcher {
             let whens = chosen
                 .iter()
                 .flat_map(|(rule, _): &Member| &rules.rules[rule.0 as usize].when);
-            let ids = whens.filter_map(message_ids).flatten();
+            let ids = whens.filter_map(When::message_ids).flatten();
             let whole = ids.filter(|(id, is_prefix)| !is_prefix && !id.is_empty());
             ProgramGroup {
                 message_ids: whole.map(|(id, _)| id.as_bytes().into()).collect(),
@@ -301,7 +296,7 @@ impl Matcher {
             }
             if candidate.conditional {
                 let (when, _) = &self.rules[candidate.rule.0 as usize];
-                if !when.iter().all(|when| holds(when, record)) {
+                if !when.iter().all(|when| when.holds(record)) {
                     continue;
                 }
             }
@@ -358,8 +353,10 @@ impl Matcher {
     fn ready(&self, group: &ProgramGroup, id: Option<&[u8]>) -> ProgramRules {
         let may_hold = |(rule, _): &&Member| {
             self.rules[rule.0 as usize].0.iter().all(|when| match id {
-                Some(id) => message_ids(when).is_none_or(|wanted| is_one_of(id, wanted)),
-                None => message_ids(when).is_none_or(|wanted| {
+                Some(id) => when
+                    .message_ids()
+                    .is_none_or(|wanted| is_one_of(id, wanted)),
+                None => when.message_ids().is_none_or(|wanted| {
                     wanted
                         .iter()
                         .any(|(wanted, is_prefix)| *is_prefix || wanted.is_empty())
@@ -388,52 +385,6 @@ impl Matcher {
     }
 }
 
-/// The part of a message that rules look at.
-#[inline]
-fn looked_at(message: &[u8]) -> &[u8] {
-    message.get(..MESSAGE_BYTES_MAX).unwrap_or(message)
-}
-
-fn holds(when: &When, record: &Record<'_>) -> bool {
-    match when {
-        When::Severity(severities) => record
-            .severity
-            .is_some_and(|severity| severities.contains(&severity)),
-        When::Test(test) => record.test == *test,
-        When::Field(field, values) => {
-            let value = match field {
-                HeaderField::Facility => record.facility,
-                HeaderField::AppSeverity => record.app_severity,
-                HeaderField::Code => record.code,
-                HeaderField::Tag => record.tag,
-                HeaderField::Host => record.host.unwrap_or_default(),
-            };
-            is_one_of(value, values)
-        }
-    }
-}
-
-/// Whether it is one of these, or begins with one that is marked as a prefix.
-fn is_one_of(value: &[u8], wanted: &[(String, bool)]) -> bool {
-    wanted.iter().any(|(wanted, is_prefix)| {
-        let wanted = wanted.as_bytes();
-        match is_prefix {
-            true => value
-                .get(..wanted.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(wanted)),
-            false => value.eq_ignore_ascii_case(wanted),
-        }
-    })
-}
-
-/// The message ids that a condition asks for, if it is one on them.
-fn message_ids(when: &When) -> Option<&[(String, bool)]> {
-    match when {
-        When::Field(HeaderField::Tag, values) => Some(values),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -442,7 +393,7 @@ mod tests {
     use super::regex::linear;
     use super::*;
     use crate::record::{self, Programs};
-    use crate::rules::{self, Example, Pattern, Piece, Settings, Template};
+    use crate::rules::{self, Example, MESSAGE_BYTES_MAX, Pattern, Piece, Settings, Template};
 
     /// The rules of a program tried one after the other, each as a regular expression.
     struct OneByOne {
@@ -488,7 +439,7 @@ mod tests {
             for (rule, pattern) in &group.members {
                 let known = &self.rules.rules[rule.0 as usize];
                 if hits.last().is_some_and(|(last, _)| last == rule)
-                    || !known.when.iter().all(|when| holds(when, record))
+                    || !known.when.iter().all(|when| when.holds(record))
                 {
                     continue;
                 }

@@ -11,6 +11,7 @@ mod format;
 mod piece;
 mod template;
 mod text;
+mod when;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,10 +22,21 @@ pub(crate) use directory::{overlooked, read as texts};
 pub use piece::{Class, Piece};
 pub use template::{Capture, Template};
 pub use text::{Field, Map, Part, Transform, ValueRef, ValueTemplate};
+pub(crate) use when::is_one_of;
+pub use when::{HeaderField, When};
 
 use crate::diagnostic::Diagnostic;
 use crate::metric::MetricDesc;
-use crate::record::Severity;
+
+/// Rules look at so many bytes of a message; what stands behind them is not there for them. Senders of syslog end a message
+/// before that: rsyslog at 8 KiB.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 8 << 10;
+
+/// The part of a message that rules look at.
+#[inline]
+pub(crate) fn looked_at(message: &[u8]) -> &[u8] {
+    message.get(..MESSAGE_BYTES_MAX).unwrap_or(message)
+}
 
 /// Largest compiled regular expression of a rule, bytes.
 pub(crate) const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -117,28 +129,6 @@ pub enum Pattern {
         /// For each group after the whole match the index of the rule's variable.
         variables: Arc<[Option<usize>]>,
     },
-}
-
-/// A field of the header that a rule may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is what its name says")]
-pub enum HeaderField {
-    Facility,
-    AppSeverity,
-    Code,
-    Tag,
-    Host,
-}
-
-/// A condition on the header.
-#[derive(Clone, Debug)]
-pub enum When {
-    /// The severity is one of these.
-    Severity(Vec<Severity>),
-    /// The field has one of these values; `true` marks a prefix. Case is ignored.
-    Field(HeaderField, Vec<(String, bool)>),
-    /// The line has the test marker, or has it not.
-    Test(bool),
 }
 
 /// How two numbers are compared.
