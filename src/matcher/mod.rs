@@ -20,7 +20,6 @@ use std::cell::OnceCell;
 use hashbrown::HashMap;
 use regex_automata::util::captures::Captures;
 
-use self::regex::Search;
 use pattern::{Compiled, RequiredText, behind_first_word};
 pub use select::Limits;
 use select::{Candidates, Selector};
@@ -140,17 +139,10 @@ impl Matcher {
         for rule in &rules.rules {
             let first = patterns.len();
             for pattern in &rule.patterns {
-                let compiled = Compiled::from(pattern);
-                if let Compiled::Regex {
-                    source,
-                    variables,
-                    search,
-                } = &compiled
-                    && !rules.packs[rule.pack].is_built_in
-                {
-                    let made = Search::new(source, variables)
-                        .map_err(|error| format!("{}: {error}", rule.id))?;
-                    search.get_or_init(|| Some(made));
+                let compiled = Compiled::new(pattern.clone());
+                if !rules.packs[rule.pack].is_built_in {
+                    let made = compiled.prepare();
+                    made.map_err(|error| format!("{}: {error}", rule.id))?;
                 }
                 patterns.push(compiled);
             }
@@ -258,14 +250,14 @@ impl Matcher {
         let message = looked_at(record.message);
         let Candidates {
             members: candidates,
-            known,
             likely,
+            by_dfa,
         } = selector.search(message, || {
             let patterns = members.iter().map(|member| member.pattern as usize);
-            patterns.map(|at| self.patterns[at].regex()).collect()
+            patterns.map(|at| self.patterns[at].source()).collect()
         });
         vm.start(message);
-        if known.is_some() || candidates.is_empty() {
+        if by_dfa {
             vm.add_cost(10 * message.len());
         }
         let mut any = false;
@@ -302,9 +294,8 @@ impl Matcher {
             }
             let spans = &mut found.spans[..candidate.variables as usize];
             spans.fill(ABSENT);
-            let end = known.and_then(|(member, end)| (member == number).then_some(end));
             let pattern = &self.patterns[candidate.pattern as usize];
-            if pattern.captures(message, end, spans, vm, captures) {
+            if pattern.captures(message, spans, vm, captures) {
                 found.rule = candidate.rule;
                 any = true;
                 last = Some(candidate.rule);
@@ -390,7 +381,6 @@ mod tests {
     use proptest::prelude::*;
     use regex_automata::meta::Regex;
 
-    use super::regex::linear;
     use super::*;
     use crate::record::{self, Programs};
     use crate::rules::{self, Example, MESSAGE_BYTES_MAX, Pattern, Piece, Settings, Template};
@@ -412,18 +402,8 @@ mod tests {
             let programs = Programs::new(rules.programs.iter().map(names))
                 .with_formats(rules.formats.iter().cloned());
             let matcher = Matcher::compile(&rules, limits).expect("the packs compile");
-            let regex = |pattern: &Compiled| match pattern {
-                Compiled::Template {
-                    template,
-                    ignore_case,
-                    ..
-                } => linear(&format!("^{}", template.to_regex(*ignore_case))),
-                Compiled::Regex { source, .. } => linear(&format!("^(?:{source})")),
-            };
-            let regexes = matcher
-                .patterns
-                .iter()
-                .map(|pattern| regex(pattern).unwrap());
+            let patterns = matcher.patterns.iter();
+            let regexes = patterns.map(|pattern| pattern.linear().expect("it is in order"));
             Self {
                 regexes: regexes.collect(),
                 rules,
@@ -451,9 +431,9 @@ mod tests {
                 }
                 let mut values = vec![None; known.variables.len()];
                 for group in 1..captures.group_len() {
-                    let variable = match &self.matcher.patterns[*pattern as usize] {
-                        Compiled::Template { variables, .. } => Some(variables[group - 1]),
-                        Compiled::Regex { variables, .. } => variables[group - 1],
+                    let variable = match &self.matcher.patterns[*pattern as usize].pattern {
+                        Pattern::Template { variables, .. } => Some(variables[group - 1]),
+                        Pattern::Regex { variables, .. } => variables[group - 1],
                     };
                     if let (Some(variable), Some(span)) = (variable, captures.get_group(group)) {
                         values[variable] = Some(record.message[span.range()].to_vec());

@@ -1,34 +1,24 @@
 //! One pattern of a rule, ready to run: a template or a regular expression, and what is known of it before it runs.
 
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use memchr::memmem::Finder;
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 
 use super::prefix::{Prefix, Prefixes};
-use super::regex::{Search, fill, linear};
+use super::regex::linear;
 use super::vm::{self, ABSENT, FirstSet, Outcome, Scratch, Span, TemplateVm};
-use crate::rules::{Pattern, Piece, Template};
+use crate::rules::{Pattern, Piece};
 
 #[derive(Debug)]
-pub(super) enum Compiled {
-    Template {
-        template: Arc<Template>,
-        ignore_case: bool,
-        variables: Arc<[usize]>,
-        /// Made when a message may match.
-        vm: OnceLock<TemplateVm>,
-        /// For messages that spend the budget; made when there is one.
-        fallback: OnceLock<Option<Regex>>,
-    },
-    Regex {
-        source: Arc<str>,
-        variables: Arc<[Option<usize>]>,
-        /// Made when a message may match, or before if it may be too large.
-        search: OnceLock<Option<Search>>,
-    },
+pub(super) struct Compiled {
+    pub(super) pattern: Pattern,
+    /// Of a template; made when a message may match.
+    vm: OnceLock<TemplateVm>,
+    /// Made when a message may match a regular expression, or spends the budget on a template.
+    regex: OnceLock<Option<Regex>>,
 }
 
 /// A text that every matching message holds. To look for it costs a fraction of a template that is tried in vain.
@@ -48,32 +38,40 @@ pub(super) fn behind_first_word(message: &[u8]) -> Option<&[u8]> {
 }
 
 impl Compiled {
+    pub(super) fn new(pattern: Pattern) -> Self {
+        Self {
+            pattern,
+            vm: OnceLock::new(),
+            regex: OnceLock::new(),
+        }
+    }
+
     pub(super) fn prefixes(&self) -> Vec<Prefix> {
-        match self {
-            Compiled::Template { template, .. } => Prefixes::of_template(template),
-            Compiled::Regex { source, .. } => Prefixes::of_regex(source),
+        match &self.pattern {
+            Pattern::Template { template, .. } => Prefixes::of_template(template),
+            Pattern::Regex { source, .. } => Prefixes::of_regex(source),
         }
     }
 
     /// The bytes that a matching message may end with.
     pub(super) fn last(&self) -> FirstSet {
-        match self {
-            Compiled::Template {
+        match &self.pattern {
+            Pattern::Template {
                 template,
                 ignore_case,
                 ..
             } => vm::last_of_all(&template.pieces, *ignore_case, FirstSet::END),
-            Compiled::Regex { .. } => FirstSet::full(),
+            Pattern::Regex { .. } => FirstSet::full(),
         }
     }
 
     /// What every matching message holds behind the text that the pattern begins with; none if that is not known.
     pub(super) fn required(&self) -> Option<RequiredText> {
-        let Compiled::Template {
+        let Pattern::Template {
             template,
             ignore_case: false,
             ..
-        } = self
+        } = &self.pattern
         else {
             return None;
         };
@@ -99,105 +97,90 @@ impl Compiled {
     }
 
     /// The pattern as an unanchored regular expression; the caller anchors it.
-    pub(super) fn regex(&self) -> Cow<'_, str> {
-        match self {
-            Compiled::Template {
+    pub(super) fn source(&self) -> Cow<'_, str> {
+        match &self.pattern {
+            Pattern::Template {
                 template,
                 ignore_case,
                 ..
             } => Cow::Owned(template.to_regex(*ignore_case)),
-            Compiled::Regex { source, .. } => Cow::Borrowed(source),
+            Pattern::Regex { source, .. } => Cow::Borrowed(source),
         }
     }
 
-    /// `spans`, by variable and all of them [`ABSENT`], are meaningful only after a match; `end` is where the match ends,
-    /// if that is known.
+    /// The pattern in an engine that costs linear time.
+    ///
+    /// # Errors
+    /// As [`linear`].
+    pub(super) fn linear(&self) -> Result<Regex, String> {
+        linear(&format!("^(?:{})", self.source()))
+    }
+
+    /// Makes a regular expression now, which may be too large.
+    ///
+    /// # Errors
+    /// As [`linear`].
+    pub(super) fn prepare(&self) -> Result<(), String> {
+        if let Pattern::Regex { .. } = self.pattern {
+            let made = self.linear()?;
+            self.regex.get_or_init(|| Some(made));
+        }
+        Ok(())
+    }
+
+    /// `spans`, by variable and all of them [`ABSENT`], are meaningful only after a match.
     #[inline(always)] // Most of its cost is to call it.
     pub(super) fn captures(
         &self,
         message: &[u8],
-        end: Option<usize>,
         spans: &mut [Span],
         scratch: &mut Scratch,
         captures: &mut Captures,
     ) -> bool {
-        let outcome = match self {
-            Compiled::Template {
-                template,
-                ignore_case,
-                variables,
-                vm,
-                ..
-            } => vm
-                .get_or_init(|| TemplateVm::new(template, *ignore_case, variables))
-                .run(message, spans, scratch),
-            Compiled::Regex {
-                source,
-                variables,
-                search,
-            } => {
-                return search
-                    .get_or_init(|| Search::new(source, variables).ok())
-                    .as_ref()
-                    .is_some_and(|search| {
-                        search.captures(message, end, variables, spans, captures)
-                    });
+        if let Pattern::Template {
+            template,
+            ignore_case,
+            variables,
+        } = &self.pattern
+        {
+            let make = || TemplateVm::new(template, *ignore_case, variables);
+            match self.vm.get_or_init(make).run(message, spans, scratch) {
+                Outcome::NotMatched => return false,
+                Outcome::Matched => return true,
+                Outcome::BudgetExceeded => {}
             }
-        };
-        match outcome {
-            Outcome::NotMatched => false,
-            Outcome::Matched => true,
-            Outcome::BudgetExceeded => self.over_budget(message, spans, scratch, captures),
         }
+        self.in_linear_time(message, spans, scratch, captures)
     }
 
-    /// Rare, and still linear: a message made to spend the budget.
-    #[cold]
-    fn over_budget(
+    #[inline(never)]
+    fn in_linear_time(
         &self,
         message: &[u8],
         spans: &mut [Span],
         scratch: &mut Scratch,
         captures: &mut Captures,
     ) -> bool {
-        let Compiled::Template {
-            template,
-            ignore_case,
-            variables,
-            fallback,
-            ..
-        } = self
-        else {
+        scratch.add_cost(20 * message.len());
+        let Some(regex) = self.regex.get_or_init(|| self.linear().ok()) else {
             return false;
         };
-        scratch.add_cost(20 * message.len());
-        let make = || linear(&format!("^{}", template.to_regex(*ignore_case))).ok();
-        let named = variables.iter().map(|variable| Some(*variable));
-        spans.fill(ABSENT);
-        let regex = fallback.get_or_init(make).as_ref();
-        regex.is_some_and(|regex| fill(regex, message, named, spans, captures))
-    }
-}
-
-impl From<&Pattern> for Compiled {
-    fn from(pattern: &Pattern) -> Self {
-        match pattern {
-            Pattern::Template {
-                template,
-                ignore_case,
-                variables,
-            } => Compiled::Template {
-                template: template.clone(),
-                ignore_case: *ignore_case,
-                variables: variables.clone(),
-                vm: OnceLock::new(),
-                fallback: OnceLock::new(),
-            },
-            Pattern::Regex { source, variables } => Compiled::Regex {
-                source: source.clone(),
-                variables: variables.clone(),
-                search: OnceLock::new(),
-            },
+        *captures = regex.create_captures();
+        regex.captures(message, captures);
+        if !captures.is_match() {
+            return false;
         }
+        spans.fill(ABSENT);
+        for group in 1..captures.group_len() {
+            let variable = match &self.pattern {
+                Pattern::Template { variables, .. } => Some(variables[group - 1]),
+                Pattern::Regex { variables, .. } => variables[group - 1],
+            };
+            if let (Some(variable), Some(span)) = (variable, captures.get_group(group)) {
+                // The same name may be in several alternatives; the one that took part counts.
+                spans[variable] = (span.start as u32, span.end as u32);
+            }
+        }
+        true
     }
 }

@@ -124,8 +124,8 @@ pub(super) struct Candidates<'s> {
     pub members: &'s [u32],
     /// The one that most messages match that none before it matches.
     pub likely: u32,
-    /// A member that is known to match, and where its match ends.
-    pub known: Option<(u32, usize)>,
+    /// The DFA was asked.
+    pub by_dfa: bool,
 }
 
 impl Selector {
@@ -249,11 +249,12 @@ impl Selector {
                 Candidates {
                     members: &all.members[before..],
                     likely: first,
-                    known: Some((first, found.offset())),
+                    by_dfa: true,
                 }
             }
             Ok(None) => Candidates {
                 members: &[],
+                by_dfa: true,
                 ..all
             },
             Err(_) => all,
@@ -267,7 +268,7 @@ impl Set {
         Candidates {
             members: &self.members,
             likely: self.likely,
-            known: None,
+            by_dfa: false,
         }
     }
 }
