@@ -254,6 +254,8 @@ impl Fault {
 struct World {
     random: Random,
     without: Without,
+    /// The answer of a fence may come later than a lease.
+    has_late_fences: bool,
     now: u64,
     broker: Broker,
     lines: u64,
@@ -284,6 +286,7 @@ impl World {
         Self {
             random,
             without,
+            has_late_fences: false,
             now: 0,
             broker: Broker {
                 epoch: 0,
@@ -312,7 +315,7 @@ impl World {
         }
         self.look()?;
         for at in 0..self.replicas.len() {
-            self.act(at, has_faults)?;
+            self.act(at)?;
         }
         Ok(())
     }
@@ -428,7 +431,7 @@ impl World {
     }
 
     /// What a replica does meanwhile.
-    fn act(&mut self, at: usize, has_faults: bool) -> Result<(), String> {
+    fn act(&mut self, at: usize) -> Result<(), String> {
         let clock = self.clock(at);
         let replica = &mut self.replicas[at];
         if self.now < replica.stopped.max(replica.away) {
@@ -498,9 +501,8 @@ impl World {
         {
             let is_lost = self.random.once_in(20);
             let gives_up = self.random.once_in(100);
-            // The answer of a fence may come later than a lease.
             let is_fence = (process.doing.as_ref()).is_some_and(|doing| doing.task == Task::Fence);
-            let is_late = is_fence && has_faults;
+            let is_late = is_fence && self.has_late_fences;
             let later = self.now + self.random.below(if is_late { 150_000 } else { 500 });
             process.talk(
                 &mut self.broker,
@@ -665,6 +667,7 @@ fn run(seed: u64, steps: u64, without: Without) -> Outcome {
         shown: 0.0,
         owners: 0,
     };
+    world.has_late_fences = true;
     for step in 0..steps {
         let fault = Fault::draw(&mut world.random, 3_000);
         if let Err(violation) = world.step(fault) {
@@ -674,6 +677,7 @@ fn run(seed: u64, steps: u64, without: Without) -> Outcome {
     }
     outcome.shown = world.shown_ms as f64 / world.now as f64;
     outcome.owners = world.owners;
+    world.has_late_fences = false;
     for replica in &mut world.replicas {
         (replica.stopped, replica.cut_off) = (0, 0);
     }
