@@ -105,10 +105,12 @@ fn end_of(template: &Template, count: usize, ignore_case: bool, message: &[u8]) 
         .ok()?;
     let mut captures = regex.create_captures();
     regex.captures(message, &mut captures);
-    if is_whole {
-        return captures.is_match().then_some(message.len());
+    // There are no groups without a match.
+    let last = captures.group_len().checked_sub(1)?;
+    match is_whole {
+        true => Some(message.len()),
+        false => Some(captures.get_group(last)?.start),
     }
-    Some(captures.get_group(captures.group_len() - 1)?.start)
 }
 
 /// Literal text says more about a message than a placeholder.
