@@ -42,22 +42,24 @@ impl<'a> EvalContext<'a> {
         Some(time.as_second())
     }
 
-    /// What these are in the line; none if that cannot be cached.
+    /// Reads what these are in the line. False if that cannot be cached.
     #[inline]
-    pub(super) fn values(&self, sources: Option<&[Source]>) -> Option<Values<'_>> {
-        let mut values = Values::new();
-        for source in sources? {
+    pub(super) fn read<'l>(&'l self, sources: Option<&[Source]>, values: &mut Values<'l>) -> bool {
+        let Some(sources) = sources else {
+            return false;
+        };
+        for source in sources {
             values.push(match source {
                 Source::Raw(from) => Some(self.raw(*from)),
                 Source::Compared(at) => self.compared(*at).map(str::as_bytes),
                 Source::Param(at) => match self.param(*at) {
-                    Some(Cow::Owned(_)) => return None,
+                    Some(Cow::Owned(_)) => return false,
                     Some(Cow::Borrowed(value)) => Some(value),
                     None => None,
                 },
             });
         }
-        Some(values)
+        true
     }
 
     /// A capture or field as it stands in the line.

@@ -141,7 +141,7 @@ impl SeriesMemo {
 
     /// Clears everything if a limit is reached. What one line adds fits in between.
     #[inline]
-    fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         let limits = self.limits;
         if self.rows.len() >= limits.rows_max
             || self.keys.len() >= limits.key_bytes_max
@@ -158,18 +158,9 @@ impl SeriesMemo {
         self.plans.clear();
     }
 
-    /// The cells of a line with these values, so many, [`UNKNOWN`] if it is the first; without values they are not kept.
+    /// The cells of a line with these values, so many, [`UNKNOWN`] if it is the first.
     #[inline]
-    pub(super) fn row(
-        &mut self,
-        fixed: RowKey,
-        values: Option<&Values<'_>>,
-        cells: usize,
-    ) -> Cells {
-        self.make_room();
-        let Some(values) = values else {
-            return self.insert(None, cells);
-        };
+    pub(super) fn row(&mut self, fixed: RowKey, values: &Values<'_>, cells: usize) -> Cells {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(fixed.who);
         hasher.write_u32(fixed.what);
@@ -180,35 +171,42 @@ impl SeriesMemo {
         let found = self.rows.find(hash, |row| {
             row.hash == hash && row.fixed == fixed && row.has(&self.keys, values)
         });
-        match found {
-            Some(row) => Cells {
+        if let Some(row) = found {
+            return Cells {
                 start: row.start as usize,
                 unkept: None,
-            },
-            None => self.insert(Some((hash, fixed, values)), cells),
+            };
+        }
+        let row = Row {
+            hash,
+            fixed,
+            key: self.keys.len() as u32,
+            start: self.cells.len() as u32,
+        };
+        self.insert(row, values);
+        Cells {
+            unkept: None,
+            ..self.unkept_row(cells)
         }
     }
 
     #[cold]
-    fn insert(&mut self, key: Option<(u64, RowKey, &Values<'_>)>, cells: usize) -> Cells {
+    fn insert(&mut self, row: Row, values: &Values<'_>) {
+        for value in values {
+            self.keys.extend_from_slice(&len_of(*value).to_le_bytes());
+            self.keys.extend_from_slice(value.unwrap_or_default());
+        }
+        self.rows.insert_unique(row.hash, row, |row| row.hash);
+    }
+
+    /// So many cells for one line alone.
+    #[cold]
+    pub(super) fn unkept_row(&mut self, cells: usize) -> Cells {
         let start = self.cells.len();
         self.cells.resize(start + cells, UNKNOWN);
-        if let Some((hash, fixed, values)) = key {
-            let row = Row {
-                hash,
-                fixed,
-                key: self.keys.len() as u32,
-                start: start as u32,
-            };
-            for value in values {
-                self.keys.extend_from_slice(&len_of(*value).to_le_bytes());
-                self.keys.extend_from_slice(value.unwrap_or_default());
-            }
-            self.rows.insert_unique(hash, row, |row| row.hash);
-        }
         Cells {
             start,
-            unkept: key.is_none().then_some(self.plans.len()),
+            unkept: Some(self.plans.len()),
         }
     }
 

@@ -217,14 +217,8 @@ fn metric_id(metric: usize) -> MetricId {
     MetricId(RULE_METRICS + metric as u32)
 }
 
-/// The series that a line has whatever it says, and one of this metric with these values. Creates them. `start` is called
-/// with the table once the first two are there.
-fn line_series(
-    line: &Line<'_>,
-    what: Option<(MetricId, &[&str])>,
-    table: &mut Table,
-    start: impl FnOnce(&mut Table),
-) -> [u32; LINE_CELLS] {
+/// The series that a line has whatever it says. Creates them.
+fn line_series(line: &Line<'_>, table: &mut Table) -> [u32; 2] {
     let program = line.program();
     let severity = line.record.severity.map(|severity| severity as usize);
     let severity = SEVERITIES[severity.unwrap_or(SEVERITIES.len() - 1)];
@@ -232,13 +226,7 @@ fn line_series(
     let last_message = line.series(table, LAST_MESSAGE, &[program]);
     // Until the flush a scrape would show that it was last heard of in 1970, which is an alert.
     table.stamp(last_message);
-    if !line.record.test {
-        start(table);
-    }
-    let what = what.map_or(Slot::NONE, |(metric, values)| {
-        line.series(table, metric, values)
-    });
-    [messages, last_message, what].map(|slot| slot.0)
+    [messages.0, last_message.0]
 }
 
 /// The series that an update leads to: [`Slot::NONE`] if a condition does not hold or a label is empty.
@@ -312,7 +300,27 @@ impl Updater {
         }
     }
 
-    /// Counts a line that no rule recognises.
+    /// The cells of a line that no rule recognises. The first two are those of all lines of its program and severity.
+    fn unmatched_row(
+        &mut self,
+        line: &Line<'_>,
+        table: &mut Lazily<'_>,
+        start: impl FnOnce(&mut Table),
+    ) -> &mut [u32] {
+        let key = RowKey::new(line, None);
+        let row = self.memo.row(key, &Values::new(), LINE_CELLS);
+        let cells = &mut self.memo.cells[row.start..][..LINE_CELLS];
+        if cells[0] == UNKNOWN {
+            let table = table.get();
+            cells[..2].copy_from_slice(&line_series(line, table));
+            if !line.record.test {
+                start(table);
+            }
+        }
+        cells
+    }
+
+    /// Counts a line that no rule recognises. `start` is called if it may be the first of its program.
     pub fn unmatched(
         &mut self,
         line: &Line<'_>,
@@ -320,15 +328,14 @@ impl Updater {
         table: &Mutex<Table>,
         start: impl FnOnce(&mut Table),
     ) -> Counted {
-        let row = self
-            .memo
-            .row(RowKey::new(line, None), Some(&Values::new()), LINE_CELLS);
-        let cells = &mut self.memo.cells[row.start..];
-        if cells[0] == UNKNOWN {
-            let program = [line.program()];
-            let known = line.record.program_id.map(|_| (UNMATCHED, &program[..]));
-            let series = line_series(line, known, &mut lock(table), start);
-            cells[..LINE_CELLS].copy_from_slice(&series);
+        self.memo.make_room();
+        let mut table = Lazily { table, guard: None };
+        let cells = self.unmatched_row(line, &mut table, start);
+        if cells[2] == UNKNOWN {
+            cells[2] = match line.record.program_id {
+                Some(_) => line.series(table.get(), UNMATCHED, &[line.program()]).0,
+                None => Slot::NONE.0,
+            };
         }
         count_line(line, cells, tally)
     }
@@ -346,7 +353,7 @@ impl Updater {
         event_time: Option<EventTimestamp>,
         tally: &mut CounterDeltas,
         table: &Mutex<Table>,
-        start: impl FnOnce(&mut Table),
+        start: impl Fn(&mut Table),
         observer: impl FnMut(Slot, Change),
     ) -> Counted {
         let at = found.rule.0 as usize;
@@ -355,27 +362,38 @@ impl Updater {
         };
         let context = EvalContext::new(line, rule, found);
         self.count_hits(found.rule, line.record.repeat.max(1));
-        let values = context.values(own.sources.as_deref());
-        let row = self.memo.row(
-            RowKey::new(line, Some(found.rule)),
-            values.as_ref(),
-            own.len,
-        );
         let mut changes = Changes {
             tally,
             table: Lazily { table, guard: None },
             observer,
         };
-        let cells = &mut self.memo.cells[row.start..];
-        if cells[0] == UNKNOWN {
+        self.memo.make_room();
+        let mut values = Values::new();
+        let row = match context.read(own.sources.as_deref(), &mut values) {
+            true => {
+                let key = RowKey::new(line, Some(found.rule));
+                self.memo.row(key, &values, own.len)
+            }
+            false => {
+                // What is not kept has to be the last row.
+                self.unmatched_row(line, &mut changes.table, &start);
+                self.memo.unkept_row(own.len)
+            }
+        };
+        if self.memo.cells[row.start] == UNKNOWN {
+            let of_all = self.unmatched_row(line, &mut changes.table, &start);
+            let of_all = [of_all[0], of_all[1]];
             let table = changes.table.get();
             let labels = [line.program(), &rule.event];
-            let series = line_series(line, Some((EVENTS, &labels[..])), table, start);
-            cells[..LINE_CELLS].copy_from_slice(&series);
+            let event = line.series(table, EVENTS, &labels);
+            let cells = &mut self.memo.cells[row.start..];
+            cells[..2].copy_from_slice(&of_all);
+            cells[2] = event.0;
             for (cell, update) in cells[LINE_CELLS..].iter_mut().zip(&own.counters) {
                 *cell = resolve(&rule.updates[*update], &context, table).0;
             }
         }
+        let cells = &mut self.memo.cells[row.start..];
         let mut counted = count_line(line, cells, changes.tally);
         let times = line.times();
         for slot in &cells[LINE_CELLS..LINE_CELLS + own.counters.len()] {
