@@ -226,6 +226,9 @@ struct Replica {
     away: u64,
 }
 
+/// How late the answer of a fence may come, milliseconds.
+const LATE_FENCE_MS: u64 = 150_000;
+
 /// Something that goes wrong.
 #[derive(Clone, Copy)]
 struct Fault {
@@ -503,7 +506,7 @@ impl World {
             let gives_up = self.random.once_in(100);
             let is_fence = (process.doing.as_ref()).is_some_and(|doing| doing.task == Task::Fence);
             let is_late = is_fence && self.has_late_fences;
-            let later = self.now + self.random.below(if is_late { 150_000 } else { 500 });
+            let later = self.now + self.random.below(if is_late { LATE_FENCE_MS } else { 500 });
             process.talk(
                 &mut self.broker,
                 clock,
@@ -681,8 +684,8 @@ fn run(seed: u64, steps: u64, without: Without) -> Outcome {
     for replica in &mut world.replicas {
         (replica.stopped, replica.cut_off) = (0, 0);
     }
-    // Longer than a lease of one that is stopped for good, the wait of the next one, and what contention takes.
-    for _ in 0..6 * LEASE.as_millis() as u64 / STEP_MS {
+    // Longer than a late fence, a lease of one that is stopped for good, the wait of the next one, and what contention takes.
+    for _ in 0..(LATE_FENCE_MS + 6 * LEASE.as_millis() as u64) / STEP_MS {
         if let Err(violation) = world.step(None) {
             outcome.violation = Some(format!("seed {seed}, at last: {violation}"));
             return outcome;
