@@ -79,8 +79,8 @@ instructions:
 kafka:
 	cargo test --locked --features kafka --test it -- --ignored --nocapture --test-threads=1 kafka
 
-# The ownership of shards in a model of its world, for so many steps of a tenth of a second: a few minutes.
-SHARD_STEPS ?= 200000000
+# The ownership of shards in a model of its world, for so many steps of a tenth of a second, as 240 shards have in a day: minutes.
+SHARD_STEPS ?= 207360000
 model:
 	SHARD_STEPS=$(SHARD_STEPS) cargo test --release --locked --lib -- --nocapture shard::machine
 
