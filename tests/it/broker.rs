@@ -366,15 +366,6 @@ impl Cluster {
         leaders.into_iter().map(|(_, leader)| leader).collect()
     }
 
-    /// Writes a record to a partition, and returns once its leader has it.
-    pub fn write_to(&self, topic: &str, partition: i32, key: &str, value: &str) {
-        let producer = producer(&self.bootstrap());
-        let record = BaseRecord::to(topic).partition(partition);
-        let sent = producer.send(record.key(key).payload(value));
-        sent.map_err(|(error, _)| error).expect("there is room");
-        producer.flush(LONG).expect("the leader takes it");
-    }
-
     /// Removes a topic.
     pub fn remove_topic(&self, name: &str) {
         let admin = self.admin();
@@ -486,6 +477,19 @@ pub fn send(
             }
         }
     });
+}
+
+/// Writes a record to a partition, and returns once its leader has it.
+pub fn write_to(
+    producer: &ThreadedProducer<DefaultProducerContext>,
+    (topic, partition): (&str, i32),
+    key: &str,
+    value: &str,
+) {
+    let record = BaseRecord::to(topic).partition(partition);
+    let sent = producer.send(record.key(key).payload(value));
+    sent.map_err(|(error, _)| error).expect("there is room");
+    flush(producer);
 }
 
 /// Returns once the brokers have all that was sent.

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::broker::{Cluster, Secured, check_with_brokers, omkafka};
+use crate::broker::{Cluster, Secured, check_with_brokers, omkafka, producer, write_to};
 use crate::exporter::{Exporter, LONG, Samples, binary};
 use crate::panels::Query;
 use crate::support::{Child, free_port, prometheus_command, prometheus_query, start_rsyslogd};
@@ -545,6 +545,7 @@ fn a_partition_whose_leader_does_not_answer_holds_up_no_other() {
     exporter.child.signal("TERM");
     exporter.child.wait_for_end(LONG);
     let leaders = cluster.leaders("logs");
+    let producer = producer(&cluster.bootstrap());
     let led = |broker: i32| {
         let all = leaders.iter().zip(0..);
         all.filter(move |(leader, _)| **leader == broker)
@@ -569,8 +570,9 @@ fn a_partition_whose_leader_does_not_answer_holds_up_no_other() {
     for number in 0..20 {
         let before = failures(&exporter.scrape());
         let (name, line) = line(40, number);
+        let partition = led(1).next().expect("one of six");
+        write_to(&producer, ("logs", partition), &name, &line);
         let written = std::time::Instant::now();
-        cluster.write_to("logs", led(1).next().expect("one of six"), &name, &line);
         exporter.wait_for("count of what was written", || {
             (failures(&crate::exporter::scrape(port)?) > before).then_some(())
         });
