@@ -41,6 +41,9 @@ use crate::metric::{Limits, lock};
 use crate::own_metrics::OwnMetrics;
 use crate::shard::{Owner, Shards, ShownToAll};
 
+/// How long brokers that do not answer are left alone.
+const RETRY: Duration = Duration::from_secs(2);
+
 /// What a reload may change.
 #[derive(Clone, Debug)]
 struct Settings {

@@ -17,7 +17,7 @@ use super::places::Places;
 use super::reading::{self, Reading, engine};
 use super::watch::watch;
 use super::writer::{self, Place as Saved, Writer};
-use super::{Command, Settings, Topic};
+use super::{Command, RETRY, Settings, Topic};
 use crate::boot_time::BootTime;
 use crate::config::Source;
 use crate::heartbeat::EndOnPanic;
@@ -27,8 +27,6 @@ use crate::state::{self, Loaded};
 
 /// How long a read waits for records.
 const WAIT: Duration = Duration::from_millis(100);
-/// How long brokers that do not answer are left alone.
-pub(super) const RETRY: Duration = Duration::from_secs(2);
 /// A process counts as ready after this time also if a shard has not caught up.
 const READY_AFTER: Duration = Duration::from_secs(300);
 /// A partition without a record for so long is idle.
