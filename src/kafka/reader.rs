@@ -69,6 +69,8 @@ pub(super) fn read(topic: &Topic, settings: Settings) {
     let published: Vec<_> = shards.iter().map(|one| one.published.clone()).collect();
     let stop_watch = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // The scope would wait for its threads, which do not know of a panic.
+        let _end = EndOnPanic;
         let name = topic.name.clone();
         let (client, stop) = (&client, &stop_watch);
         let watching = std::thread::Builder::new()
