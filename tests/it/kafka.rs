@@ -531,7 +531,6 @@ fn tls_certificates_and_logins_are_as_brokers_want_them() {
     }
 }
 
-/// Minutes: brokers of three are killed, stay away and come back.
 #[test]
 fn a_partition_whose_leader_does_not_answer_holds_up_no_other() {
     let mut cluster = Cluster::start(3);
@@ -585,6 +584,7 @@ fn a_partition_whose_leader_does_not_answer_holds_up_no_other() {
     wait_for_shards(&mut exporter, 6);
 }
 
+/// Minutes: brokers of three are killed, stay away and come back.
 #[test]
 #[ignore = "takes minutes; `make kafka` runs it"]
 fn brokers_die_and_nothing_is_lost_or_counted_twice() {
