@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::broker::Cluster;
 use crate::exporter::{Exporter, LONG};
 use crate::kafka::rsyslogd;
-use crate::kafka_state::{LEASE, METRIC, Watcher, own, prepare, start};
+use crate::kafka_state::{LEASE, METRIC, Watcher, assert_nothing_lost, own, prepare, start};
 use crate::support::{Child, free_port, prometheus_command, prometheus_query};
 
 /// Writes lines until it is stopped, of one appliance more every two seconds: births at any point of a hand-over. Returns how
@@ -125,13 +125,7 @@ impl Fleet {
         let mut events: BTreeMap<String, f64> = BTreeMap::new();
         for replica in &self.replicas {
             let samples = replica.scrape();
-            for metric in [
-                "lost_records_total",
-                "log_replaced_total",
-                "state_missing_total",
-            ] {
-                assert_eq!(own(&samples, metric, &[]), 0.0, "{metric}");
-            }
+            assert_nothing_lost(&samples);
             for event in ["restored", "fenced", "contended", "lease_over", "given_up"] {
                 let label = format!("event=\"{event}\"");
                 *events.entry(event.into()).or_default() +=

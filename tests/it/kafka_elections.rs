@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::broker::Cluster;
 use crate::exporter::{Exporter, LONG, Samples, binary};
-use crate::kafka_state::{METRIC, Watcher, own, settings, start, write};
+use crate::kafka_state::{METRIC, Watcher, assert_nothing_lost, own, settings, start, write};
 use crate::support::free_port;
 
 /// Brokers of which the second one lags, and leads when the first one is gone.
@@ -97,14 +97,7 @@ fn what_unclean_elections_lose_is_noticed_and_counters_do_not_fall() {
     exporter.child.wait_for_end(LONG);
     exporter = start(&config, "0/1", port);
     count(&lagging, 12, 480, &mut exporter);
-    let samples = exporter.scrape();
-    for metric in [
-        "log_replaced_total",
-        "lost_records_total",
-        "state_missing_total",
-    ] {
-        assert_eq!(own(&samples, metric, &[]), 0.0, "{metric}");
-    }
+    assert_nothing_lost(&exporter.scrape());
     println!("{} scrapes", watcher.finish());
 }
 

@@ -214,6 +214,17 @@ pub fn own(samples: &Samples, metric: &str, labels: &[&str]) -> f64 {
     samples.sum(&format!("appliance_log_exporter_shard_{metric}"), labels)
 }
 
+/// Neither records nor state were missed.
+pub fn assert_nothing_lost(samples: &Samples) {
+    for metric in [
+        "lost_records_total",
+        "log_replaced_total",
+        "state_missing_total",
+    ] {
+        assert_eq!(own(samples, metric, &[]), 0.0, "{metric}");
+    }
+}
+
 #[test]
 fn a_replica_goes_on_from_the_topic_and_never_do_two_show_a_shard() {
     let cluster = Cluster::start(1);
