@@ -44,8 +44,8 @@ PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q libgmodule-2.0 || missing="$mis
 # Debian's python3 comes without what `python3 -m venv` needs.
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 
-# What has no program: the headers that Kafka's client is built with, and rsyslog's way to Kafka.
-for need in /usr/include/openssl/ssl.h:libssl-dev omkafka.so:rsyslog-kafka; do
+# What has no program: the headers that Kafka's client is built with, and rsyslog's ways to Kafka and to TLS.
+for need in /usr/include/openssl/ssl.h:libssl-dev omkafka.so:rsyslog-kafka lmnsd_gtls.so:rsyslog-gnutls; do
   case $need in
     /*) [ -e "${need%%:*}" ] ;;
     *) find /usr/lib /usr/lib64 -name "${need%%:*}" 2>/dev/null | grep -q . ;;
