@@ -18,7 +18,6 @@ mod vm;
 use std::cell::OnceCell;
 
 use hashbrown::HashMap;
-use regex_automata::util::captures::Captures;
 
 use pattern::{Compiled, RequiredText, behind_first_word};
 pub use select::Limits;
@@ -98,7 +97,6 @@ pub struct Scratch {
     /// The id of a message, in lower case.
     message_id: Vec<u8>,
     vm: VmScratch,
-    captures: Captures,
     found: Found,
 }
 
@@ -214,7 +212,6 @@ impl Matcher {
             groups: groups.map(rules).collect(),
             message_id: Vec::new(),
             vm: VmScratch::default(),
-            captures: Captures::empty(regex_automata::util::captures::GroupInfo::empty()),
             found: Found {
                 rule: RuleId(0),
                 spans: vec![ABSENT; self.variables],
@@ -239,7 +236,6 @@ impl Matcher {
             groups,
             message_id,
             vm,
-            captures,
             found,
         } = scratch;
         let Some(rules) = groups.get_mut(group.number) else {
@@ -295,7 +291,7 @@ impl Matcher {
             let spans = &mut found.spans[..candidate.variables as usize];
             spans.fill(ABSENT);
             let pattern = &self.patterns[candidate.pattern as usize];
-            if pattern.captures(message, spans, vm, captures) {
+            if pattern.captures(message, spans, vm) {
                 found.rule = candidate.rule;
                 any = true;
                 last = Some(candidate.rule);

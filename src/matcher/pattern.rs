@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use memchr::memmem::Finder;
 use regex_automata::meta::Regex;
-use regex_automata::util::captures::Captures;
 
 use super::prefix::{Prefix, Prefixes};
 use super::regex::linear;
@@ -135,7 +134,6 @@ impl Compiled {
         message: &[u8],
         spans: &mut [Span],
         scratch: &mut Scratch,
-        captures: &mut Captures,
     ) -> bool {
         if let Pattern::Template {
             template,
@@ -150,23 +148,17 @@ impl Compiled {
                 Outcome::BudgetExceeded => {}
             }
         }
-        self.in_linear_time(message, spans, scratch, captures)
+        self.in_linear_time(message, spans, scratch)
     }
 
     #[inline(never)]
-    fn in_linear_time(
-        &self,
-        message: &[u8],
-        spans: &mut [Span],
-        scratch: &mut Scratch,
-        captures: &mut Captures,
-    ) -> bool {
+    fn in_linear_time(&self, message: &[u8], spans: &mut [Span], scratch: &mut Scratch) -> bool {
         scratch.add_cost(20 * message.len());
         let Some(regex) = self.regex.get_or_init(|| self.linear().ok()) else {
             return false;
         };
-        *captures = regex.create_captures();
-        regex.captures(message, captures);
+        let mut captures = regex.create_captures();
+        regex.captures(message, &mut captures);
         if !captures.is_match() {
             return false;
         }
