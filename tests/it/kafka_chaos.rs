@@ -13,7 +13,7 @@ use crate::broker::Cluster;
 use crate::exporter::{Exporter, LONG};
 use crate::kafka::rsyslogd;
 use crate::kafka_state::{LEASE, METRIC, Watcher, assert_nothing_lost, own, prepare, start};
-use crate::support::{Child, free_port, prometheus_command, prometheus_query};
+use crate::support::{Child, free_port, prometheus_command, prometheus_query, root};
 
 /// Writes lines until it is stopped, of one appliance more every two seconds: births at any point of a hand-over. Returns how
 /// many lines there were.
@@ -65,9 +65,10 @@ impl Fleet {
         let targets = ports.map(|port| format!("127.0.0.1:{port}"));
         let file = directory.path().join("prometheus.yml");
         let text = format!(
-            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\nscrape_configs:\n- job_name: exporter\n  \
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 5s}}\nscrape_configs:\n- job_name: exporter\n  \
              static_configs: [{{targets: {targets:?}}}]\n  metric_relabel_configs:\n  \
-             - {{source_labels: [appliance], regex: (.+), target_label: instance}}\n"
+             - {{source_labels: [appliance], regex: (.+), target_label: instance}}\nrule_files: ['{}']\n",
+            root().join("rules/alerts/*.yaml").display()
         );
         std::fs::write(&file, text).expect("it can be written");
         let data = directory.path().join("prometheus");
@@ -117,6 +118,112 @@ impl Fleet {
         println!("  all are shown after {:.1?}", begun.elapsed());
     }
 
+    /// Each of the first appliances has faults that last: a fan, its service, a disk, its HSM. Another fan of each fails.
+    fn break_appliances(&self) {
+        let faults = [
+            "ipmievd: Fan sensor Fan3B . Lower Critical going low (Reading 0 < Threshold 2000 RPM)",
+            "ipmievd: Fan sensor Fan1A . Lower Critical going low (Reading 0 < Threshold 2000 RPM)",
+            "sysstatd: Luna System State Server - OOS Errors: 15,100,60!",
+            "smartd[7]: Device: /dev/sda, 8 Currently unreadable (pending) sectors",
+            "kernel: k7pf0: [HSM] ALM0008: Hard tamper - enclosure penetration",
+        ];
+        self.log(&faults);
+    }
+
+    /// The other fan of each is mended.
+    fn mend_fans(&self) {
+        self.log(&["ipmievd: Fan sensor Fan1A . Lower Critical going low (Reading 9000 < Threshold 2000 RPM)"]);
+    }
+
+    /// Each of the first appliances logs these.
+    fn log(&self, texts: &[&str]) {
+        let now = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+        let names: Vec<String> = (0..APPLIANCES).map(|at| format!("hsm{at}")).collect();
+        let lines = names.iter().flat_map(|name| {
+            let line = |text: &&str| (name.as_str(), format!("{now} {name} {text}"));
+            texts.iter().map(line).collect::<Vec<_>>()
+        });
+        self.cluster.write("logs", lines);
+    }
+
+    /// Faults that last have been alerts all the time, and gauges had no other values than appliances gave them.
+    fn check_alerts(&mut self) {
+        let port = self.prometheus.1;
+        let list = |expression: &str| -> BTreeMap<String, f64> {
+            let found = prometheus_query(port, expression).expect("Prometheus answers");
+            let of = |one: &serde_json::Value| {
+                let value = one["value"][1].as_str()?.parse().ok()?;
+                Some((one["metric"]["alertname"].as_str()?.to_owned(), value))
+            };
+            found.iter().filter_map(of).collect()
+        };
+        let firing = "ALERTS{alertstate=\"firing\"}";
+        let fired = list(&format!(
+            "count by (alertname) (max_over_time({firing}[1h]))"
+        ));
+        println!("alerts that fired: {fired:?}");
+        // That one was mended.
+        let firing = firing.replace('}', ",name!=\"Fan1A\"}");
+        let firing = list(&format!("count by (alertname) ({firing})"));
+        println!("alerts at the end: {firing:?}");
+        let began = "ALERTS_FOR_STATE{appliance!=\"\",name!=\"Fan1A\"}[1h]";
+        let changes = list(&format!("max by (alertname) (changes({began}))"));
+        println!("alerts that began anew: {changes:?}");
+        for alert in [
+            "ApplianceFanFailed",
+            "ApplianceOutOfService",
+            "ApplianceDiskPendingSectors",
+            "ApplianceHsmTampered",
+        ] {
+            assert_eq!(firing.get(alert), Some(&(APPLIANCES as f64)), "{alert}");
+            assert_eq!(changes.get(alert), Some(&0.0), "{alert}");
+        }
+        let gauges = [
+            ("ipmi_sensor_state{name=\"Fan3B\"}", 2.0),
+            ("appliance_service_state{state=\"out_of_service\"}", 1.0),
+            ("smart_pending_sectors", 8.0),
+        ];
+        for (series, wanted) in gauges {
+            for over in ["min", "max"] {
+                let value = format!("{over}({over}_over_time({series}[1h]))");
+                self.query(&value, &value, |value| value == wanted);
+            }
+        }
+        let mended = "changes(ipmi_sensor_state{name=\"Fan1A\"}[1h])";
+        for over in ["min", "max"] {
+            self.query("mended", &format!("{over}({mended})"), |value| value == 1.0);
+        }
+        // Of us, only what says that targets are away that were started for a while.
+        let targets: Vec<String> = (self.ports[..REPLICAS].iter())
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        let ours = format!(
+            "ALERTS{{alertstate=\"firing\",component=\"exporter\",alertname!=\"ApplianceWatchdog\",instance=~\"{}|\"}}",
+            targets.join("|")
+        );
+        assert_eq!(list(&ours), BTreeMap::new());
+    }
+
+    /// Says how busy the machine was, and what Prometheus missed.
+    fn explain(&self) {
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        println!("load: {}", load.trim());
+        let missed = "sum by (instance) (count_over_time(up[1h]) - sum_over_time(up[1h]))";
+        let slow = "quantile_over_time(0.99, scrape_duration_seconds[1h])";
+        let births = format!("min_over_time({METRIC}[1h]) > 0");
+        for (what, expression) in [
+            ("scrapes that failed", missed),
+            ("seconds of the slowest in a hundred scrapes", slow),
+            ("series that were not seen at 0", &births),
+        ] {
+            let found = prometheus_query(self.prometheus.1, expression).unwrap_or_default();
+            let found = found.iter();
+            let found =
+                found.map(|one| format!("{} {}", one["metric"]["instance"], one["value"][1]));
+            println!("{what}: {}", found.collect::<Vec<_>>().join(", "));
+        }
+    }
+
     /// So many lines were written: all of them were shown, once, and to Prometheus.
     fn finish(&mut self, watcher: Watcher, written: usize) {
         let mut replicas: Vec<&mut Exporter> = self.replicas.iter_mut().collect();
@@ -133,6 +240,7 @@ impl Fleet {
             }
         }
         println!("{events:?}");
+        self.explain();
         let all = format!("sum(max_over_time({METRIC}[1h]))");
         self.query("all lines", &all, |value| value == written as f64);
         let seen = format!("sum(max_over_time({METRIC}[1h]) - min_over_time({METRIC}[1h]))");
@@ -220,6 +328,7 @@ fn replicas_and_brokers_die_and_every_line_is_shown_once() {
     fleet.wait_until_shown();
     let stop = Arc::new(AtomicBool::new(false));
     let writing = writer(fleet.cluster.bootstrap(), stop.clone());
+    fleet.break_appliances();
     pause(10);
 
     for at in 0..REPLICAS {
@@ -237,6 +346,7 @@ fn replicas_and_brokers_die_and_every_line_is_shown_once() {
         fleet.restart(0);
     }
     fleet.wait_until_shown();
+    fleet.mend_fans();
     for at in 0..REPLICAS {
         println!("replica {at} is stopped for longer than its lease");
         fleet.replicas[at].child.signal("STOP");
@@ -278,4 +388,5 @@ fn replicas_and_brokers_die_and_every_line_is_shown_once() {
     stop.store(true, Ordering::SeqCst);
     let written = writing.join().expect("it has not panicked");
     fleet.finish(watcher, written);
+    fleet.check_alerts();
 }
