@@ -5,9 +5,9 @@ use super::{Engine, EventTime, StreamContext};
 use crate::matcher::Found;
 use crate::metric::lock;
 use crate::record::{self, Clock, Record};
-use crate::rules::{Attempt, AttemptEvent, AttemptOutcome};
+use crate::rules::{AttemptEvent, AttemptOutcome};
 use crate::update::standard::LAST_EVENT;
-use crate::update::{EventTimestamp, Line, attempt_of};
+use crate::update::{EventTimestamp, Line, attempts_of};
 
 /// When the event of a line is taken to have happened.
 pub(super) fn event_time(origin: &StreamContext, record: &Record<'_>) -> EventTimestamp {
@@ -24,13 +24,7 @@ pub(super) fn event_time(origin: &StreamContext, record: &Record<'_>) -> EventTi
 impl Engine {
     /// Enters what a match says of somebody's attempts. Many failures, or a success after them, may be an event.
     #[cold]
-    pub(super) fn enter_attempts(
-        &self,
-        attempts: &[Attempt],
-        line: &Line<'_>,
-        found: &Found,
-        origin: &StreamContext,
-    ) {
+    pub(super) fn enter_attempts(&self, line: &Line<'_>, found: &Found, origin: &StreamContext) {
         let (record, appliance) = (line.record, line.appliance);
         let time = match origin.event_time {
             EventTime::Arrival | EventTime::At(_) => None,
@@ -38,25 +32,23 @@ impl Engine {
         };
         let now = time.unwrap_or(origin.clock.now).as_second();
         let now = u32::try_from(now).unwrap_or(0);
-        for attempt in attempts {
-            let failures = attempt_of(attempt, line, found, |whose| {
-                let key = key(self.table().appliance_name(appliance), &attempt.name, whose);
-                let mut rows = lock(&self.attempts);
-                match attempt.outcome {
-                    AttemptOutcome::Passed => rows.passed(key, now),
-                    AttemptOutcome::Failed => rows.failed(key, record.repeat.max(1), now),
+        attempts_of(line, found, |attempt, whose| {
+            let key = key(self.table().appliance_name(appliance), &attempt.name, whose);
+            let failures = match attempt.outcome {
+                AttemptOutcome::Passed => lock(&self.attempts).passed(key, now),
+                AttemptOutcome::Failed => {
+                    lock(&self.attempts).failed(key, record.repeat.max(1), now)
                 }
-            });
-            let Some(AttemptEvent { after, event }) = &attempt.event else {
-                continue;
             };
-            if failures.is_some_and(|failures| failures >= *after) {
+            if let Some(AttemptEvent { after, event }) = &attempt.event
+                && failures >= *after
+            {
                 let labels = [line.program(), event];
                 let mut table = self.table();
                 let slot = table.series(LAST_EVENT, appliance, false, &labels);
                 event_time(origin, record).set(&mut table, slot);
             }
-        }
+        });
     }
 }
 

@@ -231,7 +231,7 @@ impl Worker {
             line.is_counted = true;
             last.count_line(counted);
             if !rule.attempts.is_empty() && !record.test {
-                engine.enter_attempts(&rule.attempts, &line, found, origin);
+                engine.enter_attempts(&line, found, origin);
             }
             recognised |= !rule.go_on;
             rule.go_on

@@ -196,20 +196,25 @@ impl UpdatePlan {
     }
 }
 
-/// Whose attempt it was, if the conditions hold and the line says it.
-pub fn attempt_of<T>(
-    attempt: &Attempt,
-    line: &Line<'_>,
+/// Calls `each` with the attempts whose conditions hold, and whose they are, if the line says it.
+pub fn attempts_of<'r>(
+    line: &Line<'r>,
     found: &Found,
-    then: impl FnOnce(&str) -> T,
-) -> Option<T> {
-    let rule = line.rules.rules.get(found.rule.0 as usize)?;
+    mut each: impl FnMut(&'r Attempt, &str),
+) {
+    let Some(rule) = line.rules.rules.get(found.rule.0 as usize) else {
+        return;
+    };
     let context = EvalContext::new(line, rule, found);
-    if !context.holds(&attempt.conditions) {
-        return None;
+    for attempt in &rule.attempts {
+        let whose = match context.holds(&attempt.conditions) {
+            true => context.text(&attempt.of),
+            false => None,
+        };
+        if let Some(whose) = whose.filter(|whose| !whose.is_empty()) {
+            each(attempt, &whose);
+        }
     }
-    let whose = context.text(&attempt.of)?;
-    (!whose.is_empty()).then(|| then(&whose))
 }
 
 /// The table's number of a metric of the rules.
