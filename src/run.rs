@@ -15,12 +15,13 @@ mod totals;
 mod watchdog;
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::{Condvar, Mutex};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, info, warn};
 
@@ -29,7 +30,7 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::Engine;
 use crate::followed::{self, Files};
 use crate::heartbeat::Heartbeat;
-use crate::metric::{Restored, ScrapeView, lock};
+use crate::metric::{Restored, ScrapeView};
 use crate::own_metrics::OwnMetrics;
 use crate::passed::Passed;
 use crate::server::{self, App, Scrapers, WebConfig};
@@ -133,7 +134,7 @@ pub fn run(load: Box<Load>, mut serving: Serving, web: Option<WebConfig>) -> Res
     let waker = Arc::new(Mutex::new(files.waker()));
     let wake = {
         let waker = waker.clone();
-        Arc::new(move || lock(&waker).wake())
+        Arc::new(move || waker.lock().wake())
     };
     let directory = config.state.directory.as_ref();
     let options = syslog::Options {
@@ -430,14 +431,14 @@ struct Next {
 impl Shared {
     /// Wakes the reading thread.
     fn wake(&self) {
-        lock(&self.waker).wake();
+        self.waker.lock().wake();
     }
 
     fn engine(&self) -> Arc<Engine> {
-        lock(&self.engine).clone()
+        self.engine.lock().clone()
     }
 
     fn config(&self) -> Arc<Config> {
-        lock(&self.config).clone()
+        self.config.lock().clone()
     }
 }

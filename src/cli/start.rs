@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::{
     Failure, LOG_FLUSH_MAX, LogFlags, RuleFlags, StartFlags, SyslogFlags, WebFlags, topics,
@@ -14,7 +16,6 @@ use crate::config::{
 };
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::engine::Engine;
-use crate::metric::lock;
 use crate::passed::Passed;
 use crate::rules::{self, RuleSet, Settings};
 use crate::server::{self, WebConfig};
@@ -529,7 +530,7 @@ pub(super) fn serve(
     };
     // The first load is what was planned before the ports were opened.
     let first = Mutex::new(Some(load));
-    let load = move || match lock(&first).take() {
+    let load = move || match first.lock().take() {
         Some(planned) => Ok(planned),
         None => plan(&flags).map(|plan| plan.load),
     };

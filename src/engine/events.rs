@@ -3,7 +3,6 @@
 use super::attempts::key;
 use super::{Engine, EventTime, StreamContext};
 use crate::matcher::Found;
-use crate::metric::lock;
 use crate::record::{self, Clock, Record};
 use crate::rules::{AttemptEvent, AttemptOutcome};
 use crate::update::standard::LAST_EVENT;
@@ -35,9 +34,9 @@ impl Engine {
         attempts_of(line, found, |attempt, whose| {
             let key = key(self.table().appliance_name(appliance), &attempt.name, whose);
             let failures = match attempt.outcome {
-                AttemptOutcome::Passed => lock(&self.attempts).passed(key, now),
+                AttemptOutcome::Passed => self.attempts.lock().passed(key, now),
                 AttemptOutcome::Failed => {
-                    lock(&self.attempts).failed(key, record.repeat.max(1), now)
+                    self.attempts.lock().failed(key, record.repeat.max(1), now)
                 }
             };
             if let Some(AttemptEvent { after, event }) = &attempt.event

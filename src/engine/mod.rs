@@ -14,13 +14,14 @@ mod worker;
 mod zeros;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::matcher::{Limits as MatcherLimits, Matcher};
-use crate::metric::{ApplianceId, Limits, Saved, SavedAttempts, Table, lock};
+use crate::metric::{ApplianceId, Limits, Saved, SavedAttempts, Table};
 use crate::record::{Clock, Programs, Record};
 use crate::rules::{Action, Rule, RuleId, RuleSet};
 use crate::unrecognised::Unrecognised;
@@ -245,12 +246,12 @@ impl Engine {
 
     /// Locks the series table. Increments that are not flushed are missing; ingest blocks while it is held.
     pub fn table(&self) -> MutexGuard<'_, Table> {
-        lock(&self.table)
+        self.table.lock()
     }
 
     /// Locks the counts of the rules, to the same extent.
     pub fn rule_counts(&self) -> MutexGuard<'_, RuleCounts> {
-        lock(&self.rule_counts)
+        self.rule_counts.lock()
     }
 
     /// What is to be done from time to time: removes series and appliances that nothing was heard of for long, trusts
@@ -268,7 +269,7 @@ impl Engine {
     /// The clock was set, by so many seconds, or perhaps by a few (0): what is said of times in the future is not true, and
     /// nothing is older than before. Only while no batch is open.
     pub fn clock_was_set(&self, now: u32, by_seconds: i64) {
-        lock(&self.attempts).clock_was_set(now, by_seconds);
+        self.attempts.lock().clock_was_set(now, by_seconds);
         let mut table = self.table();
         table.set_now(now);
         table.clock_was_set(by_seconds, &[LAST_MESSAGE, LAST_EVENT]);
@@ -282,13 +283,13 @@ impl Engine {
     /// What a checkpoint keeps: the table, and failed attempts.
     pub fn save(&self) -> Saved {
         let mut saved = self.table().save();
-        saved.attempts = lock(&self.attempts).save();
+        saved.attempts = self.attempts.lock().save();
         saved
     }
 
     /// Goes on counting failed attempts of before.
     pub fn restore_attempts(&self, saved: &[SavedAttempts]) {
-        lock(&self.attempts).restore(saved);
+        self.attempts.lock().restore(saved);
     }
 
     /// Goes on counting where one with other rules stopped: series that mean the same, failed attempts, and hits of rules

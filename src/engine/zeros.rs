@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::Engine;
-use crate::metric::{ApplianceId, MetricId, OTHER, Table, lock};
+use crate::metric::{ApplianceId, MetricId, OTHER, Table};
 use crate::record::ProgramId;
 use crate::rules::Scope;
 use crate::update::standard::{EVENTS, MESSAGES, RULE_METRICS, UNMATCHED};
@@ -69,7 +69,7 @@ impl Engine {
                 .into_iter()
                 .flat_map(|profile| self.packs_of(profile)),
         );
-        let mut zeros = lock(&self.zeros);
+        let mut zeros = self.zeros.lock();
         let started = zeros.appliances.entry(appliance).or_default();
         wanted.retain(|pack| !started.packs.contains(pack));
         for pack in wanted {
@@ -89,7 +89,7 @@ impl Engine {
 
     /// The kind of an appliance, if what it has logged belongs to one kind only.
     pub(crate) fn profile(&self, appliance: ApplianceId) -> Option<Arc<str>> {
-        let zeros = lock(&self.zeros);
+        let zeros = self.zeros.lock();
         let started = zeros.appliances.get(&appliance)?;
         let packs = started
             .packs
@@ -115,7 +115,7 @@ impl Engine {
     /// Trusts the appliances that have earned it, and starts what waited for that. While the
     /// budget is nearly used up, they wait on.
     pub(super) fn trust_earned(&self, table: &mut Table) {
-        let mut zeros = lock(&self.zeros);
+        let mut zeros = self.zeros.lock();
         zeros.appliances.retain(|id, _| table.is_known(*id));
         for (appliance, started) in &mut zeros.appliances {
             if table.known_for_seconds(*appliance) >= EARNED_AFTER_SECONDS

@@ -3,10 +3,11 @@
 //! There is no consumer group: partitions are assigned, and offsets belong to our own state. Nor is there an offset to
 //! fall back to: one that is out of range is an error, so that nothing is skipped without being counted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
@@ -17,7 +18,6 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
 use crate::config::Kafka;
-use crate::metric::lock;
 use crate::own_metrics::{Counters, OwnMetrics};
 use crate::shard::{LastRecord, Record};
 
@@ -59,7 +59,7 @@ pub(super) type Logged = Arc<Mutex<Option<Instant>>>;
 
 /// Whether it is to be logged again, and not only counted.
 pub(super) fn is_due(logged: &Logged) -> bool {
-    let mut logged = lock(logged);
+    let mut logged = logged.lock();
     let is_due = logged.is_none_or(|at| at.elapsed() >= LOG_EVERY);
     if is_due {
         *logged = Some(Instant::now());
@@ -98,7 +98,7 @@ impl Context {
         self.errors.get([&self.source, &name]).inc();
         // That all brokers are down follows from what was said before.
         if code != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *lock(&self.last) = Some(format!("{name}: {reason}"));
+            *self.last.lock() = Some(format!("{name}: {reason}"));
         }
         if !is_due(&self.logged) {
             debug!(source = self.source, err = %error, reason, "trouble with Kafka");
@@ -367,7 +367,7 @@ impl Client {
             // What it returns was said to the context.
             let _ = self.consumer.poll(COMPLAINTS_MAX / 10);
         }
-        lock(&self.consumer.context().last).clone()
+        self.consumer.context().last.lock().clone()
     }
 
     /// For what is asked but once.

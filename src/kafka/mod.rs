@@ -23,12 +23,13 @@ mod writer;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tracing::error;
 
@@ -37,7 +38,7 @@ pub(crate) use check::{TopicFound, check};
 use crate::config::{Config, Replica, Source};
 use crate::engine::Engine;
 use crate::heartbeat::Heartbeat;
-use crate::metric::{Limits, lock};
+use crate::metric::Limits;
 use crate::own_metrics::OwnMetrics;
 use crate::shard::{Owner, Shards, ShownToAll};
 
@@ -184,7 +185,7 @@ pub(crate) fn start(
                 .spawn(move || reader::read(&topic, settings))?
         };
         topics.topics.push(topic);
-        lock(&topics.threads).push(thread);
+        topics.threads.lock().push(thread);
     }
     Ok(topics)
 }
@@ -198,7 +199,10 @@ impl Topics {
                 continue;
             };
             let settings = settings(config, source, engine);
-            lock(&topic.commands).push(Command::Replace(Box::new(settings)));
+            topic
+                .commands
+                .lock()
+                .push(Command::Replace(Box::new(settings)));
         }
     }
 
@@ -206,7 +210,7 @@ impl Topics {
     pub(crate) fn forget(&self, appliance: &str, done: &SyncSender<bool>) -> usize {
         for topic in &self.topics {
             let command = Command::Forget(appliance.to_owned(), done.clone());
-            lock(&topic.commands).push(command);
+            topic.commands.lock().push(command);
         }
         self.topics.len()
     }
@@ -222,7 +226,7 @@ impl Topics {
         for topic in &self.topics {
             topic.stop.store(true, Ordering::SeqCst);
         }
-        for thread in std::mem::take(&mut *lock(&self.threads)) {
+        for thread in std::mem::take(&mut *self.threads.lock()) {
             thread.thread().unpark();
             if thread.join().is_err() {
                 error!("a thread that reads a topic has panicked");

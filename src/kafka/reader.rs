@@ -21,7 +21,6 @@ use super::{Command, RETRY, Settings, Topic};
 use crate::boot_time::BootTime;
 use crate::config::Source;
 use crate::heartbeat::EndOnPanic;
-use crate::metric::lock;
 use crate::shard::{Head, Shard};
 use crate::state::{self, Loaded};
 
@@ -417,7 +416,7 @@ fn find(shards: &[Reading], partition: i32) -> Option<usize> {
 
 /// Does what other threads ask for.
 fn commands(topic: &Topic, settings: &mut Settings, shards: &mut [Reading], partitions: i32) {
-    let wanted = std::mem::take(&mut *lock(&topic.commands));
+    let wanted = std::mem::take(&mut *topic.commands.lock());
     for command in wanted {
         match command {
             Command::Replace(new) => {

@@ -14,7 +14,7 @@ mod table;
 mod tally;
 mod view;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 pub use budget::Limits;
 pub(crate) use plausible::{is_low_worse, plausible};
@@ -44,12 +44,6 @@ impl Slot {
 
     /// A series that was not looked up yet, for those who cache slots; updates to it are ignored, too.
     pub const UNKNOWN: Slot = Slot(u32::MAX - 1);
-}
-
-/// A lock on what several threads feed and look at.
-pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No panic leaves a table half changed in a way that matters: numbers may miss one line. All else is replaced whole.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Which values a label may have.

@@ -10,10 +10,11 @@ mod syslog;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
@@ -228,7 +229,8 @@ impl<const N: usize, M: Clone + Default> Labelled<N, M> {
     /// The handle for these label values; from now on it is exposed. Fetch it before there is anything to count, so
     /// that it is exposed at 0 first, and keep it.
     pub fn get(&self, values: [&str; N]) -> M {
-        self.lock()
+        self.series
+            .lock()
             .entry(values.map(str::to_owned))
             .or_default()
             .clone()
@@ -236,17 +238,12 @@ impl<const N: usize, M: Clone + Default> Labelled<N, M> {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.series.lock().len()
     }
 
     /// Whether there is none yet.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<[String; N], M>> {
-        // A map of handles is sound whatever happened to the thread that held it.
-        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+        self.series.lock().is_empty()
     }
 }
 
@@ -311,7 +308,7 @@ impl<const N: usize, M: Metric + Clone + Default> Metric for Labelled<N, M> {
     }
 
     fn series(&self) -> Vec<Series> {
-        let handles = self.lock();
+        let handles = self.series.lock();
         let mut all = Vec::new();
         for (values, handle) in handles.iter() {
             let values: Arc<[Arc<str>]> =

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// Entries by path. Whoever reads a file holds its entry, which stays; of the others, `max` are kept at most, and there are
 /// never more than `max` or twice as many as are held.

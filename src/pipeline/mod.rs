@@ -13,9 +13,10 @@ mod workers;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tracing::{info, warn};
 
@@ -23,7 +24,7 @@ use crate::config::{ApplianceFrom, Source};
 use crate::engine::{Batch, Engine, EventTime, REPEATS_SAVED_MAX, Repeats, StreamContext, Worker};
 use crate::heartbeat::Heartbeat;
 use crate::line::{Line, LineBuffer};
-use crate::metric::{SavedRepeat, lock};
+use crate::metric::SavedRepeat;
 use crate::own_metrics::OwnMetrics;
 use crate::record::Clock;
 use crate::source::{self, Message, Stream};
@@ -114,7 +115,7 @@ struct Text {
 impl Open {
     /// Counts the next bytes of the run; without any, the run is over, and an unfinished line counts as one.
     fn count(&self, worker: &mut Worker, now: Timestamp, is_late: bool, bytes: Option<&[u8]>) {
-        let mut text = lock(&self.text);
+        let mut text = self.text.lock();
         let Text {
             lines,
             origin,
@@ -122,7 +123,7 @@ impl Open {
         } = &mut *text;
         origin.clock.now = now;
         origin.is_late = is_late;
-        let mut repeats = lock(&self.repeats);
+        let mut repeats = self.repeats.lock();
         let seconds = u32::try_from(now.as_second()).unwrap_or(0);
         let mut batch = worker.batch(seconds, Some(&mut repeats));
         let (mut count, mut skipped) = (0, 0);
@@ -140,7 +141,7 @@ impl Open {
         }
         drop(batch);
         self.lines_read.inc_by(count);
-        let mut counts = lock(&self.counts);
+        let mut counts = self.counts.lock();
         counts.lines += count;
         counts.lost_bytes += skipped;
         if skipped > 0 && !std::mem::replace(too_long_told, true) {
@@ -201,7 +202,11 @@ impl Pipeline {
         for (path, repeats) in self.repeats.iter() {
             // A name that is not UTF-8 cannot be found again.
             if let Some(path) = path.to_str() {
-                saved.extend(lock(repeats).save(engine, path, REPEATS_SAVED_MAX - saved.len()));
+                saved.extend(
+                    repeats
+                        .lock()
+                        .save(engine, path, REPEATS_SAVED_MAX - saved.len()),
+                );
             }
         }
         saved
@@ -212,7 +217,7 @@ impl Pipeline {
         for saved in saved {
             let path = Path::new(&saved.path);
             let repeats = self.repeats.entry_or(path, || engine.repeats());
-            lock(repeats).restore(engine, saved);
+            repeats.lock().restore(engine, saved);
         }
     }
 
@@ -227,10 +232,10 @@ impl Pipeline {
         self.drain();
         let repeats = self.save_repeats();
         for open in self.files.values() {
-            lock(&open.text).origin.reset();
+            open.text.lock().origin.reset();
         }
         for (_, repeats) in self.repeats.iter() {
-            *lock(repeats) = engine.repeats();
+            *repeats.lock() = engine.repeats();
         }
         self.received.values_mut().for_each(Received::reset);
         self.restore_repeats(&engine, &repeats);
@@ -254,7 +259,7 @@ impl Pipeline {
         self.drain();
         self.backfilling.fill(false);
         for open in self.files.values() {
-            lock(&open.text).origin.event_time = EventTime::Arrival;
+            open.text.lock().origin.event_time = EventTime::Arrival;
         }
     }
 
@@ -274,14 +279,14 @@ impl Pipeline {
     pub fn held_bytes(&self, file: FileId) -> u64 {
         self.files
             .get(&file)
-            .map_or(0, |open| lock(&open.text).lines.held_bytes())
+            .map_or(0, |open| open.text.lock().lines.held_bytes())
     }
 
     /// What is known of a path.
     pub fn path(&self, path: &Path) -> PathCounts {
         self.paths
             .get(path)
-            .map_or_else(PathCounts::default, |counts| lock(counts).clone())
+            .map_or_else(PathCounts::default, |counts| counts.lock().clone())
     }
 
     /// Whether something was counted since this was last asked.
@@ -391,7 +396,7 @@ impl Sink for Pipeline {
         match end {
             End::Whole { is_late } => open.count(&mut self.worker, self.now, is_late, None),
             End::Cut(reason) => {
-                let held = lock(&open.text).lines.held_bytes();
+                let held = open.text.lock().lines.held_bytes();
                 if held > 0 {
                     let source = open.source.as_str();
                     self.own
@@ -399,7 +404,7 @@ impl Sink for Pipeline {
                         .get([source, reason.as_str()])
                         .inc_by(held);
                     self.own.lines_dropped.get([source, "torn"]).inc();
-                    lock(&open.counts).lost_bytes += held;
+                    open.counts.lock().lost_bytes += held;
                     warn!(path = %open.path.display(), bytes = held, reason = reason.as_str(), "an unfinished line was lost with its file");
                 }
             }
@@ -410,7 +415,7 @@ impl Sink for Pipeline {
         let source = self.source_name(info.source).to_owned();
         let path = info.path.display();
         let counts = self.paths.entry(&info.path).clone();
-        let mut counts = lock(&counts);
+        let mut counts = counts.lock();
         self.dirty = true;
         match event {
             Event::Rotated => {

@@ -1,15 +1,16 @@
 //! Messages that a source has cut out itself become counts, as lines of files do.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 
 use super::{APPLIANCES_SHOWN_MAX, PathCounts};
 use crate::config::Source;
 use crate::engine::{Engine, Outcome, Repeats, StreamContext, Worker};
-use crate::metric::{ApplianceId, lock};
+use crate::metric::ApplianceId;
 use crate::own_metrics::OwnMetrics;
 use crate::record::Clock;
 use crate::source;
@@ -89,7 +90,7 @@ impl Received {
         let (mut lines, mut bytes) = (0, 0);
         // Of a batch, the first few are enough to be shown.
         let mut heard = ArrayVec::<ApplianceId, APPLIANCES_SHOWN_MAX>::new();
-        let mut repeats = lock(&self.repeats);
+        let mut repeats = self.repeats.lock();
         let mut batch = worker.batch(seconds, Some(&mut repeats));
         for message in messages {
             let (senders, name) = match message.sender {
@@ -137,7 +138,7 @@ impl Received {
         drop(batch);
         self.lines_read.inc_by(lines);
         self.bytes_read.inc_by(bytes);
-        let mut counts = lock(&self.counts);
+        let mut counts = self.counts.lock();
         counts.lines += lines;
         counts.senders = self.named.len() + self.by_header.len();
         if counts.appliances.len() < APPLIANCES_SHOWN_MAX {

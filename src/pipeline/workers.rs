@@ -4,16 +4,16 @@
 //! when there is something for them to do. What waits is bounded: the reading thread lends a hand when there is too much.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use jiff::Timestamp;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::warn;
 
 use super::Open;
 use crate::engine::{Engine, Worker};
 use crate::heartbeat::EndOnPanic;
-use crate::metric::lock;
 use crate::tail::Chunk;
 
 /// Pieces that wait for each thread, each of at most 256 KiB.
@@ -77,7 +77,7 @@ impl Queue {
     fn count(&self, piece: Piece, worker: &mut Worker) {
         let Piece { file, now, chunk } = piece;
         file.count(worker, now, chunk.is_late(), Some(&chunk));
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.busy.retain(|busy| !Arc::ptr_eq(busy, &file));
         state.spare.push(chunk);
         drop(state);
@@ -90,16 +90,16 @@ impl Queue {
     fn serve(&self, engine: Arc<Engine>) {
         let _end = EndOnPanic;
         let mut worker = Worker::new(engine);
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         loop {
             if let Some(piece) = state.take() {
                 drop(state);
                 self.count(piece, &mut worker);
-                state = lock(&self.state);
+                state = self.state.lock();
             } else if state.is_closed {
                 return;
             } else {
-                state = wait(&self.more, state);
+                self.more.wait(&mut state);
             }
         }
     }
@@ -140,9 +140,9 @@ impl Workers {
             self.start();
         }
         let queue = self.queue.clone();
-        let mut state = lock(&queue.state);
+        let mut state = queue.state.lock();
         while state.pieces.len() >= WAITING_MAX * self.threads_max {
-            state = help(&queue, state, worker);
+            help(&queue, &mut state, worker);
         }
         let spare = state.spare.pop().unwrap_or_default();
         state.pieces.push_back(Piece {
@@ -159,9 +159,9 @@ impl Workers {
         if !std::mem::take(&mut self.is_active) {
             return;
         }
-        let mut state = lock(&self.queue.state);
+        let mut state = self.queue.state.lock();
         while !state.is_done() {
-            state = help(&self.queue, state, worker);
+            help(&self.queue, &mut state, worker);
         }
     }
 
@@ -183,7 +183,7 @@ impl Workers {
 impl Drop for Workers {
     /// Everything that was submitted is counted before.
     fn drop(&mut self) {
-        lock(&self.queue.state).is_closed = true;
+        self.queue.state.lock().is_closed = true;
         self.queue.more.notify_all();
         for thread in self.threads.drain(..) {
             // One that panicked has ended the process.
@@ -193,30 +193,16 @@ impl Drop for Workers {
 }
 
 /// Counts a piece, or waits until another thread has counted one.
-fn help<'q>(
-    queue: &'q Queue,
-    mut state: MutexGuard<'q, State>,
-    worker: &mut Worker,
-) -> MutexGuard<'q, State> {
+fn help(queue: &Queue, state: &mut MutexGuard<'_, State>, worker: &mut Worker) {
     match state.take() {
-        Some(piece) => {
-            drop(state);
-            queue.count(piece, worker);
-            lock(&queue.state)
-        }
-        None => wait(&queue.done, state),
+        Some(piece) => MutexGuard::unlocked(state, || queue.count(piece, worker)),
+        None => queue.done.wait(state),
     }
-}
-
-fn wait<'q>(condition: &Condvar, state: MutexGuard<'q, State>) -> MutexGuard<'q, State> {
-    condition
-        .wait(state)
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use prometheus_client::metrics::counter::Counter;
 

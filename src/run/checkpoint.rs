@@ -1,14 +1,15 @@
 //! The thread that writes checkpoints.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tracing::{debug, error, info, warn};
 
 use crate::heartbeat::EndOnPanic;
-use crate::metric::{Saved, lock};
+use crate::metric::Saved;
 use crate::server::Scrapers;
 use crate::source::{OnDisk, Positions};
 use crate::state::{self, Place, State};
@@ -98,7 +99,7 @@ impl Writer {
     /// Nothing has changed: what is on disk is as good as new.
     pub(super) fn unchanged(&self) {
         if !self.failing.load(Ordering::SeqCst) {
-            let mut checkpoint = lock(&self.checkpoint);
+            let mut checkpoint = self.checkpoint.lock();
             if checkpoint.is_some() {
                 *checkpoint = Some(Instant::now());
             }
@@ -147,7 +148,7 @@ fn write(
                     info!("checkpoints are written again");
                 }
                 scrapers.saved(&saved.shown);
-                *lock(checkpoint) = Some(taken);
+                *checkpoint.lock() = Some(taken);
             }
             Err(error) => {
                 scrapers.save_failed();

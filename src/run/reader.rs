@@ -16,7 +16,7 @@ use super::watchdog::Clock;
 use super::{Shared, WAIT_MAX, pipeline_limits, unix_seconds};
 use crate::config::Config;
 use crate::heartbeat::EndOnPanic;
-use crate::metric::{SavedRepeat, lock};
+use crate::metric::SavedRepeat;
 use crate::pipeline::Pipeline;
 
 /// How often series are evicted at most.
@@ -60,7 +60,7 @@ pub(super) fn read(mut reader: Reader, writer: Option<Writer>) {
         let more = reader.poll(now);
         reader.maintain(now);
         reader.forget();
-        let next = lock(&reader.shared.next).take();
+        let next = reader.shared.next.lock().take();
         if let Some(next) = next {
             reader = match reader.reload(next) {
                 Some(reader) => reader,
@@ -177,7 +177,7 @@ impl Reader {
 
     /// Forgets the appliances that somebody asks to forget.
     fn forget(&mut self) {
-        let wanted = std::mem::take(&mut *lock(&self.shared.forget));
+        let wanted = std::mem::take(&mut *self.shared.forget.lock());
         if wanted.is_empty() {
             return;
         }
@@ -230,7 +230,7 @@ impl Reader {
     /// Hands over fresh figures.
     fn publish(&mut self) {
         let figures = (self.rates).figures(&self.sources, &self.pipeline, &self.config);
-        let mut known = lock(&self.shared.figures);
+        let mut known = self.shared.figures.lock();
         let number = known.number + 1;
         *known = Figures { number, ..figures };
         self.shared.fresh.notify_all();

@@ -14,7 +14,6 @@ use crate::config::{Config, Source};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Engine;
 use crate::followed::{self, Files};
-use crate::metric::lock;
 use crate::pipeline::Pipeline;
 use crate::syslog;
 use crate::tail;
@@ -26,7 +25,7 @@ fn describe(faults: Vec<Diagnostic>) -> String {
 
 impl Shared {
     pub(super) fn try_reload(&self) -> Result<(), String> {
-        let _one = lock(&self.reloading);
+        let _one = self.reloading.lock();
         let Loaded {
             config,
             engine,
@@ -53,7 +52,7 @@ impl Shared {
             return Err("state.directory cannot change while the exporter runs; restart it".into());
         }
         let (done, finished) = sync_channel(1);
-        *lock(&self.next) = Some(Next {
+        *self.next.lock() = Some(Next {
             config,
             files,
             engine,
@@ -64,7 +63,7 @@ impl Shared {
             return outcome;
         }
         // What was reported as failed must not be applied later.
-        if lock(&self.next).take().is_some() {
+        if self.next.lock().take().is_some() {
             return Err("the reading thread does not answer; nothing was changed".into());
         }
         // It has begun, so it ends.
@@ -111,12 +110,12 @@ impl Reader {
                     return Some(self);
                 }
             }
-            *lock(&self.shared.waker) = self.sources.files.waker();
+            *self.shared.waker.lock() = self.sources.files.waker();
         }
         let dropped = engine.migrate_from(&self.shared.engine());
         engine.table().finish_backfill();
         let engine = Arc::new(engine);
-        *lock(&self.shared.engine) = engine.clone();
+        *self.shared.engine.lock() = engine.clone();
         if goes_on {
             self.pipeline.replace_engine(engine);
         } else {
@@ -145,7 +144,7 @@ impl Reader {
             sources = new.sources.len(),
             "settings and rules exchanged"
         );
-        *lock(&self.shared.config) = Arc::new(new.clone());
+        *self.shared.config.lock() = Arc::new(new.clone());
         self.config = new;
         // Nobody waits any more if the request was given up.
         let _ = done.send(Ok(()));
@@ -162,7 +161,7 @@ fn former_files(shared: &Shared, config: &Config, positions: &tail::Positions) -
         });
         match files {
             Ok(files) => {
-                *lock(&shared.waker) = files.waker();
+                *shared.waker.lock() = files.waker();
                 return Some(files);
             }
             Err(error) => error!(err = %error, "files cannot be followed; trying again"),

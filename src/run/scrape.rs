@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::MutexGuard;
 use tracing::{debug, error, info};
 
 use super::publish::{Figures, add};
@@ -16,7 +17,7 @@ use crate::boot_time::BootTime;
 use crate::engine::Engine;
 use crate::exposition::{self, Body, Format};
 use crate::logfmt;
-use crate::metric::{ScrapeView, Snapshot, Table, lock};
+use crate::metric::{ScrapeView, Snapshot, Table};
 use crate::own_metrics::{Process, ScrapeGauges, ShardGauges};
 use crate::server::{self, App, ApplianceStatus, Scope};
 use crate::shard::{self, Part, Phase, Published, is_shown, last_heard};
@@ -39,14 +40,14 @@ impl Shared {
     /// What the reading thread says of its files, fresh if it answers in time; if not, what was appended since is added
     /// to its lag.
     pub(super) fn figures(&self) -> Figures {
-        let figures = lock(&self.figures);
+        let mut figures = self.figures.lock();
         let number = figures.number;
         self.asked.store(true, Ordering::SeqCst);
         self.wake();
+        let is_old = |figures: &mut Figures| figures.number == number;
         let waited = self
             .fresh
-            .wait_timeout_while(figures, FIGURES_WAIT, |figures| figures.number == number);
-        let (figures, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            .wait_while_for(&mut figures, is_old, FIGURES_WAIT);
         let mut figures = figures.clone();
         if waited.timed_out() {
             for (path, source, size) in &figures.sizes {
@@ -59,7 +60,7 @@ impl Shared {
 
     /// What scrapes see, brought up to date.
     fn sync_view(&self, engine: &Engine) -> MutexGuard<'_, ScrapeView> {
-        let mut view = lock(&self.view);
+        let mut view = self.view.lock();
         // Those who read may go on between two steps.
         while !engine.table().sync_view(&mut view, LABELS_AT_ONCE) {}
         view
@@ -231,7 +232,7 @@ impl Shared {
     }
 
     fn checkpoint_age(&self) -> Option<Duration> {
-        lock(&self.checkpoint).map(|at| at.elapsed())
+        self.checkpoint.lock().map(|at| at.elapsed())
     }
 }
 
@@ -341,7 +342,7 @@ impl App for Shared {
             appliances: self.appliance_list(),
             appliances_max: config.limits.table.appliances,
             reload: {
-                let reload = lock(&self.reload);
+                let reload = self.reload.lock();
                 server::Reload {
                     age: reload.at.elapsed(),
                     error: reload.error.clone(),
@@ -364,7 +365,7 @@ impl App for Shared {
 
     fn forget(&self, appliance: &str) -> Result<bool, String> {
         let (done, finished) = sync_channel(FORGET_ANSWERS);
-        let mut wanted = lock(&self.forget);
+        let mut wanted = self.forget.lock();
         if wanted.len() >= FORGET_MAX {
             return Err("too many appliances are to be forgotten at once".into());
         }
@@ -377,7 +378,7 @@ impl App for Shared {
             let answer = finished.recv_timeout(RELOAD_WAIT);
             is_known |= answer.map_err(|_| {
                 // What was reported as failed must not be done later. Whoever waits has gone, so its channel says who it is.
-                let mut wanted = lock(&self.forget);
+                let mut wanted = self.forget.lock();
                 wanted.retain(|(waiting, _)| waiting != appliance);
                 "the reading thread does not answer".to_owned()
             })?;
@@ -404,7 +405,7 @@ impl App for Shared {
                 error!(err = %fault, "the reload failed; the former settings and rules stay")
             }
         }
-        let mut reload = lock(&self.reload);
+        let mut reload = self.reload.lock();
         match &outcome {
             Ok(()) => *reload = ReloadState::succeeded(),
             Err(fault) => reload.error = Some(fault.clone()),

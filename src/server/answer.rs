@@ -15,7 +15,6 @@ use super::scrapers::Identity;
 use super::web_config::Loaded;
 use super::{App, Appliance, Scope, Shared};
 use crate::exposition::{Coding, Format};
-use crate::metric::lock;
 
 /// What is left of a scrape in parts, as if it were a shard. Those have a slash in their names.
 const REST: &str = "rest";
@@ -263,7 +262,7 @@ fn refuse_order(shared: &Shared, headers: &HeaderMap, has_password: bool) -> Opt
     {
         return Some(text(StatusCode::FORBIDDEN, "not from another site\n"));
     }
-    let mut last = lock(&shared.last_order);
+    let mut last = shared.last_order.lock();
     if last.is_some_and(|last| last.elapsed() < ORDER_PAUSE) {
         return Some(text(
             StatusCode::TOO_MANY_REQUESTS,

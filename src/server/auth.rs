@@ -15,8 +15,6 @@ use ring::hmac::{Context, HMAC_SHA256, Key};
 use ring::rand::SystemRandom;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::metric::lock;
-
 /// Right passwords that are cached.
 const CACHED_MAX: usize = 100;
 
@@ -27,22 +25,22 @@ pub(super) struct Passwords {
     /// Codes of user, hash and password, under a key of this process: they tell nobody the password, neither by what is in
     /// memory nor by the time that a look-up takes. The hash is part of it, so that a changed one counts at once. Wrong
     /// passwords are not kept: whoever guesses shall neither fill the cache nor be answered fast.
-    right: std::sync::Mutex<HashSet<Code>>,
+    right: parking_lot::Mutex<HashSet<Code>>,
     /// Nothing if the system has no random numbers: then nothing is cached.
     key: Option<Key>,
     /// One attempt at a time, in order.
     turn: Arc<Mutex<()>>,
     /// One attempt of an address, which waits for its turn; of those that have one.
-    by_address: std::sync::Mutex<HashMap<IpAddr, Arc<Mutex<()>>>>,
+    by_address: parking_lot::Mutex<HashMap<IpAddr, Arc<Mutex<()>>>>,
 }
 
 impl Passwords {
     pub(super) fn new() -> Self {
         Self {
-            right: std::sync::Mutex::default(),
+            right: parking_lot::Mutex::default(),
             key: Key::generate(HMAC_SHA256, &SystemRandom::new()).ok(),
             turn: Arc::default(),
-            by_address: std::sync::Mutex::default(),
+            by_address: parking_lot::Mutex::default(),
         }
     }
 
@@ -65,7 +63,7 @@ impl Passwords {
         let code = known
             .as_ref()
             .and_then(|hash| self.code(&[&user, hash, &password]));
-        if code.is_some_and(|code| lock(&self.right).contains(&code)) {
+        if code.is_some_and(|code| self.right.lock().contains(&code)) {
             return true;
         }
         wait();
@@ -77,7 +75,7 @@ impl Passwords {
         });
         let right = right.await.unwrap_or(false);
         if let Some(code) = code.filter(|_| right) {
-            let mut cached = lock(&self.right);
+            let mut cached = self.right.lock();
             if cached.len() >= CACHED_MAX {
                 cached.clear();
             }
@@ -98,7 +96,7 @@ impl Passwords {
 
     async fn turn(&self, address: IpAddr) -> [OwnedMutexGuard<()>; 2] {
         let own = {
-            let mut by_address = lock(&self.by_address);
+            let mut by_address = self.by_address.lock();
             by_address.retain(|_, queue| Arc::strong_count(queue) > 1);
             by_address.entry(address).or_default().clone()
         };

@@ -9,19 +9,19 @@ use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep_until};
 
 use super::Options;
 use super::scrapers::{Identity, ScraperId, Scrapers};
-use crate::metric::lock;
 
 /// Bytes a second that a client must take. Whoever is slower uses up [`Options::write_timeout`].
 const TAKEN_PER_SECOND_MIN: f64 = 65_536.0;
@@ -101,7 +101,7 @@ impl Connections {
     /// most half of the places. Where there is none left, a client that makes no good use of its place is evicted, see
     /// [`Connection::rank`].
     pub(super) fn open(&self, address: IpAddr) -> Option<Arc<Connection>> {
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         let mut of_origin: HashMap<IpAddr, usize> = HashMap::new();
         for connection in open.values() {
             *of_origin.entry(origin(connection.address)).or_default() += 1;
@@ -144,9 +144,9 @@ impl Connections {
 
     /// Evicts the client that has not read its answer for the longest time, if there is one.
     pub(super) fn evict_stalled(&self) {
-        let open = lock(&self.open);
+        let open = self.open.lock();
         let stalled = open.values().filter_map(|connection| {
-            let since = lock(&connection.state).stalled?;
+            let since = connection.state.lock().stalled?;
             (since.elapsed() >= STALLED).then_some((since, connection))
         });
         if let Some((_, victim)) = stalled.min_by_key(|(since, _)| *since) {
@@ -156,8 +156,8 @@ impl Connections {
 
     /// Gives a connection's place back, and tells how its last scrape ended.
     pub(super) fn close(&self, connection: &Connection, scrapers: &Scrapers) {
-        lock(&self.open).remove(&connection.id);
-        let state = lock(&connection.state);
+        self.open.lock().remove(&connection.id);
+        let state = connection.state.lock();
         if let Some(scraper) = state.scraper {
             let arrived = !state.has_failed && (state.has_closed || !state.is_cut);
             scrapers.disconnect(scraper.id, arrived);
@@ -182,7 +182,7 @@ impl Connection {
     /// that is served. Also whether its password is to be checked: where an address guesses passwords, that goes before the
     /// next request from there, whose password may be known.
     fn rank(&self) -> Option<(u8, bool, Instant)> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let (rank, since) = match state.phase {
             Phase::Opening | Phase::Head | Phase::Unproven => (0, state.since),
             Phase::Answering => {
@@ -207,12 +207,12 @@ impl Connection {
 
     /// We close the connection, whether the last answer has arrived or not.
     pub(super) fn cut(&self) {
-        lock(&self.state).is_cut = true;
+        self.state.lock().is_cut = true;
     }
 
     /// A request has arrived.
     pub(super) fn begin_answer(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.enter(Phase::Answering);
         (state.is_complete, state.is_dropped) = (false, false);
         if let Some(scraper) = &mut state.scraper {
@@ -222,12 +222,12 @@ impl Connection {
 
     /// Whether the client may have an answer is not known before its password is checked.
     pub(super) fn begin_check(&self) {
-        lock(&self.state).enter(Phase::Unproven);
+        self.state.lock().enter(Phase::Unproven);
     }
 
     /// It is known.
     pub(super) fn end_check(&self) {
-        lock(&self.state).enter(Phase::Answering);
+        self.state.lock().enter(Phase::Answering);
     }
 
     /// The request is a scraper's. Returns the birth up to which it sees values.
@@ -238,7 +238,7 @@ impl Connection {
         timeout: Duration,
         is_part: bool,
     ) -> u64 {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         // A client that scrapes in parts asks for any of them on any of its connections.
         if let Some(former) = state.scraper
             && (is_part || former.is_part)
@@ -258,13 +258,13 @@ impl Connection {
 
     /// The answer shows the births up to this one.
     pub(super) fn shows(&self, birth: u64) {
-        if let Some(scraper) = &mut lock(&self.state).scraper {
+        if let Some(scraper) = &mut self.state.lock().scraper {
             scraper.birth = Some(birth);
         }
     }
 
     fn has_read(&self, bytes: usize) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if bytes == 0 {
             state.has_closed = true;
         } else if matches!(state.phase, Phase::Opening | Phase::Idle) {
@@ -274,7 +274,7 @@ impl Connection {
 
     /// A connection was reset. One that rests has read its answer, unless its scraper would still be waiting.
     fn has_failed(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let has_arrived = state.phase == Phase::Idle
             && state
                 .scraper
@@ -284,7 +284,7 @@ impl Connection {
 
     /// All that was written is out.
     fn is_flushed(&self, scrapers: &Scrapers) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.phase != Phase::Answering || !state.is_dropped {
             return;
         }
@@ -309,7 +309,7 @@ impl Connection {
 
     /// When a client that sends nothing is cut.
     fn read_deadline(&self, options: &Options) -> Option<Instant> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let limit = match state.phase {
             Phase::Opening | Phase::Head => options.header_timeout,
             Phase::Idle if state.scraper.is_none() => options.idle_timeout,
@@ -359,7 +359,7 @@ impl Body for Payload {
         let this = self.get_mut();
         let frame = this.bytes.take().map(|bytes| Ok(Frame::data(bytes)));
         if let Some(connection) = &this.connection {
-            lock(&connection.state).is_complete = true;
+            connection.state.lock().is_complete = true;
         }
         Poll::Ready(frame)
     }
@@ -376,7 +376,7 @@ impl Body for Payload {
 impl Drop for Payload {
     fn drop(&mut self) {
         if let Some(connection) = &self.connection {
-            lock(&connection.state).is_dropped = true;
+            connection.state.lock().is_dropped = true;
         }
     }
 }
@@ -422,7 +422,7 @@ impl<S> Watched<S> {
         polled: Poll<Result<T>>,
         written: impl Fn(&T) -> usize,
     ) -> Poll<Result<T>> {
-        let mut state = lock(&self.connection.state);
+        let mut state = self.connection.state.lock();
         match polled {
             Poll::Ready(done) => {
                 if let Some(since) = state.stalled.take() {
@@ -542,7 +542,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             let mut buffer = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer)) {
                 Ok(()) if buffer.filled().is_empty() => {
-                    lock(&this.connection.state).has_closed = true;
+                    this.connection.state.lock().has_closed = true;
                     return Poll::Ready(Ok(()));
                 }
                 Ok(()) => {}
@@ -639,12 +639,12 @@ mod tests {
         let silent = connections.open(address(2)).unwrap();
         let _c = serve(2);
         let _d = serve(3);
-        assert!(lock(&silent.state).is_cut, "not evicted");
+        assert!(silent.state.lock().is_cut, "not evicted");
         assert!(connections.open(address(4)).is_none(), "all are served");
-        assert_eq!(lock(&connections.open).len(), 4);
+        assert_eq!(connections.open.lock().len(), 4);
         _a.begin_check();
         let _e = serve(4);
-        assert!(lock(&_a.state).is_cut, "a password that is checked");
+        assert!(_a.state.lock().is_cut, "a password that is checked");
         _b.begin_check();
         _b.end_check();
         assert!(connections.open(address(5)).is_none(), "it was right");

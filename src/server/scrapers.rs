@@ -19,7 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::metric::{Shown, lock};
+use crate::metric::Shown;
 
 /// Closed connections whose numbers are kept; of more, those that were closed first are forgotten.
 const CLOSED_MAX: usize = 256;
@@ -29,7 +29,7 @@ const USER_AGENT_BYTES_MAX: usize = 256;
 
 /// The scrapers that are known.
 #[derive(Debug)]
-pub struct Scrapers(std::sync::Mutex<State>);
+pub struct Scrapers(parking_lot::Mutex<State>);
 
 /// A scraper on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,12 +139,12 @@ impl Scrapers {
                 state.close(identity, number);
             }
         }
-        Self(std::sync::Mutex::new(state))
+        Self(parking_lot::Mutex::new(state))
     }
 
     /// A connection turns out to be a scraper's.
     pub fn connect(&self, identity: Identity) -> ScraperId {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let former = state
             .closed
             .iter_mut()
@@ -170,7 +170,7 @@ impl Scrapers {
 
     /// A scraper asks: up to which birth it has been shown all, and so sees values. Later ones it must see at 0.
     pub fn ask(&self, id: ScraperId) -> u64 {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let Some(open) = state.open.get(&id) else {
             return 0;
         };
@@ -196,7 +196,7 @@ impl Scrapers {
 
     /// A whole answer is on its way that showed the births up to this one.
     pub fn answered(&self, id: ScraperId, birth: u64) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if let Some(open) = state.open.get_mut(&id)
             && open.answered < birth
         {
@@ -207,7 +207,7 @@ impl Scrapers {
 
     /// The connection has ended. `arrived` says that the last whole answer has arrived.
     pub fn disconnect(&self, id: ScraperId, arrived: bool) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let Some(Open {
             identity,
             mut number,
@@ -228,14 +228,14 @@ impl Scrapers {
 
     /// Up to which birth all that are connected have been shown all; nothing without one.
     pub fn shown_to_all(&self) -> Option<u64> {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         let open = state.open.values().map(|open| open.number.shown);
         open.min()
     }
 
     /// What a checkpoint must know. Taken before the series are, so that each birth in it is among them.
     pub fn save(&self) -> Vec<Shown> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let all = state.all();
         state.on_their_way.push_back(all.clone());
         all
@@ -243,7 +243,7 @@ impl Scrapers {
 
     /// A checkpoint with this is on disk.
     pub fn saved(&self, saved: &[Shown]) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if let Some(at) = state.on_their_way.iter().position(|taken| taken == saved) {
             state.on_their_way.drain(..=at);
         }
@@ -252,19 +252,19 @@ impl Scrapers {
 
     /// The checkpoint that was taken last will not be written.
     pub(crate) fn not_saved(&self) {
-        lock(&self.0).on_their_way.pop_back();
+        self.0.lock().on_their_way.pop_back();
     }
 
     /// Checkpoints cannot be written: what counts is in memory alone, until one is.
     pub fn save_failed(&self) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         state.on_their_way.pop_front();
         state.on_disk = None;
     }
 
     /// Whether there is something for a checkpoint since it was last asked.
     pub fn take_changed(&self) -> bool {
-        std::mem::take(&mut lock(&self.0).is_changed)
+        std::mem::take(&mut self.0.lock().is_changed)
     }
 }
 

@@ -11,11 +11,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, de};
 use tokio_rustls::rustls::ServerConfig;
 use xxhash_rust::xxh3::xxh3_128;
@@ -81,7 +82,7 @@ impl WebConfig {
 
     /// What holds now. Reads files.
     pub(super) fn current(&self) -> Arc<Loaded> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let unchanged = state
             .seen
             .iter()
@@ -128,23 +129,18 @@ impl WebConfig {
 
     /// When the certificate expires, or the first one of its chain, Unix time in seconds; nothing without TLS.
     pub fn certificate_expiry(&self) -> Option<f64> {
-        let expiry = self.lock().current.expiry?;
+        let expiry = self.state.lock().current.expiry?;
         Some(expiry.as_second() as f64)
     }
 
     /// There is TLS; that does not change.
     pub(crate) fn has_tls(&self) -> bool {
-        self.lock().current.tls.is_some()
+        self.state.lock().current.tls.is_some()
     }
 
     /// Users must give a password now.
     pub(crate) fn has_passwords(&self) -> bool {
-        !self.lock().current.users.is_empty()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every state is complete before it is stored.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        !self.state.lock().current.users.is_empty()
     }
 }
 
@@ -166,12 +162,9 @@ impl Loaded {
 
     /// Takes a request's token, if there is a rate limit.
     pub(super) fn admits(&self, now: Instant) -> bool {
-        self.bucket.as_ref().is_none_or(|bucket| {
-            bucket
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(now)
-        })
+        self.bucket
+            .as_ref()
+            .is_none_or(|bucket| bucket.lock().take(now))
     }
 }
 

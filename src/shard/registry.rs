@@ -1,16 +1,17 @@
 //! The shards of this process, as those see them who serve scrapes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Part;
 use super::machine::{Phase, Shown, is_shown};
 use crate::boot_time::BootTime;
 use crate::engine::Engine;
-use crate::metric::{ScrapeView, lock};
+use crate::metric::ScrapeView;
 
 /// Labels that a scrape copies while lines wait: less than a millisecond's work.
 const LABELS_AT_ONCE: usize = 10_000;
@@ -48,17 +49,17 @@ impl Shards {
 
     /// Adds a shard.
     pub fn add(&self, shard: Arc<Published>) {
-        lock(&self.shards).push(shard);
+        self.shards.lock().push(shard);
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Published>> {
-        lock(&self.shards).clone()
+        self.shards.lock().clone()
     }
 
     /// How many partitions the topic of a source has.
     pub fn set_partitions(&self, source: &Arc<str>, count: u64) {
-        let mut partitions = lock(&self.partitions);
+        let mut partitions = self.partitions.lock();
         match partitions.iter_mut().find(|(name, _)| name == source) {
             Some((_, known)) => *known = count,
             None => partitions.push((source.clone(), count)),
@@ -67,7 +68,7 @@ impl Shards {
 
     /// How many partitions each topic has, by source.
     pub fn partitions(&self) -> Vec<(Arc<str>, u64)> {
-        lock(&self.partitions).clone()
+        self.partitions.lock().clone()
     }
 }
 
@@ -194,17 +195,17 @@ impl Published {
 
     /// What it counts into.
     pub fn engine(&self) -> Arc<Engine> {
-        lock(&self.engine).clone()
+        self.engine.lock().clone()
     }
 
     /// Other rules are in force.
     pub fn replace_engine(&self, engine: Arc<Engine>) {
-        *lock(&self.engine) = engine;
+        *self.engine.lock() = engine;
     }
 
     /// How far it is, to look at or to change.
     pub fn figures(&self) -> MutexGuard<'_, Figures> {
-        lock(&self.figures)
+        self.figures.lock()
     }
 
     /// Its part of a scrape for somebody who has been shown the births up to `shown`, if it is to be seen now, and up to
@@ -253,7 +254,7 @@ impl Published {
     /// What scrapes see, brought up to date.
     pub fn synced(&self) -> MutexGuard<'_, ScrapeView> {
         let engine = self.engine();
-        let mut view = lock(&self.view);
+        let mut view = self.view.lock();
         while !engine.table().sync_view(&mut view, LABELS_AT_ONCE) {}
         view
     }

@@ -7,18 +7,18 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use memchr::memchr_iter;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 use tracing::warn;
 
 use super::spool::{Position, Spool, SpoolReader};
 use crate::heartbeat::EndOnPanic;
-use crate::metric::lock;
 
 /// Bytes that wait in memory for the reading thread, for each source.
 const QUEUE_BYTES_MAX: usize = 8 << 20;
@@ -162,9 +162,9 @@ impl Buffer {
 
     /// Receivers have stopped: what is queued goes to the spool.
     pub(super) fn close(&self) {
-        lock(&self.queue.state).is_closed = true;
+        self.queue.state.lock().is_closed = true;
         self.queue.changed.notify_all();
-        let writer = (self.spool.as_ref()).and_then(|stored| lock(&stored.writer).take());
+        let writer = (self.spool.as_ref()).and_then(|stored| stored.writer.lock().take());
         if writer.is_some_and(|writer| writer.join().is_err()) {
             warn!("the thread that writes a spool has panicked");
         }
@@ -207,7 +207,7 @@ impl Queue {
     }
 
     fn append(&self, entries: &[u8]) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.bytes += entries.len();
         match state.pieces.back_mut() {
             Some(piece) if piece.len() + entries.len() <= PIECE_BYTES => {
@@ -220,7 +220,7 @@ impl Queue {
     }
 
     fn is_full(&self) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let is_full = state.bytes >= self.bytes_max;
         if is_full {
             state.full_since.get_or_insert_with(Instant::now);
@@ -230,7 +230,7 @@ impl Queue {
 
     /// The entries that came first, if there are any.
     fn take(&self) -> Option<Vec<u8>> {
-        self.take_of(&mut lock(&self.state))
+        self.take_of(&mut self.state.lock())
     }
 
     fn take_of(&self, state: &mut State) -> Option<Vec<u8>> {
@@ -248,26 +248,24 @@ impl Queue {
 
     /// As [`Queue::take`]; waits for entries. `None` if there are none and none will come.
     fn wait(&self) -> Option<Vec<u8>> {
-        let waited = self.changed.wait_while(lock(&self.state), |state| {
+        let mut state = self.state.lock();
+        self.changed.wait_while(&mut state, |state| {
             state.pieces.is_empty() && !state.is_closed
         });
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         self.take_of(&mut state)
     }
 
     /// Waits for a moment, or until something changes. Returns whether it is closed.
     fn wait_for_change(&self) -> bool {
-        let state = lock(&self.state);
-        if state.is_closed {
-            return true;
+        let mut state = self.state.lock();
+        if !state.is_closed {
+            self.changed.wait_for(&mut state, SPOOL_PAUSE);
         }
-        let waited = self.changed.wait_timeout(state, SPOOL_PAUSE);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.is_closed
     }
 
     fn figures(&self) -> (u64, Duration) {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let now = (state.full_since).map_or(Duration::ZERO, |since| since.elapsed());
         (state.bytes as u64, state.full_before + now)
     }
@@ -347,7 +345,7 @@ mod tests {
         let lost = Arc::new(Mutex::new(0));
         let counted = lost.clone();
         let (buffer, _reader) = Buffer::spool(spool, Position::default(), wake(), move |more| {
-            *lock(&counted) += more;
+            *counted.lock() += more;
         })
         .unwrap();
         // Nothing can be created in a file.
@@ -356,7 +354,7 @@ mod tests {
         buffer.append(b"a\nb\n");
         buffer.append(b"c\n");
         buffer.close();
-        assert_eq!(*lock(&lost), 3);
+        assert_eq!(*lost.lock(), 3);
     }
 
     #[test]

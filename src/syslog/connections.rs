@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
-
-use crate::metric::lock;
 
 /// A connection on which a message came since then is not closed for another's sake.
 const IDLE: Duration = Duration::from_secs(60);
@@ -114,7 +113,7 @@ impl Connections {
         limits: Limits,
         now: Instant,
     ) -> Option<Connection<'_>> {
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         open.make_space_of(address, limits, now)?;
         if open.by_id.len() >= limits.all {
             open.evict(now, |_| true)?;
@@ -200,7 +199,7 @@ impl Open {
 impl Connection<'_> {
     /// A message came.
     pub(super) fn is_active(&self, now: Instant) {
-        if let Some(entry) = lock(&self.connections.open).by_id.get_mut(&self.id) {
+        if let Some(entry) = self.connections.open.lock().by_id.get_mut(&self.id) {
             entry.active = now;
             entry.has_sent = true;
         }
@@ -208,7 +207,7 @@ impl Connection<'_> {
 
     /// Nothing was read of it, for want of space: if it has sent before, it is not idle.
     pub(super) fn is_waiting(&self, now: Instant) {
-        if let Some(entry) = lock(&self.connections.open).by_id.get_mut(&self.id)
+        if let Some(entry) = self.connections.open.lock().by_id.get_mut(&self.id)
             && entry.has_sent
         {
             entry.active = now;
@@ -217,7 +216,7 @@ impl Connection<'_> {
 
     /// The header of a balancer names the sender's address; false if that has too many connections.
     pub(super) fn is_of(&self, address: IpAddr, limits: Limits, now: Instant) -> bool {
-        let mut open = lock(&self.connections.open);
+        let mut open = self.connections.open.lock();
         let has_space = open.make_space_of(Some(address), limits, now).is_some();
         if has_space {
             open.set_address(self.id, Some(address));
@@ -228,7 +227,7 @@ impl Connection<'_> {
 
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
-        lock(&self.connections.open).remove(self.id);
+        self.connections.open.lock().remove(self.id);
         self.connections.over.notify_waiters();
     }
 }
@@ -258,9 +257,9 @@ mod tests {
         let waker = std::task::Waker::noop();
         let mut context = std::task::Context::from_waker(waker);
         assert!(gone.as_mut().poll(&mut context).is_ready());
-        assert_eq!(lock(&connections.open).by_id.len(), 3);
+        assert_eq!(connections.open.lock().by_id.len(), 3);
         drop(second);
-        assert_eq!(lock(&connections.open).by_id.len(), 3);
+        assert_eq!(connections.open.lock().by_id.len(), 3);
         third.is_active(at(4));
         fourth.is_active(at(5));
         assert!(
@@ -269,8 +268,8 @@ mod tests {
         );
         let fifth = open(4, at(60)).unwrap();
         drop((first, third, fourth, fifth));
-        assert_eq!(lock(&connections.open).by_id.len(), 0);
-        assert!(lock(&connections.open).by_address.is_empty());
+        assert_eq!(connections.open.lock().by_id.len(), 0);
+        assert!(connections.open.lock().by_address.is_empty());
     }
 
     #[test]
@@ -283,7 +282,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let open = |last: u8, now| connections.open(Some([192, 0, 2, last].into()), limits, now);
-        let is_open = |id| lock(&connections.open).by_id.contains_key(&id);
+        let is_open = |id| connections.open.lock().by_id.contains_key(&id);
         let other = open(2, at(0)).unwrap();
         let first = open(1, at(1)).unwrap();
         let second = open(1, at(2)).unwrap();
@@ -300,7 +299,7 @@ mod tests {
         assert_eq!((is_open(second.id), is_open(third.id)), (false, true));
         assert!(is_open(other.id), "it is of another address");
         drop((first, second, third, fourth, other));
-        assert!(lock(&connections.open).by_address.is_empty());
+        assert!(connections.open.lock().by_address.is_empty());
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What all sockets of one source share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 
 use super::buffer::Buffer;
@@ -11,7 +12,6 @@ use super::connections::{Connections, Limits};
 use super::identity::Identity;
 use super::tls;
 use crate::config::Transport;
-use crate::metric::lock;
 use crate::own_metrics::{DropReason, OwnMetrics};
 use crate::source::ListenerStatus;
 
@@ -98,7 +98,7 @@ impl Dropped {
 
     /// Something was dropped just now, and is counted elsewhere.
     pub(super) fn happened(&self, reason: &'static str, messages: u64) {
-        let mut all = lock(&self.all);
+        let mut all = self.all.lock();
         *all = (all.0 + messages, Some((Instant::now(), reason)));
     }
 }
@@ -127,7 +127,7 @@ impl Listener {
     }
 
     pub(super) fn rules(&self) -> Arc<Rules> {
-        lock(&self.rules).clone()
+        self.rules.lock().clone()
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -141,7 +141,7 @@ impl Listener {
 
     pub(super) fn replace_rules(&self, rules: Rules) {
         rules.show_expiry(&self.name, &self.own);
-        *lock(&self.rules) = Arc::new(rules);
+        *self.rules.lock() = Arc::new(rules);
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -157,7 +157,7 @@ impl Listener {
             let open = own.open_connections.get([&self.name, name]).get();
             (name, u64::try_from(open).unwrap_or(0))
         });
-        let (dropped, last_drop) = *lock(&self.dropped.all);
+        let (dropped, last_drop) = *self.dropped.all.lock();
         ListenerStatus {
             connections: connections.collect(),
             kept_bytes: self.buffer.figures().0,

@@ -24,17 +24,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::config::{Config, Source, Syslog};
 use crate::diagnostic::Diagnostic;
-use crate::metric::lock;
 use crate::own_metrics::{DropReason, OwnMetrics};
 use crate::source::{self, OnDisk, Positions, Sink, Stream, StreamStatus};
 use crate::tail::{FileId, Progress};
@@ -315,7 +315,7 @@ impl Receivers {
                     let thread = std::thread::Builder::new()
                         .name("syslog-udp".into())
                         .spawn(move || udp::receive(&socket, &address, &listener))?;
-                    lock(&self.threads).push(thread);
+                    self.threads.lock().push(thread);
                 }
             }
         }
@@ -343,7 +343,7 @@ impl Receivers {
                     stop.notified().await;
                 });
             })?;
-        lock(&self.threads).push(thread);
+        self.threads.lock().push(thread);
         Ok(())
     }
 
@@ -392,7 +392,7 @@ impl Receivers {
     fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.stop.notify_one();
-        for thread in std::mem::take(&mut *lock(&self.threads)) {
+        for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.join().is_err() {
                 warn!("a receiver has panicked");
             }

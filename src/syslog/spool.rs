@@ -12,16 +12,16 @@ use std::io::{self, Write as _};
 use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use memchr::memrchr;
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 use serde_json::Value;
 use tracing::{info, warn};
 
 use super::repeated::Repeated;
-use crate::metric::lock;
 
 /// Bytes of a segment, unless the spool is small.
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -135,7 +135,7 @@ impl Spool {
             total > 0 && total + entries.len() as u64 > self.bytes_max
         };
         if is_full() {
-            self.remove_last(&mut lock(&self.writer));
+            self.remove_last(&mut self.writer.lock());
             if is_full() {
                 return Err(Full);
             }
@@ -148,14 +148,14 @@ impl Spool {
     /// # Errors
     /// The disk refuses.
     pub(super) fn append_beyond_limit(&self, entries: &[u8]) -> Result<(), Full> {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         let written = match self.write(&mut writer, entries) {
             Err(_) if self.remove_last(&mut writer) => self.write(&mut writer, entries),
             written => written,
         };
         match written {
             Ok((segment, end)) => {
-                let mut segments = lock(&self.segments);
+                let mut segments = self.segments.lock();
                 segments.bytes.insert(segment, end);
                 segments.total += entries.len() as u64;
                 if std::mem::take(&mut writer.failed) {
@@ -184,7 +184,7 @@ impl Spool {
         let (number, file, length) = match &mut writer.open {
             Some(open) => open,
             none => {
-                let number = lock(&self.segments).next;
+                let number = self.segments.lock().next;
                 let create = || {
                     OpenOptions::new()
                         .create_new(true)
@@ -196,7 +196,7 @@ impl Spool {
                     io::ErrorKind::NotFound => make(&self.directory).and_then(|()| create()),
                     _ => Err(error),
                 })?;
-                lock(&self.segments).next += 1;
+                self.segments.lock().next += 1;
                 none.insert((number, file, 0))
             }
         };
@@ -214,7 +214,7 @@ impl Spool {
     /// Everything before this position is counted, and on disk as such.
     pub(super) fn committed(&self, position: Position) {
         let counted: Vec<u64> = {
-            let mut segments = lock(&self.segments);
+            let mut segments = self.segments.lock();
             segments.committed = position;
             let counted = segments.bytes.range(..position.segment);
             counted.map(|(number, _)| *number).collect()
@@ -229,7 +229,7 @@ impl Spool {
     /// There is no space: the segment that was read last goes, too, if all of it is counted. Returns whether it did.
     fn remove_last(&self, writer: &mut Writer) -> bool {
         let (Position { segment, offset }, length) = {
-            let segments = lock(&self.segments);
+            let segments = self.segments.lock();
             let committed = segments.committed;
             (committed, segments.bytes.get(&committed.segment).copied())
         };
@@ -245,14 +245,14 @@ impl Spool {
         let path = path(&self.directory, number);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                if !std::mem::replace(&mut lock(&self.segments).removal_failed, true) {
+                if !std::mem::replace(&mut self.segments.lock().removal_failed, true) {
                     warn!(path = %path.display(), err = %error, "a segment of the spool cannot be removed");
                 }
                 return false;
             }
             _ => {}
         }
-        let mut segments = lock(&self.segments);
+        let mut segments = self.segments.lock();
         segments.removal_failed = false;
         let bytes = segments.bytes.remove(&number).unwrap_or(0);
         segments.total = segments.total.saturating_sub(bytes);
@@ -261,7 +261,7 @@ impl Spool {
 
     /// Bytes on disk.
     pub(super) fn bytes(&self) -> u64 {
-        lock(&self.segments).total
+        self.segments.lock().total
     }
 }
 
@@ -294,7 +294,7 @@ impl SpoolReader {
     /// Bytes that wait to be read.
     pub(super) fn lag_bytes(&self) -> u64 {
         let Position { segment, offset } = self.position;
-        let segments = lock(&self.spool.segments);
+        let segments = self.spool.segments.lock();
         let waiting = segments.bytes.range(segment..).map(|(number, bytes)| {
             let read = if *number == segment { offset } else { 0 };
             bytes.saturating_sub(read)
@@ -310,7 +310,7 @@ impl SpoolReader {
         loop {
             let Position { segment, offset } = self.position;
             let (end, is_removed, next) = {
-                let segments = lock(&self.spool.segments);
+                let segments = self.spool.segments.lock();
                 let after = (Bound::Excluded(segment), Bound::Unbounded);
                 let next = segments.bytes.range(after).next();
                 let end = segments.bytes.get(&segment).copied();
@@ -497,7 +497,7 @@ mod tests {
         spool.append(b"a\n").unwrap();
         assert_eq!(read(&mut reader), "a\n");
         spool.committed(reader.position());
-        assert!(spool.remove_last(&mut lock(&spool.writer)));
+        assert!(spool.remove_last(&mut spool.writer.lock()));
         assert_eq!(read(&mut reader), "");
         assert!(reader.file.is_none());
         spool.append(b"b\n").unwrap();

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// Paths that the linemux thread may be ahead of us. Beyond, everything is looked at.
 const LINEMUX_HINTS_MAX: usize = 4096;
@@ -258,7 +260,7 @@ impl Linemux {
             .name("linemux".to_owned())
             .spawn(move || {
                 let result = runtime.block_on(forward(receiver, &shared, &waker));
-                shared.lock().unwrap_or_else(PoisonError::into_inner).ended = result.err();
+                shared.lock().ended = result.err();
                 waker.wake();
             })?;
         Ok(Linemux {
@@ -279,8 +281,7 @@ impl Linemux {
     }
 
     fn hints(&mut self, mut each: impl FnMut(Hint<'_>)) -> io::Result<()> {
-        let noticed =
-            std::mem::take(&mut *self.noticed.lock().unwrap_or_else(PoisonError::into_inner));
+        let noticed = std::mem::take(&mut *self.noticed.lock());
         if let Some(error) = noticed.ended {
             return Err(error);
         }
@@ -314,7 +315,7 @@ async fn forward(
             },
             event = events.next_event(), if watching => event,
         };
-        let mut noticed = noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noticed = noticed.lock();
         match event? {
             Some(event) if event.paths.is_empty() => noticed.overflowed = true,
             Some(event) if noticed.paths.len() < LINEMUX_HINTS_MAX => {

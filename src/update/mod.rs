@@ -13,16 +13,15 @@ mod params;
 pub(crate) mod standard;
 mod state_set;
 
-use std::sync::{Mutex, MutexGuard};
-
 use eval::{EvalContext, Values};
 pub use memo::MemoLimits;
 use memo::{RowKey, SeriesMemo, UNKNOWN};
+use parking_lot::{Mutex, MutexGuard};
 use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, SEVERITIES, UNMATCHED};
 use state_set::Planned;
 
 use crate::matcher::Found;
-use crate::metric::{ApplianceId, CounterDeltas, MetricId, Slot, Table, lock, plausible};
+use crate::metric::{ApplianceId, CounterDeltas, MetricId, Slot, Table, plausible};
 use crate::record::{Clock, Programs, Record};
 use crate::rules::{Action, Attempt, RuleId, RuleSet, Update, ValueRef};
 
@@ -197,11 +196,7 @@ impl UpdatePlan {
 }
 
 /// Calls `each` with the attempts whose conditions hold, and whose they are, if the line says it.
-pub fn attempts_of<'r>(
-    line: &Line<'r>,
-    found: &Found,
-    mut each: impl FnMut(&'r Attempt, &str),
-) {
+pub fn attempts_of<'r>(line: &Line<'r>, found: &Found, mut each: impl FnMut(&'r Attempt, &str)) {
     let Some(rule) = line.rules.rules.get(found.rule.0 as usize) else {
         return;
     };
@@ -546,6 +541,6 @@ struct Lazily<'t> {
 impl Lazily<'_> {
     #[inline]
     fn get(&mut self) -> &mut Table {
-        self.guard.get_or_insert_with(|| lock(self.table))
+        self.guard.get_or_insert_with(|| self.table.lock())
     }
 }
