@@ -148,7 +148,7 @@ impl Cluster {
         command
             .arg(format!("-Xmx{heap_mib}m"))
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-            .args(["-Dlog4j2.level=WARN", "-cp", &self.jars, class]);
+            .args(["-Dlog4j2.level=INFO", "-cp", &self.jars, class]);
         command
     }
 
