@@ -17,6 +17,8 @@ use crate::support::{Child, free_port, program, root, succeeds, wait_for};
 
 /// A start takes seconds; a machine that builds something else meanwhile takes far longer.
 const LONG: Duration = Duration::from_secs(120);
+/// A JVM that starts beside others took 84 s on a busy machine.
+const BOOT: Duration = Duration::from_secs(600);
 
 /// Brokers; dropping it kills them.
 pub struct Cluster {
@@ -272,12 +274,12 @@ impl Cluster {
         for broker in &mut self.brokers {
             let port = broker.port;
             if let Some(process) = &mut broker.process {
-                process.wait_for("open port", LONG, || TcpStream::connect((host, port)).ok());
+                process.wait_for("open port", BOOT, || TcpStream::connect((host, port)).ok());
             }
         }
         let running = self.brokers.iter().filter(|one| one.process.is_some());
         let running = running.count();
-        wait_for("brokers that know each other", LONG, || {
+        wait_for("brokers that know each other", BOOT, || {
             let client = self.admin();
             let metadata = client
                 .inner()
