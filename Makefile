@@ -87,7 +87,7 @@ model:
 # Figures for docs/scaling.md: a replica with ten shards of 417 appliances each. A few minutes.
 shards:
 	cargo run --release --locked --quiet --example mixes fleet-4170 1 >$(dir $(released))fleet.log
-	FLEET=$(dir $(released))fleet.log cargo test --release --locked --features kafka --test it -- --ignored --nocapture shards_at_scale
+	FLEET=$(dir $(released))fleet.log cargo test --release --locked --features kafka --test it -- --ignored --nocapture --test-threads=1 shards_at_scale
 
 # Figures for docs/performance.md.
 bench:

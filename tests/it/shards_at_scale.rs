@@ -63,16 +63,8 @@ fn bytes_below(directory: &Path) -> u64 {
 fn what_a_large_replica_takes() {
     let file = std::env::var_os("FLEET").expect("FLEET names a file with lines");
     let cluster = Cluster::start(1);
-    let time = ("message.timestamp.type", "LogAppendTime");
-    cluster.make_topic("logs", SHARDS, &[time]);
-    let mut written = 0_usize;
     let records: Vec<_> = lines(Path::new(&file)).collect();
-    for some in records.chunks(50_000) {
-        written += some.len();
-        let some = some.iter().map(|(key, line)| (key.as_str(), line.clone()));
-        cluster.write("logs", some);
-    }
-    drop(records);
+    let written = records.len();
     for (born, keeps_in_topic) in [
         ("at_once", false),
         ("lazily", false),
@@ -81,6 +73,15 @@ fn what_a_large_replica_takes() {
     ] {
         let directory = tempfile::tempdir().expect("a directory");
         let config = directory.path().join("config.yaml");
+        let place = if keeps_in_topic { "topic" } else { "directory" };
+        // Each reads a topic of its own: where the one before has committed an offset, the next begins.
+        let topic = format!("logs-{born}-{place}");
+        let time = ("message.timestamp.type", "LogAppendTime");
+        cluster.make_topic(&topic, SHARDS, &[time]);
+        for some in records.chunks(50_000) {
+            let some = some.iter().map(|(key, line)| (key.as_str(), line.clone()));
+            cluster.write(&topic, some);
+        }
         let state_topic = format!("state-{born}");
         let more = match keeps_in_topic {
             true => {
@@ -92,7 +93,7 @@ fn what_a_large_replica_takes() {
         std::fs::write(
             &config,
             format!(
-                "sources:\n- name: fleet\n  kafka: {{brokers: ['{}'], topic: logs{more}}}\n  appliance: key\n\
+                "sources:\n- name: fleet\n  kafka: {{brokers: ['{}'], topic: {topic}{more}}}\n  appliance: key\n\
                  state: {{directory: state, interval: 10s}}\n\
                  limits: {{series: 3000000, bytes: 3000000000, born: {born}}}\n",
                 cluster.bootstrap()
@@ -114,7 +115,6 @@ fn what_a_large_replica_takes() {
         };
         let (mut child, took) = start();
         let cpu = processor_time(port);
-        let place = if keeps_in_topic { "topic" } else { "directory" };
         println!(
             "born {born}, state in a {place}: {written} lines read in {took:.1?}, {cpu:.1} s of processor time"
         );
@@ -133,6 +133,7 @@ fn what_a_large_replica_takes() {
         let took = begun.elapsed();
         let cpu = processor_time(port) - before;
         let series = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert!(series > written, "the lines were not read");
         println!(
             "  {series} samples, {} MiB of text in {took:.2?} ({cpu:.2} s of processor time); resident {rss} MiB before the first scrape, {} after, at most {}; {} threads",
             text.len() >> 20,
