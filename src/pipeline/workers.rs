@@ -93,9 +93,7 @@ impl Queue {
         let mut state = self.state.lock();
         loop {
             if let Some(piece) = state.take() {
-                drop(state);
-                self.count(piece, &mut worker);
-                state = self.state.lock();
+                MutexGuard::unlocked(&mut state, || self.count(piece, &mut worker));
             } else if state.is_closed {
                 return;
             } else {
@@ -203,7 +201,6 @@ fn help(queue: &Queue, state: &mut MutexGuard<'_, State>, worker: &mut Worker) {
 #[cfg(test)]
 mod tests {
     use parking_lot::Mutex;
-
     use prometheus_client::metrics::counter::Counter;
 
     use super::super::Text;
