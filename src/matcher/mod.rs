@@ -10,7 +10,7 @@
 //! and costs time linear in the message, whatever it holds.
 
 mod pattern;
-mod prefix;
+mod prefixes;
 mod regex;
 mod select;
 mod vm;

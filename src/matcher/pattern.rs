@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use memchr::memmem::Finder;
 use regex_automata::meta::Regex;
 
-use super::prefix::{Prefix, Prefixes};
+use super::prefixes;
 use super::regex::linear;
 use super::vm::{self, ABSENT, FirstSet, Outcome, Scratch, Span, TemplateVm};
 use crate::rules::{Pattern, Piece};
@@ -45,10 +45,11 @@ impl Compiled {
         }
     }
 
-    pub(super) fn prefixes(&self) -> Vec<Prefix> {
+    /// See [`prefixes`].
+    pub(super) fn prefixes(&self) -> Vec<Vec<u8>> {
         match &self.pattern {
-            Pattern::Template { template, .. } => Prefixes::of_template(template),
-            Pattern::Regex { source, .. } => Prefixes::of_regex(source),
+            Pattern::Template { template, .. } => prefixes::of_template(template),
+            Pattern::Regex { source, .. } => prefixes::of_regex(source),
         }
     }
 

@@ -9,10 +9,11 @@
 //!           └─ else {3}
 //! ```
 //!
-//! A [`Selector`] is a trie over the literal text that each pattern begins with, at most [`PREFIX_BYTES_MAX`](super::prefix::PREFIX_BYTES_MAX) bytes of
-//! it, and the bytes that may follow. Blanks are dropped and ASCII case is ignored, in the prefixes and in the message:
-//! a filter may let too much pass, and then needs no notion of how many blanks there may be. It ends as soon as more
-//! bytes would tell no more candidates apart. The templates of those that are left are tried in order, which decides.
+//! A [`Selector`] is a trie over the literal text that each pattern begins with, at most
+//! [`PREFIX_BYTES_MAX`](super::prefixes::PREFIX_BYTES_MAX) bytes of it. Blanks are dropped and ASCII case is ignored, in the
+//! prefixes and in the message: a filter may let too much pass, and then needs no notion of how many blanks there may be.
+//! It ends as soon as more bytes would tell no more candidates apart. The templates of those that are left are tried in
+//! order, which decides.
 //!
 //! More than [`CANDIDATES_MAX`] candidates are left where a placeholder stands before what tells rules apart (`Device:
 //! {device}, …`). Then one anchored lazy DFA (regex-automata) over all patterns of the program names the first that
@@ -20,20 +21,17 @@
 //!
 //! **Cost.** The trie: 15 instructions for eight bytes that were walked before, 10 for each byte of others, mostly less
 //! than twenty bytes; its rows are made with the selector, when the program's first message comes, 4 bytes for each node and
-//! different byte. The DFA: 10 instructions
-//! for each byte of the whole message, and about a mebibyte once it is made; states that were seen are cached within
-//! [`Limits::dfa_cache_bytes_max`].
+//! different byte. The DFA: 10 instructions for each byte of the whole message, and about a mebibyte once it is made;
+//! states that were seen are cached within [`Limits::dfa_cache_bytes_max`].
 //!
 //! **Not used** to find captures: neither the trie nor the DFA knows where a placeholder is.
-
-use std::cmp::Ordering;
 
 use hashbrown::HashMap;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
 use regex_automata::{Anchored, Input, MatchKind};
 
-use super::prefix::{Prefix, canonical};
+use super::prefixes::canonical;
 use super::regex::syntax;
 
 /// With more candidates than this the DFA is asked first. Most are ruled out by a byte or a text before they are tried.
@@ -130,12 +128,12 @@ pub(super) struct Candidates<'s> {
 
 impl Selector {
     /// A selector for patterns that begin so: each with one prefix or several, in order.
-    pub(super) fn new(members: &[Vec<Prefix>], limits: Limits) -> Self {
+    pub(super) fn new(members: &[Vec<Vec<u8>>], limits: Limits) -> Self {
         let mut entries = Vec::new();
         for (prefixes, member) in members.iter().zip(0..) {
-            entries.extend(prefixes.iter().map(|prefix| (prefix, member)));
+            entries.extend(prefixes.iter().map(|prefix| (prefix.as_slice(), member)));
         }
-        let mut builder = Builder::new(&entries, members);
+        let mut builder = Builder::new(&entries);
         let start = builder.node(&entries, 0);
         Self {
             columns: builder.columns,
@@ -294,10 +292,9 @@ fn lazy_dfa(patterns: &[impl AsRef<str>], limits: Limits) -> Option<DFA> {
 }
 
 /// A prefix and the member that it belongs to.
-type Entry<'p> = (&'p Prefix, u32);
+type Entry<'p> = (&'p [u8], u32);
 
-struct Builder<'p> {
-    members: &'p [Vec<Prefix>],
+struct Builder {
     columns: Box<[u16; 256]>,
     width: usize,
     /// The bytes that have a column of their own.
@@ -307,12 +304,10 @@ struct Builder<'p> {
     set_numbers: HashMap<Box<[u32]>, u32>,
 }
 
-impl<'p> Builder<'p> {
-    fn new(entries: &[Entry<'_>], members: &'p [Vec<Prefix>]) -> Self {
+impl Builder {
+    fn new(entries: &[Entry<'_>]) -> Self {
         let mut used: Vec<u8> = (entries.iter())
-            .flat_map(|(prefix, _)| prefix.text.iter().copied())
-            // Numbers are what patterns without a text begin with most often.
-            .chain(b'0'..=b'9')
+            .flat_map(|(prefix, _)| prefix.iter().copied())
             .collect();
         used.sort_unstable();
         used.dedup();
@@ -325,7 +320,6 @@ impl<'p> Builder<'p> {
             };
         }
         Self {
-            members,
             columns,
             width: usize::from(FIRST) + used.len(),
             used,
@@ -337,50 +331,28 @@ impl<'p> Builder<'p> {
 
     /// What a message comes to that begins as these prefixes do up to `depth`.
     fn node(&mut self, entries: &[Entry<'_>], depth: usize) -> u32 {
-        let is_open = |(prefix, _): &&Entry<'_>| {
-            prefix.text.len() > depth || (prefix.text.len() == depth && !prefix.next.is_full())
-        };
+        let is_open = |(prefix, _): &&Entry<'_>| prefix.len() > depth;
         let mut open = entries.iter().filter(is_open).map(|(_, member)| *member);
         let first = open.next();
         // One that is open is told from those that have ended by trying it.
         if open.all(|member| Some(member) == first) {
             return self.set(entries);
         }
-        let goes_on = |prefix: &Prefix, byte: Option<u8>| match prefix.text.len().cmp(&depth) {
-            Ordering::Less => true,
-            Ordering::Equal => byte.map_or(prefix.next.end, |byte| prefix.next.holds(byte)),
-            Ordering::Greater => Some(prefix.text[depth]) == byte,
-        };
         let row = self.table.len();
         self.table.resize(row + self.width, row as u32);
         let ended: Vec<Entry<'_>> = (entries.iter().copied())
-            .filter(|(prefix, _)| goes_on(prefix, None))
+            .filter(|(prefix, _)| prefix.len() <= depth)
             .collect();
-        self.table[row + usize::from(END)] = self.set(&ended);
-        // What may stand behind a prefix besides the bytes with a column is not told apart.
-        let others: Vec<Entry<'_>> = (entries.iter().copied())
-            .filter(|(prefix, _)| prefix.text.len() <= depth)
-            .filter(|(prefix, _)| prefix.text.len() < depth || prefix.next.holds_but(&self.used))
-            .collect();
-        let otherwise = self.set(&others);
-        self.table[row + usize::from(OTHER)] = otherwise;
-        let is_edge =
-            |(prefix, _): &Entry<'_>| prefix.text.len() == depth && !prefix.next.is_full();
-        let has_edge = entries.iter().any(is_edge);
-        let mut goes_deeper = [false; 256];
-        for byte in entries
-            .iter()
-            .filter_map(|(prefix, _)| prefix.text.get(depth))
-        {
-            goes_deeper[usize::from(*byte)] = true;
+        let otherwise = self.set(&ended);
+        for column in [END, OTHER] {
+            self.table[row + usize::from(column)] = otherwise;
         }
         for place in 0..self.used.len() {
             let byte = self.used[place];
-            let goes_deeper = goes_deeper[usize::from(byte)];
-            let then = (entries.iter().copied()).filter(|(prefix, _)| goes_on(prefix, Some(byte)));
-            self.table[row + usize::from(FIRST) + place] = match goes_deeper {
-                true => self.node(&then.collect::<Vec<_>>(), depth + 1),
-                false if has_edge => self.set(&then.collect::<Vec<_>>()),
+            let goes_on = |(prefix, _): &Entry<'_>| prefix.get(depth).is_none_or(|it| *it == byte);
+            let then: Vec<_> = entries.iter().copied().filter(goes_on).collect();
+            self.table[row + usize::from(FIRST) + place] = match then.len() > ended.len() {
+                true => self.node(&then, depth + 1),
                 false => otherwise,
             };
         }
@@ -391,21 +363,14 @@ impl<'p> Builder<'p> {
     fn set(&mut self, entries: &[Entry<'_>]) -> u32 {
         let mut members: Vec<u32> = entries.iter().map(|(_, member)| *member).collect();
         members.dedup();
-        let Self {
-            sets, members: all, ..
-        } = self;
         let entry = self.set_numbers.entry(members.into());
         let number = *entry.or_insert_with_key(|members| {
-            let is_led = |member: &&u32| {
-                let mut prefixes = all[**member as usize].iter();
-                prefixes.all(|prefix| !prefix.text.is_empty())
-            };
-            let likely = members.iter().rfind(is_led).copied();
-            sets.push(Set {
+            let likely = entries.iter().rfind(|(prefix, _)| !prefix.is_empty());
+            self.sets.push(Set {
                 members: members.clone(),
-                likely: likely.unwrap_or(u32::MAX),
+                likely: likely.map_or(u32::MAX, |(_, member)| *member),
             });
-            sets.len() as u32 - 1
+            self.sets.len() as u32 - 1
         });
         number | LEAF
     }

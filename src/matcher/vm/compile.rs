@@ -52,11 +52,7 @@ fn first_set(piece: &Piece, ignore_case: bool, after: FirstSet) -> FirstSet {
 }
 
 /// The same for several.
-pub(in crate::matcher) fn first_of_all(
-    pieces: &[Piece],
-    ignore_case: bool,
-    after: FirstSet,
-) -> FirstSet {
+fn first_of_all(pieces: &[Piece], ignore_case: bool, after: FirstSet) -> FirstSet {
     // What stands behind the first that is never empty does not count.
     let first = pieces.iter().position(|piece| !may_be_empty(piece));
     let pieces = first.map_or(pieces, |first| &pieces[..=first]);

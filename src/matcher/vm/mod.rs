@@ -27,9 +27,8 @@ mod scan;
 mod tests;
 
 use crate::rules::Class;
-pub(super) use compile::{first_of_all, is_without_blanks, last_of_all};
-pub(super) use scan::FirstSet;
-pub(super) use scan::blanks;
+pub(super) use compile::{is_without_blanks, last_of_all};
+pub(super) use scan::{FirstSet, blanks};
 use scan::{Prefilter, quad, strip, strip_any_case};
 
 /// A capture: start and end in the message, in bytes.

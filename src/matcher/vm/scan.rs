@@ -187,27 +187,6 @@ impl FirstSet {
         }
     }
 
-    pub(in crate::matcher) fn is_full(&self) -> bool {
-        self.end && self.bytes == [u64::MAX; 4]
-    }
-
-    /// Whether it holds a byte besides these.
-    pub(in crate::matcher) fn holds_but(&self, bytes: &[u8]) -> bool {
-        (0..=u8::MAX).any(|byte| self.holds(byte) && !bytes.contains(&byte))
-    }
-
-    /// The set of what `map` makes of its bytes.
-    pub(in crate::matcher) fn map(&self, map: impl Fn(u8) -> u8) -> FirstSet {
-        let mapped: Vec<u8> = (0..=u8::MAX)
-            .filter(|byte| self.holds(*byte))
-            .map(map)
-            .collect();
-        FirstSet {
-            end: self.end,
-            ..FirstSet::of(|byte| mapped.contains(&byte))
-        }
-    }
-
     pub(super) fn or(self, other: FirstSet) -> FirstSet {
         FirstSet {
             bytes: std::array::from_fn(|at| self.bytes[at] | other.bytes[at]),
@@ -222,7 +201,7 @@ impl FirstSet {
 
     /// Whether a text may begin so.
     #[inline]
-    pub(in crate::matcher) fn may_start(&self, text: &[u8]) -> bool {
+    pub(super) fn may_start(&self, text: &[u8]) -> bool {
         text.first().map_or(self.end, |byte| self.holds(*byte))
     }
 
