@@ -969,9 +969,9 @@ fn a_line_of_a_program_that_no_pack_knows_counts_as_a_message_alone() {
     assert_eq!(series(&engine, "h9"), 2);
 }
 
-/// A parameter with escapes, and a label that may be anything in a line.
+/// A parameter with escapes, whose value does not stand in the line as it is, and a label that is the line's time.
 #[test]
-fn what_cannot_be_cached_counts_as_well() {
+fn values_that_are_made_from_a_line_lead_to_their_series() {
     let directory = tempfile::tempdir().expect("a directory");
     let pack = "pack: doors
 programs: {doord: []}

@@ -111,9 +111,9 @@ impl Worker {
             self.engine.table().apply(&mut self.tally);
         }
         let negative_amounts = self.updater.take_negative_amounts();
-        let mut hits = self.updater.take_hits().peekable();
+        let hits = self.updater.take_hits();
         let repeats = self.repeats_unattributed + self.repeats_implausible;
-        let is_empty = hits.peek().is_none() && negative_amounts.is_empty() && repeats == 0;
+        let is_empty = hits.is_empty() && negative_amounts.is_empty() && repeats == 0;
         if is_empty && self.unrecognised.is_empty() {
             return;
         }
@@ -124,8 +124,8 @@ impl Worker {
                 *count += more;
             }
         }
-        for (rule, more) in hits {
-            counts.hits[rule.0 as usize] += more;
+        for (count, more) in counts.hits.iter_mut().zip(hits) {
+            *count += more;
         }
         counts.repeats_unattributed += std::mem::take(&mut self.repeats_unattributed);
         counts.repeats_implausible += std::mem::take(&mut self.repeats_implausible);

@@ -1,13 +1,12 @@
 //! What follows from the updates of a rule alone: what decides which series they lead to.
 
-use super::eval::SOURCES_MAX;
 use super::{LINE_CELLS, RulePlan, Source, Step};
 use crate::rules::{Action, Binding, ConditionLabel, Field, Rule, Update, ValueRef, ValueTemplate};
 
 /// Of each rule what its updates depend on.
 pub(super) fn compile(rule: &Rule) -> RulePlan {
     let names = rule.updates.iter().flat_map(names).collect();
-    let all = sources(rule, names).filter(|all| all.len() <= SOURCES_MAX);
+    let all = sources(rule, names);
     let (mut counters, mut others) = (Vec::new(), Vec::new());
     for (number, update) in rule.updates.iter().enumerate() {
         match update.verb {
@@ -27,8 +26,7 @@ pub(super) fn compile(rule: &Rule) -> RulePlan {
             // The value comes to the same whenever the series does.
             Action::Set(value) if value.constant().is_none() => {
                 let own = sources(rule, value.sources().collect());
-                let known = own.zip(all.as_ref());
-                known.is_some_and(|(own, all)| own.iter().all(|source| all.contains(source)))
+                own.iter().all(|source| all.contains(source))
             }
             _ => false,
         };
@@ -40,7 +38,7 @@ pub(super) fn compile(rule: &Rule) -> RulePlan {
     };
     let steps = others.into_iter().map(step).collect();
     RulePlan {
-        sources: all.map(Into::into),
+        sources: all.into(),
         counters: counters.into(),
         steps,
         event,
@@ -75,8 +73,8 @@ fn names(update: &Update) -> Vec<ValueRef> {
     visit
 }
 
-/// What decides what these come to; none if it may be anything in the line.
-fn sources(rule: &Rule, mut visit: Vec<ValueRef>) -> Option<Vec<Source>> {
+/// What decides what these come to.
+fn sources(rule: &Rule, mut visit: Vec<ValueRef>) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
     while let Some(from) = visit.pop() {
         let mut add = |source| {
@@ -106,9 +104,9 @@ fn sources(rule: &Rule, mut visit: Vec<ValueRef>) -> Option<Vec<Source>> {
                 }
             }
             ValueRef::Field(Field::Event | Field::Pack) => {}
-            ValueRef::Field(Field::Timestamp) => return None,
+            ValueRef::Field(Field::Timestamp) => add(Source::Timestamp),
             ValueRef::Field(_) => add(Source::Raw(from)),
         }
     }
-    Some(sources)
+    sources
 }

@@ -3,18 +3,11 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use arrayvec::ArrayVec;
-
+use super::memo::RowKey;
 use super::params::param;
 use super::{Line, Source};
 use crate::matcher::Found;
 use crate::rules::{Binding, Comparison, Condition, Field, Part, Rule, ValueRef, ValueTemplate};
-
-/// Sources of a rule whose series are cached.
-pub(super) const SOURCES_MAX: usize = 16;
-
-/// What a rule's sources are in a line; a value may be absent.
-pub(super) type Values<'l> = ArrayVec<Option<&'l [u8]>, SOURCES_MAX>;
 
 /// A line and the rule that matched it, and the values of that rule's `let`s once they are asked for.
 pub(super) struct EvalContext<'a> {
@@ -42,24 +35,20 @@ impl<'a> EvalContext<'a> {
         Some(time.as_second())
     }
 
-    /// Reads what these are in the line. False if that cannot be cached.
+    /// Adds what these are in the line to a key.
     #[inline]
-    pub(super) fn read<'l>(&'l self, sources: Option<&[Source]>, values: &mut Values<'l>) -> bool {
-        let Some(sources) = sources else {
-            return false;
-        };
+    pub(super) fn read(&self, sources: &[Source], key: &mut RowKey) {
         for source in sources {
-            values.push(match source {
-                Source::Raw(from) => Some(self.raw(*from)),
-                Source::Compared(at) => self.compared(*at).map(str::as_bytes),
-                Source::Param(at) => match self.param(*at) {
-                    Some(Cow::Owned(_)) => return false,
-                    Some(Cow::Borrowed(value)) => Some(value),
-                    None => None,
-                },
-            });
+            match source {
+                Source::Raw(from) => key.push(Some(self.raw(*from))),
+                Source::Compared(at) => key.push(self.compared(*at).map(str::as_bytes)),
+                Source::Param(at) => key.push(self.param(*at).as_deref()),
+                Source::Timestamp => {
+                    let seconds = self.timestamp().map(i64::to_le_bytes);
+                    key.push(seconds.as_ref().map(<[u8; 8]>::as_slice));
+                }
+            }
         }
-        true
     }
 
     /// A capture or field as it stands in the line.

@@ -1,11 +1,11 @@
 //! Which series a line leads to, by what it captured.
 //!
 //! ```text
-//!  hash of (rule, program, severity, appliance, test, values)
-//!        │
+//!  key: rule, appliance, program, severity, test, values
+//!        │ hash
 //!        ▼                 keys                              cells
 //!  ┌──────────┐  key   ┌───────────────────────┐  start   ┌─────────────────────────────┐
-//!  │ row      │ ─────▶ │ 3 "eth" · absent · …  │   ┌────▶ │ series of line and counters,│
+//!  │ row      │ ─────▶ │ 7 4 12 2 0 · 3 "eth" …│   ┌────▶ │ series of line and counters,│
 //!  │          │ ───────┼───────────────────────┼───┘      │ then of each step or its plan│
 //!  └──────────┘        └───────────────────────┘          └─────────────────────────────┘
 //! ```
@@ -14,16 +14,13 @@
 //! every rule of every appliance. When a limit is reached everything is cleared, which costs no more than to look the
 //! same series up in the table again.
 //!
-//! **Not used** for more than [`SOURCES_MAX`](super::eval::SOURCES_MAX) values, for parameters with escapes, whose value does
-//! not stand in the line as it is, and for rules whose series may depend on anything in a line. Their cells are dropped
-//! behind the line.
+//! **Not used** to remember the value of an update: it may be another one in each line.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::Line;
-use super::eval::Values;
 use super::state_set::Planned;
 use crate::metric::Slot;
 use crate::record::starts_with;
@@ -58,7 +55,7 @@ impl Default for MemoLimits {
 pub(super) struct SeriesMemo {
     limits: MemoLimits,
     rows: HashTable<Row>,
-    /// By row its values, each behind its length.
+    /// By row what its [`RowKey`] held.
     keys: Vec<u8>,
     hasher: DefaultHashBuilder,
     /// By row the series of the line, its counters and steps, or for steps of several series the number of a plan;
@@ -70,64 +67,39 @@ pub(super) struct SeriesMemo {
 #[derive(Debug)]
 struct Row {
     hash: u64,
-    fixed: RowKey,
-    /// Where its values begin among the keys.
+    /// Where its key begins among the keys.
     key: u32,
     /// Where its cells begin.
     start: u32,
 }
 
-/// What decides, beside captures, which series a line leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RowKey {
-    /// The rule, or none, and the appliance.
-    who: u64,
-    /// The program, its severity and whether it is a test.
-    what: u32,
-}
+/// What decides which series a line leads to. No key is the beginning of another one: the rule says how many values follow,
+/// and each stands behind its length.
+#[derive(Debug, Default)]
+pub(super) struct RowKey(Vec<u8>);
 
 impl RowKey {
+    /// That of a line before any value, in place of what was there.
     #[inline]
-    pub(super) fn new(line: &Line<'_>, rule: Option<RuleId>) -> Self {
+    pub(super) fn start(&mut self, line: &Line<'_>, rule: Option<RuleId>) {
         let record = line.record;
         let rule = rule.map_or(u32::MAX, |rule| rule.0);
         let program = record.program_id.map_or(u16::MAX, |id| id.0);
         let severity = record.severity.map_or(u8::MAX, |severity| severity as u8);
-        Self {
-            who: u64::from(rule) << 32 | u64::from(line.appliance.0),
-            what: u32::from(program) << 16 | u32::from(severity) << 8 | u32::from(record.test),
+        let what = u32::from(program) << 16 | u32::from(severity) << 8 | u32::from(record.test);
+        self.0.clear();
+        for part in [rule, line.appliance.0, what] {
+            self.0.extend_from_slice(&part.to_le_bytes());
         }
     }
-}
 
-/// The cells of a line.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cells {
-    /// Where they begin.
-    pub(super) start: usize,
-    /// How many plans there were, if they are not to be kept.
-    unkept: Option<usize>,
-}
-
-/// The length of a value as it is cached. No text is so long as to be taken for an absent one.
-fn len_of(value: Option<&[u8]>) -> u32 {
-    value.map_or(u32::MAX, |value| value.len() as u32)
-}
-
-impl Row {
-    /// Whether it is that of these values, as many as it was made from.
+    /// Adds a value, or that there is none.
     #[inline]
-    fn has(&self, keys: &[u8], values: &[Option<&[u8]>]) -> bool {
-        let mut rest = keys.get(self.key as usize..).unwrap_or_default();
-        values.iter().all(|value| {
-            let Some((len, after)) = rest.split_first_chunk::<4>() else {
-                return false;
-            };
-            let text = value.unwrap_or_default();
-            let is_same = u32::from_le_bytes(*len) == len_of(*value) && starts_with(after, text);
-            rest = after.get(text.len()..).unwrap_or_default();
-            is_same
-        })
+    pub(super) fn push(&mut self, value: Option<&[u8]>) {
+        // No text is so long as to be taken for none.
+        let len = value.map_or(u32::MAX, |value| value.len() as u32);
+        self.0.extend_from_slice(&len.to_le_bytes());
+        self.0.extend_from_slice(value.unwrap_or_default());
     }
 }
 
@@ -158,65 +130,33 @@ impl SeriesMemo {
         self.plans.clear();
     }
 
-    /// The cells of a line with these values, so many, [`UNKNOWN`] if it is the first.
+    /// Where the cells of a key begin, so many, [`UNKNOWN`] if it is new.
     #[inline]
-    pub(super) fn row(&mut self, fixed: RowKey, values: &Values<'_>, cells: usize) -> Cells {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write_u64(fixed.who);
-        hasher.write_u32(fixed.what);
-        for value in values {
-            hasher.write(value.unwrap_or_default());
+    pub(super) fn row(&mut self, key: &RowKey, cells: usize) -> usize {
+        let key = &*key.0;
+        let hash = self.hasher.hash_one(key);
+        let is_same = |row: &Row| {
+            let known = self.keys.get(row.key as usize..).unwrap_or_default();
+            row.hash == hash && starts_with(known, key)
+        };
+        match self.rows.find(hash, is_same) {
+            Some(row) => row.start as usize,
+            None => self.insert(hash, key, cells),
         }
-        let hash = hasher.finish();
-        let found = self.rows.find(hash, |row| {
-            row.hash == hash && row.fixed == fixed && row.has(&self.keys, values)
-        });
-        if let Some(row) = found {
-            return Cells {
-                start: row.start as usize,
-                unkept: None,
-            };
-        }
+    }
+
+    #[cold]
+    fn insert(&mut self, hash: u64, key: &[u8], cells: usize) -> usize {
+        let start = self.cells.len();
         let row = Row {
             hash,
-            fixed,
             key: self.keys.len() as u32,
-            start: self.cells.len() as u32,
+            start: start as u32,
         };
-        self.insert(row, values);
-        Cells {
-            unkept: None,
-            ..self.unkept_row(cells)
-        }
-    }
-
-    #[cold]
-    fn insert(&mut self, row: Row, values: &Values<'_>) {
-        for value in values {
-            self.keys.extend_from_slice(&len_of(*value).to_le_bytes());
-            self.keys.extend_from_slice(value.unwrap_or_default());
-        }
-        self.rows.insert_unique(row.hash, row, |row| row.hash);
-    }
-
-    /// So many cells for one line alone.
-    #[cold]
-    pub(super) fn unkept_row(&mut self, cells: usize) -> Cells {
-        let start = self.cells.len();
+        self.rows.insert_unique(hash, row, |row| row.hash);
+        self.keys.extend_from_slice(key);
         self.cells.resize(start + cells, UNKNOWN);
-        Cells {
-            start,
-            unkept: Some(self.plans.len()),
-        }
-    }
-
-    /// Drops the cells of a line that are not kept. They must be the last ones.
-    #[inline]
-    pub(super) fn drop_unkept(&mut self, cells: Cells) {
-        if let Some(plans) = cells.unkept {
-            self.cells.truncate(cells.start);
-            self.plans.truncate(plans);
-        }
+        start
     }
 
     /// Keeps a plan in place of the one with the number `known`, if there is one.

@@ -13,7 +13,7 @@ mod params;
 pub(crate) mod standard;
 mod state_set;
 
-use eval::{EvalContext, Values};
+use eval::EvalContext;
 pub use memo::MemoLimits;
 use memo::{RowKey, SeriesMemo, UNKNOWN};
 use parking_lot::{Mutex, MutexGuard};
@@ -50,8 +50,8 @@ pub struct UpdatePlan {
 /// What follows from the updates of one rule.
 #[derive(Debug)]
 struct RulePlan {
-    /// All that decides which series its updates lead to; none if that may be anything in the line.
-    sources: Option<Box<[Source]>>,
+    /// All that decides which series its updates lead to.
+    sources: Box<[Source]>,
     /// The numbers of updates that go up once for each line.
     counters: Box<[usize]>,
     steps: Box<[Step]>,
@@ -82,6 +82,8 @@ enum Source {
     Compared(usize),
     /// A parameter, by its place among the `let`s.
     Param(usize),
+    /// The line's own time.
+    Timestamp,
 }
 
 /// A line, and whom it is about.
@@ -129,9 +131,10 @@ pub struct Counted {
 #[derive(Debug, Default)]
 pub struct Updater {
     memo: SeriesMemo,
-    /// By rule its matches, and the rules that have some.
+    /// Memory for the keys of one line after the other.
+    key: RowKey,
+    /// By rule its matches.
     hits: Vec<u64>,
-    hit_rules: Vec<RuleId>,
     /// Negative amounts for a counter, by rule.
     negative_amounts: Vec<(RuleId, u64)>,
 }
@@ -262,33 +265,19 @@ impl Updater {
         self.memo.clear();
     }
 
-    /// How often each rule matched since this was last asked.
-    pub fn take_hits(&mut self) -> impl Iterator<Item = (RuleId, u64)> {
-        let Self {
-            hits, hit_rules, ..
-        } = self;
-        hit_rules
-            .drain(..)
-            .map(|rule| (rule, std::mem::take(&mut hits[rule.0 as usize])))
+    /// How often each rule matched since this was last asked, as far as any did.
+    pub fn take_hits(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.hits)
     }
 
     /// Counts matches of a rule.
     #[inline]
     pub fn count_hits(&mut self, rule: RuleId, count: u32) {
-        match self.hits.get_mut(rule.0 as usize) {
-            Some(hits) if *hits > 0 => *hits += u64::from(count),
-            _ => self.count_first_hits(rule, count),
-        }
-    }
-
-    #[cold]
-    fn count_first_hits(&mut self, rule: RuleId, count: u32) {
         let at = rule.0 as usize;
         if self.hits.len() <= at {
             self.hits.resize(at + 1, 0);
         }
-        self.hits[at] = u64::from(count);
-        self.hit_rules.push(rule);
+        self.hits[at] += u64::from(count);
     }
 
     #[cold]
@@ -307,9 +296,9 @@ impl Updater {
         table: &mut Lazily<'_>,
         start: impl FnOnce(&mut Table),
     ) -> &mut [u32] {
-        let key = RowKey::new(line, None);
-        let row = self.memo.row(key, &Values::new(), LINE_CELLS);
-        let cells = &mut self.memo.cells[row.start..][..LINE_CELLS];
+        self.key.start(line, None);
+        let row = self.memo.row(&self.key, LINE_CELLS);
+        let cells = &mut self.memo.cells[row..][..LINE_CELLS];
         if cells[0] == UNKNOWN {
             let table = table.get();
             cells[..2].copy_from_slice(&line_series(line, table));
@@ -368,32 +357,23 @@ impl Updater {
             observer,
         };
         self.memo.make_room();
-        let mut values = Values::new();
-        let row = match context.read(own.sources.as_deref(), &mut values) {
-            true => {
-                let key = RowKey::new(line, Some(found.rule));
-                self.memo.row(key, &values, own.len)
-            }
-            false => {
-                // What is not kept has to be the last row.
-                self.unmatched_row(line, &mut changes.table, &start);
-                self.memo.unkept_row(own.len)
-            }
-        };
-        if self.memo.cells[row.start] == UNKNOWN {
+        self.key.start(line, Some(found.rule));
+        context.read(&own.sources, &mut self.key);
+        let row = self.memo.row(&self.key, own.len);
+        if self.memo.cells[row] == UNKNOWN {
             let of_all = self.unmatched_row(line, &mut changes.table, &start);
             let of_all = [of_all[0], of_all[1]];
             let table = changes.table.get();
             let labels = [line.program(), &rule.event];
             let event = line.series(table, EVENTS, &labels);
-            let cells = &mut self.memo.cells[row.start..];
+            let cells = &mut self.memo.cells[row..];
             cells[..2].copy_from_slice(&of_all);
             cells[2] = event.0;
             for (cell, update) in cells[LINE_CELLS..].iter_mut().zip(&own.counters) {
                 *cell = resolve(&rule.updates[*update], &context, table).0;
             }
         }
-        let cells = &mut self.memo.cells[row.start..];
+        let cells = &mut self.memo.cells[row..];
         let mut counted = count_line(line, cells, changes.tally);
         let times = line.times();
         for slot in &cells[LINE_CELLS..LINE_CELLS + own.counters.len()] {
@@ -406,9 +386,8 @@ impl Updater {
             counted.event_time = set_event_time(&mut cells[cell], time, &context, &mut changes);
         }
         for step in &own.steps {
-            self.step(plan, step, &context, row.start, &mut changes);
+            self.step(plan, step, &context, row, &mut changes);
         }
-        self.memo.drop_unkept(row);
         counted
     }
 
