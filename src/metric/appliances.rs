@@ -25,18 +25,9 @@ pub(super) struct Appliance {
     trusted: bool,
     /// When it was first heard of, seconds since 1970.
     since: u32,
-    /// How many gauges' series were ever entered for it.
-    pub(super) gauges_entered: u64,
 }
 
 impl Table {
-    /// How many gauges' series of an appliance were ever entered in this epoch.
-    #[inline]
-    pub fn gauges_entered(&self, appliance: ApplianceId) -> u64 {
-        let appliance = self.appliances.get(appliance.0 as usize);
-        appliance.map_or(0, |appliance| appliance.gauges_entered)
-    }
-
     /// The appliance of this name; [`OTHER`] beyond the limit, or when the configured ones are exclusive.
     pub fn appliance(&mut self, name: &str) -> ApplianceId {
         if let Some(&id) = self.appliance_ids.get(name) {
@@ -60,7 +51,6 @@ impl Table {
             named: false,
             trusted: false,
             since: self.now,
-            gauges_entered: 0,
         };
         let id = match self.free_appliances.pop() {
             Some(id) => {

@@ -373,8 +373,6 @@ impl Table {
         group.slots.push(slot);
         group.last_entered = self.entered;
         self.counts[metric.0 as usize].0 += 1;
-        let is_gauge = self.specs[metric.0 as usize].family.kind == Kind::Gauge;
-        self.appliances[appliance.0 as usize].gauges_entered += u64::from(is_gauge);
     }
 
     pub(super) fn change(&mut self, slot: Slot) {

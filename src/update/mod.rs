@@ -406,8 +406,8 @@ impl Updater {
         let known = self.memo.cells[cell];
         if step.is_planned {
             let (table, observer) = (changes.table.get(), &mut changes.observer);
-            let planned = self.memo.plans.get_mut(known as usize);
-            match planned.and_then(|planned| planned.if_current(update, context, table)) {
+            let planned = self.memo.plans.get(known as usize);
+            match planned.filter(|planned| planned.is_current(update, context, table)) {
                 Some(planned) => planned.run(update, context, table, observer),
                 None => {
                     let planned = Planned::new(update, context, table);

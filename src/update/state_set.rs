@@ -12,8 +12,6 @@ const ITEMS_MAX: usize = 64;
 /// The series of an update and their new values, good as long as no series is created that it would have to know.
 #[derive(Debug)]
 pub(super) struct Planned {
-    /// The last gauge that was created of the appliance.
-    last_gauge: u64,
     /// The last one of the metrics that the update reads and writes.
     last_own: u64,
     effect: Effect,
@@ -51,29 +49,19 @@ impl Planned {
         // Nothing changes if a condition does not hold or a label is empty.
         let effect = effect(update, context, table).unwrap_or(Effect::Set(Vec::new()));
         Self {
-            last_gauge: table.gauges_entered(context.line.appliance),
             last_own: last_own(update, context, table),
             effect,
         }
     }
 
-    /// The plan, unless a series was made since that it would have to know. Most new gauges of an appliance are of other
-    /// metrics.
-    #[inline]
-    pub(super) fn if_current(
-        &mut self,
+    /// Whether no series was made since that the plan would have to know.
+    pub(super) fn is_current(
+        &self,
         update: &Update,
         context: &EvalContext<'_>,
         table: &Table,
-    ) -> Option<&mut Self> {
-        let last_gauge = table.gauges_entered(context.line.appliance);
-        if self.last_gauge != last_gauge {
-            if self.last_own != last_own(update, context, table) {
-                return None;
-            }
-            self.last_gauge = last_gauge;
-        }
-        Some(self)
+    ) -> bool {
+        self.last_own == last_own(update, context, table)
     }
 
     /// All of it, or nothing if one of the series was set since a line that is read late was written.
