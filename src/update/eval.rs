@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use super::memo::RowKey;
+use super::key::RowKey;
 use super::params::param;
 use super::{Line, Source};
 use crate::matcher::Found;

@@ -8,14 +8,16 @@
 mod clear;
 mod compile;
 mod eval;
+mod key;
 mod memo;
 mod params;
 pub(crate) mod standard;
 mod state_set;
 
 use eval::EvalContext;
+use key::RowKey;
 pub use memo::MemoLimits;
-use memo::{RowKey, SeriesMemo, UNKNOWN};
+use memo::{SeriesMemo, UNKNOWN};
 use parking_lot::{Mutex, MutexGuard};
 use standard::{EVENTS, LAST_EVENT, LAST_MESSAGE, MESSAGES, RULE_METRICS, SEVERITIES, UNMATCHED};
 use state_set::Planned;
