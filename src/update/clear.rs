@@ -102,6 +102,10 @@ fn pairs(
         let labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
         Some(Some(line.find(table, metric_id(and.metric), &labels)?))
     };
+    if let Some(combinations) = combinations(&matchers) {
+        let pair = |labels: Vec<&str>| line.find(table, metric, &labels).zip(other(&labels));
+        return combinations.into_iter().filter_map(pair).collect();
+    }
     let matches = |values: &[Arc<str>]| {
         let mut labels = values.iter().zip(&matchers);
         labels.all(|(value, wanted)| {
@@ -119,4 +123,43 @@ fn pairs(
         .filter(|(_, values)| matches(values))
         .filter_map(pair)
         .collect()
+}
+
+/// The label values of all series that can match, if every label has a matcher and they are few: to look for them costs
+/// less than to look at all series there are.
+fn combinations(matchers: &[Option<Vec<String>>]) -> Option<Vec<Vec<&str>>> {
+    const COMBINATIONS_MAX: usize = 64;
+    let mut all: Vec<Vec<&str>> = vec![Vec::new()];
+    for values in matchers {
+        let values = values.as_ref()?;
+        if all.len() * values.len() > COMBINATIONS_MAX {
+            return None;
+        }
+        let mut longer = Vec::with_capacity(all.len() * values.len());
+        for value in values {
+            for labels in &all {
+                let mut labels = labels.clone();
+                labels.push(value.as_str());
+                longer.push(labels);
+            }
+        }
+        all = longer;
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::combinations;
+
+    #[test]
+    fn all_combinations_of_matchers_are_looked_for() {
+        let some = |values: &[&str]| Some(values.iter().map(ToString::to_string).collect());
+        let matchers = [some(&["a"]), some(&["b", "c"])];
+        let all = combinations(&matchers);
+        assert_eq!(all, Some(vec![vec!["a", "b"], vec!["a", "c"]]));
+        assert_eq!(combinations(&[some(&["a"]), None]), None);
+        assert_eq!(combinations(&[some(&[])]), Some(vec![]));
+        assert_eq!(combinations(&[]), Some(vec![vec![]]));
+    }
 }
